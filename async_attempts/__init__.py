@@ -1,0 +1,91 @@
+"""Transactional outbox tasks for Django.
+
+What an app uses is importable from here; each name is loaded when it is first used, so that this
+package can be imported before the app registry is ready.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Call, aenqueue, call, enqueue, enqueue_many, schedule
+    from .backoff import Backoff
+    from .exceptions import (
+        DuplicateAttempt,
+        Expire,
+        Fail,
+        InvalidArguments,
+        InvalidOption,
+        InvalidTarget,
+        InvalidTransition,
+        Snooze,
+        WrongTransaction,
+    )
+    from .models import AbstractAttempt, Attempt, Changes
+    from .payload import Arguments
+    from .targets import attemptable
+    from .worker.current import CurrentAttempt, current_attempt
+
+__all__ = [
+    "AbstractAttempt",
+    "Arguments",
+    "Attempt",
+    "Backoff",
+    "Call",
+    "Changes",
+    "CurrentAttempt",
+    "DuplicateAttempt",
+    "Expire",
+    "Fail",
+    "InvalidArguments",
+    "InvalidOption",
+    "InvalidTarget",
+    "InvalidTransition",
+    "Snooze",
+    "WrongTransaction",
+    "aenqueue",
+    "attemptable",
+    "call",
+    "current_attempt",
+    "enqueue",
+    "enqueue_many",
+    "schedule",
+]
+
+_HOMES = {
+    ".api": ("Call", "aenqueue", "call", "enqueue", "enqueue_many", "schedule"),
+    ".backoff": ("Backoff",),
+    ".exceptions": (
+        "DuplicateAttempt",
+        "Expire",
+        "Fail",
+        "InvalidArguments",
+        "InvalidOption",
+        "InvalidTarget",
+        "InvalidTransition",
+        "Snooze",
+        "WrongTransaction",
+    ),
+    ".models": ("AbstractAttempt", "Changes"),
+    ".payload": ("Arguments",),
+    ".targets": ("attemptable",),
+    ".worker.current": ("CurrentAttempt", "current_attempt"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Attempt":
+        # Not kept: which model it is depends on a setting that tests may override.
+        return import_module(".models", __name__).get_attempt_model()
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,24 @@
+"""The Django app: what is bound, discovered and checked when the project starts."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+
+class AsyncAttemptsConfig(AppConfig):
+    """Binds the floors together and imports each app's `attempts` module."""
+
+    name = "async_attempts"
+    verbose_name = _("async attempts")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks, log  # noqa: F401
+        from .models import upstairs
+        from .store import store_for
+        from .worker.performing import perform_now
+
+        upstairs.bind(store_for=store_for, perform=perform_now)
+        autodiscover_modules("attempts")

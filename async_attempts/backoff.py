@@ -1,0 +1,98 @@
+"""When to try again, and when to give up."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from .exceptions import InvalidOption
+
+Shape = Literal["exponential", "linear", "fixed"]
+ErrorTypes = tuple[type[BaseException], ...]
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long to wait after a failed execution.
+
+    `first`: the longest first delay, seconds or a timedelta. `shape`: after n executions the
+    delay is `first * factor ** (n - 1)` (exponential), `first * n` (linear) or `first` (fixed),
+    at most `cap`. With `jitter` the upper half of it is random ("equal jitter", AWS Architecture
+    Blog, "Exponential Backoff And Jitter", 2015), so that what failed together doesn't come back
+    together; the default's first delay is 15 to 30 seconds.
+    `max_attempts`: executions in all, None to leave it to the row or the setting.
+    `retry_on`: only these exceptions are retried; `give_up_on`: these never are, and win.
+
+    Raises InvalidOption for values that make no delay.
+    """
+
+    shape: Shape = "exponential"
+    first: float | timedelta = 30.0
+    factor: float = 2.0
+    cap: float | timedelta = DAY
+    jitter: bool = True
+    max_attempts: int | None = None
+    retry_on: ErrorTypes = (BaseException,)
+    give_up_on: ErrorTypes = ()
+
+    def __post_init__(self) -> None:
+        for name in ("first", "cap"):
+            value = getattr(self, name)
+            seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+            if not 0 <= seconds < float("inf"):
+                raise InvalidOption(f"Backoff: {name} must be zero or more seconds, not {value!r}.")
+            object.__setattr__(self, name, seconds)
+        for name in ("retry_on", "give_up_on"):
+            types = getattr(self, name)
+            types = (types,) if isinstance(types, type) else tuple(types)
+            if not all(isinstance(t, type) and issubclass(t, BaseException) for t in types):
+                raise InvalidOption(f"Backoff: {name} takes exception classes, not {types!r}.")
+            object.__setattr__(self, name, types)
+        if self.shape not in ("exponential", "linear", "fixed"):
+            raise InvalidOption(
+                f"Backoff: shape must be 'exponential', 'linear' or 'fixed', not {self.shape!r}."
+            )
+        if self.factor < 1:
+            raise InvalidOption(f"Backoff: factor must be 1 or more, not {self.factor!r}.")
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise InvalidOption(
+                f"Backoff: max_attempts must be 1 or more, not {self.max_attempts!r}."
+            )
+
+    @classmethod
+    def exponential(cls, first: float | timedelta = 30.0, **options: object) -> Backoff:
+        """Doubling (or times `factor`) from `first` seconds on."""
+        return cls(shape="exponential", first=first, **options)  # type: ignore[arg-type]
+
+    @classmethod
+    def linear(cls, first: float | timedelta = 30.0, **options: object) -> Backoff:
+        """`first` seconds more each time."""
+        return cls(shape="linear", first=first, **options)  # type: ignore[arg-type]
+
+    @classmethod
+    def fixed(cls, delay: float | timedelta = 30.0, **options: object) -> Backoff:
+        """The same `delay` in seconds each time, without jitter unless asked for."""
+        return cls(shape="fixed", first=delay, **{"jitter": False, **options})  # type: ignore[arg-type]
+
+    def delay(self, num_attempts: int) -> float:
+        """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""
+        first, cap = float(self.first), float(self.cap)  # type: ignore[arg-type]
+        if self.shape == "fixed":
+            seconds = first
+        elif self.shape == "linear":
+            seconds = first * num_attempts
+        else:
+            try:
+                seconds = first * self.factor ** (num_attempts - 1)
+            except OverflowError:
+                seconds = cap
+        seconds = min(seconds, cap)
+        return seconds / 2 + random.uniform(0, seconds / 2) if self.jitter else seconds
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        """Whether another execution after `error` would be pointless."""
+        return isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on)

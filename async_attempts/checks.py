@@ -1,0 +1,131 @@
+"""System checks: what would only show at night, said at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections
+
+from .conf import NOT_YET_IN_EFFECT, SETTING, settings
+from .encryption import configuration_problem, uses_derived_key
+from .exceptions import InvalidSetting
+from .models import get_attempt_model
+from .store.rows import needs_immediate
+from .targets import registered
+
+TAG = "async_attempts"
+
+
+@register(TAG)
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """The setting ASYNC_ATTEMPTS, its keys, and what targets ask of it."""
+    try:
+        settings()
+    except InvalidSetting as error:
+        return [Error(str(error), id="async_attempts.E001")]
+    return [*_keys(), *_targets(), *_time_zone(), *_idle_settings()]
+
+
+def _keys() -> Iterator[CheckMessage]:
+    if problem := configuration_problem():
+        yield Error(problem, id="async_attempts.E002")
+    elif uses_derived_key():
+        yield Warning(
+            f"{SETTING}['KEYS'] is empty: arguments are encrypted with a key made of SECRET_KEY.",
+            hint="Fine with DEBUG; elsewhere this is an error. Changing SECRET_KEY loses arguments.",
+            id="async_attempts.W001",
+        )
+
+
+def _targets() -> Iterator[CheckMessage]:
+    for name, policy in registered().items():
+        if policy.queue is not None and policy.queue not in settings().QUEUES:
+            yield Error(
+                f"@attemptable on {name}: the queue {policy.queue!r} is not declared.",
+                hint=f"Declare it in {SETTING}['QUEUES'].",
+                id="async_attempts.E003",
+            )
+        if isinstance(policy.priority, str) and policy.priority not in settings().PRIORITIES:
+            yield Error(
+                f"@attemptable on {name}: the priority {policy.priority!r} is not declared.",
+                hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
+                id="async_attempts.E004",
+            )
+
+
+def _time_zone() -> Iterator[CheckMessage]:
+    if not django_settings.USE_TZ:
+        yield Error(
+            "async_attempts needs USE_TZ = True: the database's clock, in UTC, says what is due.",
+            id="async_attempts.E005",
+        )
+
+
+def _idle_settings() -> Iterator[CheckMessage]:
+    for name in sorted(NOT_YET_IN_EFFECT):
+        if getattr(settings(), name):
+            yield Warning(
+                f"{SETTING}[{name!r}] has no effect in this version.", id="async_attempts.W002"
+            )
+    for queue, options in settings().QUEUES.items():
+        if options:
+            yield Warning(
+                f"{SETTING}['QUEUES'][{queue!r}]: {', '.join(sorted(options))}: no effect in this "
+                "version.",
+                id="async_attempts.W003",
+            )
+
+
+@register(TAG)
+def check_model(**kwargs: Any) -> list[CheckMessage]:
+    """The attempt model: one table, so that one statement can claim."""
+    parents = [parent for parent in get_attempt_model()._meta.parents if not parent._meta.proxy]
+    if not parents:
+        return []
+    return [
+        Error(
+            f"{get_attempt_model()._meta.label} inherits from {parents[0]._meta.label}'s table.",
+            hint="Inherit from async_attempts.models.AbstractAttempt: one table, no joins.",
+            id="async_attempts.E006",
+        )
+    ]
+
+
+@register(TAG)
+def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """How each database's transactions are set up, as far as the settings tell."""
+    return [message for alias in connections for message in _database(alias)]
+
+
+def _database(alias: str) -> Iterator[CheckMessage]:
+    connection = connections[alias]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor == "sqlite":
+        if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+            yield Error(needs_immediate(alias), id="async_attempts.E007")
+    elif connection.vendor in ("mysql", "postgresql"):
+        if not _is_read_committed(options.get("isolation_level")):
+            yield Warning(
+                f"DATABASES[{alias!r}]: run_attempts refuses to start at an isolation level other "
+                "than READ COMMITTED.",
+                hint="Leave OPTIONS['isolation_level'] out for the worker's process.",
+                id="async_attempts.W004",
+            )
+    if connection.vendor in ("mysql", "sqlite"):
+        zone = connection.settings_dict.get("TIME_ZONE")
+        if zone not in (None, "UTC"):
+            yield Error(
+                f"DATABASES[{alias!r}]['TIME_ZONE'] is {zone!r}; the database's clock is read in "
+                "UTC.",
+                hint="Leave it out, or set it to 'UTC'.",
+                id="async_attempts.E008",
+            )
+
+
+def _is_read_committed(level: Any) -> bool:
+    # psycopg's IsolationLevel numbers them; MySQL's option is text.
+    name = getattr(level, "name", level)
+    return name is None or str(name).replace("_", " ").upper() in ("READ COMMITTED", "2")

@@ -1,0 +1,232 @@
+"""The setting `ASYNC_ATTEMPTS`, read into one frozen, validated value.
+
+`settings()` gives the current one; it follows `override_settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
+
+from .exceptions import InvalidOption, InvalidSetting
+
+SETTING: Final = "ASYNC_ATTEMPTS"
+MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
+DEFAULT_MODEL: Final = "async_attempts.Attempt"
+
+PRIORITY_RANGE: Final = range(-100, 101)
+DAY: Final = 86_400.0
+QUEUE_OPTIONS: Final = frozenset(
+    {"concurrency", "rate", "burst", "max_pending", "paused", "relay", "keep"}
+)
+NOT_YET_IN_EFFECT: Final = frozenset({"SCHEDULES"})
+
+
+def attempt_model_name() -> str:
+    """The label ("app.Model") of the attempt model in use."""
+    if not hasattr(django_settings, MODEL_SETTING):
+        # Django's own code reads a swappable model's setting without a default.
+        setattr(django_settings, MODEL_SETTING, DEFAULT_MODEL)
+    return str(getattr(django_settings, MODEL_SETTING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `ASYNC_ATTEMPTS` says, with the defaults for what it doesn't; times in seconds."""
+
+    KEYS: tuple[str, ...] = field(default=(), repr=False)
+    CIPHER: str | None = None
+    TARGETS: tuple[str, ...] = ()
+    QUEUES: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({"default": MappingProxyType({})})
+    )
+    PRIORITIES: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})
+    )
+    DEFAULT_MAX_ATTEMPTS: int = 25
+    DEFAULT_TIMEOUT: float = 300.0
+    MAX_ARGS_BYTES: int = 65_536
+    LEASE: float = 30.0
+    POLL_INTERVAL: float | None = None
+    NOTIFY: bool = True
+    MAX_CRASHES: int = 3
+    KEEP: Mapping[str, float | None] = field(
+        default_factory=lambda: MappingProxyType(
+            {"succeeded": 7 * DAY, "expired": 30 * DAY, "failed": None}
+        )
+    )
+    ON_ERROR: Callable[..., object] | None = None
+    SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    DATABASE: str | None = None
+
+    def priority(self, value: int | str) -> int:
+        """The number behind a priority or a priority's name. Raises InvalidOption."""
+        if isinstance(value, str):
+            try:
+                return self.PRIORITIES[value]
+            except KeyError:
+                raise InvalidOption(
+                    f"priority: {value!r} is not a name in PRIORITIES; {_nearest(value, self.PRIORITIES)}."
+                ) from None
+        if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITY_RANGE:
+            raise InvalidOption(
+                f"priority: must be a whole number from -100 to 100, higher first, not {value!r}."
+            )
+        return value
+
+    def queue(self, name: str) -> str:
+        """`name`, if it is declared. Raises InvalidOption."""
+        if name in self.QUEUES:
+            return name
+        raise InvalidOption(
+            f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
+            f"{_nearest(str(name), self.QUEUES)}."
+        )
+
+
+@lru_cache(maxsize=1)
+@sensitive_variables()
+def settings() -> Settings:
+    """The settings in force. Raises InvalidSetting, naming the key and the remedy."""
+    given = getattr(django_settings, SETTING, {})
+    if not isinstance(given, Mapping):
+        raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
+    known = {f.name for f in fields(Settings)}
+    for key in given:
+        if key not in known:
+            raise InvalidSetting(f"{SETTING}[{key!r}] is unknown; {_nearest(str(key), known)}.")
+    return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting in (SETTING, "SECRET_KEY", "DEBUG"):
+        settings.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
+def _nearest(word: str, known: Any) -> str:
+    """The words that `word` may have been meant to be, as the end of a sentence."""
+    near = difflib.get_close_matches(word.casefold(), {k.casefold() for k in known}, n=1)
+    for name in known:
+        if near and name.casefold() == near[0]:
+            return f"did you mean {name!r}?"[:-1]
+    return "known are " + ", ".join(repr(name) for name in sorted(known))
+
+
+def _wrong(key: str, expected: str, value: object) -> InvalidSetting:
+    return InvalidSetting(f"{SETTING}[{key!r}] must be {expected}, not {value!r}.")
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise InvalidSetting(f"{SETTING}[{key!r}] must be a list of strings.")
+    return tuple(value)
+
+
+def _count(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _wrong(key, "a whole number, 1 or more", value)
+    return value
+
+
+def _seconds(key: str, value: Any) -> float:
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise _wrong(key, "seconds, more than 0", value)
+    return float(seconds)
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(key, "True or False", value)
+    return value
+
+
+def _text(key: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _wrong(key, "a name", value)
+    return value
+
+
+def _callable(key: str, value: Any) -> Callable[..., object] | None:
+    if isinstance(value, str):
+        try:
+            value = import_string(value)
+        except ImportError as error:
+            raise InvalidSetting(f"{SETTING}[{key!r}]: {error}") from error
+    if value is not None and not callable(value):
+        raise _wrong(key, "a callable or its dotted name", value)
+    return value  # type: ignore[no-any-return]
+
+
+def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(key, "a dict of queue names to their options, at least one", value)
+    for name, options in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= 64 or "," in name or name == "*":
+            raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
+        if not isinstance(options, Mapping):
+            raise InvalidSetting(f"{SETTING}[{key!r}][{name!r}] must be a dict, not {options!r}.")
+        for option in options:
+            if option not in QUEUE_OPTIONS:
+                raise InvalidSetting(
+                    f"{SETTING}[{key!r}][{name!r}][{option!r}] is unknown; "
+                    f"{_nearest(str(option), QUEUE_OPTIONS)}."
+                )
+    return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
+
+
+def _priorities(key: str, value: Any) -> Mapping[str, int]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(n, str) and isinstance(p, int) and p in PRIORITY_RANGE for n, p in value.items()
+    ):
+        raise _wrong(key, "a dict of names to whole numbers from -100 to 100", value)
+    return MappingProxyType(dict(value))
+
+
+def _keep(key: str, value: Any) -> Mapping[str, float | None]:
+    if not isinstance(value, Mapping):
+        raise _wrong(key, "a dict of final statuses to seconds, a timedelta or None", value)
+    kept: dict[str, float | None] = {"succeeded": 7 * DAY, "expired": 30 * DAY, "failed": None}
+    for status, age in value.items():
+        if status not in kept:
+            raise InvalidSetting(f"{SETTING}[{key!r}][{status!r}]: {_nearest(str(status), kept)}.")
+        kept[status] = None if age is None else _seconds(f"{key}.{status}", age)
+    return MappingProxyType(kept)
+
+
+def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise _wrong(key, "a dict of names to schedules", value)
+    return MappingProxyType(dict(value))
+
+
+_READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "KEYS": _names,
+    "CIPHER": _text,
+    "TARGETS": _names,
+    "QUEUES": _queues,
+    "PRIORITIES": _priorities,
+    "DEFAULT_MAX_ATTEMPTS": _count,
+    "DEFAULT_TIMEOUT": _seconds,
+    "MAX_ARGS_BYTES": _count,
+    "LEASE": _seconds,
+    "POLL_INTERVAL": _seconds,
+    "NOTIFY": _flag,
+    "MAX_CRASHES": _count,
+    "KEEP": _keep,
+    "ON_ERROR": _callable,
+    "SCHEDULES": _schedules,
+    "DATABASE": _text,
+}

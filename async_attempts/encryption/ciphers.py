@@ -1,0 +1,123 @@
+"""The two ciphers that ship: sealed by AES-256-GCM-SIV, and plain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf import SETTING
+from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
+from .contract import Context, Stored
+from .keys import KEY_ID_BYTES, REMEDY, invalid_key, key_id, raw_key
+
+PLAIN: Final = b"\x00"
+SEALED: Final = b"\x01"
+HEADER_BYTES: Final = len(SEALED) + KEY_ID_BYTES
+NONCE_BYTES: Final = 12
+BODY_START: Final = HEADER_BYTES + NONCE_BYTES
+TAG_BYTES: Final = 16
+
+
+class AESGCMSIVCipher:
+    """AES-256-GCM-SIV (RFC 8452): a repeated nonce reveals only that two plaintexts are equal.
+
+    Stored bytes: version (1) | key id (4) | random nonce (12) | ciphertext and tag (16 more than
+    the plaintext). `keys`: base64 of 32 bytes each; the first encrypts, all decrypt.
+
+    Raises InvalidSetting if there is no key or one is unusable or repeated, cryptography's
+    UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.
+    """
+
+    @sensitive_variables()
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise InvalidSetting(f"{SETTING}['KEYS'] is empty. {REMEDY}")
+        self._by_header: dict[bytes, AESGCMSIV] = {}
+        for position, text in enumerate(keys):
+            key = raw_key(text, position)
+            header = SEALED + key_id(key)
+            if header in self._by_header:
+                raise invalid_key(position, "repeats an earlier key")
+            self._by_header[header] = AESGCMSIV(key)
+        self._header, self._current = next(iter(self._by_header.items()))
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """The bytes to store, sealed with the first key and bound to `context`."""
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._current.encrypt(nonce, plaintext, context.associated_data())
+        return self._header + nonce + sealed
+
+    def decrypt(self, stored: Stored, context: Context) -> bytes:
+        """The plaintext. Raises UnknownKey (plain bytes included) or Tampered."""
+        stored = bytes(stored)
+        key = self._by_header.get(stored[:HEADER_BYTES])
+        if key is None:
+            raise self._refusal(stored, context)
+        try:
+            return _open(key, stored, context)
+        except InvalidTag:
+            raise _tampered(context) from None
+
+    def is_sealed_with_current_key(self, stored: Stored) -> bool:
+        """Whether the first key sealed `stored`; what isn't remains to be re-encrypted."""
+        return bytes(stored[:HEADER_BYTES]) == self._header
+
+    def _refusal(self, stored: bytes, context: Context) -> DecryptionError:
+        """Why no key fits the header.
+
+        The header itself isn't authenticated, so every key is tried on the rest: where one
+        opens it, the header was altered, and waiting for another key would be waiting for ever.
+        """
+        for key in self._by_header.values():
+            try:
+                _open(key, stored, context)
+            except InvalidTag:
+                continue
+            return _tampered(context)
+        if stored[:1] == PLAIN:
+            return UnknownKey(f"{_name(context)} are not encrypted, and this process has keys.")
+        if stored[:1] != SEALED or len(stored) < BODY_START + TAG_BYTES:
+            return _tampered(context)
+        return UnknownKey(
+            f"{_name(context)} were sealed with the key {stored[1:HEADER_BYTES].hex()}, "
+            f"which is not in this process's {SETTING}['KEYS']."
+        )
+
+
+class NullCipher:
+    """Keeps everything readable in the database, for those who want that.
+
+    Stored bytes: version (1) | plaintext. Binds nothing: a value opens in any row.
+    """
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """The bytes to store."""
+        return PLAIN + plaintext
+
+    def decrypt(self, stored: Stored, context: Context) -> bytes:
+        """The plaintext. Raises UnknownKey for whatever isn't plain."""
+        stored = bytes(stored)
+        if stored[:1] != PLAIN:
+            raise UnknownKey(f"{_name(context)} are encrypted, and NullCipher has no key.")
+        return stored[1:]
+
+
+def _open(key: AESGCMSIV, stored: bytes, context: Context) -> bytes:
+    """The plaintext. Raises InvalidTag, also where `stored` is cut short."""
+    if len(stored) < BODY_START + TAG_BYTES:
+        raise InvalidTag
+    nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
+    return key.decrypt(nonce, sealed, context.associated_data())
+
+
+def _tampered(context: Context) -> Tampered:
+    return Tampered(f"{_name(context)} were altered, or sealed for another row, field or target.")
+
+
+def _name(context: Context) -> str:
+    return f"The {context.purpose} bytes of attempt {context.attempt_id}"

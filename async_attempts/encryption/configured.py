@@ -1,0 +1,83 @@
+"""The cipher that the settings ask for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..conf import SETTING, settings
+from ..exceptions import InvalidSetting
+from .ciphers import AESGCMSIVCipher
+from .contract import Cipher
+from .keys import REMEDY, key_derived_from
+
+
+@lru_cache(maxsize=1)
+def cipher() -> Cipher:
+    """The cipher in force; follows `override_settings`.
+
+    `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
+    `KEYS`, any other class is made without arguments. Without `KEYS`, and with `DEBUG`, the key
+    is derived from `SECRET_KEY`.
+
+    Raises InvalidSetting, and what AESGCMSIVCipher raises.
+    """
+    kind = _cipher_class()
+    if not issubclass(kind, AESGCMSIVCipher):
+        return kind()
+    if uses_derived_key():
+        return kind([key_derived_from(django_settings.SECRET_KEY)])
+    if not settings().KEYS:
+        raise InvalidSetting(
+            f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
+            f"{REMEDY}"
+        )
+    return kind(settings().KEYS)
+
+
+def configuration_problem() -> str | None:
+    """What keeps `cipher()` from being made, with the remedy; None if nothing does."""
+    try:
+        cipher()
+    except (InvalidSetting, ImproperlyConfigured, UnsupportedAlgorithm) as error:
+        return str(error)
+    return None
+
+
+def uses_derived_key() -> bool:
+    """Whether the key comes from SECRET_KEY, which is for development only.
+
+    Raises InvalidSetting if the settings can't be read; `configuration_problem` says so first.
+    """
+    if settings().KEYS or not django_settings.DEBUG:
+        return False
+    return issubclass(_cipher_class(), AESGCMSIVCipher)
+
+
+def _cipher_class() -> type[Cipher]:
+    path = settings().CIPHER
+    if path is None:
+        return AESGCMSIVCipher
+    try:
+        named = import_string(path)
+    except ImportError as error:
+        raise InvalidSetting(f"{SETTING}['CIPHER']: {error}") from error
+    if not isinstance(named, type) or not issubclass(named, Cipher):
+        raise InvalidSetting(
+            f"{SETTING}['CIPHER'] must name a class with the methods encrypt(plaintext, context) "
+            f"and decrypt(stored, context); {path!r} is not one."
+        )
+    return named
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in (SETTING, "SECRET_KEY", "DEBUG"):
+        cipher.cache_clear()
+
+
+setting_changed.connect(_forget)

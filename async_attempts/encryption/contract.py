@@ -1,0 +1,70 @@
+"""What a cipher is, and what a sealed value is bound to."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+Purpose = Literal["args", "result", "error"]
+Stored = bytes | memoryview
+"""What a binary column gives: which of the two depends on the database's driver."""
+
+_SCHEMA_VERSION: Final = 1
+_ABSENT: Final = 0xFFFF_FFFF
+_PREFIX: Final = struct.Struct(">B5I")
+
+
+class Context(NamedTuple):
+    """Where a sealed value belongs: it opens nowhere else.
+
+    `purpose` is the field, the rest is the attempt's promise; `target_pk` is None unless the
+    target is a model instance.
+    """
+
+    purpose: Purpose
+    attempt_id: uuid.UUID
+    target: str
+    target_pk: str | None
+    method_name: str
+
+    def associated_data(self) -> bytes:
+        """The context as bytes, different for any two contexts.
+
+        The schema version (1 byte), the five lengths in the order of the fields (4 bytes each,
+        big-endian, in bytes; 0xFFFFFFFF for a `target_pk` of None), then the five fields: UTF-8,
+        the id as its 16 bytes.
+        """
+        purpose, attempt_id, target, target_pk, method_name = self
+        field, id_bytes = purpose.encode(), attempt_id.bytes
+        owner, method = target.encode(), method_name.encode()
+        pk = b"" if target_pk is None else target_pk.encode()
+        lengths = _PREFIX.pack(
+            _SCHEMA_VERSION,
+            len(field),
+            len(id_bytes),
+            len(owner),
+            _ABSENT if target_pk is None else len(pk),
+            len(method),
+        )
+        return b"".join((lengths, field, id_bytes, owner, pk, method))
+
+
+@runtime_checkable
+class Cipher(Protocol):
+    """Seals values and opens them; safe to use from several threads.
+
+    The class that the setting `CIPHER` names is made without arguments, once per process.
+    """
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """The bytes to store, bound to `context`."""
+        ...
+
+    def decrypt(self, stored: Stored, context: Context) -> bytes:
+        """The plaintext.
+
+        Raises UnknownKey if another process could open it (the attempt is released and tried
+        later), Tampered if none can (the attempt fails for good).
+        """
+        ...

@@ -1,0 +1,56 @@
+"""What a key is: 32 random bytes, written in base64."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.utils.encoding import force_bytes
+
+from ..conf import SETTING
+from ..exceptions import InvalidSetting
+
+KEY_BYTES: Final = 32
+KEY_ID_BYTES: Final = 4
+REMEDY: Final = (
+    "Make a key with: "
+    'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
+)
+
+
+def invalid_key(position: int, problem: str) -> InvalidSetting:
+    """The error for the key at `position` (from 0), which never shows the key."""
+    return InvalidSetting(f"{SETTING}['KEYS'][{position}] {problem}. {REMEDY}")
+
+
+def raw_key(text: str, position: int) -> bytes:
+    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not.
+
+    Raises InvalidSetting naming the `position` in KEYS.
+    """
+    standard = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    try:
+        key = base64.b64decode(standard, validate=True)
+    except ValueError:
+        raise invalid_key(position, "is not base64") from None
+    if len(key) != KEY_BYTES:
+        raise invalid_key(position, f"has {len(key)} bytes, a key has {KEY_BYTES}")
+    return key
+
+
+def key_id(key: bytes) -> bytes:
+    """The 4 bytes that name `key` in what it sealed, and tell nothing about it."""
+    return _derived(key, "key id", KEY_ID_BYTES)
+
+
+def key_derived_from(secret: str | bytes) -> str:
+    """A key, in base64, that depends on `secret` alone."""
+    return base64.b64encode(_derived(force_bytes(secret), "key", KEY_BYTES)).decode()
+
+
+def _derived(secret: bytes, use: str, length: int) -> bytes:
+    """`length` bytes by HKDF-SHA256 (RFC 5869); different uses give unrelated bytes."""
+    info = f"async_attempts.encryption 1: {use}".encode()
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)

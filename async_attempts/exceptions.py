@@ -1,0 +1,104 @@
+"""Everything that the package raises.
+
+The three that a target raises itself (`Snooze`, `Fail`, `Expire`) are at the end.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import IntegrityError
+
+
+class AttemptsError(Exception):
+    """The base of every error of this package."""
+
+
+class InvalidSetting(AttemptsError, ValueError):
+    """A key or a value in the setting `ASYNC_ATTEMPTS` is wrong; names the key and the remedy."""
+
+
+class InvalidOption(AttemptsError, ValueError):
+    """An option of an attempt (queue, priority, time, ...) is wrong; names it and the remedy."""
+
+
+class InvalidTarget(AttemptsError, ValueError):
+    """The target may not be called: unregistered, private, not callable, not importable."""
+
+
+class UnknownTarget(AttemptsError):
+    """This worker's code does not have the target, as during a rolling deploy."""
+
+
+class InvalidArguments(AttemptsError, ValueError):
+    """Arguments that don't fit the target or are too large or too deep to be stored."""
+
+
+class UnsupportedType(InvalidArguments, TypeError):
+    """A value of a type that can't be stored; names its place: `kwargs.lines[0]: set of Foo`."""
+
+
+class ObjectGone(AttemptsError):
+    """A model row that the attempt refers to does not exist any more."""
+
+
+class DuplicateAttempt(AttemptsError, IntegrityError):
+    """An attempt for this target, method and idempotence token exists already."""
+
+
+class WrongTransaction(AttemptsError):
+    """Only another database's transaction is open: enqueueing here would be no outbox."""
+
+
+class InvalidTransition(AttemptsError):
+    """The lifecycle has no such move from the attempt's present state."""
+
+
+class DecryptionError(AttemptsError):
+    """Stored bytes that could not be opened."""
+
+
+class UnknownKey(DecryptionError):
+    """The bytes were sealed with a key that this process does not have."""
+
+
+class Tampered(DecryptionError):
+    """The key is known and the bytes are not what it sealed for this row."""
+
+
+class StaleClaim(AttemptsError):
+    """The claim under which an attempt was performed is not the current one any more."""
+
+
+class WorkerLost(AttemptsError):
+    """The worker that held the attempt died or lost its lease."""
+
+
+class Snooze(AttemptsError):
+    """Raised by a target: put this attempt off without counting the execution.
+
+    `delay`: seconds, or a timedelta, from now; not negative.
+    """
+
+    def __init__(self, delay: float | timedelta) -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        if not 0 <= seconds < float("inf"):
+            raise InvalidOption(f"Snooze: delay must be zero or more seconds, not {delay!r}.")
+        super().__init__(f"snoozed for {seconds:g} s")
+        self.seconds = seconds
+
+
+class Fail(AttemptsError):
+    """Raised by a target: this attempt failed for good; retrying would not help."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Expire(AttemptsError):
+    """Raised by a target: this attempt should no longer run."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

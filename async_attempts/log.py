@@ -1,0 +1,65 @@
+"""One subscriber that writes log lines for what the package announces.
+
+Lines name the target, the attempt's id and the error's class, never arguments, results or an
+error's message: those may hold secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from django.dispatch import receiver
+
+from . import signals
+from .lifecycle import Failed, Outcome, Retried
+
+logger = logging.getLogger("async_attempts")
+
+
+def where(exception: BaseException | None) -> str:
+    """The last line of the project's code that the exception passed: "clients.py:12"."""
+    frames = traceback.extract_tb(exception.__traceback__) if exception else []
+    if not frames:
+        return ""
+    return f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
+
+
+@receiver(signals.retried)
+def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: Any) -> None:
+    logger.warning(
+        "%s: execution %d did not succeed, again in %.0f s: %s%s",
+        claim, claim.num_attempts, outcome.delay, outcome.error.error_class, where(exception),
+    )  # fmt: skip
+
+
+@receiver(signals.failed)
+def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any) -> None:
+    logger.error(
+        "%s: failed for good after %d executions: %s%s",
+        claim, claim.num_attempts, outcome.error.error_class, where(exception),
+    )  # fmt: skip
+
+
+@receiver(signals.stale)
+def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
+    logger.warning(
+        "%s: its claim %d was not the current one any more; %s was not recorded",
+        claim, claim.claim_seq, type(outcome).__name__.lower(),
+    )  # fmt: skip
+
+
+@receiver(signals.rescued)
+def log_rescued(worker_id: Any, attempt_ids: Any, **kwargs: Any) -> None:
+    logger.warning("worker %s was lost; took back %d attempts", worker_id, len(attempt_ids))
+
+
+@receiver(signals.worker_started)
+def log_worker_started(worker: Any, **kwargs: Any) -> None:
+    logger.info("worker %s started for %s", worker, ", ".join(worker.queues))
+
+
+@receiver(signals.worker_stopped)
+def log_worker_stopped(worker: Any, **kwargs: Any) -> None:
+    logger.info("worker %s stopped", worker)

@@ -1,0 +1,114 @@
+"""`manage.py run_attempts`: the worker, to be kept alive by a process supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.utils import Error
+from django.utils.translation import gettext as _
+
+from ...conf import settings
+from ...exceptions import AttemptsError
+from ...models import get_attempt_model
+from ...worker.readiness import NotReady, require_ready
+from ...worker.options import BATCH_SIZE, Options
+from ...worker.supervisor import run
+
+USAGE, NO_DATABASE = 2, 3
+DEFAULT_POLL_INTERVAL: Final = 1.0
+
+
+class Command(BaseCommand):
+    help = _("Perform attempts until stopped by SIGTERM or SIGINT.")
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        declared = ", ".join(settings().QUEUES)
+        parser.add_argument(
+            "-q", "--queues", help=f"comma-separated, the first is served first (all: {declared})"
+        )
+        ends = parser.add_mutually_exclusive_group()
+        ends.add_argument("--once", action="store_true", help="perform one claimed batch, then end")
+        ends.add_argument("--drain", action="store_true", help="end when nothing is due any more")
+        parser.add_argument(
+            "--poll-interval", type=seconds, metavar="SECONDS", help="between looks for due attempts"
+        )
+        parser.add_argument(
+            "--batch-size", type=count, default=BATCH_SIZE, help="the most that one claim takes"
+        )
+        parser.add_argument("--max-attempts", type=count, help="end after that many executions")
+        parser.add_argument("--name", default="", help="shown in the admin and in logs")
+        parser.add_argument("--database", help="alias; by default where the router puts attempts")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        log_to_console(options["verbosity"])
+        database = options["database"] or settings().DATABASE or default_database()
+        if database not in connections:
+            raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
+        try:
+            queues = self.queues(options["queues"])
+            require_ready(database)
+        except NotReady as error:
+            raise CommandError(str(error), returncode=NO_DATABASE) from error
+        except AttemptsError as error:
+            raise CommandError(str(error), returncode=USAGE) from error
+        try:
+            run(
+                Options(
+                    database=database,
+                    queues=queues,
+                    name=options["name"],
+                    once=options["once"],
+                    drain=options["drain"],
+                    poll_interval=options["poll_interval"]
+                    or settings().POLL_INTERVAL
+                    or DEFAULT_POLL_INTERVAL,
+                    batch_size=options["batch_size"],
+                    max_attempts=options["max_attempts"],
+                )
+            )
+        except Error as error:
+            raise CommandError(f"The database failed: {error}", returncode=NO_DATABASE) from error
+
+    def queues(self, given: str | None) -> tuple[str, ...]:
+        """The queues to serve, in order. Raises InvalidOption for one that isn't declared."""
+        if given is None:
+            return tuple(settings().QUEUES)
+        names = [name.strip() for name in given.split(",")]
+        return tuple(dict.fromkeys(settings().queue(name) for name in names))
+
+
+def default_database() -> str:
+    """Where Django's routers write attempts."""
+    return router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds from the command line."""
+    value = float(text)
+    if not 0 < value < 86_400:
+        raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on from the command line."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def log_to_console(verbosity: int) -> None:
+    """Let log lines appear where the project's LOGGING says nothing about them."""
+    logger = logging.getLogger("async_attempts")
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))

@@ -1,0 +1,131 @@
+"""What `save()` may change in a row that exists: how it is performed, never what was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Self
+
+from django.db import models
+from django.db.models.signals import post_save, pre_save
+
+from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
+from . import upstairs
+
+EDITABLE: Final = frozenset(
+    "queue priority max_attempts timeout expires_at metadata subject_type subject_id".split()
+)
+PROMISE: Final = frozenset(
+    "id target target_pk method_name args idempotence_token unique_key unique_until "
+    "schedule created_at".split()
+)
+STATE: Final = frozenset(
+    "status reason num_attempts num_crashes claim_seq claimed_by cancel_requested scheduled_at "
+    "started_at completed_at keep_result result error_class progress progress_note blockers "
+    "has_dependents limit_key".split()
+)
+
+
+class GuardedRow(models.Model):
+    """A row that a stale copy can neither reopen nor rewrite."""
+
+    class Meta:
+        abstract = True
+
+    _loaded: dict[str, Any]
+    created = False
+    """True on the object that was enqueued; False for a row that was there already."""
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Iterable[str], values: Sequence[Any]) -> Self:
+        names = tuple(field_names)
+        row = super().from_db(db, names, values)
+        row._loaded = dict(zip(names, values, strict=False))
+        return row
+
+    def remember(self) -> None:
+        """Take the present columns as what the database holds."""
+        self._loaded = {f.attname: self.__dict__.get(f.attname) for f in self._meta.concrete_fields}
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self._loaded = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name in EDITABLE or name in PROMISE or name in STATE
+        }
+
+    def save(
+        self,
+        *,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Enqueue a new row, or write the columns that may change.
+
+        Those are queue, priority, max_attempts, timeout, expires_at, metadata, subject and the
+        columns a project added. Raises InvalidOption for a changed promise, InvalidTransition for
+        changed state (there are `expire()`, `fail()`, `retry()`), DuplicateAttempt for a token
+        that is taken.
+        """
+        if self._state.adding:
+            if using is not None:
+                self._state.db = using
+            announce(pre_save, self, using)
+            if not upstairs.store_for(database_of(self)).insert(self):
+                raise DuplicateAttempt(
+                    f"{self}: an attempt with the idempotence token {self.idempotence_token!r} "
+                    "exists; enqueue() returns it instead of raising."
+                )
+            announce(post_save, self, using, created=True)
+            return
+        self._refuse_changes()
+        self.check_options()
+        super().save(
+            force_update=force_update, using=using, update_fields=self._writable(update_fields)
+        )
+
+    def _refuse_changes(self) -> None:
+        loaded = self.__dict__.get("_loaded", {})
+        changed = {
+            name
+            for name, value in self.__dict__.items()
+            if (name in PROMISE or name in STATE)
+            and not (name in loaded and loaded[name] == value)
+        }
+        if promised := sorted((changed & PROMISE) | ({"method_args"} & self._replaced)):
+            raise InvalidOption(
+                f"{', '.join(promised)}: what an attempt promises can't change; "
+                "expire this one and enqueue another."
+            )
+        if changed:
+            raise InvalidTransition(
+                f"{', '.join(sorted(changed))}: state can't be saved; "
+                "use expire(), fail(), retry() or request_cancel()."
+            )
+
+    def _writable(self, update_fields: Iterable[str] | None) -> list[str]:
+        asked = None if update_fields is None else set(update_fields)
+        return [
+            field.name
+            for field in self._meta.concrete_fields
+            if field.name not in PROMISE | STATE
+            and field.attname in self.__dict__
+            and (asked is None or field.name in asked)
+        ]
+
+
+def announce(signal: Any, row: Any, using: str | None, **kwargs: Any) -> None:
+    """Send one of Django's save signals, if somebody listens."""
+    if signal.has_listeners(type(row)):
+        signal.send(
+            sender=type(row), instance=row, raw=False, using=using, update_fields=None, **kwargs
+        )
+
+
+def database_of(row: models.Model) -> str:
+    """The alias that a new row is written to: given with it, else by Django's routers."""
+    from django.db import router
+
+    return row._state.db or router.db_for_write(type(row), instance=row)

@@ -1,0 +1,73 @@
+"""Indexes and constraints over part of a table, also where the database has no partial ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
+from django.db.models import Index, Model, Q, UniqueConstraint
+
+
+class SelectiveIndex(Index):
+    """An index over the rows that fulfil `where`.
+
+    MySQL and MariaDB have no partial indexes: there the index covers all rows and leads with the
+    columns `lead`. `condition` of Django's own class would make them skip it with W037.
+    """
+
+    def __init__(self, *, where: Q, lead: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self.where = where
+        self.lead = tuple(lead)
+
+    def create_sql(
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kw: Any
+    ) -> Statement:
+        fields = tuple(self.deconstruct()[2]["fields"])
+        if schema_editor.connection.features.supports_partial_indexes:
+            index = Index(fields=fields, name=self.name, condition=self.where)
+        else:
+            index = Index(fields=(*self.lead, *fields), name=self.name)
+        return index.create_sql(model, schema_editor, using, **kw)
+
+    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
+        path, args, kwargs = super().deconstruct()
+        return path, args, kwargs | {"where": self.where, "lead": self.lead}
+
+
+class UniqueWhereSet(UniqueConstraint):
+    """Unique among the rows where the one field isn't null.
+
+    Any number of nulls is allowed everywhere; where there are partial indexes, nulls cost nothing.
+    """
+
+    def __init__(self, *, field: str, name: str) -> None:
+        super().__init__(fields=(field,), name=name)
+
+    def _here(self, schema_editor: BaseDatabaseSchemaEditor) -> UniqueConstraint:
+        partial = schema_editor.connection.features.supports_partial_indexes
+        condition = Q((f"{self.fields[0]}__isnull", False)) if partial else None
+        return UniqueConstraint(fields=self.fields, name=self.name, condition=condition)
+
+    def constraint_sql(
+        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
+    ) -> str:
+        assert schema_editor is not None
+        return self._here(schema_editor).constraint_sql(model, schema_editor)
+
+    def create_sql(
+        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
+    ) -> Statement | None:
+        assert schema_editor is not None
+        return self._here(schema_editor).create_sql(model, schema_editor)
+
+    def remove_sql(
+        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
+    ) -> Statement | None:
+        assert schema_editor is not None
+        return self._here(schema_editor).remove_sql(model, schema_editor)
+
+    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, (), {"field": self.fields[0], "name": self.name}

@@ -1,0 +1,124 @@
+"""Sets of attempts: finding them, creating them, and people's verbs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from django.db.models import Manager, QuerySet
+
+from ..exceptions import DuplicateAttempt, InvalidOption
+from ..lifecycle import Status
+from ..targets import name_of
+from . import upstairs
+from .clock import DatabaseNow
+from .upstairs import Changes
+
+if TYPE_CHECKING:
+    from .attempt import AbstractAttempt
+
+_Row = TypeVar("_Row", bound="AbstractAttempt", covariant=True)
+
+
+CODE_ONLY: Final = frozenset({"backoff", "atomic"})
+
+
+class AttemptQuerySet(QuerySet[_Row]):
+    """A queryset whose verbs are one guarded statement for each batch of rows."""
+
+    def pending(self) -> Self:
+        """Due and not yet claimed."""
+        return self.filter(status=Status.PENDING, claimed_by=None)
+
+    def running(self) -> Self:
+        """Claimed by a worker."""
+        return self.filter(status=Status.PENDING, claimed_by__isnull=False)
+
+    def due(self) -> Self:
+        """To be performed now, by the database's clock: pending, or scheduled for the past."""
+        live = (Status.PENDING, Status.SCHEDULED)
+        return self.filter(status__in=live, claimed_by=None, scheduled_at__lte=DatabaseNow())
+
+    def expire(self, reason: str = "") -> Changes:
+        """Expire those that haven't ended. What runs atomically at this moment is left."""
+        return upstairs.store_for(self._writes_to).expire(self, reason)
+
+    def fail(self, reason: str = "") -> Changes:
+        """Fail those that haven't ended. What runs atomically at this moment is left."""
+        return upstairs.store_for(self._writes_to).fail(self, reason)
+
+    def retry(self, at: datetime | None = None) -> Changes:
+        """Make the failed and the expired due again, now or `at` an aware datetime."""
+        return upstairs.store_for(self._writes_to).retry(self, at)
+
+    def request_cancel(self) -> Changes:
+        """Expire what isn't running; tell what is that it should stop."""
+        return upstairs.store_for(self._writes_to).request_cancel(self)
+
+    for _verb in (expire, fail, retry, request_cancel):
+        _verb.alters_data = True  # type: ignore[attr-defined]
+        _verb.queryset_only = False  # type: ignore[attr-defined]
+    del _verb
+
+    def create(self, **kwargs: Any) -> Any:
+        """Enqueue: write the row in the caller's transaction.
+
+        Takes the columns, `method_args`, `subject`, `database` (an alias) and `allow_autocommit`.
+        Raises what `async_attempts.enqueue` raises, and DuplicateAttempt for a token that's taken.
+        """
+        manager = self._for_database(kwargs)
+        if code_only := kwargs.keys() & CODE_ONLY:
+            raise InvalidOption(
+                f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
+            )
+        allow_autocommit = kwargs.pop("allow_autocommit", False)
+        row = self.model(**kwargs)
+        row.allow_autocommit = allow_autocommit
+        row.save(force_insert=True, using=manager._writes_to)
+        return row
+
+    create.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(  # type: ignore[override]
+        self, objs: Iterable[Any], batch_size: int | None = None, **options: Any
+    ) -> list[Any]:
+        """Enqueue all of `objs` (unsaved rows) or none, in statements of `batch_size` rows.
+
+        Raises DuplicateAttempt when one of their tokens is taken.
+        """
+        if any(options.values()):
+            raise InvalidOption(f"bulk_create: {', '.join(options)} would break what rows promise.")
+        attempts = list(objs)
+        upstairs.store_for(self._writes_to).insert_many(attempts, batch_size)
+        return attempts
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
+
+    def get_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, bool]:
+        """The attempt with these columns, else a new one; `target` may be any form of it."""
+        manager = self._for_database(kwargs)
+        if not isinstance(kwargs.get("target", ""), str):
+            name = name_of(kwargs["target"], kwargs.get("method_name"))
+            kwargs |= name._asdict()
+        try:
+            return super(AttemptQuerySet, manager).get_or_create(defaults, **kwargs)
+        except DuplicateAttempt as duplicate:
+            # Its winner differs in another column; Django's own re-read looked for all of them.
+            raise duplicate from None
+
+    get_or_create.alters_data = True  # type: ignore[attr-defined]
+
+    def _for_database(self, kwargs: dict[str, Any]) -> Self:
+        alias = kwargs.pop("database", None)
+        return self if alias is None else self.using(alias)
+
+    @property
+    def _writes_to(self) -> str:
+        self._for_write = True
+        return self.db
+
+
+AttemptManager = Manager.from_queryset(AttemptQuerySet, class_name="AttemptManager")

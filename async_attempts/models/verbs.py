@@ -1,0 +1,89 @@
+"""What people, and the code that enqueued it, can do with one row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from ..conf import settings
+from ..exceptions import InvalidTransition
+from ..lifecycle import RUNNING, Status
+from . import upstairs
+from .upstairs import Changes
+
+if TYPE_CHECKING:
+    from .querysets import AttemptQuerySet
+
+
+class VerbsRow(models.Model):
+    """Verbs whose statement names the states it starts from; a stale copy changes nothing."""
+
+    class Meta:
+        abstract = True
+
+    @property
+    def state(self) -> str:
+        """The status, or "running" for a pending attempt that a worker has claimed."""
+        if self.status == Status.PENDING and self.claimed_by is not None:
+            return RUNNING
+        return str(self.status)
+
+    def perform(self) -> None:
+        """Claim and perform this attempt here and now, if it is due, and record the outcome.
+
+        What the target raises is recorded as a failure, not raised.
+        Raises InvalidTransition when the attempt isn't pending and due, or is running.
+        """
+        upstairs.perform(self)
+        self.refresh_from_db()
+
+    def expire(self, reason: str = "") -> None:
+        """It should no longer run. Raises InvalidTransition when it has ended already."""
+        self._change("expire", self._store.expire(self._myself, reason))
+
+    def fail(self, reason: str = "") -> None:
+        """It failed for good. Raises InvalidTransition when it has ended already."""
+        self._change("fail", self._store.fail(self._myself, reason))
+
+    def retry(self, at: datetime | None = None) -> None:
+        """Run it again, now or `at` an aware datetime; its executions are counted anew.
+
+        Raises InvalidTransition unless it failed or expired.
+        """
+        self._change("retry", self._store.retry(self._myself, at))
+
+    def request_cancel(self) -> None:
+        """Expire it if it isn't running, else tell it to stop.
+
+        A running target reads `current_attempt().cancel_requested`; if it doesn't, the attempt is
+        expired in place of its next execution. Raises InvalidTransition when it has ended.
+        """
+        self._change("request_cancel", self._store.request_cancel(self._myself))
+
+    def handle_perform_error(self, error: BaseException) -> None:
+        """Called in the worker after a failed execution was recorded; override it at will.
+
+        Calls the setting `ON_ERROR` with the attempt and the error. What it raises is logged.
+        """
+        if on_error := settings().ON_ERROR:
+            on_error(self, error)
+
+    for _verb in (perform, expire, fail, retry, request_cancel):
+        _verb.alters_data = True  # type: ignore[attr-defined]
+    del _verb
+
+    @property
+    def _myself(self) -> AttemptQuerySet[Any]:
+        return type(self)._base_manager.using(self._state.db).filter(pk=self.pk)  # type: ignore[return-value]
+
+    @property
+    def _store(self) -> upstairs.StoreVerbs:
+        return upstairs.store_for(self._state.db or "default")
+
+    def _change(self, verb: str, changes: Changes) -> None:
+        self.refresh_from_db()
+        if not changes.changed:
+            why = next(iter(changes.left), self.state)
+            raise InvalidTransition(f"{self}: {verb} is not possible: it is {why}.")

@@ -1,0 +1,37 @@
+"""The worker: one incarnation of a process that performs attempts, and its lease."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..ids import uuid7
+
+
+class Worker(models.Model):
+    """A worker's claim to be alive, by the database's clock."""
+
+    class State(models.TextChoices):
+        LIVE = "live", _("live")
+        STOPPED = "stopped", _("stopped")
+        DEAD = "dead", _("dead, its attempts are being taken back")
+        RESCUED = "rescued", _("dead, its attempts were taken back")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process"))
+    name = models.CharField(_("name"), max_length=255, blank=True, default="")
+    queues: models.JSONField[Any, Any] = models.JSONField(_("queues"), default=list)
+    version = models.CharField(_("version"), max_length=64, blank=True, default="")
+    state = models.CharField(_("state"), max_length=7, choices=State.choices, default=State.LIVE)
+    lease = models.DateTimeField(_("holds its lease until"))
+    started_at = models.DateTimeField(_("started"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return f"{self.name or self.host}:{self.pid}"

@@ -1,0 +1,21 @@
+"""Owns how arguments and results become bytes and come back, and how large and deep they may be.
+
+The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments, the value
+itself for a result. What JSON doesn't know is written as `{"$": tag, "v": parts}`; `kinds` is the
+table of the tags, `stored` the way from values to bytes and back.
+"""
+
+from __future__ import annotations
+
+from .arguments import Arguments
+from .limits import MAX_DEPTH
+from .stored import dump_arguments, dump_value, load_arguments, load_value
+
+__all__ = [
+    "MAX_DEPTH",
+    "Arguments",
+    "dump_arguments",
+    "dump_value",
+    "load_arguments",
+    "load_value",
+]

@@ -1,0 +1,42 @@
+"""How deep and how large what is stored may be; checked before it is parsed."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Final
+
+from async_attempts.conf import SETTING, settings
+from async_attempts.exceptions import InvalidArguments
+
+MAX_DEPTH: Final = 32
+"""How many brackets of the stored JSON may be open at once; a tagged value takes one or two."""
+
+# Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
+
+
+def require_shallow(data: bytes) -> None:
+    """Raises InvalidArguments if the JSON in `data` nests deeper than `MAX_DEPTH`."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise InvalidArguments(
+            f"What is stored is nested deeper than {MAX_DEPTH} brackets, so it is not read."
+        )
+
+
+def exceeds_size(size: int) -> bool:
+    """Whether arguments of `size` bytes, before encryption, are more than the setting allows."""
+    return size > settings().MAX_ARGS_BYTES
+
+
+def too_large(size: int, what: str, remedy: str) -> InvalidArguments:
+    """The error for `what` of `size` bytes."""
+    return InvalidArguments(
+        f"{what} take {size:,} bytes, more than the {settings().MAX_ARGS_BYTES:,} of "
+        f"{SETTING}['MAX_ARGS_BYTES']: {remedy}"
+    )

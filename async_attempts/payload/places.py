@@ -1,0 +1,56 @@
+"""Where in the arguments something can't be stored; said without any value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from async_attempts.exceptions import InvalidArguments, UnsupportedType
+
+from .limits import MAX_DEPTH
+
+LONGEST_NAME: Final = 60
+
+
+class UnstorableError(Exception):
+    """Collects on its way up the `path` to what can't be stored, innermost part first."""
+
+    def __init__(self, what: str, why: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.path: list[str] = []
+
+    def as_error(self) -> InvalidArguments:
+        """What to tell the caller."""
+        reason = f": {self.why}" if self.why else "."
+        return UnsupportedType(f"{self._place(self.path)}: {self.what} can't be stored{reason}")
+
+    @staticmethod
+    def _place(path: list[str]) -> str:
+        return "".join(reversed(path)).removeprefix(".")
+
+
+class TooDeepError(UnstorableError):
+    """Nested deeper than can be stored, or without end since it contains itself."""
+
+    def __init__(self) -> None:
+        super().__init__("too deep")
+
+    def as_error(self) -> InvalidArguments:
+        """What to tell the caller: the whole path would be as long as the nesting is deep."""
+        return InvalidArguments(
+            f"{self._place(self.path[-2:])}: is nested too deep, or contains itself; what is "
+            f"stored may be {MAX_DEPTH} brackets deep."
+        )
+
+
+def by_index(index: int) -> str:
+    """The part of a place that leads to an item of a list or a tuple."""
+    return f"[{index}]"
+
+
+def by_key(key: object) -> str:
+    """The part of a place that leads to a value of a dict; a key that is no name may be data."""
+    if isinstance(key, str) and key.isidentifier() and len(key) <= LONGEST_NAME:
+        return f".{key}"
+    return "[…]"

@@ -1,0 +1,145 @@
+"""Values to plain JSON data by the table of kinds, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError
+
+from async_attempts.exceptions import AttemptsError, InvalidArguments
+
+from .kinds import BY_TYPE, KINDS, LOADS, Kind
+from .limits import MAX_DEPTH
+from .places import TooDeepError, UnstorableError, by_index, by_key
+from .text import encode
+
+TAG: Final = "$"
+PARTS: Final = "v"
+
+# Fewer bits than the smallest limit that Python can be given for integers in decimal, 640 digits.
+MAX_INT_BITS: Final = 2_000
+
+_CORRUPT: Final = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    ValidationError,
+)
+
+
+def _str(value: str, _depth: int) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UnstorableError("str", "it holds a lone surrogate, which is no text.") from None
+    return value
+
+
+def _int(value: int, depth: int) -> Any:
+    return value if value.bit_length() <= MAX_INT_BITS else _tagged(BY_TYPE[int], value, depth)
+
+
+def _float(value: float, depth: int) -> Any:
+    return value if isfinite(value) else _tagged(BY_TYPE[float], value, depth)
+
+
+def _itself(value: Any, _depth: int) -> Any:
+    return value
+
+
+def _list(items: Iterable[Any], depth: int) -> list[Any]:
+    if depth >= MAX_DEPTH:
+        raise TooDeepError
+    plain = []
+    for index, item in enumerate(items):
+        try:
+            plain.append(_native(type(item), _other)(item, depth + 1))
+        except UnstorableError as error:
+            error.path.append(by_index(index))
+            raise
+    return plain
+
+
+def _dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    if depth >= MAX_DEPTH:
+        raise TooDeepError
+    plain = {}
+    for key, item in value.items():
+        if type(key) is not str or key == TAG:
+            return _tagged(BY_TYPE[dict], value, depth)
+        try:
+            plain[_str(key, depth)] = _native(type(item), _other)(item, depth + 1)
+        except UnstorableError as error:
+            error.path.append(by_key(key))
+            raise
+    return plain
+
+
+def _other(value: Any, depth: int) -> Any:
+    kind = BY_TYPE.get(type(value)) or _kind_of(value)
+    if kind.tag is None:
+        return to_plain(kind.dump(value), depth)
+    return _tagged(kind, value, depth)
+
+
+def _kind_of(value: Any) -> Kind:
+    for kind in KINDS:
+        if issubclass(type(value), kind.type):  # isinstance would believe a proxy
+            return kind
+    raise UnstorableError(type(value).__name__)
+
+
+def _tagged(kind: Kind, value: Any, depth: int) -> dict[str, Any]:
+    if depth >= MAX_DEPTH:
+        raise TooDeepError
+    simpler = kind.dump(value)
+    try:
+        parts = to_plain(simpler, depth + 1)
+    except UnstorableError as error:
+        if not kind.indexed:
+            error.what = f"{type(value).__name__} of {error.what}"
+            error.path.clear()
+        raise
+    if kind.unordered:
+        parts.sort(key=encode)
+    return {TAG: kind.tag, PARTS: parts}
+
+
+_NATIVE: Final[dict[type, Callable[[Any, int], Any]]] = {
+    str: _str,
+    int: _int,
+    float: _float,
+    bool: _itself,
+    type(None): _itself,
+    list: _list,
+    dict: _dict,
+}
+_native: Final = _NATIVE.get
+
+
+def to_plain(value: Any, depth: int = 0) -> Any:
+    """`value` as data that JSON can carry, within `depth` open brackets. Raises UnstorableError."""
+    return _native(type(value), _other)(value, depth)
+
+
+def from_plain(found: dict[str, Any]) -> Any:
+    """The value behind a tagged object whose parts are values already; any other object itself.
+
+    Raises InvalidArguments, or what looking up a class or a row raises.
+    """
+    if TAG not in found:
+        return found
+    tag = found[TAG]
+    if found.keys() != {TAG, PARTS} or not isinstance(tag, str) or tag not in LOADS:
+        raise InvalidArguments("What is stored holds a tag that this version doesn't know.")
+    try:
+        return LOADS[tag](found[PARTS])
+    except AttemptsError:
+        raise
+    except _CORRUPT as error:
+        raise InvalidArguments(f"A stored {tag} can't be read ({type(error).__name__}).") from None

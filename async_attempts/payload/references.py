@@ -1,0 +1,75 @@
+"""What is stored by its name, and looked up again: members of Enum classes, rows of models."""
+
+from __future__ import annotations
+
+from enum import Enum, Flag
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from django.apps import apps
+from django.db import connections
+from django.db.models import Model
+
+from async_attempts.exceptions import AttemptsError, InvalidArguments, ObjectGone, UnknownTarget
+from async_attempts.targets.importable import import_class
+
+from .places import UnstorableError
+
+
+def dump_member(member: Enum) -> list[str]:
+    """The class's dotted name and the member's name; of a Flag, the names of all its bits.
+
+    By name since values made by `auto()` move when a member is added. Raises UnstorableError if
+    this would not load as the same member.
+    """
+    cls = type(member)
+    bits = list(member) if isinstance(member, Flag) else [member]
+    stored = [f"{cls.__module__}.{cls.__qualname__}", *(str(bit.name) for bit in bits)]
+    try:
+        if load_member(stored) is member:
+            return stored
+    except AttemptsError as error:
+        raise UnstorableError(cls.__name__, str(error)) from error
+    raise UnstorableError(cls.__name__, "it is no member that its class has by name.")
+
+
+def load_member(stored: list[str]) -> Enum:
+    """Raises InvalidTarget, UnknownTarget for a class or member that can't or may not be had."""
+    class_name, *names = stored
+    cls = import_class(class_name)
+    if not issubclass(cls, Enum):
+        raise InvalidArguments(f"{class_name!r} is stored as an Enum class, and is none.")
+    if any(name not in cls.__members__ for name in names):
+        raise UnknownTarget(f"{class_name!r} has no such member in this version of the code.")
+    members = [cls[name] for name in names]
+    if issubclass(cls, Flag):
+        return reduce(or_, members, cls(0))
+    (member,) = members
+    return member
+
+
+def dump_row(instance: Model) -> list[Any]:
+    """The model's label, the primary key, the database. UnstorableError if it isn't saved."""
+    label = instance._meta.label
+    if instance.pk is None or instance._state.adding:
+        raise UnstorableError(f"unsaved {label}", "save it first, only its primary key is stored.")
+    return [label, instance.pk, instance._state.db]
+
+
+def load_row(stored: list[Any]) -> Model:
+    """The row as it is now. Raises ObjectGone if there is none, UnknownTarget without a model."""
+    label, pk, database = stored
+    try:
+        model = apps.get_model(label)
+    except LookupError:
+        raise UnknownTarget(f"There is no model {label!r} in this version of the code.") from None
+    if database is not None and database not in connections:
+        raise UnknownTarget(
+            f"{label} was stored from the database {database!r}, which DATABASES doesn't have."
+        )
+    try:
+        row: Model = model._base_manager.using(database).get(pk=pk)
+    except model.DoesNotExist:
+        raise ObjectGone(f"{label} with primary key {pk!r} does not exist any more.") from None
+    return row

@@ -1,0 +1,90 @@
+"""The way from arguments and results to bytes, and back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from async_attempts.exceptions import AttemptsError, InvalidArguments
+
+from .arguments import Arguments
+from .limits import exceeds_size, require_shallow, too_large
+from .places import UnstorableError, by_index, by_key
+from .plain import TAG, from_plain, to_plain
+from .text import decoder, encode
+
+_MARK: Final = encode(TAG)
+_parse_plain: Final = decoder()
+_parse_tagged: Final = decoder(from_plain)
+
+
+def dump_arguments(arguments: Arguments) -> bytes:
+    """The bytes of `arguments`; a set's are the same whatever order it is walked in.
+
+    Raises UnsupportedType, naming the place, for what can't be stored; InvalidArguments for what
+    is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
+    """
+    named = {"args": list(arguments.args), "kwargs": arguments.kwargs}
+    data = encode(list(_plain(named).values()))
+    if exceeds_size(len(data)):
+        raise too_large(
+            len(data),
+            "The arguments",
+            f"{_largest_part(arguments)}. Pass what it can be found by instead, or raise the "
+            f"setting.",
+        )
+    return data
+
+
+def load_arguments(data: bytes) -> Arguments:
+    """The arguments in `data`.
+
+    Raises InvalidArguments for bytes that are too large, too deep or corrupt; ObjectGone for a
+    model instance whose row is gone; InvalidTarget, UnknownTarget for an Enum class or a model
+    that this code doesn't have.
+    """
+    if exceeds_size(len(data)):
+        raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
+    match _load(data):
+        case [list(args), dict(kwargs)]:
+            with suppress(TypeError):  # a keyword that is no string
+                return Arguments(*args, **kwargs)
+    raise InvalidArguments("What is stored is a value, but no arguments.")
+
+
+def dump_value(value: Any, name: str = "result") -> bytes:
+    """The bytes of one value, called `name` in errors; of any size. Raises InvalidArguments."""
+    return encode(_plain({name: value})[name])
+
+
+def load_value(data: bytes) -> Any:
+    """The value in `data`. Raises as `load_arguments` does, though it may be of any size."""
+    return _load(data)
+
+
+def _largest_part(arguments: Arguments) -> str:
+    args = [(by_index(at), value) for at, value in enumerate(arguments.args)]
+    kwargs = [(by_key(name), value) for name, value in arguments.kwargs.items()]
+    places = [f"args{part}" for part, _ in args] + [f"kwargs{part}" for part, _ in kwargs]
+    sizes = [len(dump_value(value)) for _, value in args + kwargs]
+    size, place = max(zip(sizes, places, strict=True), default=(0, "none"))
+    return f"the largest part is {place} with {size:,}"
+
+
+def _plain(named: dict[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = to_plain(named)
+    except UnstorableError as error:
+        raise error.as_error() from error.__cause__
+    return plain
+
+
+def _load(data: bytes) -> Any:
+    require_shallow(data)
+    parse = _parse_tagged if _MARK in data else _parse_plain
+    try:
+        return parse(data)
+    except AttemptsError:
+        raise
+    except ValueError:
+        raise InvalidArguments("What is stored is corrupt: it is no JSON in UTF-8.") from None

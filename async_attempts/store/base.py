@@ -1,0 +1,18 @@
+"""The store on any database that Django supports well: every move of the lifecycle, by the ORM.
+
+A dialect overrides what it can say better. Every statement names the states that it starts from
+and, for a worker's moves, the claim's fence.
+"""
+
+from __future__ import annotations
+
+from .changing import Changing
+from .claiming import Claiming
+from .inserting import Inserting
+from .leasing import Leasing
+from .pruning import Pruning
+from .rescuing import Rescuing
+
+
+class Store(Inserting, Claiming, Leasing, Rescuing, Changing, Pruning):
+    """The attempts and workers of one database."""

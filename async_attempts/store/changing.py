@@ -1,0 +1,123 @@
+"""People's verbs on sets of attempts: guarded by status, in batches, skipping what is locked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, Count, F, Q, Value, When
+
+from ..lifecycle import RUNNING, Status, sources_of
+from ..models import AttemptQuerySet, Changes, DatabaseNow
+from ..models.promise import check_moment
+from .inserting import status_when_due
+from .rows import Rows, ended
+
+BATCH: Final = 2000
+RUNNING_ATOMICALLY: Final = "running atomically"
+
+
+class Changing(Rows):
+    """The moves that people make."""
+
+    def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
+        """Expire those that haven't ended."""
+        return self._change(attempts, "expire", ended(Status.EXPIRED, reason=reason))
+
+    def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
+        """Fail those that haven't ended."""
+        return self._change(attempts, "fail", ended(Status.FAILED, reason=reason))
+
+    def retry(self, attempts: AttemptQuerySet[Any], at: datetime | None = None) -> Changes:
+        """Make the failed and the expired due again, now or `at`.
+
+        An `expires_at` that has passed is taken away: it would expire them at once.
+        """
+        check_moment("at", at)
+        columns = {
+            "status": Status.PENDING if at is None else status_when_due(at),
+            "scheduled_at": DatabaseNow() if at is None else at,
+            "expires_at": Case(When(expires_at__gt=DatabaseNow(), then=F("expires_at"))),
+            "reason": "",
+            "num_attempts": 0,
+            "num_crashes": 0,
+            "claimed_by": None,
+            "cancel_requested": False,
+            "started_at": None,
+            "completed_at": None,
+            "progress": None,
+            "progress_note": "",
+        }
+        return self._change(attempts, "retry", columns)
+
+    def request_cancel(self, attempts: AttemptQuerySet[Any]) -> Changes:
+        """Expire what isn't running; ask what is running to stop."""
+        running = Q(status=Status.PENDING, claimed_by__isnull=False)
+        columns = {
+            "cancel_requested": True,
+            "status": Case(When(running, then=F("status")), default=Value(Status.EXPIRED)),
+            "completed_at": Case(When(running, then=Value(None)), default=DatabaseNow()),
+            "reason": Case(When(running, then=F("reason")), default=Value("cancelled")),
+        }
+        return self._change(attempts, "expire", columns)
+
+    def _change(
+        self, attempts: AttemptQuerySet[Any], verb: str, columns: dict[str, Any]
+    ) -> Changes:
+        sources = [status for status in Status.values if status in sources_of(verb)]
+        if attempts.query.is_sliced:
+            attempts = self.attempts.filter(pk__in=list(attempts.values_list("pk", flat=True)))
+        matching = attempts.using(self.alias).order_by()
+        there = _count_states(matching)
+        changed: Counter[str] = Counter()
+        last: UUID | None = None
+        while True:
+            states, last = self._change_batch(matching, sources, columns, last)
+            if last is None:
+                return Changes(changed.total(), _left(there - changed, sources))
+            changed += states
+
+    def _change_batch(
+        self,
+        matching: AttemptQuerySet[Any],
+        sources: Collection[str],
+        columns: dict[str, Any],
+        after: UUID | None,
+    ) -> tuple[Counter[str], UUID | None]:
+        """Change the next rows after `after`; returns their old states and the last one's id."""
+
+        here = matching.filter(status__in=sources)
+        here = here if after is None else here.filter(pk__gt=after)
+        with transaction.atomic(self.alias):
+            wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
+            rows = self.attempts.filter(pk__in=wanted, status__in=sources)
+            locked = rows.order_by("pk").select_for_update(skip_locked=True)
+            found = locked.values_list("pk", "status", "claimed_by")
+            states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
+            self.attempts.filter(pk__in=states, status__in=sources).update(**columns)
+        return Counter(states.values()), wanted[-1] if wanted else None
+
+
+def _state(status: str, claimed_by: UUID | None) -> str:
+    return RUNNING if status == Status.PENDING and claimed_by is not None else status
+
+
+def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
+    running = Case(When(claimed_by=None, then=Value(False)), default=Value(True))
+    groups = attempts.annotate(claimed=running).values_list("status", "claimed")
+    counts: Counter[str] = Counter()
+    for status, claimed, n in groups.annotate(n=Count("pk")):
+        counts[RUNNING if status == Status.PENDING and claimed else status] += n
+    return counts
+
+
+def _left(counts: Counter[str], sources: Collection[str]) -> dict[str, int]:
+    """Why each of the rest was left: the state it is in, or that a transaction holds it."""
+    return {
+        RUNNING_ATOMICALLY if state == RUNNING and Status.PENDING in sources else state: n
+        for state, n in counts.items()
+    }

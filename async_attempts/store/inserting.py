@@ -1,0 +1,248 @@
+"""Write new attempts in the caller's transaction: one statement, no savepoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from django.db import connections, transaction
+from django.db.models import Case, Expression, Field, Value, When
+from django.db.models.lookups import GreaterThan
+
+from ..exceptions import DuplicateAttempt, WrongTransaction
+from ..lifecycle import Status
+from ..models import AbstractAttempt, DatabaseNow
+from ..signals import enqueued
+from .rows import Rows, seconds_from_now
+
+CHUNK_ROWS: Final = 500
+CHUNK_BYTES: Final = 4 * 2**20
+RE_READS: Final = 10
+RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
+
+
+class Inserting(Rows):
+    """From nothing to pending or scheduled."""
+
+    unique_conflict = " ON CONFLICT ({key}) WHERE {key} IS NOT NULL DO NOTHING"
+
+    def insert(self, attempt: AbstractAttempt) -> bool:
+        """Write one new attempt; False when its idempotence token is taken.
+
+        Waits for another transaction that holds the token and hasn't ended. Raises InvalidTarget,
+        InvalidArguments, InvalidOption, WrongTransaction; then nothing has been sent to the
+        database.
+        """
+        self._prepare(attempt)
+        return self._write([attempt]) == 1
+
+    def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
+        """Write one new attempt, or return the row that has its idempotence token."""
+        self._prepare(attempt)
+        return self._write_or_get(attempt)
+
+    def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
+        for _ in range(RE_READS):
+            if self._write([attempt]):
+                return attempt
+            if (taken := self._with_key(attempt.unique_key)) is not None:
+                return taken
+        raise DuplicateAttempt(
+            f"{attempt}: the idempotence token {attempt.idempotence_token!r} was taken and given "
+            f"back {RE_READS} times while enqueueing; enqueue again."
+        )
+
+    def insert_many(
+        self, attempts: Iterable[AbstractAttempt], batch_size: int | None = None
+    ) -> None:
+        """Write all of `attempts` or none.
+
+        Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
+        """
+        attempts = list(attempts)
+        for attempt in attempts:
+            self._prepare(attempt)
+        with transaction.atomic(self.alias):
+            for chunk in chunks(attempts, batch_size or CHUNK_ROWS):
+                if self._write(chunk) != len(chunk):
+                    taken = next(attempt for attempt in chunk if not attempt.created)
+                    raise DuplicateAttempt(
+                        f"{taken}: an attempt with the idempotence token "
+                        f"{taken.idempotence_token!r} exists; none of these was enqueued."
+                    )
+
+    def insert_or_get_many(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
+        """Write those of `attempts` whose token is free; for the others the row that's there."""
+        for attempt in attempts:
+            self._prepare(attempt)
+        found: list[AbstractAttempt] = []
+        with transaction.atomic(self.alias):
+            for chunk in chunks(attempts, CHUNK_ROWS):
+                self._write(chunk)
+                found += [a if a.created else self._write_or_get(a) for a in chunk]
+        return found
+
+    def _prepare(self, attempt: AbstractAttempt) -> None:
+        attempt._state.db = self.alias
+        if not attempt.allow_autocommit:
+            refuse_wrong_transaction(self.alias)
+        for column, seconds in attempt.seal().items():
+            setattr(attempt, column, seconds_from_now(seconds))
+        due = attempt.scheduled_at
+        attempt.status = Status.PENDING if due is None else status_when_due(due)
+        attempt.scheduled_at = DatabaseNow() if due is None else due
+        attempt.created_at = DatabaseNow()
+
+    def _write(self, attempts: Sequence[AbstractAttempt]) -> int:
+        """Write prepared attempts in one statement, but for taken tokens; returns how many."""
+        keyed = any(attempt.unique_key is not None for attempt in attempts)
+        sql, params = self._statement(attempts, keyed)
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            if not self._returns:
+                return self._written(attempts, None)
+            return self._written(attempts, cursor.fetchall())
+
+    def _statement(
+        self, attempts: Sequence[AbstractAttempt], keyed: bool
+    ) -> tuple[str, list[Any]]:
+        rows, params = [], []
+        for attempt in attempts:
+            places = []
+            for field in self._fields:
+                place, values = self._placed(field, field.pre_save(attempt, add=True))
+                places.append(place)
+                params += values
+            rows.append(f"({', '.join(places)})")
+        conflict = self.unique_conflict.format(key=self._quoted("unique_key")) if keyed else ""
+        return f"{self._into}{', '.join(rows)}{conflict}{self._returning}", params
+
+    def _placed(self, field: Field[Any, Any], value: Any) -> tuple[str, Sequence[Any]]:
+        if hasattr(value, "resolve_expression"):
+            return self._compiled(value)
+        return "%s", (field.get_db_prep_save(value, self.connection),)
+
+    def _compiled(self, expression: Expression) -> tuple[str, Sequence[Any]]:
+        query = self.attempts.query
+        resolved = expression.resolve_expression(query, allow_joins=False, for_save=True)
+        sql, params = query.get_compiler(self.alias).compile(resolved)
+        return sql, params
+
+    def _written(
+        self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
+    ) -> int:
+        """Note on the objects what the database made of them; returns how many it took."""
+        if rows is not None:
+            read = {row[0]: row for row in (self._converted(row) for row in rows)}
+        count = 0
+        for attempt in attempts:
+            values = read.get(attempt.pk) if rows is not None else ()
+            if values is None:
+                continue
+            for number, name in enumerate(RETURNED[1:], 1):
+                if values:
+                    setattr(attempt, name, values[number])
+                else:
+                    # Absent is what Django reads from the database when somebody asks.
+                    del attempt.__dict__[name]
+            attempt._state.adding = False
+            attempt.created = True
+            attempt.remember()
+            count += 1
+            if enqueued.has_listeners(self.model):
+                enqueued.send(sender=self.model, attempt=attempt)
+        return count
+
+    def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
+        return self.attempts.filter(unique_key=key).first()
+
+    @cached_property
+    def _returns(self) -> bool:
+        return self.connection.features.can_return_columns_from_insert
+
+    @cached_property
+    def _fields(self) -> list[Field[Any, Any]]:
+        return list(self.model._meta.local_concrete_fields)
+
+    @cached_property
+    def _into(self) -> str:
+        table = self.connection.ops.quote_name(self.model._meta.db_table)
+        columns = ", ".join(self._quoted(field.name) for field in self._fields)
+        return f"INSERT INTO {table} ({columns}) VALUES "
+
+    @cached_property
+    def _returning(self) -> str:
+        names = ", ".join(self._quoted(name) for name in RETURNED)
+        return f" RETURNING {names}" if self._returns else ""
+
+    def _quoted(self, field_name: str) -> str:
+        column = self.model._meta.get_field(field_name).column  # type: ignore[union-attr]
+        return self.connection.ops.quote_name(column)
+
+    def _converted(self, row: Sequence[Any]) -> list[Any]:
+        return [
+            convert(value) if convert else value
+            for convert, value in zip(self._converters, row, strict=True)
+        ]
+
+    @cached_property
+    def _converters(self) -> list[Any]:
+        return [self._converter(name) for name in RETURNED]
+
+    def _converter(self, name: str) -> Any:
+        """What makes a Python value of a column's raw one; None if it's that already."""
+        column = self.model._meta.get_field(name).get_col(self.model._meta.db_table)  # type: ignore[union-attr]
+        steps = [
+            *self.connection.ops.get_db_converters(column),
+            *column.get_db_converters(self.connection),
+        ]
+        if not steps:
+            return None
+
+        def convert(value: Any) -> Any:
+            for step in steps:
+                value = step(value, column, self.connection)
+            return value
+
+        return convert
+
+
+def status_when_due(moment: Any) -> Any:
+    """The status, as an expression, of an attempt that is due at `moment`."""
+    value = moment if hasattr(moment, "resolve_expression") else Value(moment)
+    later = GreaterThan(value, DatabaseNow())
+    return Case(When(later, then=Value(Status.SCHEDULED)), default=Value(Status.PENDING))
+
+
+def refuse_wrong_transaction(alias: str) -> None:
+    """Raise WrongTransaction when only another database's atomic block is open."""
+
+    def has_block(name: str) -> bool:
+        # A TestCase's own block, on each of its databases, is nobody's business transaction.
+        return any(not block._from_testcase for block in connections[name].atomic_blocks)
+
+    open_elsewhere = [c.alias for c in connections.all(initialized_only=True) if has_block(c.alias)]
+    if open_elsewhere and alias not in open_elsewhere:
+        raise WrongTransaction(
+            f"The attempt would go to {alias!r} while the open transaction is on "
+            f"{', '.join(map(repr, open_elsewhere))}: it would be performed even if that rolls "
+            "back. Enqueue with using(database=…) in that transaction's database, or pass "
+            "allow_autocommit=True."
+        )
+
+
+def chunks(
+    attempts: Sequence[AbstractAttempt], rows: int
+) -> Iterator[Sequence[AbstractAttempt]]:
+    """`attempts` in order, in pieces of at most `rows` rows and about CHUNK_BYTES of arguments."""
+    chunk: list[AbstractAttempt] = []
+    size = 0
+    for attempt in attempts:
+        if chunk and (len(chunk) >= rows or size + len(attempt.args) > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(attempt)
+        size += len(attempt.args)
+    if chunk:
+        yield chunk

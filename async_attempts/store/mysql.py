@@ -1,0 +1,65 @@
+"""MariaDB and MySQL: no UPDATE … RETURNING, no ON CONFLICT, and a clock in the session's zone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from ..models import AbstractAttempt, Worker
+from .base import Store
+from .rows import require_read_committed
+
+DUPLICATE_ENTRY: Final = 1062
+
+
+class MySQLStore(Store):
+    """MariaDB and MySQL by one code path."""
+
+    unique_conflict = ""
+
+    def isolation_problem(self) -> str | None:
+        with self.connection.cursor() as cursor:
+            # MariaDB before 11.1 has only the older of the two names.
+            cursor.execute(
+                "SHOW VARIABLES WHERE variable_name IN ('transaction_isolation', 'tx_isolation')"
+            )
+            level = cursor.fetchone()[1]
+        return require_read_committed(self.alias, level.replace("-", " "))
+
+    def live_worker(self, worker_id: UUID) -> bool:
+        """A shared lock: the claims of one worker's threads don't wait for each other."""
+        table = self.connection.ops.quote_name(Worker._meta.db_table)
+        sql = f"SELECT 1 FROM {table} WHERE id = %s AND state = 'live' LOCK IN SHARE MODE"
+        key = Worker._meta.pk.get_db_prep_value(worker_id, self.connection)
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [key])
+            return cursor.fetchone() is not None
+
+    def _write(self, attempts: Sequence[AbstractAttempt]) -> int:
+        if len(attempts) > 1 and any(a.unique_key is not None for a in attempts):
+            # A statement of many rows fails whole; each row with a token needs its own.
+            free = [attempt for attempt in attempts if attempt.unique_key is None]
+            keyed = [attempt for attempt in attempts if attempt.unique_key is not None]
+            return (self._write(free) if free else 0) + sum(self._write([a]) for a in keyed)
+        try:
+            return super()._write(attempts)
+        except IntegrityError as error:
+            # The server has undone this statement only; the caller's transaction goes on.
+            if error.args[0] != DUPLICATE_ENTRY or attempts[0].unique_key is None:
+                raise
+            if self._with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
+                raise
+            return 0
+
+    def _is_primary(self, attempt: AbstractAttempt) -> bool:
+        return self.attempts.filter(pk=attempt.pk).exists()
+
+    def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
+        if (row := super()._with_key(key)) is not None:
+            return row
+        # In a REPEATABLE READ transaction only a locking read sees a winner newer than the snapshot.
+        with transaction.atomic(self.alias, savepoint=False):
+            return self.attempts.filter(unique_key=key).select_for_update().first()

@@ -1,0 +1,15 @@
+"""SQLite: one writer at a time, so a claim is one statement under BEGIN IMMEDIATE."""
+
+from __future__ import annotations
+
+from .base import Store
+from .rows import needs_immediate
+
+
+class SQLiteStore(Store):
+    """The embedded default; the ORM's form holds, since IMMEDIATE transactions exclude each other."""
+
+    def isolation_problem(self) -> str | None:
+        if self.connection.transaction_mode == "IMMEDIATE":  # type: ignore[attr-defined]
+            return None
+        return needs_immediate(self.alias)

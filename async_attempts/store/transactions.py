@@ -1,0 +1,62 @@
+"""The store's own transactions: short, outermost, and done again whole when two of them collide."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from django.db import OperationalError, connections, transaction
+
+_T = TypeVar("_T")
+
+TRIES: Final = 6
+POSTGRESQL_STATES: Final = frozenset({"40P01", "40001"})
+MYSQL_CODES: Final = frozenset({1213, 1205, 1020})
+SQLITE_BUSY: Final = frozenset({5, 6})
+
+
+def collided(error: BaseException) -> bool:
+    """Whether the database gave this transaction up for another's sake, so that it may be redone."""
+    cause = error.__cause__ or error
+    if getattr(cause, "sqlstate", None) in POSTGRESQL_STATES:
+        return True
+    if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return code & 0xFF in SQLITE_BUSY
+    return bool(error.args) and error.args[0] in MYSQL_CODES
+
+
+def whole(alias: str, work: Callable[[], _T]) -> _T:
+    """Do `work` in an outermost transaction of `alias`, again when it collides.
+
+    Raises RuntimeError inside a caller's atomic block: a worker's moves must not depend on
+    another's commit. (The block of a `TestCase` is none of a caller's.)
+    """
+
+    def in_transaction() -> _T:
+        with transaction.atomic(alias, durable=True):
+            return work()
+
+    return redone(alias, in_transaction)
+
+
+def redone(alias: str, work: Callable[[], _T]) -> _T:
+    """Do `work`, and do it again, with jitter, when it collides with another transaction."""
+    for number in range(1, TRIES):
+        try:
+            return work()
+        except OperationalError as error:
+            # Within a TestCase the collision has ended the test's own transaction.
+            if not collided(error) or connections[alias].in_atomic_block:
+                raise
+            time.sleep(random.uniform(0, 0.02 * 2**number))
+    return work()
+
+
+def refuse_callers_block(alias: str) -> None:
+    """Raise RuntimeError inside an atomic block that isn't a `TestCase`'s."""
+    if any(not block._from_testcase for block in connections[alias].atomic_blocks):
+        raise RuntimeError(
+            "A worker's statements can't be part of another transaction; leave the atomic block."
+        )

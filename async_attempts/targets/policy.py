@@ -1,0 +1,63 @@
+"""`Policy`: what a function's author says about its attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from async_attempts.backoff import Backoff
+from async_attempts.exceptions import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The options of a target's attempts; None leaves it to the row or the settings.
+
+    `delay`, `expires_after`, `timeout`: seconds. `queue` and `priority` (a number or a name) are
+    checked against the settings when an attempt is enqueued. Raises InvalidOption.
+    """
+
+    queue: str | None = None
+    priority: int | str | None = None
+    delay: float | None = None
+    expires_after: float | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    atomic: bool = False
+    keep_result: bool | None = None
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for option, (expected, fits) in _RULES.items():
+            value = getattr(self, option)
+            if value is not None and not fits(value):
+                raise InvalidOption(f"{option}: must be {expected}, not {value!r}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value < float("inf")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "queue": ("a name", lambda v: isinstance(v, str)),
+    "priority": ("a whole number or a name", lambda v: isinstance(v, str) or _is_whole(v)),
+    "delay": ("zero or more seconds or a timedelta", _is_finite),
+    "expires_after": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
+    "timeout": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
+    "max_attempts": ("a whole number, 1 or more", lambda v: _is_whole(v) and v >= 1),
+    "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
+    "atomic": ("True or False", _is_bool),
+    "keep_result": ("True or False", _is_bool),
+}

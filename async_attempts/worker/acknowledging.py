@@ -1,0 +1,68 @@
+"""Record executions, and tell those who want to know: the one place where outcomes are taken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from django.dispatch import Signal
+
+from .. import signals
+from ..conf import settings
+from ..exceptions import WorkerLost
+from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
+from ..models import AbstractAttempt
+from ..store import Rescue, Store
+from .runner import Execution
+
+logger = logging.getLogger("async_attempts")
+
+SIGNAL_OF: Final[dict[type, Signal]] = {
+    Succeeded: signals.succeeded,
+    Retried: signals.retried,
+    Snoozed: signals.snoozed,
+    Released: signals.released,
+    Failed: signals.failed,
+    Expired: signals.expired,
+}
+
+
+def acknowledge(store: Store, worker_id: UUID, executions: Sequence[Execution]) -> None:
+    """Record what isn't yet, in one batch, and announce all of it."""
+    results = [(e.claim, e.outcome) for e in executions if not e.recorded]
+    lost = {claim.id for claim in store.finish(worker_id, results)}
+    for execution in executions:
+        if execution.claim.id in lost and not execution.recorded:
+            signals.stale.send(Execution, claim=execution.claim, outcome=execution.outcome)
+        else:
+            _announce(store, execution)
+
+
+def _announce(store: Store, execution: Execution) -> None:
+    claim, outcome, exception, _ = execution
+    signal = SIGNAL_OF[type(outcome)]
+    if signal.has_listeners(Execution):
+        signal.send_robust(Execution, claim=claim, outcome=outcome, exception=exception)
+    if isinstance(outcome, Retried | Failed) and exception is not None:
+        call_error_hook(store, claim.id, exception)
+
+
+def announce_rescue(store: Store, rescue: Rescue) -> None:
+    """Tell of what was taken back from a dead worker, its hooks like any other failure's."""
+    signals.rescued.send_robust(Rescue, worker_id=rescue.worker_id, attempt_ids=rescue.attempt_ids)
+    for attempt_id in rescue.attempt_ids:
+        call_error_hook(store, attempt_id, WorkerLost(f"worker {rescue.worker_id} was lost"))
+
+
+def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> None:
+    """Call the row's `handle_perform_error`, if the project has something to say there."""
+    overridden = store.model.handle_perform_error is not AbstractAttempt.handle_perform_error
+    if not overridden and settings().ON_ERROR is None:
+        return
+    try:
+        if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
+            attempt.handle_perform_error(error)
+    except Exception as exception:
+        logger.error("attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__)

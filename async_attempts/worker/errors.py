@@ -1,0 +1,111 @@
+"""From an exception to the outcome of an execution and the sealed record of what went wrong."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+from ..backoff import Backoff
+from ..conf import settings
+from ..exceptions import (
+    Expire,
+    Fail,
+    InvalidArguments,
+    InvalidTarget,
+    ObjectGone,
+    Snooze,
+    Tampered,
+    UnknownKey,
+    UnknownTarget,
+)
+from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
+from ..models import sealed_details
+from ..store import Claim
+from ..targets import Policy
+
+MESSAGE_LENGTH: Final = 8_192
+TRACEBACK_LENGTH: Final = 32_768
+REASON_LENGTH: Final = 1_000
+CLASS_LENGTH: Final = 255
+UNKNOWN_KEY_DELAY: Final = 60.0
+"""Seconds until an attempt is claimable again whose key this worker doesn't have."""
+
+HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
+"""Raised before the target is called; another execution would find the same."""
+
+DEFAULT_BACKOFF: Final = Backoff()
+
+
+def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
+    """What it means that the arguments or the target couldn't be had, before any user code."""
+    if isinstance(exception, UnknownKey):
+        return Released(UNKNOWN_KEY_DELAY)
+    if isinstance(exception, HOPELESS):
+        tampered = isinstance(exception, Tampered)
+        kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
+        return Failed(plain_text(str(exception)), error_of(claim, exception, kind))
+    if isinstance(exception, UnknownTarget | InvalidTarget):
+        return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
+    return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
+    """What it means that the target raised `exception`."""
+    if isinstance(exception, Snooze):
+        return Snoozed(exception.seconds)
+    if isinstance(exception, Expire):
+        return Expired(plain_text(exception.reason))
+    if isinstance(exception, Fail):
+        return Failed(plain_text(exception.reason), error_of(claim, exception))
+    return _again_or_failed(claim, policy, exception, FailureKind.ERROR)
+
+
+def _again_or_failed(
+    claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
+) -> Outcome:
+    backoff = policy.backoff or DEFAULT_BACKOFF
+    error = error_of(claim, exception, kind)
+    allowed = (
+        claim.max_attempts
+        or policy.max_attempts
+        or backoff.max_attempts
+        or settings().DEFAULT_MAX_ATTEMPTS
+    )
+    if claim.num_attempts >= allowed:
+        return Failed(f"attempts exhausted: {claim.num_attempts} of {allowed}", error)
+    if backoff.gives_up_on(exception):
+        return Failed(f"its backoff gives up on {error.error_class}", error)
+    return Retried(backoff.delay(claim.num_attempts), error)
+
+
+def error_of(
+    claim: Claim, exception: BaseException, kind: FailureKind = FailureKind.ERROR
+) -> Error:
+    """The record of `exception`; recording never fails, whatever its `str()` does."""
+    try:
+        message = str(exception)
+    except Exception as broken:
+        message = f"(its str() raised {type(broken).__name__})"
+    try:
+        lines = "".join(traceback.format_exception(exception))
+    except Exception as broken:
+        lines = f"(formatting the traceback raised {type(broken).__name__})"
+    details = sealed_details(
+        plain_text(message, MESSAGE_LENGTH),
+        plain_text(lines[-TRACEBACK_LENGTH:], TRACEBACK_LENGTH),
+        claim.context("error"),
+    )
+    return Error(kind, class_name(exception), details)
+
+
+def class_name(exception: BaseException) -> str:
+    """The dotted name of its class, short for Python's own."""
+    cls = type(exception)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return plain_text(name, CLASS_LENGTH)
+
+
+def plain_text(text: object, length: int = REASON_LENGTH) -> str:
+    """`text`, as any database takes it: no NUL, no lone surrogates, at most `length` characters."""
+    encodable = str(text).encode("utf-8", "replace").decode().replace("\0", "�")
+    return encodable if len(encodable) <= length else encodable[: length - 1] + "…"

@@ -1,0 +1,57 @@
+"""What a worker does for all of them now and then: rescue the dead one's attempts, and prune."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+from uuid import UUID
+
+from ..conf import settings
+from ..store import Store
+from .acknowledging import announce_rescue
+
+PRUNE_INTERVAL: Final = 60.0
+PRUNE_BATCHES: Final = 10
+
+
+class Maintenance:
+    """One worker's chores, each at its own pace."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._connected = time.monotonic()
+        self._next_rescue = 0.0
+        self._next_prune = self._connected + PRUNE_INTERVAL
+        self._pruned_to: UUID | None = None
+
+    def reconnected(self) -> None:
+        """After an outage every lease may have run out: leave the others the time to renew."""
+        self._connected = time.monotonic()
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        if now >= self._next_rescue and self.seconds_to_rescue() == 0:
+            self._next_rescue = now + min(settings().LEASE / 3, 5.0)
+            self.rescue()
+        if now >= self._next_prune:
+            self._next_prune = now + PRUNE_INTERVAL
+            self.prune()
+
+    def seconds_to_rescue(self) -> float:
+        """How long this worker still leaves to others whose leases ran out in an outage."""
+        return max(0.0, self._connected + settings().LEASE / 2 - time.monotonic())
+
+    def rescue(self) -> int:
+        """Take back what dead workers held; returns how many attempts."""
+        rescues = self.store.rescue()
+        for rescue in rescues:
+            announce_rescue(self.store, rescue)
+        return sum(len(rescue.attempt_ids) for rescue in rescues)
+
+    def prune(self) -> None:
+        """Delete a few batches of what ended long ago, going on where the last time stopped."""
+        for _ in range(PRUNE_BATCHES):
+            _, self._pruned_to = self.store.prune(settings().KEEP, after=self._pruned_to)
+            if self._pruned_to is None:
+                return

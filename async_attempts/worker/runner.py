@@ -1,0 +1,152 @@
+"""Perform one claimed attempt: open, resolve, call; whatever happens becomes an outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.db import DatabaseError, connections, transaction
+
+from ..encryption import cipher
+from ..exceptions import InvalidArguments, StaleClaim
+from ..lifecycle import Failed, Outcome, Succeeded
+from ..payload import Arguments, dump_value, load_arguments
+from ..store import Claim, Store
+from ..targets import Resolved, TargetName, resolve
+from .current import CurrentAttempt, _current
+from .errors import error_of, outcome_of_preparing, outcome_of_target
+
+logger = logging.getLogger("async_attempts")
+
+
+class Execution(NamedTuple):
+    """What performing a claim came to. `recorded`: the attempt's own transaction did that."""
+
+    claim: Claim
+    outcome: Outcome
+    exception: BaseException | None = None
+    recorded: bool = False
+
+
+class BrokenTransaction(DatabaseError):
+    """The target's transaction can't be committed, though the target returned."""
+
+
+class Runner:
+    """Performs claims for one worker."""
+
+    def __init__(self, store: Store, worker_id: UUID) -> None:
+        self.store = store
+        self.worker_id = worker_id
+
+    def perform(self, claim: Claim) -> Execution:
+        """Call the claim's target once. Nothing that it raises leaves this method."""
+        try:
+            # Authenticated first: a forged row never gets as far as an import.
+            plaintext = cipher().decrypt(claim.args, claim.context("args"))
+            name = TargetName(claim.target, claim.target_pk, claim.method_name)
+            resolved = resolve(name, claim.database)
+            arguments = load_arguments(plaintext)
+        except Exception as exception:
+            return Execution(claim, outcome_of_preparing(claim, exception), exception)
+        try:
+            if resolved.policy.atomic:
+                return self._perform_atomically(claim, resolved, arguments)
+            return Execution(claim, self._called(claim, resolved, arguments))
+        except BaseException as exception:
+            return Execution(claim, outcome_of_target(claim, resolved.policy, exception), exception)
+        finally:
+            clean_connections()
+
+    def _called(self, claim: Claim, resolved: Resolved, arguments: Arguments) -> Outcome:
+        function: Callable[..., Any] = resolved.function
+        if resolved.is_coroutine:
+            function = async_to_sync(function)
+        token = _current.set(CurrentAttempt(claim, resolved.policy.timeout))
+        try:
+            result = function(*arguments.args, **arguments.kwargs)
+        finally:
+            _current.reset(token)
+        return kept(claim, result)
+
+    def _perform_atomically(
+        self, claim: Claim, resolved: Resolved, arguments: Arguments
+    ) -> Execution:
+        """Call the target and finish the attempt in one transaction: both happen, or neither."""
+        connection = connections[claim.database]
+        committed: list[bool] = []
+        outcome: Outcome | None = None
+        try:
+            with transaction.atomic(claim.database, durable=True):
+                if not self.store.hold(self.worker_id, claim):
+                    raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
+                transaction.on_commit(lambda: committed.append(True), claim.database)
+                with refuse_swallowed_errors(connection):
+                    outcome = self._called(claim, resolved, arguments)
+                if connection.needs_rollback:
+                    raise BrokenTransaction("The target left its transaction to be rolled back.")
+                self.store.finish_within(self.worker_id, [(claim, outcome)])
+        except BaseException as exception:
+            if not committed or outcome is None:
+                raise
+            # The first hook after the commit is ours, so this came out of one of the target's.
+            logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
+        return Execution(claim, outcome, recorded=True)
+
+
+def kept(claim: Claim, result: Any) -> Outcome:
+    """Succeeded, with the sealed result if the attempt keeps it."""
+    if not claim.keep_result or result is None:
+        return Succeeded()
+    try:
+        plaintext = dump_value(result)
+    except InvalidArguments as error:
+        # Calling the target again would repeat its effects and not mend its result.
+        return Failed(f"its result can't be kept: {error}", error_of(claim, error))
+    return Succeeded(cipher().encrypt(plaintext, claim.context("result")))
+
+
+@contextmanager
+def refuse_swallowed_errors(connection: Any) -> Iterator[None]:
+    """Raise BrokenTransaction at the end if a database error outside of a savepoint was swallowed.
+
+    PostgreSQL would refuse to commit; MySQL and SQLite would commit what is left. One rule for all.
+    """
+    outermost = len(connection.savepoint_ids)
+    broken: list[str] = []
+
+    def watch(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        try:
+            return execute(sql, params, many, context)
+        except DatabaseError as error:
+            if len(connection.savepoint_ids) == outermost:
+                broken.append(type(error).__name__)
+            raise
+
+    with connection.execute_wrapper(watch):
+        yield
+    if broken:
+        raise BrokenTransaction(
+            f"The target swallowed {broken[0]}: its transaction is incomplete. Catch database "
+            "errors around an inner transaction.atomic()."
+        )
+
+
+def clean_connections() -> None:
+    """Leave no broken connection and no query log to the next target.
+
+    Connections that are whole stay open, whatever their age: no round trip for each attempt.
+    """
+    for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()
+        if connection.in_atomic_block:
+            continue
+        if connection.errors_occurred or (
+            connection.connection is not None
+            and connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
+        ):
+            connection.close_if_unusable_or_obsolete()

@@ -1,0 +1,1 @@
+"""The small project that the tests enqueue from: a shop."""
