@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as Notice
 from django.db import connections
 
 from .conf import NOT_YET_IN_EFFECT, SETTING, settings
@@ -16,7 +17,8 @@ from .models import get_attempt_model
 from .store.rows import needs_immediate
 from .targets import registered
 
-TAG = "async_attempts"
+TAG: Final = "async_attempts"
+NEED_READ_COMMITTED: Final = frozenset({"mysql", "postgresql"})
 
 
 @register(TAG)
@@ -33,9 +35,9 @@ def _keys() -> Iterator[CheckMessage]:
     if problem := configuration_problem():
         yield Error(problem, id="async_attempts.E002")
     elif uses_derived_key():
-        yield Warning(
+        yield Notice(
             f"{SETTING}['KEYS'] is empty: arguments are encrypted with a key made of SECRET_KEY.",
-            hint="Fine with DEBUG; elsewhere this is an error. Changing SECRET_KEY loses arguments.",
+            hint="Without DEBUG this is an error: changing SECRET_KEY would lose arguments.",
             id="async_attempts.W001",
         )
 
@@ -67,12 +69,12 @@ def _time_zone() -> Iterator[CheckMessage]:
 def _idle_settings() -> Iterator[CheckMessage]:
     for name in sorted(NOT_YET_IN_EFFECT):
         if getattr(settings(), name):
-            yield Warning(
+            yield Notice(
                 f"{SETTING}[{name!r}] has no effect in this version.", id="async_attempts.W002"
             )
     for queue, options in settings().QUEUES.items():
         if options:
-            yield Warning(
+            yield Notice(
                 f"{SETTING}['QUEUES'][{queue!r}]: {', '.join(sorted(options))}: no effect in this "
                 "version.",
                 id="async_attempts.W003",
@@ -106,14 +108,13 @@ def _database(alias: str) -> Iterator[CheckMessage]:
     if connection.vendor == "sqlite":
         if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
             yield Error(needs_immediate(alias), id="async_attempts.E007")
-    elif connection.vendor in ("mysql", "postgresql"):
-        if not _is_read_committed(options.get("isolation_level")):
-            yield Warning(
-                f"DATABASES[{alias!r}]: run_attempts refuses to start at an isolation level other "
-                "than READ COMMITTED.",
-                hint="Leave OPTIONS['isolation_level'] out for the worker's process.",
-                id="async_attempts.W004",
-            )
+    elif connection.vendor in NEED_READ_COMMITTED and not _is_read_committed(options):
+        yield Notice(
+            f"DATABASES[{alias!r}]: run_attempts refuses to start at an isolation level other "
+            "than READ COMMITTED.",
+            hint="Leave OPTIONS['isolation_level'] out for the worker's process.",
+            id="async_attempts.W004",
+        )
     if connection.vendor in ("mysql", "sqlite"):
         zone = connection.settings_dict.get("TIME_ZONE")
         if zone not in (None, "UTC"):
@@ -125,7 +126,8 @@ def _database(alias: str) -> Iterator[CheckMessage]:
             )
 
 
-def _is_read_committed(level: Any) -> bool:
+def _is_read_committed(options: Mapping[str, Any]) -> bool:
     # psycopg's IsolationLevel numbers them; MySQL's option is text.
+    level = options.get("isolation_level")
     name = getattr(level, "name", level)
     return name is None or str(name).replace("_", " ").upper() in ("READ COMMITTED", "2")

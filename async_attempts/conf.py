@@ -25,6 +25,7 @@ DEFAULT_MODEL: Final = "async_attempts.Attempt"
 
 PRIORITY_RANGE: Final = range(-100, 101)
 DAY: Final = 86_400.0
+QUEUE_LENGTH: Final = 64
 QUEUE_OPTIONS: Final = frozenset(
     {"concurrency", "rate", "burst", "max_pending", "paused", "relay", "keep"}
 )
@@ -75,9 +76,10 @@ class Settings:
                 return self.PRIORITIES[value]
             except KeyError:
                 raise InvalidOption(
-                    f"priority: {value!r} is not a name in PRIORITIES; {_nearest(value, self.PRIORITIES)}."
+                    f"priority: {value!r} is not a name in PRIORITIES; "
+                    f"{_nearest(value, self.PRIORITIES)}."
                 ) from None
-        if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITY_RANGE:
+        if type(value) is not int or value not in PRIORITY_RANGE:
             raise InvalidOption(
                 f"priority: must be a whole number from -100 to 100, higher first, not {value!r}."
             )
@@ -174,7 +176,12 @@ def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping) or not value:
         raise _wrong(key, "a dict of queue names to their options, at least one", value)
     for name, options in value.items():
-        if not isinstance(name, str) or not 0 < len(name) <= 64 or "," in name or name == "*":
+        if (
+            not isinstance(name, str)
+            or not 0 < len(name) <= QUEUE_LENGTH
+            or "," in name
+            or name == "*"
+        ):
             raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
         if not isinstance(options, Mapping):
             raise InvalidSetting(f"{SETTING}[{key!r}][{name!r}] must be a dict, not {options!r}.")

@@ -7,8 +7,22 @@ import threading
 import time
 import uuid
 
-_lock = threading.Lock()
-_last_tick = 0
+
+class _Ticks:
+    """Hands out ticks, each later than the one before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def later(self, tick: int) -> int:
+        with self._lock:
+            self._last = max(tick, self._last + 1)
+            return self._last
+
+
+_ticks = _Ticks()
+os.register_at_fork(after_in_child=_ticks.__init__)  # type: ignore[misc]
 
 
 def uuid7() -> uuid.UUID:
@@ -17,14 +31,8 @@ def uuid7() -> uuid.UUID:
     RFC 9562, section 5.7, with section 6.2's method 3: the twelve bits after the version are the
     fraction of the millisecond; a tick that isn't later than the last one becomes the next tick.
     """
-    global _last_tick
-    seconds_nanos = time.time_ns()
-    millis, nanos = divmod(seconds_nanos, 1_000_000)
-    tick = millis << 12 | (nanos << 12) // 1_000_000
-    with _lock:
-        if tick <= _last_tick:
-            tick = _last_tick + 1
-        _last_tick = tick
+    millis, nanos = divmod(time.time_ns(), 1_000_000)
+    tick = _ticks.later(millis << 12 | (nanos << 12) // 1_000_000)
     random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return uuid.UUID(
         int=(tick >> 12 & 0xFFFF_FFFF_FFFF) << 80
@@ -33,6 +41,3 @@ def uuid7() -> uuid.UUID:
         | 0b10 << 62
         | random_bits
     )
-
-
-os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))

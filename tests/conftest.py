@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+import hypothesis
 import pytest
 from django.core.management.color import no_style
 from django.db import connections
@@ -15,6 +16,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import TransactionTestCase
 
 from tests import databases
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 KEPT_TABLES: Final = frozenset({"auth_permission", "django_content_type"})
 

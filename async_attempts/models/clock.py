@@ -9,8 +9,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-_Sql = tuple[str, list[Any] | tuple[Any, ...]]
-
 
 class DatabaseNow(Func):
     """The moment of the statement, in UTC, with microseconds."""
@@ -19,11 +17,15 @@ class DatabaseNow(Func):
     arity = 0
     output_field = DateTimeField()
 
-    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> _Sql:
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, tuple[Any, ...]]:
         # Django's Now() is in the connection's zone there.
-        return "UTC_TIMESTAMP(6)", []
+        return "UTC_TIMESTAMP(6)", ()
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> _Sql:
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, tuple[Any, ...]]:
         # SQLite runs in this process, and its own 'now' has milliseconds only.
         now = datetime.now(UTC).replace(tzinfo=None)
-        return "%s", [now.isoformat(sep=" ", timespec="microseconds")]
+        return "%s", (now.isoformat(sep=" ", timespec="microseconds"),)

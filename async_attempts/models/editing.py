@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, Final, Self
 
-from django.db import models
+from django.db import models, router
 from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
 from . import upstairs
+from .promise import PromiseRow
 
 EDITABLE: Final = frozenset(
     "queue priority max_attempts timeout expires_at metadata subject_type subject_id".split()
@@ -25,7 +26,7 @@ STATE: Final = frozenset(
 )
 
 
-class GuardedRow(models.Model):
+class GuardedRow(PromiseRow):
     """A row that a stale copy can neither reopen nor rewrite."""
 
     class Meta:
@@ -36,10 +37,11 @@ class GuardedRow(models.Model):
     """True on the object that was enqueued; False for a row that was there already."""
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Iterable[str], values: Sequence[Any]) -> Self:
-        names = tuple(field_names)
-        row = super().from_db(db, names, values)
-        row._loaded = dict(zip(names, values, strict=False))
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any
+    ) -> Self:
+        row = super().from_db(db, field_names, values, **options)
+        row._loaded = dict(zip(field_names, values, strict=False))
         return row
 
     def remember(self) -> None:
@@ -91,8 +93,7 @@ class GuardedRow(models.Model):
         changed = {
             name
             for name, value in self.__dict__.items()
-            if (name in PROMISE or name in STATE)
-            and not (name in loaded and loaded[name] == value)
+            if (name in PROMISE or name in STATE) and not (name in loaded and loaded[name] == value)
         }
         if promised := sorted((changed & PROMISE) | ({"method_args"} & self._replaced)):
             raise InvalidOption(
@@ -126,6 +127,4 @@ def announce(signal: Any, row: Any, using: str | None, **kwargs: Any) -> None:
 
 def database_of(row: models.Model) -> str:
     """The alias that a new row is written to: given with it, else by Django's routers."""
-    from django.db import router
-
     return row._state.db or router.db_for_write(type(row), instance=row)

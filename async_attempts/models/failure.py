@@ -62,4 +62,6 @@ class Failure(models.Model):
 
 def sealed_details(message: str, traceback: str, context: Context) -> bytes:
     """Message and traceback as `Failure.details` stores them; `context` is for "error"."""
-    return cipher().encrypt(json.dumps({"message": message, "traceback": traceback}).encode(), context)
+    return cipher().encrypt(
+        json.dumps({"message": message, "traceback": traceback}).encode(), context
+    )

@@ -13,9 +13,11 @@ from ..targets import target_column
 if TYPE_CHECKING:
     Text = CharField[str, str]
     AnyText = CharField[Any, Any]
+    Bytes = BinaryField[Any, Any]
 else:
     # Django's fields take no type parameters when they are run.
     Text = AnyText = CharField
+    Bytes = BinaryField
 
 
 class StatusField(Text):
@@ -50,7 +52,7 @@ class TargetField(AnyText):
         return super().get_prep_value(value)
 
 
-class DigestField(BinaryField):
+class DigestField(Bytes):
     """Sixteen bytes. MySQL can't index the BLOB that Django's BinaryField makes there."""
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:

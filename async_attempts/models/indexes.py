@@ -22,7 +22,11 @@ class SelectiveIndex(Index):
         self.lead = tuple(lead)
 
     def create_sql(
-        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kw: Any
+        self,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        using: str = "",
+        **kw: Any,
     ) -> Statement:
         fields = tuple(self.deconstruct()[2]["fields"])
         if schema_editor.connection.features.supports_partial_indexes:
@@ -45,27 +49,18 @@ class UniqueWhereSet(UniqueConstraint):
     def __init__(self, *, field: str, name: str) -> None:
         super().__init__(fields=(field,), name=name)
 
-    def _here(self, schema_editor: BaseDatabaseSchemaEditor) -> UniqueConstraint:
+    def _here(self, schema_editor: Any) -> UniqueConstraint:
         partial = schema_editor.connection.features.supports_partial_indexes
         condition = Q((f"{self.fields[0]}__isnull", False)) if partial else None
         return UniqueConstraint(fields=self.fields, name=self.name, condition=condition)
 
-    def constraint_sql(
-        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> str:
-        assert schema_editor is not None
+    def constraint_sql(self, model: type[Model] | None, schema_editor: Any) -> str:
         return self._here(schema_editor).constraint_sql(model, schema_editor)
 
-    def create_sql(
-        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement | None:
-        assert schema_editor is not None
+    def create_sql(self, model: type[Model] | None, schema_editor: Any) -> Any:
         return self._here(schema_editor).create_sql(model, schema_editor)
 
-    def remove_sql(
-        self, model: type[Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement | None:
-        assert schema_editor is not None
+    def remove_sql(self, model: type[Model] | None, schema_editor: Any) -> Any:
         return self._here(schema_editor).remove_sql(model, schema_editor)
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:

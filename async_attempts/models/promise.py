@@ -17,11 +17,13 @@ from ..encryption import Context, cipher
 from ..exceptions import InvalidOption
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
 from ..targets import TargetName, check_arguments, method_of, name_of
+from .columns import TOKEN_LENGTH, AttemptColumns
 
+DEFAULT_QUEUE: Final = "default"
 MOMENTS: Final = ("scheduled_at", "expires_at")
 
 
-class PromiseRow(models.Model):
+class PromiseRow(AttemptColumns):
     """The call behind a row, and the making of a row that promises one."""
 
     class Meta:
@@ -66,11 +68,12 @@ class PromiseRow(models.Model):
         if self.subject_type is None:
             return None
         model = apps.get_model(self.subject_type)
-        return model._base_manager.filter(pk=self.subject_id).first()
+        found: models.Model | None = model._base_manager.filter(pk=self.subject_id).first()
+        return found
 
     @subject.setter
     def subject(self, instance: models.Model | None) -> None:
-        if instance is not None and (not isinstance(instance, models.Model) or instance.pk is None):
+        if instance is not None and getattr(instance, "pk", None) is None:
             raise InvalidOption("subject: must be a saved model instance or None.")
         self.subject_type = instance._meta.label_lower if instance is not None else None
         self.subject_id = str(instance.pk) if instance is not None else None
@@ -95,15 +98,15 @@ class PromiseRow(models.Model):
         arguments = self._plain or Arguments()
         check_arguments(name, arguments.args, arguments.kwargs)
         self.target, self.target_pk, self.method_name = name
-        self.queue = self.queue or policy.queue or "default"
-        if self.priority is None:
-            self.priority = 0 if policy.priority is None else policy.priority
-        if self.keep_result is None:
-            self.keep_result = bool(policy.keep_result)
-        if self.scheduled_at is None:
-            self.scheduled_at = policy.delay
-        if self.expires_at is None:
-            self.expires_at = policy.expires_after
+        self.queue = self.queue or policy.queue or DEFAULT_QUEUE
+        for column, default in (
+            ("priority", policy.priority or 0),
+            ("keep_result", bool(policy.keep_result)),
+            ("scheduled_at", policy.delay),
+            ("expires_at", policy.expires_after),
+        ):
+            if getattr(self, column) is None:
+                setattr(self, column, default)
         relative = {moment: self._relative(moment) for moment in MOMENTS}
         self.check_options()
         self.unique_key = self._key_of_token(name)
@@ -130,8 +133,8 @@ class PromiseRow(models.Model):
             self.priority = settings().priority(self.priority)
         for name in MOMENTS:
             check_moment(name, loaded.get(name))
-        if isinstance(self.timeout, timedelta):
-            self.timeout = self.timeout.total_seconds()
+        if isinstance(timeout := loaded.get("timeout"), timedelta):
+            self.timeout = timeout.total_seconds()
         _check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
         _check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
         _check_token(loaded.get("idempotence_token"))
@@ -175,8 +178,10 @@ def _check_number(name: str, value: Any, expected: str, *, whole: bool = False) 
 def _check_token(token: Any) -> None:
     if token is None:
         return
-    if not isinstance(token, str) or not 0 < len(token) <= 200 or "\0" in token:
-        raise InvalidOption("idempotence_token: must be a string of 1 to 200 characters, no NUL.")
+    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or "\0" in token:
+        raise InvalidOption(
+            f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL."
+        )
 
 
 def _check_metadata(metadata: Any) -> None:

@@ -18,13 +18,13 @@ from .upstairs import Changes
 if TYPE_CHECKING:
     from .attempt import AbstractAttempt
 
-_Row = TypeVar("_Row", bound="AbstractAttempt", covariant=True)
+_Row_co = TypeVar("_Row_co", bound="AbstractAttempt", covariant=True)
 
 
 CODE_ONLY: Final = frozenset({"backoff", "atomic"})
 
 
-class AttemptQuerySet(QuerySet[_Row]):
+class AttemptQuerySet(QuerySet[_Row_co]):
     """A queryset whose verbs are one guarded statement for each batch of rows."""
 
     def pending(self) -> Self:

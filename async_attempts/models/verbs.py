@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
-
 from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import upstairs
+from .editing import GuardedRow
 from .upstairs import Changes
 
 if TYPE_CHECKING:
     from .querysets import AttemptQuerySet
 
 
-class VerbsRow(models.Model):
+class VerbsRow(GuardedRow):
     """Verbs whose statement names the states it starts from; a stale copy changes nothing."""
 
     class Meta:

@@ -19,7 +19,7 @@ def load_datetime(stored: Stored) -> datetime:
     moment = datetime.fromisoformat(text)
     if zone_key is None:
         return moment
-    zone = ZoneInfo(zone_key)
+    zone = _zone(zone_key)
     for fold in (0, 1):
         same_clock = moment.replace(tzinfo=zone, fold=fold)
         if same_clock.utcoffset() == moment.utcoffset():
@@ -36,7 +36,14 @@ def load_time(stored: Stored) -> time:
     """The same time of day, in its zone."""
     text, zone_key = stored
     moment = time.fromisoformat(text)
-    return moment if zone_key is None else moment.replace(tzinfo=ZoneInfo(zone_key))
+    return moment if zone_key is None else moment.replace(tzinfo=_zone(zone_key))
+
+
+def _zone(key: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(key)
+    except OSError as error:  # as for the name of a directory
+        raise ValueError("the key is no zone's") from error
 
 
 def _zone_key(zone: tzinfo | None) -> str | None:

@@ -21,13 +21,17 @@ from .rescuing import Rescue
 __all__ = ["Claim", "Rescue", "Result", "Store", "store_for"]
 
 
-@cache
 def store_for(alias: str) -> Store:
     """The store of the database `alias`.
 
     Raises django.db.utils.ConnectionDoesNotExist for an alias that isn't in DATABASES, and
     ImproperlyConfigured for a kind of database that the package doesn't support.
     """
+    return _store(alias)
+
+
+@cache
+def _store(alias: str) -> Store:
     vendor = connections[alias].vendor
     if vendor == "postgresql":
         from .postgresql import PostgreSQLStore as Dialect
@@ -45,7 +49,7 @@ def store_for(alias: str) -> Store:
 
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting in ("DATABASES", MODEL_SETTING):
-        store_for.cache_clear()
+        _store.cache_clear()
 
 
 setting_changed.connect(_forget)

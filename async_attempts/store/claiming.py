@@ -89,7 +89,7 @@ class Claiming(Finishing):
         mine = self.attempts.filter(pk__in=ids, claimed_by=worker_id).annotate(late=IS_LATE)
         place = {attempt_id: number for number, attempt_id in enumerate(ids)}
         rows = sorted(mine.values_list(*COLUMNS, "late"), key=lambda row: place[row[0]])
-        return [Claim(*row, self.alias) for row in rows]
+        return [Claim._make((*row, self.alias)) for row in rows]
 
     def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import F
@@ -16,7 +16,8 @@ from .claims import Claim
 from .rows import Rows, ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
-AGAIN = (Retried, Snoozed, Released)
+AGAIN: Final = (Retried, Snoozed, Released)
+CANCELLED: Final = Expired("cancelled while it ran")
 
 
 class Finishing(Rows):
@@ -43,9 +44,8 @@ class Finishing(Rows):
         for claim, outcome in current:
             if outcome == Succeeded():
                 continue
-            if isinstance(outcome, AGAIN) and held[claim.id][1]:
-                outcome = Expired("cancelled while it ran")
-            self._record(worker_id, claim, outcome)
+            cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
+            self._record(worker_id, claim, CANCELLED if cancelled else outcome)
             if isinstance(outcome, Retried | Failed):
                 failures.append(self._failure(worker_id, claim, outcome))
         Failure._base_manager.using(self.alias).bulk_create(failures)
@@ -62,9 +62,7 @@ class Finishing(Rows):
         rows = mine.order_by("id").select_for_update()
         return {i: (s, c) for i, s, c in rows.values_list("id", "claim_seq", "cancel_requested")}
 
-    def _fenced(
-        self, worker_id: UUID, claims: Sequence[Claim]
-    ) -> Iterator[AttemptQuerySet[Any]]:
+    def _fenced(self, worker_id: UUID, claims: Sequence[Claim]) -> Iterator[AttemptQuerySet[Any]]:
         """The rows of `claims` that are still held under them, a queryset for each `claim_seq`."""
         by_seq = attrgetter("claim_seq")
         for seq, group in groupby(sorted(claims, key=by_seq), key=by_seq):

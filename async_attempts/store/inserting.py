@@ -15,6 +15,7 @@ from ..lifecycle import Status
 from ..models import AbstractAttempt, DatabaseNow
 from ..signals import enqueued
 from .rows import Rows, seconds_from_now
+from .transactions import in_callers_block
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
@@ -89,7 +90,7 @@ class Inserting(Rows):
             refuse_wrong_transaction(self.alias)
         for column, seconds in attempt.seal().items():
             setattr(attempt, column, seconds_from_now(seconds))
-        due = attempt.scheduled_at
+        due: Any = attempt.scheduled_at
         attempt.status = Status.PENDING if due is None else status_when_due(due)
         attempt.scheduled_at = DatabaseNow() if due is None else due
         attempt.created_at = DatabaseNow()
@@ -104,10 +105,9 @@ class Inserting(Rows):
                 return self._written(attempts, None)
             return self._written(attempts, cursor.fetchall())
 
-    def _statement(
-        self, attempts: Sequence[AbstractAttempt], keyed: bool
-    ) -> tuple[str, list[Any]]:
-        rows, params = [], []
+    def _statement(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> tuple[str, list[Any]]:
+        rows: list[str] = []
+        params: list[Any] = []
         for attempt in attempts:
             places = []
             for field in self._fields:
@@ -115,7 +115,7 @@ class Inserting(Rows):
                 places.append(place)
                 params += values
             rows.append(f"({', '.join(places)})")
-        conflict = self.unique_conflict.format(key=self._quoted("unique_key")) if keyed else ""
+        conflict = self.unique_conflict.format(key=self.quoted("unique_key")) if keyed else ""
         return f"{self._into}{', '.join(rows)}{conflict}{self._returning}", params
 
     def _placed(self, field: Field[Any, Any], value: Any) -> tuple[str, Sequence[Any]]:
@@ -168,17 +168,13 @@ class Inserting(Rows):
     @cached_property
     def _into(self) -> str:
         table = self.connection.ops.quote_name(self.model._meta.db_table)
-        columns = ", ".join(self._quoted(field.name) for field in self._fields)
+        columns = ", ".join(self.quoted(field.name) for field in self._fields)
         return f"INSERT INTO {table} ({columns}) VALUES "
 
     @cached_property
     def _returning(self) -> str:
-        names = ", ".join(self._quoted(name) for name in RETURNED)
+        names = ", ".join(self.quoted(name) for name in RETURNED)
         return f" RETURNING {names}" if self._returns else ""
-
-    def _quoted(self, field_name: str) -> str:
-        column = self.model._meta.get_field(field_name).column  # type: ignore[union-attr]
-        return self.connection.ops.quote_name(column)
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
         return [
@@ -218,11 +214,8 @@ def status_when_due(moment: Any) -> Any:
 def refuse_wrong_transaction(alias: str) -> None:
     """Raise WrongTransaction when only another database's atomic block is open."""
 
-    def has_block(name: str) -> bool:
-        # A TestCase's own block, on each of its databases, is nobody's business transaction.
-        return any(not block._from_testcase for block in connections[name].atomic_blocks)
-
-    open_elsewhere = [c.alias for c in connections.all(initialized_only=True) if has_block(c.alias)]
+    initialized = connections.all(initialized_only=True)
+    open_elsewhere = [c.alias for c in initialized if in_callers_block(c.alias)]
     if open_elsewhere and alias not in open_elsewhere:
         raise WrongTransaction(
             f"The attempt would go to {alias!r} while the open transaction is on "
@@ -232,9 +225,7 @@ def refuse_wrong_transaction(alias: str) -> None:
         )
 
 
-def chunks(
-    attempts: Sequence[AbstractAttempt], rows: int
-) -> Iterator[Sequence[AbstractAttempt]]:
+def chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:
     """`attempts` in order, in pieces of at most `rows` rows and about CHUNK_BYTES of arguments."""
     chunk: list[AbstractAttempt] = []
     size = 0

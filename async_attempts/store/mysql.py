@@ -60,6 +60,6 @@ class MySQLStore(Store):
     def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
         if (row := super()._with_key(key)) is not None:
             return row
-        # In a REPEATABLE READ transaction only a locking read sees a winner newer than the snapshot.
+        # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
         with transaction.atomic(self.alias, savepoint=False):
             return self.attempts.filter(unique_key=key).select_for_update().first()

@@ -46,7 +46,7 @@ FROM ended WHERE a.id = ANY(ARRAY(SELECT id FROM held)) AND a.id = ended.id
     AND a.claim_seq = ended.claim_seq AND a.claimed_by = %(worker)s AND a.status = 'pending'
 RETURNING a.id
 """
-"""Finish a batch that succeeded, locking in the order of ids; returns those that were still held."""
+"""Finish what succeeded, locking in the order of ids; returns what was still held."""
 
 
 class PostgreSQLStore(Store):
@@ -69,7 +69,7 @@ class PostgreSQLStore(Store):
         rows = self._execute(sql, {"worker": worker_id, "queue": queue, "limit": limit})
         width = len(COLUMNS) + 1
         rows.sort(key=lambda row: (-row[width], row[width + 1], row[0]))
-        return [Claim(*row[:width], self.alias) for row in rows]
+        return [Claim._make((*row[:width], self.alias)) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         plain = Succeeded()
@@ -90,18 +90,18 @@ class PostgreSQLStore(Store):
         def work() -> list[tuple[Any, ...]]:
             with self.connection.cursor() as cursor:
                 cursor.execute(sql, params)
-                return cursor.fetchall()
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
 
         return self.redone(work)
 
     @cached_property
     def _names(self) -> dict[str, str]:
         quote = self.connection.ops.quote_name
-        columns = ", ".join(quote(self.model._meta.get_field(name).column) for name in COLUMNS)  # type: ignore[union-attr]
         return {
             "attempt": quote(self.model._meta.db_table),
             "worker": quote(Worker._meta.db_table),
-            "columns": columns,
+            "columns": ", ".join(self.quoted(name) for name in COLUMNS),
         }
 
     @cached_property

@@ -10,6 +10,7 @@ from ..encryption import Context
 from ..exceptions import WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import DatabaseNow, Failure, Worker, sealed_details
+from .finishing import CANCELLED
 from .rows import Rows, ended
 
 HELD_COLUMNS: Final = (
@@ -74,7 +75,7 @@ class Rescuing(Rows):
         crashes = row.num_crashes + 1
         counted = {"num_crashes": crashes, "error_class": WorkerLost.__name__}
         if row.cancel_requested:
-            return ended(Status.EXPIRED, reason="cancelled while it ran", **counted)
+            return ended(Status.EXPIRED, reason=CANCELLED.reason, **counted)
         if crashes >= settings().MAX_CRASHES:
             reason = f"its worker was lost {crashes} times while it was in hand"
             return ended(Status.FAILED, reason=reason, **counted)

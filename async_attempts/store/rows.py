@@ -41,6 +41,11 @@ class Rows:
         """Do `work` in a transaction of its own; see `transactions.whole`."""
         return whole(self.alias, work)
 
+    def quoted(self, field_name: str) -> str:
+        """The column of one of the attempt model's fields, for raw SQL."""
+        column = self.model._meta.get_field(field_name).column  # type: ignore[union-attr]
+        return str(self.connection.ops.quote_name(str(column)))
+
     def redone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement in autocommit; see `transactions.redone`."""
         return redone(self.alias, work)
@@ -73,8 +78,8 @@ def require_read_committed(alias: str, level: str) -> str | None:
     if level.lower() == "read committed":
         return None
     return (
-        f"DATABASES[{alias!r}]: a worker needs transactions at READ COMMITTED, not {level.upper()}; "
-        "set OPTIONS['isolation_level'] for the worker's process, or leave it out."
+        f"DATABASES[{alias!r}]: a worker needs transactions at READ COMMITTED, not "
+        f"{level.upper()}; leave OPTIONS['isolation_level'] out for the worker's process."
     )
 
 

@@ -7,7 +7,7 @@ from .rows import needs_immediate
 
 
 class SQLiteStore(Store):
-    """The embedded default; the ORM's form holds, since IMMEDIATE transactions exclude each other."""
+    """The embedded default; IMMEDIATE transactions exclude each other, so the ORM's form holds."""
 
     def isolation_problem(self) -> str | None:
         if self.connection.transaction_mode == "IMMEDIATE":  # type: ignore[attr-defined]

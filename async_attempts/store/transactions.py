@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import OperationalError, connections, transaction
 
@@ -18,7 +18,7 @@ SQLITE_BUSY: Final = frozenset({5, 6})
 
 
 def collided(error: BaseException) -> bool:
-    """Whether the database gave this transaction up for another's sake, so that it may be redone."""
+    """Whether the database gave this transaction up for another's sake: it may be done again."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) in POSTGRESQL_STATES:
         return True
@@ -54,9 +54,15 @@ def redone(alias: str, work: Callable[[], _T]) -> _T:
     return work()
 
 
+def in_callers_block(alias: str) -> bool:
+    """Whether an atomic block is open there; a `TestCase`'s own is nobody's transaction."""
+    blocks: list[Any] = connections[alias].atomic_blocks
+    return any(not block._from_testcase for block in blocks)
+
+
 def refuse_callers_block(alias: str) -> None:
-    """Raise RuntimeError inside an atomic block that isn't a `TestCase`'s."""
-    if any(not block._from_testcase for block in connections[alias].atomic_blocks):
+    """Raise RuntimeError inside a caller's atomic block."""
+    if in_callers_block(alias):
         raise RuntimeError(
             "A worker's statements can't be part of another transaction; leave the atomic block."
         )

@@ -101,7 +101,9 @@ def error_of(
 def class_name(exception: BaseException) -> str:
     """The dotted name of its class, short for Python's own."""
     cls = type(exception)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name = (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
     return plain_text(name, CLASS_LENGTH)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Self
 from uuid import UUID
 
 from django.db import Error, connections
@@ -30,7 +31,7 @@ class LeaseKeeper:
         self._renewed = time.monotonic()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> LeaseKeeper:
+    def __enter__(self) -> Self:
         connection = self.store.connection
         in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
         if not connection.in_atomic_block and not in_memory:

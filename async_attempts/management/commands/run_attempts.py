@@ -12,11 +12,11 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.utils import Error
 from django.utils.translation import gettext as _
 
-from ...conf import settings
+from ...conf import DAY, settings
 from ...exceptions import AttemptsError
 from ...models import get_attempt_model
-from ...worker.readiness import NotReady, require_ready
 from ...worker.options import BATCH_SIZE, Options
+from ...worker.readiness import NotReady, require_ready
 from ...worker.supervisor import run
 
 USAGE, NO_DATABASE = 2, 3
@@ -35,7 +35,10 @@ class Command(BaseCommand):
         ends.add_argument("--once", action="store_true", help="perform one claimed batch, then end")
         ends.add_argument("--drain", action="store_true", help="end when nothing is due any more")
         parser.add_argument(
-            "--poll-interval", type=seconds, metavar="SECONDS", help="between looks for due attempts"
+            "--poll-interval",
+            type=seconds,
+            metavar="SECONDS",
+            help="between looks for due attempts",
         )
         parser.add_argument(
             "--batch-size", type=count, default=BATCH_SIZE, help="the most that one claim takes"
@@ -90,7 +93,7 @@ def default_database() -> str:
 def seconds(text: str) -> float:
     """A positive number of seconds from the command line."""
     value = float(text)
-    if not 0 < value < 86_400:
+    if not 0 < value < DAY:
         raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
     return value
 

@@ -1,0 +1,81 @@
+"""The columns of an attempt."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.core.validators import MaxLengthValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import QUEUE_LENGTH
+from ..ids import uuid7
+from ..lifecycle import Status
+from .fields import DigestField, StatusField, TargetField
+
+TOKEN_LENGTH: Final = 200
+
+
+class AttemptColumns(models.Model):
+    """What a row holds.
+
+    Columns without a default are filled when the row is enqueued: from the caller, else from the
+    target's `@attemptable`, else from the settings.
+    """
+
+    class UniqueUntil(models.TextChoices):
+        """How long a unique key is taken."""
+
+        KEPT = "kept", _("as long as the row is kept")
+        BEGUN = "begun", _("until it begins")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    queue = models.CharField(_("queue"), max_length=QUEUE_LENGTH)
+    priority = models.SmallIntegerField(_("priority"))
+    target = TargetField(_("target"), max_length=255)
+    target_pk = models.CharField(_("target's primary key"), max_length=255, null=True)
+    method_name = models.CharField(_("method"), max_length=255)
+    args = models.BinaryField(_("arguments"))
+    idempotence_token = models.CharField(
+        _("idempotence token"),
+        max_length=TOKEN_LENGTH,
+        null=True,
+        validators=[MaxLengthValidator(TOKEN_LENGTH)],
+    )
+    unique_key = DigestField(max_length=16, null=True)
+    unique_until = models.CharField(
+        max_length=5, choices=UniqueUntil.choices, default=UniqueUntil.KEPT
+    )
+
+    status = StatusField(verbose_name=_("status"), default=Status.PENDING)
+    reason = models.TextField(_("reason"), blank=True, default="")
+    num_attempts = models.PositiveIntegerField(_("executions"), default=0)
+    max_attempts = models.PositiveIntegerField(_("most executions"), null=True)
+    num_crashes = models.PositiveSmallIntegerField(_("crashes"), default=0)
+    claim_seq = models.BigIntegerField(_("claims"), default=0)
+    claimed_by = models.UUIDField(_("worker"), null=True)
+    cancel_requested = models.BooleanField(_("cancel requested"), default=False)
+
+    scheduled_at = models.DateTimeField(_("due"))
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    timeout = models.FloatField(_("timeout"), null=True, help_text=_("seconds"))
+    created_at = models.DateTimeField(_("created"))
+    started_at = models.DateTimeField(_("last claimed"), null=True)
+    completed_at = models.DateTimeField(_("ended"), null=True)
+
+    keep_result = models.BooleanField(_("keep the result"))
+    result = models.BinaryField(_("stored result"), null=True)
+    error_class = models.CharField(_("last error"), max_length=255, blank=True, default="")
+    progress = models.SmallIntegerField(_("progress"), null=True, help_text=_("percent"))
+    progress_note = models.CharField(max_length=255, blank=True, default="")
+
+    blockers = models.PositiveIntegerField(_("unmet prerequisites"), default=0)
+    has_dependents = models.BooleanField(default=False)
+    limit_key = models.CharField(_("limit key"), max_length=255, null=True)
+    subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
+    subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
+    schedule = models.CharField(_("schedule"), max_length=255, null=True)
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+
+    class Meta:
+        abstract = True
