@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from django.db.models import Manager, QuerySet
 
-from ..exceptions import DuplicateAttempt, InvalidOption
+from ..exceptions import InvalidOption
 from ..lifecycle import Status
 from ..targets import name_of
 from . import upstairs
@@ -103,11 +103,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         if not isinstance(kwargs.get("target", ""), str):
             name = name_of(kwargs["target"], kwargs.get("method_name"))
             kwargs |= name._asdict()
-        try:
-            return super(AttemptQuerySet, manager).get_or_create(defaults, **kwargs)
-        except DuplicateAttempt as duplicate:
-            # Its winner differs in another column; Django's own re-read looked for all of them.
-            raise duplicate from None
+        return super(AttemptQuerySet, manager).get_or_create(defaults, **kwargs)
 
     get_or_create.alters_data = True  # type: ignore[attr-defined]
 

@@ -32,6 +32,12 @@ class Leasing(Rows):
         mine = self.workers.filter(pk=worker_id, state=Worker.State.LIVE)
         self.whole(lambda: mine.update(state=Worker.State.STOPPED))
 
+    def forget_workers(self, age: float) -> int:
+        """Delete the rows of workers whose lease ended `age` seconds ago and who hold nothing."""
+        over = self.workers.filter(state__in=(Worker.State.STOPPED, Worker.State.RESCUED))
+        old = over.filter(lease__lt=seconds_from_now(-age))
+        return self.whole(lambda: old.delete()[0])
+
     def has_dead_workers(self) -> bool:
         """Whether a worker's lease has run out, or its attempts haven't all been taken back."""
         expired = Q(state=Worker.State.LIVE, lease__lt=DatabaseNow())

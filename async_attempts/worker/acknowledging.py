@@ -34,10 +34,10 @@ def acknowledge(store: Store, worker_id: UUID, executions: Sequence[Execution]) 
     results = [(e.claim, e.outcome) for e in executions if not e.recorded]
     lost = {claim.id for claim in store.finish(worker_id, results)}
     for execution in executions:
-        if execution.claim.id in lost and not execution.recorded:
-            signals.stale.send(Execution, claim=execution.claim, outcome=execution.outcome)
-        else:
+        if execution.recorded or execution.claim.id not in lost:
             _announce(store, execution)
+        elif not isinstance(execution.outcome, Released):
+            signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
 
 
 def _announce(store: Store, execution: Execution) -> None:

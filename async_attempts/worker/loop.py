@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final
 
-from django.db import Error, connections
+from django.db import Error
 
 from .. import signals
 from ..conf import settings
 from ..exceptions import UnknownKey
-from ..lifecycle import Released
 from ..models import Worker
 from ..store import Claim, Store
-from .acknowledging import acknowledge
 from .batches import BATCH_SECONDS, FAIR_SECONDS, BatchSize, Pace
+from .hand import Hand
 from .incarnation import new_worker
 from .leases import LeaseKeeper
 from .maintenance import Maintenance
 from .options import Options
+from .outages import Outages
 from .runner import Execution, Runner
 
 logger = logging.getLogger("async_attempts")
 
 UNKNOWN_KEYS_IN_A_ROW: Final = 5
 SUSPECT_INTERVAL: Final = 1.0
-LONGEST_OUTAGE_PAUSE: Final = 15.0
 
 
 class Loop:
@@ -43,6 +41,7 @@ class Loop:
         self.batch_size = BatchSize(options.batch_size)
         self.pace = Pace()
         self.maintenance = Maintenance(store)
+        self.outages = Outages(self.stopping)
         self._unknown_keys = 0
         self._next_suspect = 0.0
 
@@ -51,104 +50,100 @@ class Loop:
         self.stopping.set()
 
     def run(self) -> None:
-        """Live as one incarnation after another: a new one when this one was rescued."""
-        outages = 0
-        while not self.stopping.is_set():
+        """Live as one incarnation after another: as a new one when this one was rescued.
+
+        Raises django.db.Error when the database fails and the work was to come to an end.
+        """
+        done = False
+        while not done and not self.stopping.is_set():
             try:
-                if self._live():
-                    return
-                outages = 0
+                worker = new_worker(queues=self.options.queues, name=self.options.name)
+                self.store.register(worker, settings().LEASE)
             except Error as error:
-                if self.options.once or self.options.drain:
-                    raise
-                outages += 1
-                pause = min(2.0**outages / 4, LONGEST_OUTAGE_PAUSE) * random.uniform(0.5, 1)
-                logger.warning(
-                    "the database answers with %s; trying again in %.1f s",
-                    type(error).__name__,
-                    pause,
-                )
-                connections.close_all()
-                self.stopping.wait(pause)
-                self.maintenance.reconnected()
+                self._sit_out(error)
+            else:
+                done = self._live(worker)
 
-    def _live(self) -> bool:
+    def _live(self, worker: Worker) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
-        worker = new_worker(queues=self.options.queues, name=self.options.name)
-        self.store.register(worker, settings().LEASE)
         signals.worker_started.send_robust(Worker, worker=worker)
+        hand = Hand(self.store, worker.pk)
+        done = False
         with LeaseKeeper(self.store, worker.pk) as lease:
-            runner = Runner(self.store, worker.pk)
-            try:
-                while not self.stopping.is_set() and not lease.lost:
-                    lease.tick()
-                    self.maintenance.tick()
-                    self.store.promote()
-                    claims = self._claim(runner)
-                    self._perform(runner, claims, lease)
-                    if self._is_done(claims):
-                        return True
-                    if not claims:
-                        self._sleep()
-                return not lease.lost
-            finally:
-                self._say_goodbye(worker)
-
-    def _say_goodbye(self, worker: Worker) -> None:
-        try:
-            self.store.deregister(worker.pk)
-        except Error as error:
-            # Its lease will run out; it holds nothing that could be lost.
-            logger.warning("could not deregister: %s", type(error).__name__)
+            while not done and not lease.lost and not self.stopping.is_set():
+                try:
+                    done = self._work(hand, lease)
+                    self.outages.over()
+                except Error as error:
+                    self._sit_out(error)
+            self._end(worker, hand)
         signals.worker_stopped.send_robust(Worker, worker=worker)
+        return done
 
-    def _claim(self, runner: Runner) -> Sequence[Claim]:
+    def _work(self, hand: Hand, lease: LeaseKeeper) -> bool:
+        """Claim and perform once; True when that was the last time."""
+        hand.give_back()
+        hand.record()
+        lease.tick()
+        self.maintenance.tick()
+        self.store.promote()
+        claims = self._claim(hand)
+        hand.take(claims)
+        self._perform(hand, lease)
+        if self._is_done(claims):
+            return True
+        if not claims:
+            self._sleep()
+        return False
+
+    def _claim(self, hand: Hand) -> Sequence[Claim]:
         if self._unknown_keys >= UNKNOWN_KEYS_IN_A_ROW:
             self._pause_for_keys()
             return ()
         now = time.monotonic()
         if now >= self._next_suspect:
             self._next_suspect = now + SUSPECT_INTERVAL
-            if suspects := self._claim_suspect(runner):
+            if suspects := self._claim_suspect(hand):
                 return suspects
         most = self.options.batch_size if self.options.once else self.batch_size.size
         if self.options.max_attempts is not None:
             most = min(most, self.options.max_attempts - self.performed)
-        claims = self.store.claim(runner.worker_id, self.options.queues, most)
-        return claims or self._claim_suspect(runner)
+        claims = self.store.claim(hand.worker_id, self.options.queues, most)
+        return claims or self._claim_suspect(hand)
 
-    def _claim_suspect(self, runner: Runner) -> Sequence[Claim]:
-        return self.store.claim(runner.worker_id, self.options.queues, 1, suspects=True)
+    def _claim_suspect(self, hand: Hand) -> Sequence[Claim]:
+        return self.store.claim(hand.worker_id, self.options.queues, 1, suspects=True)
 
-    def _perform(self, runner: Runner, claims: Sequence[Claim], lease: LeaseKeeper) -> None:
-        """Perform `claims` in order; give back what can't begin soon, or when stopping."""
-        unrecorded: list[Execution] = []
+    def _perform(self, hand: Hand, lease: LeaseKeeper) -> None:
+        """Perform what is in hand; give back what can't begin soon, or all when stopping."""
+        runner = Runner(self.store, hand.worker_id)
         began = recorded = time.monotonic()
-        for place, claim in enumerate(claims):
+        count = 0
+        while hand.unbegun:
             now = time.monotonic()
-            target = (claim.target, claim.method_name)
-            if unrecorded and (now - recorded > BATCH_SECONDS or not self.pace.is_quick(target)):
-                acknowledge(self.store, runner.worker_id, unrecorded)
-                unrecorded, recorded = [], now
-            waited_too_long = now - began > FAIR_SECONDS and place and not self.options.once
-            if self.stopping.is_set() or lease.lost or waited_too_long:
-                unrecorded += [Execution(c, Released()) for c in claims[place:]]
+            is_unfair = count > 0 and now - began > FAIR_SECONDS and not self.options.once
+            if self.stopping.is_set() or lease.lost or is_unfair:
+                hand.give_back()
                 break
-            if signals.started.has_listeners(Execution):
-                signals.started.send_robust(Execution, claim=claim)
-            execution = runner.perform(claim)
+            target = hand.next_target()
+            if now - recorded > BATCH_SECONDS or not self.pace.is_quick(target):
+                hand.record()
+                recorded = now
+            hand.ended(self._perform_one(runner, hand.begin()))
             self.pace.note(target, now)
-            self._count(execution)
-            unrecorded.append(execution)
+            count += 1
             lease.tick()
-        self.batch_size.learn(len(claims), time.monotonic() - began)
-        if unrecorded:
-            acknowledge(self.store, runner.worker_id, unrecorded)
+        self.batch_size.learn(count, time.monotonic() - began)
+        hand.record()
 
-    def _count(self, execution: Execution) -> None:
+    def _perform_one(self, runner: Runner, claim: Claim) -> Execution:
+        if signals.started.has_listeners(Execution):
+            signals.started.send_robust(Execution, claim=claim)
+        execution = runner.perform(claim)
         self.performed += 1
         unknown = isinstance(execution.exception, UnknownKey)
         self._unknown_keys = self._unknown_keys + 1 if unknown else 0
+        return execution
 
     def _pause_for_keys(self) -> None:
         logger.error(
@@ -158,8 +153,12 @@ class Loop:
             settings().LEASE,
         )
         self._unknown_keys = 0
-        if not self.options.drain and not self.options.once:
+        if not self._comes_to_an_end:
             self.stopping.wait(settings().LEASE)
+
+    @property
+    def _comes_to_an_end(self) -> bool:
+        return self.options.once or self.options.drain
 
     def _is_done(self, claims: Sequence[Claim]) -> bool:
         most = self.options.max_attempts
@@ -168,7 +167,7 @@ class Loop:
         return self.options.drain and not claims and not self._may_be_rescued()
 
     def _may_be_rescued(self) -> bool:
-        """Whether a drain has to wait for what a dead worker holds: that is due, too."""
+        """Whether a drain took back what a dead worker held: that is due, too."""
         if not self.store.has_dead_workers():
             return False
         self.stopping.wait(self.maintenance.seconds_to_rescue())
@@ -179,3 +178,19 @@ class Loop:
         next_due = self.store.next_due()
         interval = self.options.poll_interval
         self.stopping.wait(interval if next_due is None else min(interval, next_due + 0.001))
+
+    def _sit_out(self, error: Error) -> None:
+        if self._comes_to_an_end:
+            raise error
+        self.outages.wait(error)
+        self.maintenance.reconnected()
+
+    def _end(self, worker: Worker, hand: Hand) -> None:
+        """Record and release what is in hand, and say goodbye."""
+        try:
+            hand.give_back()
+            hand.record()
+            self.store.deregister(worker.pk)
+        except Error as error:
+            # Its lease will run out, and another worker takes back what it held.
+            logger.warning("the worker ended without the database: %s", type(error).__name__)

@@ -6,7 +6,7 @@ import time
 from typing import Final
 from uuid import UUID
 
-from ..conf import settings
+from ..conf import DAY, settings
 from ..store import Store
 from .acknowledging import announce_rescue
 
@@ -51,6 +51,7 @@ class Maintenance:
 
     def prune(self) -> None:
         """Delete a few batches of what ended long ago, going on where the last time stopped."""
+        self.store.forget_workers(DAY)
         for _ in range(PRUNE_BATCHES):
             _, self._pruned_to = self.store.prune(settings().KEEP, after=self._pruned_to)
             if self._pruned_to is None:

@@ -1,0 +1,36 @@
+"""A database that doesn't answer: wait, ever longer, and go on."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from typing import Final
+
+from django.db import Error, connections
+
+logger = logging.getLogger("async_attempts")
+
+LONGEST_PAUSE: Final = 15.0
+
+
+class Outages:
+    """Counts failures in a row and pauses between them, with jitter."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self.stopping = stopping
+        self._in_a_row = 0
+
+    def over(self) -> None:
+        """The database answers again."""
+        self._in_a_row = 0
+
+    def wait(self, error: Error) -> None:
+        """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""
+        self._in_a_row += 1
+        pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
+        logger.warning(
+            "the database answers with %s; trying again in %.1f s", type(error).__name__, pause
+        )
+        connections.close_all()
+        self.stopping.wait(pause)
