@@ -48,7 +48,7 @@ class Finishing(Rows):
             self._record(worker_id, claim, CANCELLED if cancelled else outcome)
             if isinstance(outcome, Retried | Failed):
                 failures.append(self._failure(worker_id, claim, outcome))
-        Failure._base_manager.using(self.alias).bulk_create(failures)
+        self.failures.bulk_create(failures)
         kept = {claim.id for claim, _ in current}
         return [claim for claim, _ in results if claim.id not in kept]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from ..lifecycle import FINAL
-from ..models import DatabaseNow, Failure
+from ..models import DatabaseNow
 from .rows import Rows
 
 
@@ -36,9 +36,7 @@ class Pruning(Rows):
             over = self.attempts.filter(old, pk__in=seen, status__in=FINAL)
             locked = over.order_by("pk").select_for_update(skip_locked=True)
             ids = list(locked.values_list("pk", flat=True))
-            Failure._base_manager.using(self.alias).filter(attempt_id__in=ids)._raw_delete(
-                self.alias
-            )
+            self.failures.filter(attempt_id__in=ids)._raw_delete(self.alias)
             self.attempts.filter(pk__in=ids)._raw_delete(self.alias)
             return len(ids), seen[-1] if len(seen) == limit else None
 

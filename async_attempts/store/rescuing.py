@@ -57,9 +57,7 @@ class Rescuing(Rows):
             rows = held.order_by("id").select_for_update(skip_locked=True)
             taken = list(rows.values_list(*HELD_COLUMNS, named=True))
             failed = [row for row in taken if row.num_crashes + 1 >= settings().MAX_CRASHES]
-            Failure._base_manager.using(self.alias).bulk_create(
-                self._lost(worker, row) for row in taken
-            )
+            self.failures.bulk_create(self._lost(worker, row) for row in taken)
             for row in taken:
                 mine = held.filter(pk=row.id, claim_seq=row.claim_seq)
                 mine.update(**self._after_crash(row))

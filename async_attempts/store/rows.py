@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, ExpressionWrapper, QuerySet
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet, DatabaseNow, Worker, get_attempt_model
+from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, get_attempt_model
 from .transactions import redone, whole
 
 _T = TypeVar("_T")
@@ -36,6 +36,10 @@ class Rows:
     @property
     def workers(self) -> QuerySet[Worker]:
         return Worker._base_manager.using(self.alias)
+
+    @property
+    def failures(self) -> QuerySet[Failure]:
+        return Failure._base_manager.using(self.alias)
 
     def whole(self, work: Callable[[], _T]) -> _T:
         """Do `work` in a transaction of its own; see `transactions.whole`."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
+from ..conf import SETTING, settings
 from ..encryption import cipher
 from ..exceptions import InvalidArguments, StaleClaim
 from ..lifecycle import Failed, Outcome, Succeeded
@@ -21,6 +22,9 @@ from .current import CurrentAttempt, _current
 from .errors import error_of, outcome_of_preparing, outcome_of_target
 
 logger = logging.getLogger("async_attempts")
+
+ENVELOPE_BYTES: Final = 1024
+"""More than any cipher adds to what it encrypts."""
 
 
 class Execution(NamedTuple):
@@ -46,6 +50,7 @@ class Runner:
     def perform(self, claim: Claim) -> Execution:
         """Call the claim's target once. Nothing that it raises leaves this method."""
         try:
+            refuse_oversized(claim)
             # Authenticated first: a forged row never gets as far as an import.
             plaintext = cipher().decrypt(claim.args, claim.context("args"))
             name = TargetName(claim.target, claim.target_pk, claim.method_name)
@@ -96,6 +101,16 @@ class Runner:
             # The first hook after the commit is ours, so this came out of one of the target's.
             logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
         return Execution(claim, outcome, recorded=True)
+
+
+def refuse_oversized(claim: Claim) -> None:
+    """Raises InvalidArguments before anything so large is decrypted."""
+    limit = settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
+    if len(claim.args) > limit:
+        raise InvalidArguments(
+            f"The stored arguments have {len(claim.args)} bytes, more than "
+            f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
+        )
 
 
 def kept(claim: Claim, result: Any) -> Outcome:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db import connections
 from django.db.utils import Error
 from django.utils.translation import gettext as _
 
-from ...conf import DAY, settings
+from ...conf import settings
 from ...exceptions import AttemptsError
-from ...models import get_attempt_model
 from ...worker.options import BATCH_SIZE, Options
 from ...worker.readiness import NotReady, require_ready
 from ...worker.supervisor import run
+from ._arguments import NO_DATABASE, USAGE, attempts_database, count, seconds
 
-USAGE, NO_DATABASE = 2, 3
 DEFAULT_POLL_INTERVAL: Final = 1.0
 
 
@@ -49,7 +47,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         log_to_console(options["verbosity"])
-        database = options["database"] or settings().DATABASE or default_database()
+        database = attempts_database(options["database"])
         if database not in connections:
             raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
         try:
@@ -83,27 +81,6 @@ class Command(BaseCommand):
             return tuple(settings().QUEUES)
         names = [name.strip() for name in given.split(",")]
         return tuple(dict.fromkeys(settings().queue(name) for name in names))
-
-
-def default_database() -> str:
-    """Where Django's routers write attempts."""
-    return router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds from the command line."""
-    value = float(text)
-    if not 0 < value < DAY:
-        raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
-    return value
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on from the command line."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def log_to_console(verbosity: int) -> None:

@@ -1,0 +1,37 @@
+"""What the commands' flags have in common."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from django.db import DEFAULT_DB_ALIAS, router
+
+from ...conf import DAY, settings
+from ...models import get_attempt_model
+
+USAGE: Final = 2
+NO_DATABASE: Final = 3
+
+
+def attempts_database(given: str | None) -> str:
+    """The alias that was given, else the setting DATABASE, else where the routers write."""
+    return (
+        given or settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
+    )
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds from the command line."""
+    value = float(text)
+    if not 0 < value < DAY:
+        raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on from the command line."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value

@@ -1,0 +1,82 @@
+"""Re-encrypt what older keys sealed, batch by batch, while the workers go on."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher
+from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
+from .base import Store
+
+COLUMNS: Final = "id target target_pk method_name args result".split()
+
+
+class Resealed(NamedTuple):
+    """One batch: values sealed anew, values that couldn't be opened, the id to go on after."""
+
+    sealed: int
+    unreadable: int
+    after: UUID | None
+
+
+class Resealer:
+    """From the old keys to the first one; a value that changes meanwhile is left as it became.
+
+    `seal_plaintext`: also what NullCipher had stored. Raises InvalidSetting when the configured
+    cipher isn't ours: it has no key to rotate to.
+    """
+
+    def __init__(self, store: Store, *, seal_plaintext: bool = False) -> None:
+        configured = cipher()
+        if not isinstance(configured, AESGCMSIVCipher):
+            raise InvalidSetting(f"{type(configured).__name__} has no keys that could be rotated.")
+        self.store = store
+        self.cipher = configured
+        self.plain = NullCipher() if seal_plaintext else None
+
+    def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:
+        """Look at `limit` attempts after the id `after` and at their failures.
+
+        It can be run again at any time: what the first key sealed is passed over.
+        """
+
+        def work() -> Resealed:
+            attempts, failures = self.store.attempts, self.store.failures
+            rows = attempts.all() if after is None else attempts.filter(pk__gt=after)
+            batch = list(rows.order_by("pk").only(*COLUMNS)[:limit])
+            by_id = {attempt.pk: attempt for attempt in batch}
+            done = [
+                self._reseal(attempts, attempt, column, attempt.context(column))
+                for attempt in batch
+                for column in ("args", "result")
+            ]
+            for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
+                context = by_id[failure.attempt_id].context("error")
+                done.append(self._reseal(failures, failure, "details", context))
+            last = batch[-1].pk if len(batch) == limit else None
+            return Resealed(done.count(True), done.count(None), last)
+
+        return self.store.whole(work)
+
+    def _reseal(self, rows: QuerySet[Any], row: Any, column: str, context: Context) -> bool | None:
+        """True: sealed anew. False: nothing to do. None: it can't be opened."""
+        stored = getattr(row, column)
+        if stored is None or self.cipher.is_sealed_with_current_key(stored):
+            return False
+        try:
+            plaintext = self._opened(stored, context)
+        except DecryptionError:
+            return None
+        sealed = self.cipher.encrypt(plaintext, context)
+        return rows.filter(pk=row.pk, **{column: stored}).update(**{column: sealed}) == 1
+
+    def _opened(self, stored: bytes, context: Context) -> bytes:
+        try:
+            return self.cipher.decrypt(stored, context)
+        except UnknownKey:
+            if self.plain is None:
+                raise
+            return self.plain.decrypt(stored, context)
