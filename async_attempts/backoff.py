@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from .exceptions import InvalidOption
 
@@ -41,26 +42,18 @@ class Backoff:
 
     def __post_init__(self) -> None:
         for name in ("first", "cap"):
-            value = getattr(self, name)
-            seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-            if not 0 <= seconds < float("inf"):
-                raise InvalidOption(f"Backoff: {name} must be zero or more seconds, not {value!r}.")
-            object.__setattr__(self, name, seconds)
+            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
         for name in ("retry_on", "give_up_on"):
-            types = getattr(self, name)
-            types = (types,) if isinstance(types, type) else tuple(types)
-            if not all(isinstance(t, type) and issubclass(t, BaseException) for t in types):
-                raise InvalidOption(f"Backoff: {name} takes exception classes, not {types!r}.")
-            object.__setattr__(self, name, types)
+            object.__setattr__(self, name, _error_types(name, getattr(self, name)))
         if self.shape not in ("exponential", "linear", "fixed"):
             raise InvalidOption(
                 f"Backoff: shape must be 'exponential', 'linear' or 'fixed', not {self.shape!r}."
             )
-        if self.factor < 1:
+        if not _is_number(self.factor) or not 1 <= self.factor < float("inf"):
             raise InvalidOption(f"Backoff: factor must be 1 or more, not {self.factor!r}.")
-        if self.max_attempts is not None and self.max_attempts < 1:
+        if self.max_attempts is not None and not _is_count(self.max_attempts):
             raise InvalidOption(
-                f"Backoff: max_attempts must be 1 or more, not {self.max_attempts!r}."
+                f"Backoff: max_attempts must be 1 or more, whole, not {self.max_attempts!r}."
             )
 
     @classmethod
@@ -87,12 +80,34 @@ class Backoff:
             seconds = first * num_attempts
         else:
             try:
-                seconds = first * self.factor ** (num_attempts - 1)
+                seconds = first * float(self.factor) ** (num_attempts - 1)
             except OverflowError:
-                seconds = cap
+                seconds = cap if first else 0.0
         seconds = min(seconds, cap)
         return seconds / 2 + random.uniform(0, seconds / 2) if self.jitter else seconds
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether another execution after `error` would be pointless."""
         return isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _seconds(name: str, value: Any) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not _is_number(seconds) or not 0 <= seconds < float("inf"):
+        raise InvalidOption(f"Backoff: {name} must be zero or more seconds, not {value!r}.")
+    return float(seconds)
+
+
+def _error_types(name: str, value: Any) -> ErrorTypes:
+    types = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not all(isinstance(t, type) and issubclass(t, BaseException) for t in types):
+        raise InvalidOption(f"Backoff: {name} takes exception classes, not {value!r}.")
+    return types

@@ -10,7 +10,7 @@ from async_attempts.conf import SETTING, settings
 from async_attempts.exceptions import InvalidArguments
 
 MAX_DEPTH: Final = 32
-"""How many brackets of the stored JSON may be open at once; a tagged value takes one or two."""
+"""How many brackets of the stored JSON may be open at once; a tagged value takes one to three."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)

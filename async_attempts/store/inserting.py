@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import Any, Final
 
 from django.db import connections, transaction
-from django.db.models import Case, Expression, Field, Value, When
+from django.db.models import Case, Value, When
 from django.db.models.lookups import GreaterThan
 
 from ..exceptions import DuplicateAttempt, WrongTransaction
 from ..lifecycle import Status
 from ..models import AbstractAttempt, DatabaseNow
 from ..signals import enqueued
+from .columns import Columns
 from .rows import Rows, seconds_from_now
 from .transactions import in_callers_block
 
@@ -106,35 +107,29 @@ class Inserting(Rows):
             return self._written(attempts, cursor.fetchall())
 
     def _statement(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> tuple[str, list[Any]]:
+        columns = self.columns
         rows: list[str] = []
         params: list[Any] = []
         for attempt in attempts:
             places = []
-            for field in self._fields:
-                place, values = self._placed(field, field.pre_save(attempt, add=True))
+            for column, value in zip(columns.all, columns.values_of(attempt), strict=True):
+                place, values = columns.placed(column, value)
                 places.append(place)
                 params += values
             rows.append(f"({', '.join(places)})")
+        return self._insert(f"VALUES {', '.join(rows)}", keyed), params
+
+    def _insert(self, source: str, keyed: bool) -> str:
         conflict = self.unique_conflict.format(key=self.quoted("unique_key")) if keyed else ""
-        return f"{self._into}{', '.join(rows)}{conflict}{self._returning}", params
-
-    def _placed(self, field: Field[Any, Any], value: Any) -> tuple[str, Sequence[Any]]:
-        if hasattr(value, "resolve_expression"):
-            return self._compiled(value)
-        return "%s", (field.get_db_prep_save(value, self.connection),)
-
-    def _compiled(self, expression: Expression) -> tuple[str, Sequence[Any]]:
-        query = self.attempts.query
-        resolved = expression.resolve_expression(query, allow_joins=False, for_save=True)
-        sql, params = query.get_compiler(self.alias).compile(resolved)
-        return sql, params
+        into = f"INSERT INTO {self.columns.table} ({self.columns.names})"
+        return f"{into} {source}{conflict}{self._returning}"
 
     def _written(
         self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
     ) -> int:
         """Note on the objects what the database made of them; returns how many it took."""
         if rows is not None:
-            read = {row[0]: row for row in (self._converted(row) for row in rows)}
+            read = {row[0]: row for row in map(self._read, rows)}
         count = 0
         for attempt in attempts:
             values = read.get(attempt.pk) if rows is not None else ()
@@ -162,46 +157,22 @@ class Inserting(Rows):
         return self.connection.features.can_return_columns_from_insert
 
     @cached_property
-    def _fields(self) -> list[Field[Any, Any]]:
-        return list(self.model._meta.local_concrete_fields)
-
-    @cached_property
-    def _into(self) -> str:
-        table = self.connection.ops.quote_name(self.model._meta.db_table)
-        columns = ", ".join(self.quoted(field.name) for field in self._fields)
-        return f"INSERT INTO {table} ({columns}) VALUES "
+    def columns(self) -> Columns:
+        return Columns(self.attempts, self.alias)
 
     @cached_property
     def _returning(self) -> str:
         names = ", ".join(self.quoted(name) for name in RETURNED)
         return f" RETURNING {names}" if self._returns else ""
 
-    def _converted(self, row: Sequence[Any]) -> list[Any]:
+    def _read(self, row: Sequence[Any]) -> list[Any]:
         return [
-            convert(value) if convert else value
-            for convert, value in zip(self._converters, row, strict=True)
+            read(value) if read else value for read, value in zip(self._readers, row, strict=True)
         ]
 
     @cached_property
-    def _converters(self) -> list[Any]:
-        return [self._converter(name) for name in RETURNED]
-
-    def _converter(self, name: str) -> Any:
-        """What makes a Python value of a column's raw one; None if it's that already."""
-        column = self.model._meta.get_field(name).get_col(self.model._meta.db_table)  # type: ignore[union-attr]
-        steps = [
-            *self.connection.ops.get_db_converters(column),
-            *column.get_db_converters(self.connection),
-        ]
-        if not steps:
-            return None
-
-        def convert(value: Any) -> Any:
-            for step in steps:
-                value = step(value, column, self.connection)
-            return value
-
-        return convert
+    def _readers(self) -> list[Any]:
+        return [self.columns.reader(name) for name in RETURNED]
 
 
 def status_when_due(moment: Any) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ..lifecycle import Succeeded
-from ..models import Worker
+from ..models import AbstractAttempt, Worker
 from .base import Store
 from .claims import COLUMNS, Claim
 from .finishing import Result
@@ -48,6 +48,8 @@ RETURNING a.id
 """
 """Finish what succeeded, locking in the order of ids; returns what was still held."""
 
+FEW: Final = 8
+
 
 class PostgreSQLStore(Store):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
@@ -83,6 +85,34 @@ class PostgreSQLStore(Store):
         }
         held = {row[0] for row in self._execute(self._succeeded, params)}
         return [claim for claim in claims if claim.id not in held]
+
+    def _statement(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> tuple[str, list[Any]]:
+        """Many rows by an array for each column that differs: the text stays short."""
+        if len(attempts) < FEW:
+            return super()._statement(attempts, keyed)
+        columns = self.columns
+        by_column = zip(*map(columns.values_of, attempts), strict=True)
+        places: list[str] = []
+        params: list[Any] = []
+        arrays = []
+        for column, values in zip(columns.all, by_column, strict=True):
+            if all(value is values[0] or value == values[0] for value in values):
+                place, given = columns.placed(column, values[0])
+            elif any(hasattr(value, "resolve_expression") for value in values):
+                return super()._statement(attempts, keyed)
+            else:
+                place, given = f"u.{column.name}", ()
+                arrays.append((column, values))
+            places.append(place)
+            params += given
+        names = ", ".join(column.name for column, _ in arrays)
+        types = ", ".join(f"%s::{c.field.db_type(self.connection)}[]" for c, _ in arrays)
+        params += [
+            [None if v is None else columns.prepared(column, v) for v in values]
+            for column, values in arrays
+        ]
+        source = f"SELECT {', '.join(places)} FROM unnest({types}) AS u ({names})"
+        return self._insert(source, keyed), params
 
     def _execute(self, sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
         refuse_callers_block(self.alias)
