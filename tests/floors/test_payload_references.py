@@ -13,6 +13,7 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from async_attempts.exceptions import (
+    InvalidArguments,
     InvalidTarget,
     ObjectGone,
     UnknownTarget,
@@ -104,9 +105,12 @@ def test_a_private_class_is_refused(allowed):
 
 
 def test_a_class_that_its_name_does_not_lead_to_is_refused(allowed):
-    imposter = Enum("Colour", {"RED": "red"}, module=__name__)
+    class Imposter(Enum):
+        RED = "red"
+
+    Imposter.__qualname__ = Colour.__qualname__
     with pytest.raises(UnsupportedType, match="no member that its class has by name"):
-        dump_value(imposter.RED)
+        dump_value(Imposter.RED)
 
 
 def test_bits_without_a_name_are_refused(allowed):
@@ -127,6 +131,11 @@ def test_a_class_or_member_that_this_code_does_not_have_says_so(allowed, name):
 def test_no_class_is_imported_from_outside_installed_apps(name):
     with pytest.raises(InvalidTarget, match="in no installed app"):
         load_value(f'{{"$":"enum","v":["{name}","RED"]}}'.encode())
+
+
+def test_no_class_but_an_enum_is_used():
+    with pytest.raises(InvalidArguments, match="stored as an Enum class, and is none"):
+        load_value(b'{"$":"enum","v":["async_attempts.exceptions.Fail","canary"]}')
 
 
 def test_a_row_comes_back_as_it_is_by_now_from_its_own_database(database):

@@ -34,6 +34,12 @@ class Foo:
         return CANARY
 
 
+class Pretender(Foo):
+    """As proxies and mocks do."""
+
+    __class__ = str  # type: ignore[assignment]
+
+
 FOO = Foo()
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
@@ -75,6 +81,7 @@ def max_args_bytes(limit: int) -> Iterator[None]:
         (Arguments(text=CANARY + "\ud800"), "kwargs.text: str can't be stored: it holds a lone"),
         (Arguments(texts={"\ud800": 1}), "kwargs.texts[…]: str can't be stored: it holds a lone"),
         (Arguments(**{"$": FOO}), "kwargs: dict of Foo can't"),
+        (Arguments(text=Pretender()), "kwargs.text: Pretender can't"),
         (Arguments(view=memoryview(b"canary")), "kwargs.view: memoryview can't"),
         (Arguments(error=ValueError(CANARY)), "kwargs.error: ValueError can't"),
     ],
@@ -236,6 +243,8 @@ def test_a_result_may_be_of_any_size():
         b'{"$":"enum","v":["async_attempts.exceptions.Fail","__init__"]}',
         b'{"$":"enum","v":["async_attempts.lifecycle.Status","PENDING","FAILED"]}',
         b'{"$":"row","v":["canary_4929_1234",1,"default"]}',
+        b'{"$":"row","v":["shop.Order","canary_4929_1234","default"]}',
+        b'{"$":"row","v":["async_attempts.Attempt","canary_4929_1234","default"]}',
     ],
 )
 def test_corrupt_bytes_are_refused_without_showing_them(data):

@@ -1,0 +1,146 @@
+"""When an execution is tried again, and when it isn't."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_attempts.backoff import Backoff
+from async_attempts.exceptions import InvalidOption
+
+DAY = 86_400
+
+
+def delays(backoff: Backoff, count: int = 5) -> list[float]:
+    return [backoff.delay(number) for number in range(1, count + 1)]
+
+
+def test_by_default_the_first_delay_is_15_to_30_seconds():
+    drawn = [Backoff().delay(1) for _ in range(500)]
+    assert 15 <= min(drawn) < 17
+    assert 28 < max(drawn) <= 30
+
+
+def test_without_jitter_an_exponential_delay_doubles():
+    assert delays(Backoff(jitter=False)) == [30, 60, 120, 240, 480]
+
+
+def test_the_factor_is_what_an_exponential_delay_grows_by():
+    assert delays(Backoff.exponential(1, factor=3, jitter=False)) == [1, 3, 9, 27, 81]
+
+
+def test_a_linear_delay_grows_by_the_first():
+    assert delays(Backoff.linear(10, jitter=False)) == [10, 20, 30, 40, 50]
+
+
+def test_a_fixed_delay_stays_and_has_no_jitter():
+    assert delays(Backoff.fixed(7)) == [7] * 5
+
+
+def test_a_fixed_delay_has_jitter_when_asked_for():
+    drawn = {Backoff.fixed(10, jitter=True).delay(1) for _ in range(50)}
+    assert len(drawn) > 1
+    assert all(5 <= delay <= 10 for delay in drawn)
+
+
+@pytest.mark.parametrize("make", [Backoff.exponential, Backoff.linear, Backoff.fixed])
+def test_the_first_delay_may_be_a_timedelta(make: Any):
+    assert make(timedelta(minutes=2), jitter=False).delay(1) == 120
+
+
+def test_the_cap_may_be_a_timedelta():
+    assert Backoff(cap=timedelta(minutes=1), jitter=False).delay(9) == 60
+
+
+@pytest.mark.parametrize("number", [13, 2_000, 10**9])
+def test_no_delay_is_longer_than_a_day_by_default_however_many_executions_there_were(number: int):
+    assert Backoff(jitter=False).delay(number) == DAY
+    assert Backoff.linear(jitter=False).delay(10**9) == DAY
+    assert DAY / 2 <= Backoff().delay(number) <= DAY
+
+
+def test_no_first_delay_means_no_delay_however_many_executions_there_were():
+    assert delays(Backoff(first=0)) == [0] * 5
+    assert Backoff(first=0).delay(10_000) == 0
+
+
+@given(
+    shape=st.sampled_from(["exponential", "linear", "fixed"]),
+    first=st.floats(0, 1e9),
+    factor=st.floats(1, 100),
+    cap=st.floats(0, 1e9),
+    number=st.integers(1, 10_000),
+)
+def test_jitter_is_the_upper_half_of_the_delay_without_it(
+    shape: Any, first: float, factor: float, cap: float, number: int
+):
+    backoff = Backoff(shape=shape, first=first, factor=factor, cap=cap)
+    full = dataclasses.replace(backoff, jitter=False).delay(number)
+    assert 0 <= full <= cap
+    assert full / 2 <= backoff.delay(number) <= full
+
+
+def test_every_exception_is_retried_by_default():
+    assert not Backoff().gives_up_on(ValueError())
+    assert not Backoff().gives_up_on(SystemExit())
+
+
+def test_only_what_retry_on_names_is_retried_subclasses_too():
+    backoff = Backoff(retry_on=(OSError,))
+    assert not backoff.gives_up_on(ConnectionResetError())
+    assert backoff.gives_up_on(ValueError())
+
+
+def test_give_up_on_wins_over_retry_on():
+    backoff = Backoff(retry_on=(OSError,), give_up_on=(FileNotFoundError,))
+    assert not backoff.gives_up_on(OSError())
+    assert backoff.gives_up_on(FileNotFoundError())
+
+
+@pytest.mark.parametrize("types", [OSError, [OSError], {OSError}])
+def test_exception_types_may_be_one_or_several(types: Any):
+    assert Backoff(give_up_on=types).gives_up_on(OSError())
+    assert not Backoff(retry_on=types).gives_up_on(OSError())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("first", -1),
+        ("first", float("nan")),
+        ("first", float("inf")),
+        ("first", "soon"),
+        ("first", None),
+        ("first", timedelta(seconds=-1)),
+        ("cap", -1),
+        ("cap", float("inf")),
+        ("cap", None),
+        ("shape", "quadratic"),
+        ("factor", 0.5),
+        ("factor", float("nan")),
+        ("factor", float("inf")),
+        ("factor", "2"),
+        ("max_attempts", 0),
+        ("max_attempts", 2.5),
+        ("max_attempts", "3"),
+        ("max_attempts", True),
+        ("retry_on", ("OSError",)),
+        ("retry_on", None),
+        ("retry_on", int),
+        ("give_up_on", OSError()),
+        ("give_up_on", [ValueError, "OSError"]),
+    ],
+)
+def test_a_value_that_makes_no_delay_is_refused_by_its_name(option: str, value: Any):
+    with pytest.raises(InvalidOption, match=option):
+        Backoff(**{option: value})
+
+
+def test_it_can_not_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Backoff().first = 1  # type: ignore[misc]
