@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import upstairs
 from .editing import GuardedRow
+from .querysets import AttemptQuerySet
 from .upstairs import Changes
-
-if TYPE_CHECKING:
-    from .querysets import AttemptQuerySet
 
 
 class VerbsRow(GuardedRow):
@@ -75,7 +73,7 @@ class VerbsRow(GuardedRow):
 
     @property
     def _myself(self) -> AttemptQuerySet[Any]:
-        return type(self)._base_manager.using(self._state.db).filter(pk=self.pk)  # type: ignore[return-value]
+        return AttemptQuerySet(type(self), using=self._state.db).filter(pk=self.pk)
 
     @property
     def _store(self) -> upstairs.StoreVerbs:

@@ -11,8 +11,8 @@ from django.apps import apps
 from django.db import connections
 from django.db.models import Model
 
-from async_attempts.exceptions import AttemptsError, InvalidArguments, ObjectGone, UnknownTarget
-from async_attempts.targets.importable import import_class
+from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownTarget
+from async_attempts.targets import import_class, load_instance
 
 from .places import UnstorableError
 
@@ -68,8 +68,4 @@ def load_row(stored: list[Any]) -> Model:
         raise UnknownTarget(
             f"{label} was stored from the database {database!r}, which DATABASES doesn't have."
         )
-    try:
-        row: Model = model._base_manager.using(database).get(pk=pk)
-    except model.DoesNotExist:
-        raise ObjectGone(f"{label} with primary key {pk!r} does not exist any more.") from None
-    return row
+    return load_instance(model, pk, database)

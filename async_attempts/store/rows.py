@@ -31,7 +31,8 @@ class Rows:
 
     @property
     def attempts(self) -> AttemptQuerySet[Any]:
-        return self.model._base_manager.using(self.alias)  # type: ignore[return-value]
+        # Not by a manager of the model: a project's own may hide rows.
+        return AttemptQuerySet(self.model, using=self.alias)
 
     @property
     def workers(self) -> QuerySet[Worker]:

@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import router
-
-from async_attempts.exceptions import ObjectGone
-
+from .instances import load_instance
 from .methods import method_of
 from .naming import TargetName, require_callable_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from django.db.models import Model
 
     from .policy import Policy
 
@@ -40,26 +34,5 @@ def resolve(name: TargetName, database: str) -> Resolved:
     require_callable_as(name, method)
     instance = None
     if name.target_pk is not None and method.model is not None:
-        instance = _load(method.model, name.target_pk, database)
+        instance = load_instance(method.model, name.target_pk, database)
     return Resolved(method.bound_to(instance), method.policy, method.is_coroutine)
-
-
-def _load(model: type[Model], target_pk: str, database: str) -> Model:
-    gone = f"There is no {model._meta.label} with the primary key {target_pk!r}."
-    try:
-        pk = model._meta.pk.to_python(target_pk)
-    except (ValidationError, TypeError, ValueError) as error:
-        raise ObjectGone(gone) from error
-    alias = router.db_for_write(model, instance=_probe(model, pk, database))
-    try:
-        return model._base_manager.using(alias).get(pk=pk)
-    except ObjectDoesNotExist as error:
-        raise ObjectGone(gone) from error
-
-
-def _probe(model: type[Model], pk: object, database: str) -> Model:
-    """An instance that lets the routers decide as they would for the one to be read."""
-    probe = model(pk=pk)
-    probe._state.db = database
-    probe._state.adding = False
-    return probe
