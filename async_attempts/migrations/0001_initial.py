@@ -141,7 +141,7 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField(null=True, verbose_name="last claimed")),
                 ("completed_at", models.DateTimeField(null=True, verbose_name="ended")),
                 ("keep_result", models.BooleanField(verbose_name="keep the result")),
-                ("result", models.BinaryField(null=True, verbose_name="stored result")),
+                ("sealed_result", models.BinaryField(db_column="result", null=True, verbose_name="stored result")),
                 (
                     "error_class",
                     models.CharField(

@@ -64,7 +64,8 @@ class AttemptColumns(models.Model):
     completed_at = models.DateTimeField(_("ended"), null=True)
 
     keep_result = models.BooleanField(_("keep the result"))
-    result = models.BinaryField(_("stored result"), null=True)
+    # Its column is `result`; that name is the method that waits for it.
+    sealed_result = models.BinaryField(_("stored result"), null=True, db_column="result")
     error_class = models.CharField(_("last error"), max_length=255, blank=True, default="")
     progress = models.SmallIntegerField(_("progress"), null=True, help_text=_("percent"))
     progress_note = models.CharField(max_length=255, blank=True, default="")

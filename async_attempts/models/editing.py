@@ -21,7 +21,7 @@ PROMISE: Final = frozenset(
 )
 STATE: Final = frozenset(
     "status reason num_attempts num_crashes claim_seq claimed_by cancel_requested scheduled_at "
-    "started_at completed_at keep_result result error_class progress progress_note blockers "
+    "started_at completed_at keep_result sealed_result error_class progress progress_note blockers "
     "has_dependents limit_key".split()
 )
 
@@ -44,17 +44,20 @@ class GuardedRow(PromiseRow):
         row._loaded = dict(zip(field_names, values, strict=False))
         return row
 
-    def remember(self) -> None:
-        """Take the present columns as what the database holds."""
-        self._loaded = {f.attname: self.__dict__.get(f.attname) for f in self._meta.concrete_fields}
+    def remember(self, names: Iterable[str] | None = None) -> None:
+        """Take the columns, all or those named, as what the database holds."""
+        known = {} if names is None else self.__dict__.get("_loaded", {})
+        columns = self._columns(names)
+        self._loaded = known | {c: self.__dict__[c] for c in columns if c in self.__dict__}
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self._loaded = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name in EDITABLE or name in PROMISE or name in STATE
-        }
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, **options: Any
+    ) -> None:
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, **options)
+        if names is None:
+            self._plain, self._replaced = None, frozenset()
+        self.remember(names)
 
     def save(
         self,
@@ -74,13 +77,14 @@ class GuardedRow(PromiseRow):
         if self._state.adding:
             if using is not None:
                 self._state.db = using
-            announce(pre_save, self, using)
-            if not upstairs.store_for(database_of(self)).insert(self):
+            alias = database_of(self)
+            announce(pre_save, self, alias)
+            if not upstairs.store_for(alias).insert(self):
                 raise DuplicateAttempt(
                     f"{self}: an attempt with the idempotence token {self.idempotence_token!r} "
                     "exists; enqueue() returns it instead of raising."
                 )
-            announce(post_save, self, using, created=True)
+            announce(post_save, self, alias, created=True)
             return
         self._refuse_changes()
         self.check_options()
@@ -107,17 +111,23 @@ class GuardedRow(PromiseRow):
             )
 
     def _writable(self, update_fields: Iterable[str] | None) -> list[str]:
-        asked = None if update_fields is None else set(update_fields)
-        return [
-            field.name
-            for field in self._meta.concrete_fields
-            if field.name not in PROMISE | STATE
-            and field.attname in self.__dict__
-            and (asked is None or field.name in asked)
-        ]
+        asked = self._columns(update_fields) - PROMISE - STATE
+        return sorted(column for column in asked if column in self.__dict__)
+
+    def _columns(self, names: Iterable[str] | None) -> set[str]:
+        """The columns with these names, all of them by default; "subject" stands for its two."""
+        columns = {n: f.attname for f in self._meta.concrete_fields for n in (f.name, f.attname)}
+        if names is None:
+            return set(columns.values())
+        asked = set(names)
+        if "subject" in asked:
+            asked = asked - {"subject"} | {"subject_type", "subject_id"}
+        if unknown := asked - columns.keys():
+            raise ValueError(f"{', '.join(sorted(unknown))}: no such column.")
+        return {columns[name] for name in asked}
 
 
-def announce(signal: Any, row: Any, using: str | None, **kwargs: Any) -> None:
+def announce(signal: Any, row: Any, using: str, **kwargs: Any) -> None:
     """Send one of Django's save signals, if somebody listens."""
     if signal.has_listeners(type(row)):
         signal.send(

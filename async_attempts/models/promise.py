@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -14,12 +15,14 @@ from django.utils.timezone import is_naive
 
 from ..conf import settings
 from ..encryption import Context, cipher
-from ..exceptions import InvalidOption
+from ..exceptions import InvalidOption, ObjectGone
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
-from ..targets import TargetName, check_arguments, method_of, name_of
+from ..targets import TargetName, check_arguments, load_instance, method_of, name_of
 from .columns import TOKEN_LENGTH, AttemptColumns
 
 DEFAULT_QUEUE: Final = "default"
+CENTURY: Final = 36_525 * 86_400.0
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 MOMENTS: Final = ("scheduled_at", "expires_at")
 
 
@@ -58,25 +61,30 @@ class PromiseRow(AttemptColumns):
     @property
     def stored_result(self) -> Any:
         """What the target returned, None when it wasn't kept; decrypted at each reading."""
-        if self.result is None:
+        if self.sealed_result is None:
             return None
-        return load_value(cipher().decrypt(self.result, self.context("result")))
+        return load_value(cipher().decrypt(self.sealed_result, self.context("result")))
 
     @property
     def subject(self) -> models.Model | None:
         """The business object that this attempt is about; None when there's none any more."""
         if self.subject_type is None:
             return None
-        model = apps.get_model(self.subject_type)
-        found: models.Model | None = model._base_manager.filter(pk=self.subject_id).first()
-        return found
+        try:
+            model = apps.get_model(self.subject_type)
+            return load_instance(model, self.subject_id, self._state.db)
+        except (LookupError, ObjectGone):
+            return None
 
     @subject.setter
-    def subject(self, instance: models.Model | None) -> None:
-        if instance is not None and getattr(instance, "pk", None) is None:
+    def subject(self, instance: Any) -> None:
+        if instance is None:
+            self.subject_type = self.subject_id = None
+            return
+        if not isinstance(instance, models.Model) or instance._state.adding or instance.pk is None:
             raise InvalidOption("subject: must be a saved model instance or None.")
-        self.subject_type = instance._meta.label_lower if instance is not None else None
-        self.subject_id = str(instance.pk) if instance is not None else None
+        self.subject_type = instance._meta.label_lower
+        self.subject_id = instance._meta.pk.value_to_string(instance)
 
     def context(self, purpose: Any) -> Context:
         """What a ciphertext of this row is bound to."""
@@ -84,7 +92,8 @@ class PromiseRow(AttemptColumns):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("_plain", None)
+        if not self._state.adding:
+            state.pop("_plain", None)
         return state
 
     def seal(self) -> dict[str, float]:
@@ -120,6 +129,8 @@ class PromiseRow(AttemptColumns):
         if isinstance(value, timedelta):
             value = value.total_seconds()
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not -CENTURY <= value <= CENTURY:
+                raise InvalidOption(f"{name}: must be within a hundred years from now.")
             setattr(self, name, None)
             return float(value)
         return None
@@ -135,6 +146,8 @@ class PromiseRow(AttemptColumns):
             check_moment(name, loaded.get(name))
         if isinstance(timeout := loaded.get("timeout"), timedelta):
             self.timeout = timeout.total_seconds()
+        if not isinstance(keep := loaded.get("keep_result", False), bool):
+            raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
         _check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
         _check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
         _check_token(loaded.get("idempotence_token"))
@@ -165,6 +178,10 @@ def check_moment(name: str, value: Any) -> None:
         raise InvalidOption(
             f"{name}: the datetime is naive; give it a timezone (django.utils.timezone.now())."
         )
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidOption(f"{name}: {value} is outside of the years 1 to 9999 in UTC.") from None
 
 
 def _check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
@@ -178,9 +195,10 @@ def _check_number(name: str, value: Any, expected: str, *, whole: bool = False) 
 def _check_token(token: Any) -> None:
     if token is None:
         return
-    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or "\0" in token:
+    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or _UNSTORABLE.search(token):
         raise InvalidOption(
-            f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL."
+            f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
+            "lone surrogate."
         )
 
 
@@ -188,8 +206,8 @@ def _check_metadata(metadata: Any) -> None:
     try:
         if not isinstance(metadata, Mapping):
             raise TypeError(f"is a {type(metadata).__name__}")
-        text = json.dumps(metadata, allow_nan=False)
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
-    if "\\u0000" in text:
-        raise InvalidOption("metadata: must not hold NUL characters.")
+    if "\\u0000" in text or _UNSTORABLE.search(text):
+        raise InvalidOption("metadata: must hold no NUL and no lone surrogate.")

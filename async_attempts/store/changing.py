@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Count, F, Q, Value, When
+from django.db.models import Case, Count, F, Q, TextField, Value, When
 
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, Changes, DatabaseNow
@@ -19,6 +19,7 @@ from .rows import Rows, ended
 
 BATCH: Final = 2000
 RUNNING_ATOMICALLY: Final = "running atomically"
+_CANCELLED: Final = Value("cancelled", output_field=TextField())
 
 
 class Changing(Rows):
@@ -26,11 +27,11 @@ class Changing(Rows):
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Expire those that haven't ended."""
-        return self._change(attempts, "expire", ended(Status.EXPIRED, reason=reason))
+        return self._change(attempts, "expire", ended(Status.EXPIRED, reason=reason, blockers=0))
 
     def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Fail those that haven't ended."""
-        return self._change(attempts, "fail", ended(Status.FAILED, reason=reason))
+        return self._change(attempts, "fail", ended(Status.FAILED, reason=reason, blockers=0))
 
     def retry(self, attempts: AttemptQuerySet[Any], at: datetime | None = None) -> Changes:
         """Make the failed and the expired due again, now or `at`.
@@ -61,7 +62,8 @@ class Changing(Rows):
             "cancel_requested": True,
             "status": Case(When(running, then=F("status")), default=Value(Status.EXPIRED)),
             "completed_at": Case(When(running, then=Value(None)), default=DatabaseNow()),
-            "reason": Case(When(running, then=F("reason")), default=Value("cancelled")),
+            "reason": Case(When(running, then=F("reason")), default=_CANCELLED),
+            "blockers": 0,
         }
         return self._change(attempts, "expire", columns)
 
@@ -89,14 +91,14 @@ class Changing(Rows):
         after: UUID | None,
     ) -> tuple[Counter[str], UUID | None]:
         """Change the next rows after `after`; returns their old states and the last one's id."""
-
         here = matching.filter(status__in=sources)
         here = here if after is None else here.filter(pk__gt=after)
         with transaction.atomic(self.alias):
             wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
-            rows = self.attempts.filter(pk__in=wanted, status__in=sources)
-            locked = rows.order_by("pk").select_for_update(skip_locked=True)
-            found = locked.values_list("pk", "status", "claimed_by")
+            rows = self.attempts.filter(pk__in=wanted).order_by("pk")
+            locked = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            # Asked again of what can't change any more: "all pending ones" spares the just claimed.
+            found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
             states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
             self.attempts.filter(pk__in=states, status__in=sources).update(**columns)
         return Counter(states.values()), wanted[-1] if wanted else None

@@ -17,6 +17,9 @@ from .rows import Rows, ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
 AGAIN: Final = (Retried, Snoozed, Released)
+FAILURES_IN_A_STATEMENT: Final = 20
+"""The longest of them fit the 16 MiB that MariaDB takes at once."""
+
 CANCELLED: Final = Expired("cancelled while it ran")
 
 
@@ -48,7 +51,7 @@ class Finishing(Rows):
             self._record(worker_id, claim, CANCELLED if cancelled else outcome)
             if isinstance(outcome, Retried | Failed):
                 failures.append(self._failure(worker_id, claim, outcome))
-        self.failures.bulk_create(failures)
+        self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
         kept = {claim.id for claim, _ in current}
         return [claim for claim, _ in results if claim.id not in kept]
 
@@ -85,7 +88,7 @@ class Finishing(Rows):
         """The columns that record `outcome`."""
         match outcome:
             case Succeeded(result):
-                return ended(Status.SUCCEEDED, result=result, num_crashes=0)
+                return ended(Status.SUCCEEDED, sealed_result=result, num_crashes=0)
             case Failed(reason, error):
                 return ended(
                     Status.FAILED, reason=reason, error_class=error.error_class, num_crashes=0

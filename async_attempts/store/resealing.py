@@ -11,7 +11,8 @@ from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
 from .base import Store
 
-COLUMNS: Final = "id target target_pk method_name args result".split()
+SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
+COLUMNS: Final = "id target target_pk method_name args sealed_result".split()
 
 
 class Resealed(NamedTuple):
@@ -49,9 +50,9 @@ class Resealer:
             batch = list(rows.order_by("pk").only(*COLUMNS)[:limit])
             by_id = {attempt.pk: attempt for attempt in batch}
             done = [
-                self._reseal(attempts, attempt, column, attempt.context(column))
+                self._reseal(attempts, attempt, column, attempt.context(purpose))
                 for attempt in batch
-                for column in ("args", "result")
+                for column, purpose in SEALED_COLUMNS
             ]
             for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
                 context = by_id[failure.attempt_id].context("error")

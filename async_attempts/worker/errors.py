@@ -65,17 +65,23 @@ def _again_or_failed(
 ) -> Outcome:
     backoff = policy.backoff or DEFAULT_BACKOFF
     error = error_of(claim, exception, kind)
-    allowed = (
-        claim.max_attempts
-        or policy.max_attempts
-        or backoff.max_attempts
-        or settings().DEFAULT_MAX_ATTEMPTS
-    )
+    allowed = executions_allowed(claim.max_attempts, policy)
     if claim.num_attempts >= allowed:
         return Failed(f"attempts exhausted: {claim.num_attempts} of {allowed}", error)
     if backoff.gives_up_on(exception):
         return Failed(f"its backoff gives up on {error.error_class}", error)
     return Retried(backoff.delay(claim.num_attempts), error)
+
+
+def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
+    """How many executions may begin: as the row says, else its target, else the settings."""
+    backoff = policy.backoff or DEFAULT_BACKOFF
+    return (
+        max_attempts
+        or policy.max_attempts
+        or backoff.max_attempts
+        or settings().DEFAULT_MAX_ATTEMPTS
+    )
 
 
 def error_of(
@@ -84,11 +90,11 @@ def error_of(
     """The record of `exception`; recording never fails, whatever its `str()` does."""
     try:
         message = str(exception)
-    except Exception as broken:
+    except BaseException as broken:
         message = f"(its str() raised {type(broken).__name__})"
     try:
         lines = "".join(traceback.format_exception(exception))
-    except Exception as broken:
+    except BaseException as broken:
         lines = f"(formatting the traceback raised {type(broken).__name__})"
     details = sealed_details(
         plain_text(message, MESSAGE_LENGTH),

@@ -99,7 +99,8 @@ class Loop:
     def _claim(self, hand: Hand) -> Sequence[Claim]:
         if self._unknown_keys >= UNKNOWN_KEYS_IN_A_ROW:
             self._pause_for_keys()
-            return ()
+            if self.stopping.is_set():
+                return ()
         now = time.monotonic()
         if now >= self._next_suspect:
             self._next_suspect = now + SUSPECT_INTERVAL
@@ -146,15 +147,15 @@ class Loop:
         return execution
 
     def _pause_for_keys(self) -> None:
+        pause = 0.0 if self._comes_to_an_end else settings().LEASE
         logger.error(
             "%d attempts in a row are sealed with keys that this worker doesn't have: check "
             "ASYNC_ATTEMPTS['KEYS']; claiming pauses for %.0f s",
             self._unknown_keys,
-            settings().LEASE,
+            pause,
         )
         self._unknown_keys = 0
-        if not self._comes_to_an_end:
-            self.stopping.wait(settings().LEASE)
+        self.stopping.wait(pause)
 
     @property
     def _comes_to_an_end(self) -> bool:

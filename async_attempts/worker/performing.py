@@ -21,15 +21,15 @@ def perform_now(attempt: AbstractAttempt) -> None:
     worker = new_worker(queues=[attempt.queue], name="perform")
     # The lease isn't renewed while the target is called, so it holds for as long as it may take.
     store.register(worker, settings().LEASE + (attempt.timeout or settings().DEFAULT_TIMEOUT))
-    try:
-        store.promote_one(attempt.pk)
-        claim = store.claim_one(worker.pk, attempt.pk)
-        if claim is None:
-            attempt.refresh_from_db()
-            raise InvalidTransition(
-                f"{attempt}: perform is not possible: it is {attempt.state}, due "
-                f"{attempt.scheduled_at:%Y-%m-%d %H:%M:%S %Z}."
-            )
+    store.promote_one(attempt.pk)
+    claim = store.claim_one(worker.pk, attempt.pk)
+    if claim is not None:
         acknowledge(store, worker.pk, [Runner(store, worker.pk).perform(claim)])
-    finally:
-        store.deregister(worker.pk)
+    # Not where an error passes: what is still held then is taken back when the lease runs out.
+    store.deregister(worker.pk)
+    if claim is None:
+        attempt.refresh_from_db()
+        raise InvalidTransition(
+            f"{attempt}: perform is not possible: it is {attempt.state}, due "
+            f"{attempt.scheduled_at:%Y-%m-%d %H:%M:%S %Z}."
+        )

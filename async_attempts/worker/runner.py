@@ -26,6 +26,10 @@ logger = logging.getLogger("async_attempts")
 ENVELOPE_BYTES: Final = 1024
 """More than any cipher adds to what it encrypts."""
 
+MAX_RESULT_BYTES: Final = 1_048_576
+"""A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
+be in the worker's hand for ever."""
+
 
 class Execution(NamedTuple):
     """What performing a claim came to. `recorded`: the attempt's own transaction did that."""
@@ -119,6 +123,8 @@ def kept(claim: Claim, result: Any) -> Outcome:
         return Succeeded()
     try:
         plaintext = dump_value(result)
+        if len(plaintext) > MAX_RESULT_BYTES:
+            raise InvalidArguments(f"it has {len(plaintext)} bytes, over {MAX_RESULT_BYTES}")
     except InvalidArguments as error:
         # Calling the target again would repeat its effects and not mend its result.
         return Failed(f"its result can't be kept: {error}", error_of(claim, error))
