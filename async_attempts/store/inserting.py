@@ -37,7 +37,7 @@ class Inserting(Rows):
         database.
         """
         self._prepare(attempt)
-        return self._write([attempt]) == 1
+        return self.redone(lambda: self._write([attempt])) == 1
 
     def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         """Write one new attempt, or return the row that has its idempotence token."""
@@ -46,7 +46,7 @@ class Inserting(Rows):
 
     def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         for _ in range(RE_READS):
-            if self._write([attempt]):
+            if self.redone(lambda: self._write([attempt])):
                 return attempt
             if (taken := self._with_key(attempt.unique_key)) is not None:
                 return taken

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from ..models import AbstractAttempt, Worker
 from .base import Store
@@ -61,5 +61,6 @@ class MySQLStore(Store):
         if (row := super()._with_key(key)) is not None:
             return row
         # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
-        with transaction.atomic(self.alias, savepoint=False):
-            return self.attempts.filter(unique_key=key).select_for_update().first()
+        # A shared lock: those who wait for the same winner hold one already and would deadlock.
+        sql = f"SELECT * FROM {self.columns.table} WHERE unique_key = %s LOCK IN SHARE MODE"
+        return next(iter(self.attempts.raw(sql, [key])), None)

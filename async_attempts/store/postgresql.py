@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import transaction
+
 from ..lifecycle import Succeeded
 from ..models import AbstractAttempt, Worker
 from .base import Store
@@ -55,7 +57,8 @@ class PostgreSQLStore(Store):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
 
     def isolation_problem(self) -> str | None:
-        with self.connection.cursor() as cursor:
+        # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
+        with transaction.atomic(self.alias), self.connection.cursor() as cursor:
             cursor.execute("SHOW transaction_isolation")
             return require_read_committed(self.alias, cursor.fetchone()[0])
 
