@@ -1,0 +1,109 @@
+"""The documentation's tables say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from django.core.management.base import BaseCommand
+
+import async_attempts
+from async_attempts.conf import Settings
+from async_attempts.lifecycle import MOVES, Status
+from async_attempts.management.commands.run_attempts import Command
+from async_attempts.targets import Policy
+from tests.examples.documented import PAGES, ROOT, table
+
+PACKAGE: Final = Path(async_attempts.__file__).parent
+
+Edge = tuple[str, str, str]
+NOTHING = "–"  # noqa: RUF001 as the table writes it
+
+
+def states(cell: str) -> frozenset[str | None]:
+    return frozenset(None if name == NOTHING else name for name in cell.split(", "))
+
+
+def unquoted(cell: str) -> str:
+    return cell.strip("`")
+
+
+def test_the_table_of_moves_is_the_lifecycle():
+    documented = [(verb, states(a), states(b)) for verb, a, b, _ in table("lifecycle.md", "move")]
+    assert documented == list(MOVES)
+
+
+def test_the_diagram_of_moves_is_the_lifecycle():
+    drawn = re.findall(r"^    (\S+) --> (\S+): (.+)$", page_text("lifecycle.md"), re.MULTILINE)
+    edges = [(verb, a, b) for a, b, verbs in drawn for verb in verbs.split(", ")]
+    assert sorted(edges) == sorted(edges_of_the_lifecycle())
+
+
+def edges_of_the_lifecycle() -> Iterable[Edge]:
+    for verb, sources, targets in MOVES:
+        for source in sources:
+            # A retry is the only move that could lead back, and none does to where it began.
+            yield from ((verb, source or "[*]", target) for target in targets)
+
+
+def test_the_table_of_statuses_has_all_of_them():
+    assert {unquoted(row[0]) for row in table("lifecycle.md", "status")} == set(Status.values)
+
+
+def test_the_table_of_settings_has_all_of_them_and_their_defaults():
+    documented = {unquoted(key): default for key, default, _ in table("settings.md", "key")}
+    defaults = {field.name: plain(getattr(Settings(), field.name)) for field in fields(Settings)}
+    assert {key: ast.literal_eval(unquoted(d)) for key, d in documented.items()} == defaults
+
+
+def plain(value: Any) -> Any:
+    """As a settings file would write it."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def test_the_table_of_target_options_has_all_of_them():
+    documented = {unquoted(option) for option, *_ in table("targets.md", "option")}
+    assert documented == {field.name for field in fields(Policy)}
+
+
+def test_the_table_of_flags_has_all_of_them():
+    documented = {unquoted(f) for cell, _ in table("worker.md", "flag") for f in cell.split(", ")}
+    assert documented == flags(Command()) - flags(BaseCommand())
+
+
+def flags(command: BaseCommand) -> set[str]:
+    parser = command.create_parser("manage.py", "run_attempts")
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_file(), link
+        assert not anchor or anchor in anchors(linked.read_text()), link
+
+
+def anchors(text: str) -> set[str]:
+    """The fragments of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def page_text(page: str) -> str:
+    return (ROOT / "docs" / page).read_text()
+
+
+def test_the_way_of_one_attempt_names_files_that_exist():
+    ways = [re.findall(r"`(\S+\.py)`", files) for _, files in table("architecture.md", "step")]
+    named = [file for files in ways for file in files]
+    assert named
+    assert [file for file in named if not (PACKAGE / file).is_file()] == []

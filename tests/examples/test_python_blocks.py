@@ -1,0 +1,71 @@
+"""The documentation's Python runs, on SQLite, page by page and from top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+from pathlib import Path
+from types import ModuleType
+
+import environ
+import pytest
+from django.conf import settings as django_settings
+from django.test import TestCase, override_settings
+
+import tests.shop
+from async_attempts.conf import settings
+from tests.examples.documented import PAGES, ROOT, python_blocks
+from tests.shop import clients, models
+
+OUTBOX = "django.core.mail.backends.locmem.EmailBackend"
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+
+
+@pytest.fixture
+def page_module(request, monkeypatch) -> ModuleType:
+    """A module to run a page in: targets are found by name. The page's `shop` is `tests.shop`."""
+    shop = ModuleType("shop.models")
+    vars(shop).update(Order=clients.PostedOrder, Customer=models.Customer)
+    monkeypatch.setitem(sys.modules, "shop", tests.shop)
+    monkeypatch.setitem(sys.modules, "shop.models", shop)
+    monkeypatch.setitem(sys.modules, "shop.clients", clients)
+    monkeypatch.setenv("ATTEMPTS_KEYS", KEY)
+    # From Django 6.1 on mail needs this; older ones don't look at it.
+    monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
+    module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")
+    vars(module)["env"] = environ.Env()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("page", "page_module"),
+    [(page, page) for page in PAGES_WITH_PYTHON],
+    ids=[str(page.relative_to(ROOT)) for page in PAGES_WITH_PYTHON],
+    indirect=["page_module"],
+)
+def test_the_python_of_a_page_runs(page: Path, page_module: ModuleType):
+    names = vars(page_module)
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec", dont_inherit=True), names)  # noqa: S102 it is ours
+        if given := names.pop("ASYNC_ATTEMPTS", None):
+            with override_settings(ASYNC_ATTEMPTS=given):
+                assert settings().QUEUES
+    assert not broken_test_cases(page_module)
+
+
+def broken_test_cases(module: ModuleType) -> list[str]:
+    """What failed in the test cases that a page shows."""
+    result = unittest.TestResult()
+    for shown in list(vars(module).values()):
+        if isinstance(shown, type) and issubclass(shown, TestCase) and shown is not TestCase:
+            suite = unittest.defaultTestLoader.loadTestsFromTestCase(shown)
+            assert suite.countTestCases()
+            suite.run(result)
+    return [text for _, text in result.errors + result.failures]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 140
