@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -85,9 +86,9 @@ class Settings:
             )
         return value
 
-    def queue(self, name: str) -> str:
+    def queue(self, name: Any) -> str:
         """`name`, if it is declared. Raises InvalidOption."""
-        if name in self.QUEUES:
+        if isinstance(name, str) and name in self.QUEUES:
             return name
         raise InvalidOption(
             f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
@@ -144,7 +145,7 @@ def _count(key: str, value: Any) -> int:
 
 def _seconds(key: str, value: Any) -> float:
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
         raise _wrong(key, "seconds, more than 0", value)
     return float(seconds)
 
@@ -196,7 +197,7 @@ def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
 
 def _priorities(key: str, value: Any) -> Mapping[str, int]:
     if not isinstance(value, Mapping) or not all(
-        isinstance(n, str) and isinstance(p, int) and p in PRIORITY_RANGE for n, p in value.items()
+        isinstance(n, str) and type(p) is int and p in PRIORITY_RANGE for n, p in value.items()
     ):
         raise _wrong(key, "a dict of names to whole numbers from -100 to 100", value)
     return MappingProxyType(dict(value))

@@ -1,1 +1,25 @@
-"""Triage in Django's admin."""
+"""Triage in Django's admin: what the attempts wait for, why they failed, and people's verbs.
+
+Importing it registers the attempt model in use. A project with an admin of its own says, in any
+order of the installed apps:
+
+    admin.site.unregister(Attempt)
+
+    @admin.register(Attempt)
+    class OurAttemptAdmin(AttemptAdminMixin, admin.ModelAdmin): ...
+"""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ..models import Failure, Worker, get_attempt_model
+from .attempts import AttemptAdmin, AttemptAdminMixin
+from .failures import FailureAdmin
+from .workers import WorkerAdmin
+
+__all__ = ["AttemptAdmin", "AttemptAdminMixin", "FailureAdmin", "WorkerAdmin"]
+
+admin.site.register(get_attempt_model(), AttemptAdmin)
+admin.site.register(Failure, FailureAdmin)
+admin.site.register(Worker, WorkerAdmin)

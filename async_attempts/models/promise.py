@@ -116,24 +116,12 @@ class PromiseRow(AttemptColumns):
         ):
             if getattr(self, column) is None:
                 setattr(self, column, default)
-        relative = {moment: self._relative(moment) for moment in MOMENTS}
+        relative = {name: _seconds(name, getattr(self, name)) for name in MOMENTS}
         self.check_options()
-        self.unique_key = self._key_of_token(name)
+        self.unique_key = key_of_token(name, self.idempotence_token)
         self.args = cipher().encrypt(dump_arguments(arguments), self.context("args"))
         self._plain = arguments
         return {moment: after for moment, after in relative.items() if after is not None}
-
-    def _relative(self, name: str) -> float | None:
-        """Seconds from now, for a moment given as such; the column is then the database's."""
-        value = getattr(self, name)
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not -CENTURY <= value <= CENTURY:
-                raise InvalidOption(f"{name}: must be within a hundred years from now.")
-            setattr(self, name, None)
-            return float(value)
-        return None
 
     def check_options(self) -> None:
         """Check the columns that the caller may choose. Raises InvalidOption, naming the column."""
@@ -143,20 +131,21 @@ class PromiseRow(AttemptColumns):
         if "priority" in loaded:
             self.priority = settings().priority(self.priority)
         for name in MOMENTS:
-            check_moment(name, loaded.get(name))
+            if not self._state.adding or _seconds(name, loaded.get(name)) is None:
+                check_moment(name, loaded.get(name))
         if isinstance(timeout := loaded.get("timeout"), timedelta):
             self.timeout = timeout.total_seconds()
         if not isinstance(keep := loaded.get("keep_result", False), bool):
             raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
         _check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
         _check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
-        _check_token(loaded.get("idempotence_token"))
         _check_metadata(loaded.get("metadata", {}))
 
-    def _key_of_token(self, name: TargetName) -> bytes | None:
-        if self.idempotence_token is None:
-            return None
-        return unique_key("token", *name, self.idempotence_token)
+
+def key_of_token(name: TargetName, token: str | None) -> bytes | None:
+    """The unique key of an idempotence token. Raises InvalidOption for what can't be one."""
+    _check_token(token)
+    return None if token is None else unique_key("token", *name, token)
 
 
 def unique_key(*parts: str | None) -> bytes:
@@ -168,9 +157,20 @@ def unique_key(*parts: str | None) -> bytes:
     return digest.digest()
 
 
+def _seconds(name: str, value: Any) -> float | None:
+    """Seconds from now, for a moment that is given as such."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not -CENTURY <= value <= CENTURY:
+        raise InvalidOption(f"{name}: must be within a hundred years from now.")
+    return float(value)
+
+
 def check_moment(name: str, value: Any) -> None:
-    """Raises InvalidOption unless `value` is None or an aware datetime."""
-    if value is None:
+    """Raises InvalidOption unless `value` is None, an aware datetime or a database expression."""
+    if value is None or hasattr(value, "resolve_expression"):
         return
     if not isinstance(value, datetime):
         raise InvalidOption(f"{name}: must be an aware datetime, not {type(value).__name__}.")

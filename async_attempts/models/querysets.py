@@ -13,6 +13,7 @@ from ..lifecycle import Status
 from ..targets import name_of
 from . import upstairs
 from .clock import DatabaseNow
+from .promise import key_of_token
 from .upstairs import Changes
 
 if TYPE_CHECKING:
@@ -100,9 +101,16 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         """The attempt with these columns, else a new one; `target` may be any form of it."""
         manager = self._for_database(kwargs)
-        if not isinstance(kwargs.get("target", ""), str):
-            name = name_of(kwargs["target"], kwargs.get("method_name"))
+        if "target" in kwargs and "target_pk" not in kwargs:
+            target, method_name = kwargs["target"], kwargs.get("method_name")
+            name = name_of(target, method_name)
             kwargs |= name._asdict()
+            if "idempotence_token" in kwargs:
+                # Indexed, and exact where a collation takes "A" for "a".
+                kwargs["unique_key"] = key_of_token(name, kwargs["idempotence_token"])
+            # In a function, as Django calls each default that can be called.
+            given = {"target": lambda: target, "method_name": method_name}
+            defaults = given | dict(defaults or {})
         return super(AttemptQuerySet, manager).get_or_create(defaults, **kwargs)
 
     get_or_create.alters_data = True  # type: ignore[attr-defined]

@@ -87,6 +87,7 @@ class Inserting(Rows):
 
     def _prepare(self, attempt: AbstractAttempt) -> None:
         attempt._state.db = self.alias
+        attempt.created = False
         if not attempt.allow_autocommit:
             refuse_wrong_transaction(self.alias)
         for column, seconds in attempt.seal().items():

@@ -64,7 +64,7 @@ def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> Non
     try:
         if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
             attempt.handle_perform_error(error)
-    except Exception as exception:
+    except BaseException as exception:
         logger.error(
             "attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__
         )

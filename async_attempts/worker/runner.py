@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 
 from ..conf import SETTING, settings
 from ..encryption import cipher
@@ -20,6 +19,13 @@ from ..store import Claim, Store
 from ..targets import Resolved, TargetName, resolve
 from .current import CurrentAttempt, _current
 from .errors import error_of, outcome_of_preparing, outcome_of_target
+from .leftovers import (
+    BrokenTransaction,
+    clean_connections,
+    open_blocks,
+    refuse_open_blocks,
+    refuse_swallowed_errors,
+)
 
 logger = logging.getLogger("async_attempts")
 
@@ -40,10 +46,6 @@ class Execution(NamedTuple):
     recorded: bool = False
 
 
-class BrokenTransaction(DatabaseError):
-    """The target's transaction can't be committed, though the target returned."""
-
-
 class Runner:
     """Performs claims for one worker."""
 
@@ -53,6 +55,13 @@ class Runner:
 
     def perform(self, claim: Claim) -> Execution:
         """Call the claim's target once. Nothing that it raises leaves this method."""
+        blocks = open_blocks()
+        try:
+            return self._perform(claim)
+        finally:
+            clean_connections(blocks)
+
+    def _perform(self, claim: Claim) -> Execution:
         try:
             refuse_oversized(claim)
             # Authenticated first: a forged row never gets as far as an import.
@@ -68,18 +77,18 @@ class Runner:
             return Execution(claim, self._called(claim, resolved, arguments))
         except BaseException as exception:
             return Execution(claim, outcome_of_target(claim, resolved.policy, exception), exception)
-        finally:
-            clean_connections()
 
     def _called(self, claim: Claim, resolved: Resolved, arguments: Arguments) -> Outcome:
         function: Callable[..., Any] = resolved.function
         if resolved.is_coroutine:
             function = async_to_sync(function)
+        blocks = open_blocks()
         token = _current.set(CurrentAttempt(claim, resolved.policy.timeout))
         try:
             result = function(*arguments.args, **arguments.kwargs)
         finally:
             _current.reset(token)
+        refuse_open_blocks(blocks)
         return kept(claim, result)
 
     def _perform_atomically(
@@ -129,45 +138,3 @@ def kept(claim: Claim, result: Any) -> Outcome:
         # Calling the target again would repeat its effects and not mend its result.
         return Failed(f"its result can't be kept: {error}", error_of(claim, error))
     return Succeeded(cipher().encrypt(plaintext, claim.context("result")))
-
-
-@contextmanager
-def refuse_swallowed_errors(connection: Any) -> Iterator[None]:
-    """Raise BrokenTransaction at the end if a database error outside of a savepoint was swallowed.
-
-    PostgreSQL would refuse to commit; MySQL and SQLite would commit what is left. One rule for all.
-    """
-    outermost = len(connection.savepoint_ids)
-    broken: list[str] = []
-
-    def watch(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-        try:
-            return execute(sql, params, many, context)
-        except DatabaseError as error:
-            if len(connection.savepoint_ids) == outermost:
-                broken.append(type(error).__name__)
-            raise
-
-    with connection.execute_wrapper(watch):
-        yield
-    if broken:
-        raise BrokenTransaction(
-            f"The target swallowed {broken[0]}: its transaction is incomplete. Catch database "
-            "errors around an inner transaction.atomic()."
-        )
-
-
-def clean_connections() -> None:
-    """Leave no broken connection and no query log to the next target.
-
-    Connections that are whole stay open, whatever their age: no round trip for each attempt.
-    """
-    for connection in connections.all(initialized_only=True):
-        connection.queries_log.clear()
-        if connection.in_atomic_block:
-            continue
-        if connection.errors_occurred or (
-            connection.connection is not None
-            and connection.get_autocommit() != connection.settings_dict["AUTOCOMMIT"]
-        ):
-            connection.close_if_unusable_or_obsolete()

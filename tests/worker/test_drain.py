@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import pytest
-from django.core.management import call_command
 from django.db import transaction
 
-from async_attempts import Attempt, call
-from tests.shop import clients
+from async_attempts import Attempt
+from tests.shop import clients, effects
+from tests.worker.attempts import drain, enqueued, stored
 
 
 def test_a_committed_attempt_is_performed_once(database):
     with transaction.atomic(database):
-        attempt = call(clients.OrderClient.fulfill, customer_token="t", order_number=1).using(database=database).enqueue()
-    call_command("run_attempts", drain=True, database=database, verbosity=0)
-    attempt.refresh_from_db()
+        attempt = enqueued(
+            database, clients.OrderClient.fulfill, customer_token="token", order_number=1
+        )
+    drain(database)
+    drain(database)
+    attempt = stored(attempt)
     assert (attempt.status, attempt.num_attempts, attempt.claim_seq) == ("succeeded", 1, 1)
+    assert attempt.created_at <= attempt.started_at <= attempt.completed_at
+    assert attempt.claimed_by is not None
+
+
+def enqueue_and_raise(database):
+    with transaction.atomic(database):
+        enqueued(database, effects.record)
+        raise ZeroDivisionError
 
 
 def test_a_rolled_back_attempt_is_not(database):
-    with pytest.raises(ZeroDivisionError), transaction.atomic(database):
-        call(clients.OrderClient.fulfill, customer_token="t", order_number=1).using(database=database).enqueue()
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        enqueue_and_raise(database)
+    drain(database)
     assert not Attempt.objects.using(database).exists()
+    assert effects.seen == []
+
+
+def test_an_attempt_of_a_rolled_back_savepoint_is_not(database):
+    with transaction.atomic(database):
+        kept = enqueued(database, effects.record, "kept")
+        with pytest.raises(ZeroDivisionError):
+            enqueue_and_raise(database)
+    drain(database)
+    assert [attempt.pk for attempt in Attempt.objects.using(database).all()] == [kept.pk]
+    assert effects.seen == [("function", ("kept",), {})]

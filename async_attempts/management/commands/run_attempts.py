@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import connections
 from django.db.utils import Error
 from django.utils.translation import gettext as _
@@ -25,9 +25,8 @@ class Command(BaseCommand):
     help = _("Perform attempts until stopped by SIGTERM or SIGINT.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        declared = ", ".join(settings().QUEUES)
         parser.add_argument(
-            "-q", "--queues", help=f"comma-separated, the first is served first (all: {declared})"
+            "-q", "--queues", help="comma-separated, the first is served first; by default all"
         )
         ends = parser.add_mutually_exclusive_group()
         ends.add_argument("--once", action="store_true", help="perform one claimed batch, then end")
@@ -44,6 +43,14 @@ class Command(BaseCommand):
         parser.add_argument("--max-attempts", type=count, help="end after that many executions")
         parser.add_argument("--name", default="", help="shown in the admin and in logs")
         parser.add_argument("--database", help="alias; by default where the router puts attempts")
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """The system checks; what they find is for the project to mend, as wrong usage is."""
+        try:
+            super().check(*args, **kwargs)
+        except SystemCheckError as error:
+            error.returncode = USAGE
+            raise
 
     def handle(self, *args: Any, **options: Any) -> None:
         log_to_console(options["verbosity"])

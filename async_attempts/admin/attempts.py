@@ -1,0 +1,126 @@
+"""The list of attempts and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from ..lifecycle import FINAL, RUNNING
+from ..models import AbstractAttempt, Failure
+from .cells import badge, call_cell, dotted_cell, moment_cell
+from .explaining import allowed_for, explain
+from .failures import SHOWN, latest_failures
+from .fieldsets import fieldsets_of, sealed_columns
+from .filters import QueueFilter, StateFilter, TargetFilter
+from .linking import link_to_subject, link_to_worker
+from .reading import ReadOnlyMixin
+from .searching import HELP, search
+from .verbs import FROM_PAGE, VerbsMixin
+
+
+class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
+    """All of the attempts' admin; put it before `ModelAdmin`, or another package's.
+
+    Arguments and results are neither read nor shown; messages and tracebacks of failures only to
+    those who may view failures.
+    """
+
+    list_display = ("state_badge", "call", "queue", "executions", "due", "last_error")
+    list_display_links = ("call",)
+    list_filter = (StateFilter, QueueFilter, TargetFilter)
+    ordering = ("-id",)
+    search_fields = ("id",)
+    search_help_text = HELP
+    change_list_template = "admin/async_attempts/attempt/change_list.html"
+    change_form_template = "admin/async_attempts/attempt/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer(*sealed_columns(self.model))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return (search(queryset, search_term) if search_term.strip() else queryset), False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fieldsets or fieldsets_of(self.model)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # Django's own note tells the count, which is capped, while the action is not.
+        context = {"selection_note_all": _now("All that match are selected")}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        attempt: AbstractAttempt = context["original"]
+        may_read = self._may_read_failures(request)
+        context |= {
+            "verbs": self.verbs_for(request, attempt),
+            "from_page": FROM_PAGE,
+            "failures": latest_failures(attempt, with_details=may_read),
+            "failures_shown": SHOWN,
+            "may_read_failures": may_read,
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _may_read_failures(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{Failure._meta.app_label}.view_failure")
+
+    @admin.display(description=_("state"))
+    def state_badge(self, attempt: AbstractAttempt) -> SafeString:
+        """Its status, or that it is running."""
+        return badge(attempt.state)
+
+    @admin.display(description=_("target"))
+    def call(self, attempt: AbstractAttempt) -> SafeString:
+        """What is called."""
+        return call_cell(attempt)
+
+    @admin.display(description=_("executions"))
+    def executions(self, attempt: AbstractAttempt) -> str:
+        """How many have begun, of how many that may."""
+        return f"{attempt.num_attempts}/{allowed_for(attempt)}"
+
+    @admin.display(description=_("due"))
+    def due(self, attempt: AbstractAttempt) -> SafeString:
+        """When it is or was due, or, more to the point, since when it runs or has ended."""
+        if attempt.status in FINAL and attempt.completed_at:
+            return moment_cell(_now("ended"), attempt.completed_at)
+        if attempt.state == RUNNING and attempt.started_at:
+            return moment_cell(_now("claimed"), attempt.started_at)
+        return moment_cell(_now("due"), attempt.scheduled_at)
+
+    @admin.display(description=_("last error"))
+    def last_error(self, attempt: AbstractAttempt) -> SafeString | None:
+        """The class of what was raised last."""
+        return dotted_cell(attempt.error_class) if attempt.error_class else None
+
+    @admin.display(description=_("why this state"))
+    def explanation(self, attempt: AbstractAttempt) -> str:
+        """One sentence."""
+        return explain(attempt)
+
+    @admin.display(description=_("worker"))
+    def performed_by(self, attempt: AbstractAttempt) -> SafeString | str:
+        """The worker that performs it, or performed it last."""
+        worker = link_to_worker(self.admin_site, attempt.claimed_by, attempt._state.db)
+        return worker or self.get_empty_value_display()
+
+    @admin.display(description=_("subject"))
+    def about(self, attempt: AbstractAttempt) -> SafeString | str:
+        """The business object that it is about."""
+        return link_to_subject(self.admin_site, attempt) or self.get_empty_value_display()
+
+
+class AttemptAdmin(AttemptAdminMixin, ModelAdmin):  # type: ignore[type-arg]  # as it is when run
+    """The attempts' admin as it comes; `unregister` it to register one of your own."""

@@ -1,0 +1,71 @@
+"""How states, moments and calls look in lists and on pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+
+from ..lifecycle import RUNNING, Status
+from ..models import AbstractAttempt
+from ..store.changing import RUNNING_ATOMICALLY
+
+
+def state_label(state: str) -> str:
+    """The translated word for a state, or for the reason why a verb left an attempt alone."""
+    if state == RUNNING:
+        return _("running")
+    if state == RUNNING_ATOMICALLY:
+        return _("running atomically")
+    return str(Status(state).label)
+
+
+def badge(state: str) -> SafeString:
+    """A state as a word with a frame; its colour only repeats what the word says."""
+    return format_html(
+        '<span class="attempt-state attempt-state-{}">{}</span>', state, state_label(state)
+    )
+
+
+def spoken(moment: datetime | None) -> str:
+    """A moment for a sentence: absolute, in the current time zone, and relative."""
+    if moment is None:
+        return ""
+    return f"{date_format(localtime(moment), 'DATETIME_FORMAT')} ({naturaltime(moment)})"
+
+
+def moment_cell(verb: str, moment: datetime) -> SafeString:
+    """What happens at `moment`: relative, as people think, and absolute, as logs are written."""
+    return format_html(
+        '<time datetime="{}" class="attempt-moment">{} {}<br><small>{}</small></time>',
+        moment.isoformat(),
+        verb,
+        naturaltime(moment),
+        date_format(localtime(moment), "SHORT_DATETIME_FORMAT"),
+    )
+
+
+def call_cell(attempt: AbstractAttempt) -> SafeString:
+    """The target's own name and its method, short; the whole dotted name as the title."""
+    owner = attempt.target.rpartition(".")[2]
+    instance = "" if attempt.target_pk is None else f"({_clipped(attempt.target_pk)})"
+    # It may break there, so that a long name leaves room for the other columns.
+    words = ((word,) for word in attempt.method_name.split("_"))
+    method_name = format_html_join(mark_safe("_<wbr>"), "{}", words)
+    return format_html(
+        '<span title="{}">{}{}.<wbr>{}</span>', attempt, owner, instance, method_name
+    )
+
+
+def dotted_cell(name: str) -> SafeString:
+    """The last part of a dotted name; the whole as the title."""
+    return format_html('<span title="{}">{}</span>', name, name.rpartition(".")[2])
+
+
+def _clipped(text: str, length: int = 24) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,44 @@
+"""A list of millions of rows: counted up to a cap, so that opening it stays quick."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+COUNT_CAP: Final = 10_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]  # as it is when run
+    """Counts and offers no more than `COUNT_CAP` rows."""
+
+    object_list: QuerySet[Any]
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._count_beyond_cap, COUNT_CAP)
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there are more rows than were counted."""
+        return self._count_beyond_cap > COUNT_CAP
+
+    @cached_property
+    def _count_beyond_cap(self) -> int:
+        return self.object_list.order_by().values("pk")[: COUNT_CAP + 1].count()
+
+
+class CappedChangeList(ChangeList):
+    """Knows whether its count is the whole truth."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.count_cap = COUNT_CAP
+        self.is_capped = getattr(self.paginator, "is_capped", False)
+        if self.is_capped:
+            # Django's search form prints the count as if it were one unless the two are equal.
+            self.full_result_count = self.result_count

@@ -1,0 +1,41 @@
+"""Which columns the page of an attempt shows, and under which headings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db.models import BinaryField, Model
+from django.utils.translation import gettext_lazy as _
+
+from ..models import AbstractAttempt
+from ..models.columns import AttemptColumns
+
+_PROMISE: Final = """
+id target target_pk method_name about idempotence_token unique_until schedule metadata
+"""
+_STATE: Final = """
+reason error_class progress progress_note cancel_requested num_attempts num_crashes claim_seq
+blockers has_dependents
+"""
+_GROUPS: Final = (
+    (None, "explanation state_badge executions performed_by"),
+    (_("Promise"), _PROMISE),
+    (_("State"), _STATE),
+    (_("Times"), "created_at scheduled_at started_at completed_at expires_at"),
+    (_("Options"), "queue priority max_attempts timeout keep_result limit_key"),
+)
+
+
+def sealed_columns(model: type[Model]) -> list[str]:
+    """Ciphertexts and digests, neither read nor shown anywhere in the admin."""
+    return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField)]
+
+
+def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]]]:
+    """All columns in groups, those that a project added in the last one."""
+    groups: list[tuple[Any, dict[str, Any]]] = [
+        (title, {"fields": names.split()}) for title, names in _GROUPS
+    ]
+    known = {field.name for field in AttemptColumns._meta.get_fields()} | {*sealed_columns(model)}
+    added = [field.name for field in model._meta.concrete_fields if field.name not in known]
+    return [*groups, (_("Further"), {"fields": added})] if added else groups

@@ -1,0 +1,86 @@
+"""Filters whose choices come from the code and the settings, never from a scan of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.admin import ModelAdmin, SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import settings
+from ..lifecycle import RUNNING, Status
+from ..models import AttemptQuerySet
+from ..targets import registered
+from .cells import state_label
+
+
+class _ChoiceFilter(SimpleListFilter):
+    """Refuses what isn't a choice: an unknown filter must not widen what a verb acts on."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        if value is None:
+            return None
+        if value not in {choice for choice, _label in self.lookup_choices}:
+            raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
+        return self.narrow(queryset, value)  # type: ignore[arg-type]
+
+    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+        """The attempts for which this filter's `value` holds."""
+        raise NotImplementedError
+
+
+class StateFilter(_ChoiceFilter):
+    """By status; running is one more choice, and pending means not running."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> Iterable[tuple[str, str]]:
+        states: list[str] = list(Status.values)
+        states.insert(states.index(Status.PENDING) + 1, RUNNING)
+        return [(state, state_label(state)) for state in states]
+
+    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+        if value == RUNNING:
+            return attempts.running()
+        if value == Status.PENDING:
+            return attempts.pending()
+        return attempts.filter(status=value)
+
+
+class QueueFilter(_ChoiceFilter):
+    """By the queues that the settings declare."""
+
+    title = _("queue")
+    parameter_name = "queue"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> Iterable[tuple[str, str]]:
+        return [(queue, queue) for queue in settings().QUEUES]
+
+    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+        return attempts.filter(queue=value)
+
+
+class TargetFilter(_ChoiceFilter):
+    """By the functions that the code has made attemptable."""
+
+    title = _("target")
+    parameter_name = "target"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: ModelAdmin[Any]
+    ) -> Iterable[tuple[str, str]]:
+        return [(name, name) for name in sorted(registered())]
+
+    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+        target, _dot, method_name = value.rpartition(".")
+        return attempts.filter(target=target, method_name=method_name)

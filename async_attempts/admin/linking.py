@@ -1,0 +1,48 @@
+"""Links from an attempt to other pages of the same admin site, where there are such pages."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import AbstractAttempt, Worker
+
+
+def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | str | None:
+    """The subject's model and primary key; its row isn't read, and may be gone."""
+    if attempt.subject_type is None or attempt.subject_id is None:
+        return None
+    text = f"{attempt.subject_type}:{attempt.subject_id}"
+    try:
+        model = apps.get_model(attempt.subject_type)
+    except (LookupError, ValueError):
+        return text
+    return link_to_page(site, model, attempt.subject_id, text)
+
+
+def link_to_worker(
+    site: AdminSite, worker_id: UUID | None, database: str | None
+) -> SafeString | str | None:
+    """The worker's name; its id if its row is gone."""
+    if worker_id is None:
+        return None
+    worker = Worker.objects.using(database).filter(pk=worker_id).first()
+    return str(worker_id) if worker is None else link_to_page(site, Worker, worker_id, str(worker))
+
+
+def link_to_page(
+    site: AdminSite, model: type[Model], pk: str | UUID, text: str
+) -> SafeString | str:
+    """`text`, linked to the page of the row `pk` if the site has one for its model."""
+    if not site.is_registered(model):
+        return text
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    page = reverse(name, args=[quote(pk)], current_app=site.name)
+    return format_html('<a href="{}">{}</a>', page, text)

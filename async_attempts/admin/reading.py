@@ -1,0 +1,44 @@
+"""Pages that are for reading: rows are written by enqueueing, by workers and by people's verbs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin import ModelAdmin, ShowFacets
+from django.http import HttpRequest
+
+from .counting import CappedChangeList, CappedPaginator
+
+if TYPE_CHECKING:
+    _Admin = ModelAdmin[Any]
+else:
+    # A mixin, so that a project can put it before another package's ModelAdmin.
+    _Admin = object
+
+
+class ReadOnlyMixin(_Admin):
+    """No adding, changing or deleting, whatever the user's permissions; and no endless counting."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    sortable_by = ()
+
+    class Media:
+        css = {"all": ("async_attempts/admin.css",)}  # noqa: RUF012  as Django reads it
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[CappedChangeList]:
+        return CappedChangeList
+
+
+class ReadOnlyAdmin(ReadOnlyMixin, ModelAdmin):  # type: ignore[type-arg]  # as it is when run
+    """A model admin for reading only."""

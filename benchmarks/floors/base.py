@@ -1,0 +1,101 @@
+"""The rows that raw SQL writes, and the statements that are nearly the same everywhere."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+
+from django.db import connections
+
+from async_attempts import Attempt
+
+from ..attempts import call_of
+
+BATCH: Final = 500
+
+INTO: Final = """
+INSERT INTO async_attempts_attempt (
+    id, queue, target, method_name, args, scheduled_at, created_at, status, unique_until,
+    priority, num_attempts, num_crashes, claim_seq, blockers,
+    cancel_requested, keep_result, has_dependents,
+    reason, error_class, progress_note, metadata
+) """
+
+CONSTANTS: Final = """'pending', 'kept', 0, 0, 0, 0, 0, FALSE, FALSE, FALSE, '', '', '', '{}'"""
+
+_T = TypeVar("_T")
+
+
+class Row(NamedTuple):
+    """The columns of a new attempt that aren't constants; `id` as the driver takes it."""
+
+    id: Any
+    queue: str
+    target: str
+    method_name: str
+    args: bytes
+
+
+def sealed(alias: str, rows: int) -> list[Row]:
+    """New attempts with encrypted arguments, ready to be written."""
+    key = Attempt._meta.pk
+    made = []
+    for number in range(rows):
+        attempt = call_of(number).attempt()
+        attempt.seal()
+        made.append(
+            Row(
+                key.get_db_prep_value(attempt.pk, connections[alias]),
+                attempt.queue,
+                attempt.target,
+                attempt.method_name,
+                bytes(attempt.args),
+            )
+        )
+    return made
+
+
+def batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+class Floor(ABC):
+    """Raw SQL on one database."""
+
+    place: ClassVar[str]
+    """A parameter, as the driver wants it written."""
+    now: ClassVar[str]
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.driver = self.connected()
+
+    @abstractmethod
+    def connected(self) -> Any:
+        """A new connection of the driver, in autocommit."""
+
+    @abstractmethod
+    def insert(self, row: Row) -> None:
+        """Write one row in the transaction that is open on Django's connection."""
+
+    @abstractmethod
+    def insert_many(self, rows: Sequence[Row]) -> None:
+        """Write `rows` in one transaction."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Claim 500 rows and finish them, each in a transaction, until none is left."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Do what the server does by itself some time after many rows came in."""
+
+    def values(self, rows: int = 1) -> str:
+        """VALUES of so many rows."""
+        row = f"({', '.join([self.place] * 5)}, {self.now}, {self.now}, {CONSTANTS})"
+        return f"VALUES {', '.join([row] * rows)}"
+
+    def close(self) -> None:
+        self.driver.close()

@@ -1,0 +1,18 @@
+"""The settings of the benchmarks and of the workers that they start."""
+
+from __future__ import annotations
+
+from tests.databases import from_environment
+
+SECRET_KEY = "only for benchmarks"  # noqa: S105 - it guards nothing
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["async_attempts", "benchmarks"]
+
+DATABASES = from_environment()
+# SQLite's own durability (synchronous FULL), as the servers are measured with theirs.
+DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL"
+DATABASE_ROUTERS = ["benchmarks.routing.Router"]
+
+ASYNC_ATTEMPTS = {"KEYS": ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]}

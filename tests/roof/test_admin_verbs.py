@@ -1,0 +1,243 @@
+"""Expire, fail and retry in the admin: for whom, on what, and what they report."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from async_attempts import Attempt, Changes, call
+from async_attempts.admin import changing, counting
+from tests.roof.admin_pages import (
+    LIST,
+    attempt_in,
+    confirm,
+    logged_in,
+    operator,
+    page_of,
+    said,
+    select,
+)
+from tests.shop import clients
+
+VERBS = {"expire": "pending", "fail": "pending", "retry": "failed"}
+ENDS = {"expire": "expired", "fail": "failed", "retry": "pending"}
+
+
+class OneDatabase:
+    """Django's routers lead everything to the database under test."""
+
+    def __init__(self, alias):
+        self.alias = alias
+
+    def db_for_read(self, model, **hints):
+        return self.alias
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def on_database(database, settings):
+    settings.DATABASE_ROUTERS = [OneDatabase(database)]
+    return database
+
+
+def carried_out(client, verb, *attempts, **more):
+    response = select(client, verb, *attempts, **more)
+    return response if verb == "retry" else confirm(client, response)
+
+
+@pytest.mark.parametrize("allowed", [None, *VERBS])
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_needs_its_own_permission(db, verb, allowed):
+    attempt = attempt_in(VERBS[verb])
+    client = logged_in("view_attempt", *([f"{allowed}_attempt"] if allowed else []))
+    forged = {"newest": str(attempt.pk), "reason": "because"}
+    select(client, verb, attempt, **forged)
+    attempt.refresh_from_db()
+    assert attempt.status == (ENDS[verb] if verb == allowed else VERBS[verb])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_permission_to_change_attempts_lets_nobody_act(db, verb):
+    attempt = attempt_in(VERBS[verb])
+    client = logged_in("view_attempt", "change_attempt", "delete_attempt", "add_attempt")
+    select(client, verb, attempt, newest=str(attempt.pk), reason="because")
+    attempt.refresh_from_db()
+    assert attempt.status == VERBS[verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_without_permission_to_view_is_forbidden(db, verb):
+    attempt = attempt_in(VERBS[verb])
+    assert select(logged_in(f"{verb}_attempt"), verb, attempt).status_code == 403
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_get_changes_nothing(db, verb):
+    attempt = attempt_in(VERBS[verb])
+    operator().get(
+        LIST, {"action": verb, "_selected_action": attempt.pk, "newest": attempt.pk, "reason": "x"}
+    )
+    attempt.refresh_from_db()
+    assert attempt.status == VERBS[verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_post_without_a_csrf_token_is_refused(db, verb):
+    attempt = attempt_in(VERBS[verb])
+    client = logged_in("view_attempt", f"{verb}_attempt", enforce_csrf_checks=True)
+    assert select(client, verb, attempt).status_code == 403
+    attempt.refresh_from_db()
+    assert attempt.status == VERBS[verb]
+
+
+def test_only_permitted_verbs_are_offered(db):
+    attempt = attempt_in("pending")
+    client = logged_in("view_attempt", "fail_attempt")
+    choices = client.get(LIST).context["action_form"].fields["action"].choices
+    assert [name for name, _label in choices] == ["", "fail"]
+    assert list(client.get(page_of(attempt)).context["verbs"]) == ["fail"]
+
+
+def test_the_page_offers_only_what_the_state_allows(db):
+    client = operator()
+    offered = {
+        state: list(client.get(page_of(attempt_in(state))).context["verbs"])
+        for state in ("pending", "running", "failed", "succeeded")
+    }
+    assert offered == {
+        "pending": ["expire", "fail"],
+        "running": ["expire", "fail"],
+        "failed": ["retry"],
+        "succeeded": [],
+    }
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_changes_what_it_may_and_reports_the_rest(on_database, verb):
+    before = {s: attempt_in(s) for s in ("pending", "scheduled", "running", "succeeded", "failed")}
+    client = operator()
+    report = said(client, carried_out(client, verb, *before.values()))
+    after = {state: Attempt.objects.get(pk=row.pk).status for state, row in before.items()}
+    left = ["pending", "scheduled", "running", "succeeded"] if verb == "retry" else ENDED
+    assert {state for state in before if after[state] == ENDS[verb]} >= before.keys() - {*left}
+    assert all(after[state] == before[state].status for state in left)
+    count, _skipped, why = re.fullmatch(r"(\d \w+), (\d) skipped: (.*)\.", report).groups()
+    assert count == ("1 retried" if verb == "retry" else f"3 {ENDS[verb]}")
+    assert sorted(why.split(", ")) == sorted(f"1 {WORDS.get((verb, state), state)}" for state in left)
+
+
+def test_the_report_names_what_runs_atomically():
+    changes = Changes(3, {"succeeded": 1, "running atomically": 1})
+    assert changing.report("expire", changes) == (
+        "3 expired, 2 skipped: 1 succeeded, 1 running atomically."
+    )
+
+
+def test_a_report_of_nothing_skipped_says_only_what_changed():
+    assert changing.report("retry", Changes(1, {})) == "1 retried."
+
+
+def test_all_that_match_are_changed_beyond_the_page_and_the_cap(on_database, monkeypatch):
+    monkeypatch.setattr(counting, "COUNT_CAP", 2)
+    call(clients.send_later, 1).using(queue="default").enqueue()
+    for _ in range(5):
+        attempt = attempt_in("pending", queue="emails")
+    client = operator()
+    path = f"{LIST}?queue=emails"
+    question = select(client, "expire", attempt, path=path, select_across="1")
+    assert question.content.decode().count("_selected_action") == 1
+    assert said(client, confirm(client, question)) == ["5 expired."]
+    assert Attempt.objects.filter(status="expired", reason="a duplicate").count() == 5
+    assert Attempt.objects.filter(queue="default").get().status == "pending"
+
+
+def test_what_arrives_after_the_question_stays_out(on_database):
+    asked_about = attempt_in("pending")
+    client = operator()
+    question = select(client, "fail", asked_about, select_across="1")
+    late = attempt_in("pending")
+    assert said(client, confirm(client, question)) == ["1 failed."]
+    late.refresh_from_db()
+    assert late.status == "pending"
+
+
+def test_an_unknown_filter_never_widens_what_is_changed(db):
+    attempt = attempt_in("failed")
+    response = select(operator(), "retry", attempt, path=f"{LIST}?state=lost", select_across="1")
+    assert response.url == f"{LIST}?e=1"
+    attempt.refresh_from_db()
+    assert attempt.status == "failed"
+
+
+@pytest.mark.parametrize("verb", ["expire", "fail"])
+def test_a_reason_is_asked_for_before_anything_changes(db, verb):
+    attempt = attempt_in("pending")
+    client = operator()
+    question = select(client, verb, attempt)
+    again = confirm(client, question, reason="  ")
+    assert "This field is required." in again.content.decode()
+    attempt.refresh_from_db()
+    assert attempt.status == "pending"
+    confirm(client, again, reason="a duplicate")
+    attempt.refresh_from_db()
+    assert (attempt.status, attempt.reason) == (ENDS[verb], "a duplicate")
+
+
+def test_the_question_says_what_will_change_and_what_not(db):
+    question = select(operator(), "expire", attempt_in("running"), attempt_in("succeeded"))
+    assert (question.context["changing"], question.context["skipping"]) == (
+        "1 running",
+        "1 succeeded",
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_button_on_the_page_acts_and_comes_back(db, verb):
+    attempt = attempt_in(VERBS[verb])
+    client = operator()
+    button = {"action": verb, "_selected_action": str(attempt.pk), "from_page": "1"}
+    response = client.post(LIST, button)
+    if verb != "retry":
+        response = confirm(client, response)
+    assert response.url == page_of(attempt)
+    attempt.refresh_from_db()
+    assert attempt.status == ENDS[verb]
+
+
+def test_an_id_that_is_none_is_a_bad_request(db):
+    response = operator().post(LIST, {"action": "retry", "_selected_action": "1 OR 1=1"})
+    assert response.status_code == 400
+
+
+def test_attempts_that_are_gone_are_reported(db):
+    attempt = attempt_in("pending")
+    Attempt.objects.all().delete()
+    client = operator()
+    assert said(client, select(client, "expire", attempt)) == [
+        "None of them is there any more."
+    ]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_log_tells_who_changed_which_attempt_and_why(on_database, verb):
+    changed, left = attempt_in(VERBS[verb]), attempt_in("succeeded")
+    client = operator()
+    carried_out(client, verb, changed, left)
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr) == (str(changed.pk), str(changed))
+    assert entry.user_id == int(client.session["_auth_user_id"])
+    reason = "" if verb == "retry" else " a duplicate"
+    assert entry.change_message == f"{verb.capitalize()[: len(verb)]}ed.".replace("eed", "ed") .replace("ryed", "ried")+ reason
+    history = client.get(page_of(changed).replace("change", "history"))
+    assert entry.change_message in history.content.decode()
+
+
+def test_many_changes_are_logged_together(on_database, monkeypatch):
+    monkeypatch.setattr(changing, "LOGGED_ONE_BY_ONE", 2)
+    attempts = [attempt_in("failed") for _ in range(3)]
+    client = operator()
+    assert said(client, select(client, "retry", *attempts)) == ["3 retried."]
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr) == (None, "3 attempts")
+    assert client.get("/admin/").status_code == 200

@@ -1,0 +1,95 @@
+"""The fixtures of the store's one behaviour suite, which runs unchanged on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+import pytest
+
+from async_attempts.models import Worker, clock
+from async_attempts.store import Claim, Store, store_for
+
+from .rows import enqueued, registered
+from .sessions import Session
+
+
+@pytest.fixture
+def store(database: str) -> Store:
+    return store_for(database)
+
+
+@pytest.fixture
+def worker(store: Store) -> Worker:
+    """A live worker."""
+    return registered(store)
+
+
+@pytest.fixture
+def claimed(store: Store, worker: Worker) -> Callable[..., list[Claim]]:
+    """Enqueues so many attempts, with these options, and claims them for `worker`."""
+
+    def claimed(number: int = 1, **options: Any) -> list[Claim]:
+        attempts = enqueued(store, number, **options)
+        claims = store.claim(worker.pk, ["default"], number)
+        assert {claim.id for claim in claims} == {attempt.pk for attempt in attempts}
+        return claims
+
+    return claimed
+
+
+@pytest.fixture
+def sessions(database: str) -> Iterator[Callable[[], Session]]:
+    """Opens another connection to the database, in a thread of its own."""
+    opened: list[Session] = []
+
+    def open_session() -> Session:
+        opened.append(Session(database))
+        return opened[-1]
+
+    yield open_session
+    for session in opened:
+        session.close()
+
+
+@pytest.fixture
+def an_hour_ahead(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The database's clock is an hour ahead of this process's."""
+    connection = store.connection
+    if connection.vendor == "sqlite":
+        # The one database whose clock is this process's.
+        monkeypatch.setattr(clock, "datetime", _AnHourAhead)
+        yield
+        return
+    ahead, again = _CLOCKS[connection.vendor]
+    with connection.cursor() as cursor:
+        for statement in ahead:
+            cursor.execute(statement)
+        yield
+        for statement in again:
+            cursor.execute(statement)
+
+
+class _AnHourAhead(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+_CLOCKS = {
+    "postgresql": (
+        (
+            "CREATE SCHEMA ahead",
+            "CREATE FUNCTION ahead.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE "
+            "AS $$ SELECT pg_catalog.statement_timestamp() + interval '1 hour' $$",
+            "SET search_path = ahead, pg_catalog, public",
+        ),
+        ("RESET search_path", "DROP SCHEMA ahead CASCADE"),
+    ),
+    "mysql": (
+        ("SET timestamp = unix_timestamp(now(6)) + 3600",),
+        ("SET timestamp = DEFAULT",),
+    ),
+}
+"""Statements that put the session's clock ahead, and those that undo it."""

@@ -1,0 +1,135 @@
+"""Rows for the store's tests: enqueued for real, then put where a test needs them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from async_attempts import call
+from async_attempts.api import enqueue_many
+from async_attempts.lifecycle import Error
+from async_attempts.models import Attempt, DatabaseNow, Failure, Worker
+from async_attempts.store import Claim, Store
+from async_attempts.store.claims import COLUMNS
+from async_attempts.store.rows import seconds_from_now
+from tests.shop import clients
+
+LEASE: Final = 30.0
+ERROR: Final = Error(kind="error", error_class="builtins.ValueError", details=b"sealed")
+
+
+def enqueued(store: Store, number: int = 1, **options: Any) -> list[Attempt]:
+    """So many new attempts, committed, in the order in which they will be claimed."""
+    calls = [call(clients.greet, n).using(database=store.alias, **options) for n in range(number)]
+    return enqueue_many(calls)
+
+
+def registered(store: Store) -> Worker:
+    """A live worker's row, its lease just renewed."""
+    worker = Worker(host="host", pid=1, name="w", queues=["default"])
+    store.register(worker, LEASE)
+    return worker
+
+
+def let_lease_run_out(store: Store, worker: Worker) -> None:
+    store.workers.filter(pk=worker.pk).update(lease=seconds_from_now(-1))
+
+
+def row(store: Store, attempt: Attempt | Claim | UUID) -> Any:
+    """The attempt as the database has it now."""
+    return store.attempts.get(pk=attempt if isinstance(attempt, UUID) else attempt.id)
+
+
+def put(store: Store, attempt: Attempt | Claim, **columns: Any) -> None:
+    """Change columns past all guards, as no code of the package could."""
+    store.attempts.filter(pk=attempt.id).update(**columns)
+
+
+def every_column(store: Store) -> list[dict[str, Any]]:
+    """All that is stored of all attempts, to be compared with itself later."""
+    return list(store.attempts.order_by("pk").values())
+
+
+def failures(store: Store) -> list[Failure]:
+    return list(Failure._base_manager.using(store.alias).order_by("number", "pk"))
+
+
+def claim_of(store: Store, attempt: Attempt | Claim) -> Claim:
+    """What a worker would hold in its hand had it claimed the row as it is now."""
+    values = store.attempts.filter(pk=attempt.id).values_list(*COLUMNS).get()
+    return Claim(*values, False, store.alias)
+
+
+def now(store: Store) -> datetime:
+    """The database's clock."""
+    clock = store.workers.annotate(now=DatabaseNow()).values_list("now", flat=True)
+    moment: datetime = clock[:1].get()
+    return moment
+
+
+IN_STATE: Final[dict[str, dict[str, Any]]] = {
+    "scheduled": {"status": "scheduled"},
+    "pending": {},
+    "waiting": {"status": "waiting", "blockers": 1},
+    "running": {"claimed_by": True},
+    "succeeded": {"status": "succeeded", "claimed_by": True, "completed_at": DatabaseNow()},
+    "failed": {"status": "failed", "claimed_by": True, "completed_at": DatabaseNow()},
+    "expired": {"status": "expired", "claimed_by": True, "completed_at": DatabaseNow()},
+}
+"""Every state, with the columns in which it differs from a pending attempt."""
+
+
+def one_in_each_state(store: Store, worker: Worker) -> dict[str, Attempt]:
+    """Attempts that are due and were claimed once by `worker`, one in each state."""
+    attempts = dict(zip(IN_STATE, enqueued(store, len(IN_STATE)), strict=True))
+    for state, attempt in attempts.items():
+        columns = {"claim_seq": 1, "num_attempts": 1, "started_at": DatabaseNow()}
+        columns |= IN_STATE[state]
+        if columns.get("claimed_by"):
+            columns["claimed_by"] = worker.pk
+        put(store, attempt, **columns)
+    return attempts
+
+
+def states(store: Store, attempts: dict[str, Attempt]) -> dict[str, str]:
+    """The state in which each of them is now."""
+    return {name: row(store, attempt).state for name, attempt in attempts.items()}
+
+
+def multiply(store: Store, template: Attempt, number: int, **columns: str) -> None:
+    """Copy a row many times, in one statement; `columns` are SQL over `n`, counted from 0."""
+    connection = store.connection
+    quote = connection.ops.quote_name
+    table = quote(store.model._meta.db_table)
+    values = {field.column: quote(field.column) for field in store.model._meta.concrete_fields}
+    values["id"] = {
+        "postgresql": "gen_random_uuid()",
+        "mysql": "uuid()",
+        "sqlite": "lower(hex(randomblob(16)))",
+    }[connection.vendor]
+    values |= columns
+    digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
+    powers = range(len(str(number)))
+    numbers = " + ".join(f"t{power}.d * {10**power}" for power in powers)
+    tables = " CROSS JOIN ".join(f"({digits}) t{power}" for power in powers)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(map(quote, values))}) "
+            f"SELECT {', '.join(values.values())} FROM {table} "
+            f"CROSS JOIN (SELECT {numbers} AS n FROM {tables}) numbers "
+            f"WHERE id = {_literal(store, template.pk)} AND n < {number}"
+        )
+
+
+def _literal(store: Store, pk: UUID) -> str:
+    return f"'{store.model._meta.pk.get_db_prep_value(pk, store.connection)}'"
+
+
+def a_moment(seconds: str, store: Store) -> str:
+    """SQL for the moment so many seconds from the database's now."""
+    return {
+        "postgresql": f"statement_timestamp() + ({seconds}) * interval '1 second'",
+        "mysql": f"utc_timestamp(6) + INTERVAL ({seconds}) SECOND",
+        "sqlite": f"datetime('now', ({seconds}) || ' seconds') || '.000000'",
+    }[store.connection.vendor]

@@ -1,0 +1,195 @@
+"""Many claimers, enqueuers and people at once, each with a real connection of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import pytest
+from django.db import OperationalError
+
+from async_attempts import call
+from async_attempts.lifecycle import Snoozed, Succeeded
+from tests.shop import clients
+
+from .rows import claim_of, enqueued, multiply, put, registered, row
+from .sessions import PATIENCE, at_once, wait_until_somebody_waits
+
+ONE_WRITER = "SQLite has one writer and no row locks"
+row_locks = pytest.mark.only("postgresql", "mariadb", reason=ONE_WRITER)
+
+
+def locked_as_by_a_claim(store, number):
+    best = store.attempts.order_by("-priority", "scheduled_at", "id")
+    return [attempt.pk for attempt in best.select_for_update(skip_locked=True)[:number]]
+
+
+def with_descending_ids(store, number):
+    """Attempts that lie in the table in the opposite order of their ids."""
+    attempts = [call(clients.greet, n).using(database=store.alias).attempt() for n in range(number)]
+    ids = sorted((attempt.pk for attempt in attempts), reverse=True)
+    for attempt, pk in zip(attempts, ids, strict=True):
+        attempt.pk = pk
+    store.insert_many(attempts)
+    return attempts[::-1]
+
+
+def test_eight_claimers_claim_each_of_ten_thousand_once(store):
+    [attempt] = enqueued(store)
+    multiply(store, attempt, 9_999)
+
+    def drain(_):
+        worker = registered(store)
+        mine = []
+        while claims := store.claim(worker.pk, ["default"], 100):
+            mine += [claim.id for claim in claims]
+            assert store.finish(worker.pk, [(claim, Succeeded()) for claim in claims]) == []
+        return mine
+
+    claimed = [attempt_id for mine in at_once(8, drain) for attempt_id in mine]
+    assert len(claimed) == len(set(claimed)) == 10_000
+    once = {"status": "succeeded", "num_attempts": 1, "claim_seq": 1}
+    assert store.attempts.filter(**once).count() == 10_000
+
+
+def test_claimers_of_an_empty_queue_and_enqueuers_do_not_hinder_each_other(store):
+    def work(number):
+        if number < 3:
+            return Counter(attempt.pk for _ in range(40) for attempt in enqueued(store, 2))
+        worker = registered(store)
+        claimed = Counter()
+        while claimed.total() < 80:
+            claimed.update(claim.id for claim in store.claim(worker.pk, ["default"], 5))
+        return claimed
+
+    found = at_once(6, work)
+    assert sum(found[3:], Counter()) == sum(found[:3], Counter())
+
+
+@row_locks
+def test_claims_do_not_wait_for_each_other(store, worker, sessions):
+    attempts = enqueued(store, 10)
+    other, claimer = sessions(), sessions()
+    other.begin()
+    theirs = other.do(locked_as_by_a_claim, store, 5)
+    claimer.be_impatient()
+    claims = claimer.do(store.claim, worker.pk, ["default"], 100)
+    assert {claim.id for claim in claims} | {*theirs} == {attempt.pk for attempt in attempts}
+    assert len(claims) == 5
+
+
+@row_locks
+def test_claims_of_one_worker_do_not_wait_for_each_other(store, worker, sessions):
+    enqueued(store, 3)
+    other, claimer = sessions(), sessions()
+    other.begin()
+    assert other.do(store.live_worker, worker.pk)
+    claimer.be_impatient()
+    assert len(claimer.do(store.claim, worker.pk, ["default"], 100)) == 3
+
+
+@row_locks
+def test_a_claim_of_an_empty_queue_blocks_no_enqueue(store, worker, sessions):
+    claimer, caller = sessions(), sessions()
+    claims = claimer.start_and_stop_after(
+        ("SKIP LOCKED",), store.claim, worker.pk, ["default", "emails"], 10
+    )
+    caller.be_impatient()
+    caller.begin()
+    for options in ({}, {"queue": "emails"}, {"idempotence_token": "t"}):
+        caller.do(partial(enqueued, store, 2, **options))
+    claimer.go_on()
+    assert claims.result(PATIENCE) == []
+    caller.commit()
+    assert len(store.claim(worker.pk, ["default", "emails"], 10)) == 5
+
+
+@row_locks
+def test_an_open_enqueue_holds_up_no_worker(store, worker, claimed, sessions):
+    mine = claimed(3)
+    caller, other = sessions(), sessions()
+    caller.begin()
+    promised = {attempt.pk for attempt in caller.do(enqueued, store, 3)}
+    [due] = enqueued(store)
+    other.be_impatient()
+    claims = other.do(store.claim, worker.pk, ["default", "emails"], 10)
+    assert [claim.id for claim in claims] == [due.pk]
+    results = [(claim, Succeeded()) for claim in [*mine, *claims]]
+    assert other.do(store.finish, worker.pk, results) == []
+    assert other.do(store.promote) == 0
+    assert other.do(store.rescue) == []
+    assert other.do(store.prune, {"succeeded": 1000.0}) == (0, None)
+    caller.commit()
+    assert {claim.id for claim in store.claim(worker.pk, ["default"], 10)} == promised
+
+
+@row_locks
+def test_an_enqueue_waits_for_no_worker(store, worker, claimed, sessions):
+    [claim] = claimed()
+    performing, caller = sessions(), sessions()
+    performing.begin()
+    assert performing.do(store.hold, worker.pk, claim)
+    performing.do(locked_as_by_a_claim, store, 10)
+    caller.be_impatient()
+    caller.begin()
+    assert len(caller.do(enqueued, store, 3)) == 3
+
+
+@row_locks
+@pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(60)], ids=["success", "other"])
+def test_rows_are_locked_in_the_order_of_their_ids(store, worker, sessions, outcome):
+    attempts = with_descending_ids(store, 5)
+    store.claim(worker.pk, ["default"], 5)
+    holder, finisher, watcher = sessions(), sessions(), sessions()
+    holder.begin()
+    middle = claim_of(store, attempts[2])
+    assert holder.do(store.hold, worker.pk, middle)
+    results = [(claim_of(store, attempt), outcome) for attempt in reversed(attempts)]
+    finishing = finisher.start(store.finish, worker.pk, results)
+    wait_until_somebody_waits(store)
+    watcher.begin()
+
+    def is_free(attempt):
+        rows = store.attempts.filter(pk=attempt.pk).select_for_update(skip_locked=True)
+        return bool(list(rows))
+
+    free = [watcher.do(is_free, attempt) for attempt in attempts]
+    watcher.rollback()
+    holder.rollback()
+    assert finishing.result(PATIENCE) == []
+    assert free == [False, False, False, True, True]
+
+
+@row_locks
+def test_a_finish_that_a_deadlock_has_ended_is_done_again(store, worker, claimed, sessions):
+    first, second, *others = claimed(30)
+    other, finisher = sessions(), sessions()
+    if store.connection.vendor == "postgresql":
+        # Else this session may be the one to notice, and to be ended.
+        other.execute("SET deadlock_timeout = '1min'")
+    other.begin()
+    for claim in [second, *others]:
+        # MariaDB ends the one that has changed fewer rows.
+        other.do(partial(put, store, claim, progress=1))
+    finishing = finisher.start(
+        store.finish, worker.pk, [(first, Succeeded()), (second, Snoozed(60))]
+    )
+    wait_until_somebody_waits(store)
+    other.do(partial(put, store, first, progress=1))
+    other.commit()
+    assert finishing.result(PATIENCE) == []
+    assert (row(store, first).state, row(store, second).state) == ("succeeded", "scheduled")
+
+
+def test_what_is_broken_is_not_tried_again(store, worker, claimed, monkeypatch):
+    [claim] = claimed()
+    tried = []
+
+    def broken(*arguments):
+        tried.append(arguments)
+        raise OperationalError("out of paper")
+
+    monkeypatch.setattr(store, "finish_within", broken)
+    with pytest.raises(OperationalError, match="out of paper"):
+        store.finish(worker.pk, [(claim, Snoozed(60))])
+    assert len(tried) == 1

@@ -1,0 +1,92 @@
+"""Leases: who is alive, by the database's clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+
+from async_attempts.models import Worker
+
+from .rows import LEASE, let_lease_run_out, now, registered
+
+
+def test_a_new_worker_is_live_for_one_lease_from_the_databases_now(store):
+    worker = registered(store)
+    written = store.workers.get(pk=worker.pk)
+    assert written.state == Worker.State.LIVE
+    assert timedelta(0) <= now(store) + timedelta(seconds=LEASE) - written.lease < timedelta(5)
+    assert not store.has_dead_workers()
+
+
+@pytest.mark.usefixtures("an_hour_ahead")
+def test_a_workers_own_clock_decides_nothing(store):
+    worker = registered(store)
+    assert store.workers.get(pk=worker.pk).lease > datetime.now(UTC) + timedelta(minutes=55)
+    assert store.rescue() == []
+    store.workers.update(lease=datetime.now(UTC) + timedelta(minutes=30))
+    assert store.has_dead_workers()
+    assert store.renew(worker.pk, LEASE)
+    assert not store.has_dead_workers()
+
+
+def test_a_renewal_lets_the_lease_hold_from_now_on(store, worker):
+    store.renew(worker.pk, 1000)
+    left = store.workers.get(pk=worker.pk).lease - now(store)
+    assert timedelta(seconds=900) < left <= timedelta(seconds=1000)
+
+
+def test_a_late_renewal_is_as_good_as_any_while_nobody_has_rescued(store, worker, claimed):
+    [claim] = claimed()
+    let_lease_run_out(store, worker)
+    assert store.has_dead_workers()
+    assert store.renew(worker.pk, LEASE)
+    assert store.rescue() == []
+    with transaction.atomic(store.alias):
+        assert store.hold(worker.pk, claim)
+
+
+@pytest.mark.parametrize("state", ["stopped", "dead", "rescued"])
+def test_a_worker_that_is_not_live_renews_nothing(store, worker, state):
+    store.workers.update(state=state)
+    before = store.workers.get(pk=worker.pk).lease
+    assert not store.renew(worker.pk, 1000)
+    assert store.workers.get(pk=worker.pk).lease == before
+
+
+def test_a_renewal_is_of_one_worker_only(store, worker):
+    other = registered(store)
+    before = store.workers.get(pk=other.pk).lease
+    store.renew(worker.pk, 1000)
+    assert store.workers.get(pk=other.pk).lease == before
+
+
+def test_a_worker_that_ends_is_stopped_and_nobody_rescues_it(store, worker):
+    store.deregister(worker.pk)
+    let_lease_run_out(store, worker)
+    assert store.workers.get(pk=worker.pk).state == Worker.State.STOPPED
+    assert not store.has_dead_workers()
+    assert store.rescue() == []
+
+
+def test_a_rescued_worker_that_ends_stays_rescued(store, worker):
+    let_lease_run_out(store, worker)
+    store.rescue()
+    store.deregister(worker.pk)
+    assert store.workers.get(pk=worker.pk).state == Worker.State.RESCUED
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda store, worker: store.renew(worker.pk, LEASE),
+        lambda store, worker: store.deregister(worker.pk),
+        lambda store, worker: registered(store),
+        lambda store, worker: store.rescue(),
+    ],
+    ids=["renew", "deregister", "register", "rescue"],
+)
+def test_a_lease_is_not_part_of_a_callers_transaction(store, worker, verb):
+    with transaction.atomic(store.alias), pytest.raises(RuntimeError):
+        verb(store, worker)

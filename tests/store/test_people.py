@@ -1,0 +1,193 @@
+"""People's verbs: expire, fail, retry, request_cancel, on sets of attempts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+
+from async_attempts import Attempt
+from async_attempts.exceptions import InvalidOption, InvalidTransition
+from async_attempts.lifecycle import Failed, Succeeded
+from async_attempts.models import DatabaseNow
+
+from .rows import ERROR, enqueued, every_column, failures, multiply, now, one_in_each_state, put, row
+
+HOUR = timedelta(hours=1)
+LIVE = {"scheduled", "pending", "waiting", "running"}
+FINAL = {"succeeded", "failed", "expired"}
+
+
+def everything(store):
+    return Attempt.objects.using(store.alias)
+
+
+@pytest.mark.parametrize("verb", ["expire", "fail"])
+def test_an_end_by_a_person_has_a_reason_and_a_time(store, worker, verb):
+    one_in_each_state(store, worker)
+    before = now(store)
+    changes = getattr(everything(store), verb)("not any more")
+    assert changes == (4, {state: 1 for state in FINAL})
+    ended = list(everything(store).filter(reason="not any more"))
+    assert {attempt.status for attempt in ended} == {verb.rstrip("e") + "ed"}
+    assert len(ended) == 4
+    assert all(before <= attempt.completed_at <= now(store) for attempt in ended)
+
+
+def test_a_retry_tells_what_it_left_and_why(store, worker):
+    one_in_each_state(store, worker)
+    left = {state: 1 for state in [*LIVE, "succeeded"]}
+    assert everything(store).retry() == (2, left)
+
+
+def test_a_cancel_expires_what_is_not_running_and_asks_what_is(store, worker):
+    attempts = one_in_each_state(store, worker)
+    assert everything(store).request_cancel() == (4, {state: 1 for state in FINAL})
+    for state in LIVE - {"running"}:
+        written = row(store, attempts[state])
+        assert (written.state, written.reason) == ("expired", "cancelled")
+        assert written.completed_at is not None
+    running = row(store, attempts["running"])
+    assert (running.state, running.cancel_requested) == ("running", True)
+    assert (running.completed_at, running.reason) == (None, "")
+
+
+def test_a_retry_starts_the_counts_again_and_keeps_the_history(store, worker, claimed):
+    [claim] = claimed(expires_at=HOUR)
+    store.finish(worker.pk, [(claim, Failed("no use", ERROR))])
+    put(store, claim, num_attempts=5, num_crashes=2, cancel_requested=True, progress=50)
+    before = now(store)
+    assert everything(store).retry() == (1, {})
+    written = row(store, claim)
+    assert (written.state, written.reason) == ("pending", "")
+    assert (written.num_attempts, written.num_crashes, written.claim_seq) == (0, 0, 1)
+    assert (written.claimed_by, written.started_at, written.completed_at) == (None, None, None)
+    assert (written.cancel_requested, written.progress) == (False, None)
+    assert before <= written.scheduled_at <= now(store)
+    assert written.expires_at > now(store)
+    assert [failure.attempt_id for failure in failures(store)] == [claim.id]
+    assert [again.claim_seq for again in store.claim(worker.pk, ["default"], 1)] == [2]
+
+
+def test_a_retry_takes_away_an_expiry_that_has_passed(store, worker):
+    [attempt] = enqueued(store)
+    put(store, attempt, status="expired", completed_at=DatabaseNow(), expires_at=DatabaseNow())
+    everything(store).retry()
+    assert row(store, attempt).expires_at is None
+    assert len(store.claim(worker.pk, ["default"], 1)) == 1
+
+
+def test_a_retry_for_later_is_scheduled(store):
+    [attempt] = enqueued(store)
+    everything(store).fail()
+    at = datetime.now(UTC) + HOUR
+    everything(store).retry(at)
+    assert (row(store, attempt).state, row(store, attempt).scheduled_at) == ("scheduled", at)
+
+
+@pytest.mark.usefixtures("an_hour_ahead")
+def test_the_databases_clock_decides_whether_a_retry_is_for_later(store):
+    [attempt] = enqueued(store)
+    everything(store).fail()
+    everything(store).retry(datetime.now(UTC) + HOUR / 2)
+    assert row(store, attempt).state == "pending"
+
+
+@pytest.mark.parametrize("at", [datetime(2030, 1, 1), "tomorrow"], ids=["naive", "text"])  # noqa: DTZ001
+def test_a_retry_needs_a_moment(store, at):
+    [attempt] = enqueued(store)
+    everything(store).fail()
+    with pytest.raises(InvalidOption, match="at: "):
+        everything(store).retry(at)
+    assert row(store, attempt).state == "failed"
+
+
+def test_only_what_was_asked_for_is_changed(store):
+    wanted, other = enqueued(store, 2)
+    assert everything(store).filter(pk=wanted.pk).expire() == (1, {})
+    assert everything(store).none().expire() == (0, {})
+    assert row(store, other).state == "pending"
+
+
+def test_a_slice_can_be_changed(store):
+    first, second, third = enqueued(store, 3)
+    assert everything(store).order_by("pk")[1:].expire() == (2, {})
+    states = [row(store, attempt).state for attempt in (first, second, third)]
+    assert states == ["pending", "expired", "expired"]
+
+
+def test_a_condition_that_the_verb_itself_changes_holds_for_all(store, worker):
+    attempts = one_in_each_state(store, worker)
+    assert everything(store).pending().expire() == (1, {})
+    assert everything(store).running().fail() == (1, {})
+    assert row(store, attempts["pending"]).state == "expired"
+    assert row(store, attempts["running"]).state == "failed"
+    assert row(store, attempts["scheduled"]).state == "scheduled"
+
+
+def test_many_rows_are_changed_in_batches_and_counted_together(store):
+    [attempt] = enqueued(store)
+    multiply(store, attempt, 4500)
+    multiply(store, attempt, 10, status="'succeeded'", completed_at="created_at")
+    assert everything(store).fail("all") == (4501, {"succeeded": 10})
+    assert everything(store).filter(status="failed", reason="all").count() == 4501
+    assert everything(store).retry() == (4501, {"succeeded": 10})
+    assert everything(store).expire() == (4501, {"succeeded": 10})
+
+
+@pytest.mark.parametrize("verb", ["expire", "fail", "request_cancel"])
+def test_one_row_says_why_it_cannot_be_changed(store, worker, verb):
+    for state, attempt in one_in_each_state(store, worker).items():
+        before = every_column(store)
+        if state in LIVE:
+            getattr(attempt, verb)()
+        else:
+            with pytest.raises(InvalidTransition, match=f"{verb} is not possible: it is {state}"):
+                getattr(attempt, verb)()
+            assert every_column(store) == before
+
+
+def test_a_verb_is_part_of_the_callers_transaction(store):
+    [attempt] = enqueued(store)
+    with pytest.raises(ZeroDivisionError), transaction.atomic(store.alias):
+        attempt.expire()
+        raise ZeroDivisionError
+    assert row(store, attempt).state == "pending"
+
+
+def test_what_a_person_ended_is_lost_to_its_worker(store, worker, claimed):
+    [claim] = claimed()
+    everything(store).expire("not any more")
+    assert store.finish(worker.pk, [(claim, Succeeded())]) == [claim]
+    assert row(store, claim).state == "expired"
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+@pytest.mark.parametrize("verb", ["expire", "fail", "request_cancel"])
+def test_what_runs_atomically_is_left_and_reported(store, worker, claimed, sessions, verb):
+    held, free = claimed(2)
+    other = sessions()
+    other.begin()
+    assert other.do(store.hold, worker.pk, held)
+    assert getattr(everything(store), verb)() == (1, {"running atomically": 1})
+    with pytest.raises(InvalidTransition, match="running atomically"):
+        getattr(Attempt.objects.using(store.alias).get(pk=held.id), verb)()
+    other.rollback()
+    written = row(store, held)
+    assert (written.state, written.cancel_requested) == ("running", False)
+    changed = row(store, free)
+    assert (changed.state != "running") or changed.cancel_requested
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="on SQLite the verb holds the only writer")
+def test_what_begins_to_run_meanwhile_is_not_pending_any_more(store, worker, sessions):
+    [attempt] = enqueued(store)
+    other = sessions()
+    pending = everything(store).pending()
+    future = other.start_and_stop_after(("SELECT", "LIMIT 2000"), pending.expire)
+    [claim] = store.claim(worker.pk, ["default"], 1)
+    other.go_on()
+    assert future.result() == (0, {"pending": 1})
+    assert row(store, attempt).state == "running"
+    assert store.finish(worker.pk, [(claim, Succeeded())]) == []

@@ -1,0 +1,141 @@
+"""The tables: what the database itself refuses, and its indexes."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from async_attempts import Attempt
+from async_attempts.models import DatabaseNow, Failure
+
+from .rows import enqueued, put, row
+
+PREFIX = "async_attempt_"
+
+
+def refused(store, attempt, constraint, **columns):
+    before = row(store, attempt).state
+    # Of MariaDB's errors Django knows a broken check as an OperationalError on some versions.
+    with pytest.raises(DatabaseError, match=constraint), transaction.atomic(store.alias):
+        put(store, attempt, **columns)
+    assert row(store, attempt).state == before
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled", "waiting"])
+def test_what_has_not_ended_has_no_end(store, status):
+    [attempt] = enqueued(store)
+    columns = {"status": status, "completed_at": DatabaseNow()}
+    refused(store, attempt, "async_attempt_completed_at", **columns)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "expired"])
+def test_what_has_ended_says_when(store, status):
+    [attempt] = enqueued(store)
+    refused(store, attempt, "async_attempt_completed_at", status=status)
+    put(store, attempt, status=status, completed_at=DatabaseNow())
+
+
+@pytest.mark.parametrize("status", ["scheduled", "waiting"])
+def test_nobody_holds_what_is_not_due(store, worker, status):
+    [attempt] = enqueued(store)
+    refused(store, attempt, "async_attempt_claimed_by", status=status, claimed_by=worker.pk)
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled"])
+def test_only_what_waits_is_blocked(store, status):
+    [attempt] = enqueued(store)
+    refused(store, attempt, "async_attempt_blockers", status=status, blockers=1)
+    put(store, attempt, status="waiting", blockers=1)
+
+
+def test_a_unique_key_is_unique_and_none_is_not(store):
+    first, second, third = enqueued(store, 3)
+    put(store, first, unique_key=b"0123456789abcdef")
+    refused(store, second, "unique_key", unique_key=b"0123456789abcdef")
+    put(store, second, unique_key=b"0123456789abcdeF")
+    assert row(store, third).unique_key is None
+
+
+def test_an_attempt_cannot_be_taken_from_under_its_failures(store):
+    [attempt] = enqueued(store)
+    Failure(
+        attempt=attempt, number=1, kind="error", error_class="E", details=b"", failed_at=DatabaseNow()
+    ).save(using=store.alias, force_insert=True)
+    with pytest.raises(DatabaseError), transaction.atomic(store.alias):
+        store.attempts.filter(pk=attempt.pk)._raw_delete(store.alias)
+        store.connection.check_constraints()
+
+
+@pytest.mark.only("postgresql", "sqlite", reason="MariaDB has no partial indexes")
+def test_the_indexes_are_over_the_rows_that_are_looked_for(store):
+    assert _definitions(store) == {
+        "claim": (["queue", "priority desc", "scheduled_at", "id"], ["status", "pending"]),
+        "promote": (["scheduled_at", "id"], ["status", "scheduled"]),
+        "triage": (["completed_at"], ["status", "failed", "expired"]),
+        "subject": (["subject_type", "subject_id"], ["subject_type", "not null"]),
+        "unique_key": (["unique_key"], ["unique_key", "not null"]),
+    }
+
+
+@pytest.mark.only("mariadb", reason="the others have partial indexes")
+def test_the_indexes_lead_with_the_status_where_none_can_be_partial(store):
+    assert _columns(store) == {
+        "claim": ["status", "queue", "priority", "scheduled_at", "id"],
+        "promote": ["status", "scheduled_at", "id"],
+        "triage": ["status", "completed_at"],
+        "subject": ["subject_type", "subject_id"],
+        "unique_key": ["unique_key"],
+    }
+
+
+def test_nothing_else_is_indexed(store):
+    kinds = ("index", "unique", "primary_key")
+    indexes = [c for c in _constraints(store).values() if any(c[kind] for kind in kinds)]
+    assert len(indexes) == len(_ours(store)) + 1
+    assert ["id"] in [c["columns"] for c in indexes]
+
+
+def test_no_database_warns_of_the_indexes(store):
+    assert Attempt.check(databases=[store.alias]) == []
+
+
+@pytest.mark.only("postgresql", reason="the others have no fillfactor")
+def test_pages_have_room_for_a_claim_beside_the_row(store):
+    with store.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reloptions FROM pg_class WHERE relname = %s", [Attempt._meta.db_table]
+        )
+        assert cursor.fetchone() == (["fillfactor=50"],)
+
+
+def _constraints(store):
+    with store.connection.cursor() as cursor:
+        table = Attempt._meta.db_table
+        return store.connection.introspection.get_constraints(cursor, table)
+
+
+def _ours(store):
+    return {n: c for n, c in _constraints(store).items() if n.startswith(PREFIX) and c["index"]}
+
+
+def _columns(store):
+    return {name.removeprefix(PREFIX): c["columns"] for name, c in _ours(store).items()}
+
+
+def _definitions(store):
+    """The columns and the words of the condition of each partial index."""
+    sql = {
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s",
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE tbl_name = %s AND type = 'index'",
+    }[store.connection.vendor]
+    with store.connection.cursor() as cursor:
+        cursor.execute(sql, [Attempt._meta.db_table])
+        found = [(n, text) for n, text in cursor.fetchall() if n.startswith(PREFIX)]
+    return {name.removeprefix(PREFIX): _parsed(text.lower()) for name, text in found}
+
+
+def _parsed(definition):
+    head, _, condition = definition.partition(" where ")
+    columns = head[head.rindex("(") + 1 : head.rindex(")")].replace('"', "").split(", ")
+    known = ["subject_type", "unique_key", "status", "pending", "scheduled", "failed", "expired"]
+    return columns, [word for word in [*known, "not null"] if word in condition]

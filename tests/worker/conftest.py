@@ -1,0 +1,25 @@
+"""The fixtures of the worker's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.shop import effects
+from tests.worker.processes import workers
+
+__all__ = ["acting", "workers"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> Iterator[None]:
+    yield
+    effects.seen.clear()
+
+
+@pytest.fixture
+def acting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Says what the targets named `act…` do in this test."""
+    return lambda action: monkeypatch.setattr(effects, "action", action)
