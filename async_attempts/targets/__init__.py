@@ -3,7 +3,7 @@
 from .arguments import check_arguments
 from .decorator import attemptable
 from .importable import import_class
-from .instances import load_instance
+from .instances import load_by_text, load_instance
 from .methods import method_of
 from .naming import TargetName, name_of, target_column
 from .policy import Policy
@@ -17,6 +17,7 @@ __all__ = [
     "attemptable",
     "check_arguments",
     "import_class",
+    "load_by_text",
     "load_instance",
     "method_of",
     "name_of",

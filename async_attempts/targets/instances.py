@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 def load_instance(model: type[Model], pk: object, database: str | None) -> Model:
     """The row as it is now, read where the routers would write it, else from `database`.
 
-    `pk`: the primary key, or its text. Not from a replica, which may lag behind the enqueueing
-    transaction. Raises ObjectGone if there is no such row.
+    Not from a replica, which may lag behind the enqueueing transaction. Raises ObjectGone if there
+    is no such row.
     """
-    gone = f"There is no {model._meta.label} with the primary key {str(pk)!r}."
-    try:
-        pk = model._meta.pk.to_python(pk)
-    except (ValidationError, ValueError) as error:
-        raise ObjectGone(gone) from error
     alias = router.db_for_write(model, instance=_probe(model, pk, database))
     try:
         return model._base_manager.using(alias).get(pk=pk)
     except ObjectDoesNotExist as error:
-        raise ObjectGone(gone) from error
+        raise gone(model, pk) from error
+
+
+def load_by_text(model: type[Model], pk_text: str, database: str | None) -> Model:
+    """`load_instance` by the primary key's text, as its field's `value_to_string` makes it."""
+    try:
+        pk = model._meta.pk.to_python(pk_text)
+        return load_instance(model, pk, database)
+    except (ObjectGone, ValidationError, ValueError, TypeError) as error:
+        raise gone(model, pk_text) from error
+
+
+def gone(model: type[Model], pk: object) -> ObjectGone:
+    """The error for a row that isn't there."""
+    return ObjectGone(f"{model._meta.label} with primary key {pk!r} does not exist any more.")
 
 
 def _probe(model: type[Model], pk: object, database: str | None) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .instances import load_instance
+from .instances import load_by_text
 from .methods import method_of
 from .naming import TargetName, require_callable_as
 
@@ -34,5 +34,5 @@ def resolve(name: TargetName, database: str) -> Resolved:
     require_callable_as(name, method)
     instance = None
     if name.target_pk is not None and method.model is not None:
-        instance = load_instance(method.model, name.target_pk, database)
+        instance = load_by_text(method.model, name.target_pk, database)
     return Resolved(method.bound_to(instance), method.policy, method.is_coroutine)
