@@ -32,7 +32,14 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     those who may view failures.
     """
 
-    list_display = ("state_badge", "call", "queue", "executions", "due", "last_error")
+    list_display: tuple[Any, ...] = (
+        "state_badge",
+        "call",
+        "queue",
+        "executions",
+        "due",
+        "last_error",
+    )
     list_display_links = ("call",)
     list_filter = (StateFilter, QueueFilter, TargetFilter)
     ordering = ("-id",)

@@ -55,8 +55,9 @@ class FailureAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        unread = ("details", "attempt__args", "attempt__sealed_result")
-        return super().get_queryset(request).select_related("attempt").defer(*unread)
+        unread = [f"attempt__{column}" for column in sealed_columns(get_attempt_model())]
+        failures = super().get_queryset(request).select_related("attempt")
+        return failures.defer(*sealed_columns(Failure), *unread)
 
     @admin.display(description=_("attempt"))
     def call(self, failure: Failure) -> SafeString | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -37,7 +38,7 @@ NEWEST: Final = "newest"
 class VerbsMixin(_Admin):
     """Expire, fail and retry, each for those who have its permission."""
 
-    actions = ("expire", "fail", "retry")
+    actions: Sequence[str] = ("expire", "fail", "retry")
 
     def has_expire_permission(self, request: HttpRequest) -> bool:
         """Whether the user may expire attempts."""
