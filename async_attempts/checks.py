@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Notice
-from django.db import connections
+from django.db import connections, router
 
 from .conf import NOT_YET_IN_EFFECT, SETTING, settings
 from .encryption import configuration_problem, uses_derived_key
 from .exceptions import InvalidSetting
-from .models import get_attempt_model
+from .models import AbstractAttempt, get_attempt_model
 from .store.rows import needs_immediate
 from .targets import registered
 
@@ -83,23 +84,26 @@ def _idle_settings() -> Iterator[CheckMessage]:
 
 @register(TAG)
 def check_model(**kwargs: Any) -> list[CheckMessage]:
-    """The attempt model: one table, so that one statement can claim."""
-    parents = [parent for parent in get_attempt_model()._meta.parents if not parent._meta.proxy]
-    if not parents:
-        return []
+    """Attempt models: one table each, so that one statement can claim."""
     return [
         Error(
-            f"{get_attempt_model()._meta.label} inherits from {parents[0]._meta.label}'s table.",
+            f"{model._meta.label} inherits from {parent._meta.label}'s table.",
             hint="Inherit from async_attempts.models.AbstractAttempt: one table, no joins.",
             id="async_attempts.E006",
         )
+        for model in apps.get_models()
+        if issubclass(model, AbstractAttempt)
+        for parent, link in model._meta.parents.items()
+        if link is not None
     ]
 
 
 @register(TAG)
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """How each database's transactions are set up, as far as the settings tell."""
-    return [message for alias in connections for message in _database(alias)]
+    """How transactions are set up where attempts may be, as far as the settings tell."""
+    model = get_attempt_model()
+    aliases = [alias for alias in connections if router.allow_migrate_model(alias, model)]
+    return [message for alias in aliases for message in _database(alias)]
 
 
 def _database(alias: str) -> Iterator[CheckMessage]:

@@ -46,8 +46,8 @@ def _table(measured: Measurement) -> Iterator[str]:
 
 def _checked(section: Section) -> str:
     return (
-        f"All of {section.checked:,} attempts were performed exactly once; {section.claimed_again:,} "
-        "of them were claimed a second time, having been given back before they began."
+        f"Performed exactly once: all of {section.checked:,} attempts. Claimed a second time, "
+        f"having been given back before they began: {section.claimed_again:,} of them."
     )
 
 

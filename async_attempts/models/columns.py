@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -36,12 +35,7 @@ class AttemptColumns(models.Model):
     target_pk = models.CharField(_("target's primary key"), max_length=255, null=True)
     method_name = models.CharField(_("method"), max_length=255)
     args = models.BinaryField(_("arguments"))
-    idempotence_token = models.CharField(
-        _("idempotence token"),
-        max_length=TOKEN_LENGTH,
-        null=True,
-        validators=[MaxLengthValidator(TOKEN_LENGTH)],
-    )
+    idempotence_token = models.CharField(_("idempotence token"), max_length=TOKEN_LENGTH, null=True)
     unique_key = DigestField(max_length=16, null=True)
     unique_until = models.CharField(
         max_length=5, choices=UniqueUntil.choices, default=UniqueUntil.KEPT

@@ -51,10 +51,13 @@ class GuardedRow(PromiseRow):
         self._loaded = known | {c: self.__dict__[c] for c in columns if c in self.__dict__}
 
     def refresh_from_db(
-        self, using: str | None = None, fields: Iterable[str] | None = None, **options: Any
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: Any = None,
     ) -> None:
         names = None if fields is None else list(fields)
-        super().refresh_from_db(using, names, **options)
+        super().refresh_from_db(using, names, from_queryset)
         if names is None:
             self._plain, self._replaced = None, frozenset()
         self.remember(names)

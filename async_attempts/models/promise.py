@@ -17,7 +17,7 @@ from ..conf import settings
 from ..encryption import Context, cipher
 from ..exceptions import InvalidOption, ObjectGone
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
-from ..targets import TargetName, check_arguments, load_instance, method_of, name_of
+from ..targets import TargetName, check_arguments, load_by_text, method_of, name_of
 from .columns import TOKEN_LENGTH, AttemptColumns
 
 DEFAULT_QUEUE: Final = "default"
@@ -68,11 +68,11 @@ class PromiseRow(AttemptColumns):
     @property
     def subject(self) -> models.Model | None:
         """The business object that this attempt is about; None when there's none any more."""
-        if self.subject_type is None:
+        if self.subject_type is None or self.subject_id is None:
             return None
         try:
             model = apps.get_model(self.subject_type)
-            return load_instance(model, self.subject_id, self._state.db)
+            return load_by_text(model, self.subject_id, self._state.db)
         except (LookupError, ObjectGone):
             return None
 
@@ -195,7 +195,11 @@ def _check_number(name: str, value: Any, expected: str, *, whole: bool = False) 
 def _check_token(token: Any) -> None:
     if token is None:
         return
-    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or _UNSTORABLE.search(token):
+    if (
+        not isinstance(token, str)
+        or not 0 < len(token) <= TOKEN_LENGTH
+        or _UNSTORABLE.search(token)
+    ):
         raise InvalidOption(
             f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
             "lone surrogate."

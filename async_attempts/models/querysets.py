@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from django.db.models import Manager, QuerySet
+from django.db.models.utils import resolve_callables
 
-from ..exceptions import InvalidOption
+from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..targets import name_of
 from . import upstairs
@@ -101,17 +103,25 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         """The attempt with these columns, else a new one; `target` may be any form of it."""
         manager = self._for_database(kwargs)
+        manager._for_write = True
+        given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
         if "target" in kwargs and "target_pk" not in kwargs:
-            target, method_name = kwargs["target"], kwargs.get("method_name")
-            name = name_of(target, method_name)
+            given |= {"target": kwargs["target"], "method_name": kwargs.get("method_name")}
+            name = name_of(given["target"], given["method_name"])
             kwargs |= name._asdict()
             if "idempotence_token" in kwargs:
                 # Indexed, and exact where a collation takes "A" for "a".
                 kwargs["unique_key"] = key_of_token(name, kwargs["idempotence_token"])
-            # In a function, as Django calls each default that can be called.
-            given = {"target": lambda: target, "method_name": method_name}
-            defaults = given | dict(defaults or {})
-        return super(AttemptQuerySet, manager).get_or_create(defaults, **kwargs)
+        with suppress(self.model.DoesNotExist):
+            return manager.get(**kwargs), False
+        # Not Django's own, whose savepoint would hide that another database's block is open.
+        columns = manager._extract_model_params(defaults, **kwargs)  # type: ignore[attr-defined]
+        try:
+            return manager.create(**dict(resolve_callables(columns)) | given), True
+        except DuplicateAttempt:
+            with suppress(self.model.DoesNotExist):
+                return manager.get(**kwargs), False
+            raise
 
     get_or_create.alters_data = True  # type: ignore[attr-defined]
 

@@ -18,6 +18,7 @@ from async_attempts.exceptions import Tampered, UnknownKey
 from tests.shop import clients, effects
 from tests.shop.clients import OrderClient
 from tests.shop.models import Customer, Order
+from tests.shop.unsaved import new_attempt
 
 SECRET = "canary-4711"
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
@@ -124,7 +125,7 @@ def test_the_row_that_was_enqueued_can_be_pickled(database: str):
 
 
 def test_a_copy_of_a_row_that_is_not_yet_written_promises_the_same(database: str):
-    row = Attempt(target=clients.send_welcome, method_args=[7])
+    row = new_attempt(target=clients.send_welcome, method_args=[7])
     Attempt.objects.using(database).bulk_create([copy.copy(row)])
     assert Attempt.objects.using(database).get().method_args == [7]
 
@@ -142,7 +143,7 @@ def test_they_are_shown_nowhere(database: str):
         serializers.serialize("json", listed),
         repr(call(OrderClient.fulfill, customer_token=SECRET, order_number=1)),
         repr(Arguments(SECRET, token=SECRET)),
-        repr(Attempt(target=OrderClient, method_name="fulfill", method_args=[SECRET])),
+        repr(new_attempt(target=OrderClient, method_name="fulfill", method_args=[SECRET])),
     ]
     for text in shown:
         assert SECRET not in text
@@ -174,4 +175,4 @@ def test_a_subject_whose_primary_key_has_two_columns_is_found_again(database: st
 @pytest.mark.parametrize("subject", [Customer(name="unsaved"), "order", 1])
 def test_a_subject_must_be_a_saved_instance(subject: Any):
     with pytest.raises(InvalidOption, match="subject"):
-        Attempt(target=clients.send_welcome, subject=subject)
+        new_attempt(target=clients.send_welcome, subject=subject)

@@ -23,9 +23,7 @@ def tables(database: str) -> set[str]:
 
 def indexes(database: str) -> dict[str, Any]:
     with connections[database].cursor() as cursor:
-        found = connections[database].introspection.get_constraints(
-            cursor, Attempt._meta.db_table
-        )
+        found = connections[database].introspection.get_constraints(cursor, Attempt._meta.db_table)
     return {name: index for name, index in found.items() if name.startswith("async_attempt_")}
 
 

@@ -91,7 +91,9 @@ def test_a_projects_own_names_of_priorities(database: str, settings: Any):
 
 @both
 def test_an_aware_datetime_of_any_zone(database: str, write: Any):
-    moment = datetime(2099, 6, 1, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    moment = datetime(
+        2099, 6, 1, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30))
+    )
     row = stored(write(database, recount, scheduled_at=moment, expires_at=moment + HOUR))
     assert (row.scheduled_at, row.expires_at) == (moment, moment + HOUR)
     assert row.status == "scheduled"
@@ -142,7 +144,5 @@ def test_a_call_may_be_enqueued_more_than_once(database: str):
 
 
 def test_an_old_name_of_a_moved_target_is_written_as_the_present_one(database: str):
-    row = Attempt.objects.using(database).create(
-        target="tests.shop.before.greet", method_args=[1]
-    )
+    row = Attempt.objects.using(database).create(target="tests.shop.before.greet", method_args=[1])
     assert (row.target, row.method_name) == ("tests.shop.clients", "greet")

@@ -24,6 +24,7 @@ from async_attempts.exceptions import (
 from tests.shop import clients, effects
 from tests.shop.clients import OrderClient, PostedOrder
 from tests.shop.models import Customer
+from tests.shop.unsaved import new_attempt
 
 SECRET = "canary-4711"
 
@@ -97,14 +98,12 @@ def by_call(database: str, target: Any, arguments: Any, **options: Any) -> Any:
 
 
 def by_create(database: str, target: Any, arguments: Any, **options: Any) -> Any:
-    return Attempt.objects.using(database).create(
-        target=target, method_args=arguments, **options
-    )
+    return Attempt.objects.using(database).create(target=target, method_args=arguments, **options)
 
 
 def in_bulk(database: str, target: Any, arguments: Any, **options: Any) -> Any:
-    good = Attempt(target=clients.greet, method_args=[2])
-    bad = Attempt(target=target, method_args=arguments, **options)
+    good = new_attempt(target=clients.greet, method_args=[2])
+    bad = new_attempt(target=target, method_args=arguments, **options)
     return Attempt.objects.using(database).bulk_create([good, bad])
 
 
@@ -207,7 +206,7 @@ def test_arguments_that_do_not_fit(database: str, way: Any, arguments: Any, part
 @pytest.mark.parametrize("arguments", ["text", 1, {1: 2}, {1, 2}])
 def test_method_args_are_a_mapping_or_a_list(arguments: Any):
     with pytest.raises(InvalidArguments, match="method_args"):
-        Attempt(target=clients.greet, method_args=arguments)
+        new_attempt(target=clients.greet, method_args=arguments)
 
 
 @every_way
@@ -271,7 +270,7 @@ def test_without_a_key_nothing_is_written_in_clear(db: None, settings: Any):
 
 
 def test_what_was_refused_can_be_corrected_and_written(database: str):
-    row = Attempt(
+    row = new_attempt(
         target=clients.greet, method_args=[1], priority=1000, scheduled_at=timedelta(hours=1)
     )
     with pytest.raises(InvalidOption, match="priority"):
@@ -284,7 +283,7 @@ def test_what_was_refused_can_be_corrected_and_written(database: str):
 
 def test_after_a_duplicate_the_row_can_be_written_with_another_token(database: str):
     by_call(database, clients.greet, [1], idempotence_token="a")
-    row = Attempt(
+    row = new_attempt(
         target=clients.greet,
         method_args=[1],
         idempotence_token="a",
@@ -295,7 +294,7 @@ def test_after_a_duplicate_the_row_can_be_written_with_another_token(database: s
         row.save(using=database)
     row.idempotence_token = "b"
     row.save(using=database)
-    stored = Attempt.objects.using(database).get(idempotence_token="b")
+    stored: Any = Attempt.objects.using(database).get(idempotence_token="b")
     assert stored.status == row.status == "scheduled"
     assert stored.expires_at - stored.scheduled_at == pytest.approx(
         timedelta(hours=1), abs=timedelta(minutes=1)

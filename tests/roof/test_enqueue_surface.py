@@ -16,8 +16,10 @@ from async_attempts import Arguments, Attempt, DuplicateAttempt, call
 from async_attempts.api import enqueue_many
 from tests.shop import clients
 from tests.shop.clients import ExpressClient, OrderClient, Parcel, PostedOrder
+from tests.shop.unsaved import new_attempt
 
-ARGUMENTS = {"customer_token": "t", "order_number": 1}
+ARGUMENTS: Any = {"customer_token": "t", "order_number": 1}
+DEFAULTS: Any = {"method_args": ARGUMENTS}
 MODULE = "tests.shop.clients"
 COLUMNS = [
     field.attname
@@ -28,13 +30,13 @@ COLUMNS = [
 
 def bulk_created(database: str) -> Any:
     (row,) = Attempt.objects.using(database).bulk_create(
-        [Attempt(target=OrderClient, method_name="fulfill", method_args=ARGUMENTS)]
+        [new_attempt(target=OrderClient, method_name="fulfill", method_args=ARGUMENTS)]
     )
     return row
 
 
 def saved(database: str) -> Any:
-    row = Attempt(target=OrderClient.fulfill, method_args=Arguments(**ARGUMENTS))
+    row = new_attempt(target=OrderClient.fulfill, method_args=Arguments(**ARGUMENTS))
     row.save(using=database)
     return row
 
@@ -49,22 +51,22 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "acreate": lambda database: async_to_sync(Attempt.objects.using(database).acreate)(
         target=OrderClient.fulfill, method_args=ARGUMENTS
     ),
-    "get_or_create": lambda database: Attempt.objects.get_or_create(
-        database=database, target=OrderClient.fulfill, defaults={"method_args": ARGUMENTS}
+    "get_or_create": lambda database: Attempt.objects.using(database).get_or_create(
+        target=OrderClient.fulfill, defaults=DEFAULTS
     )[0],
     "save": saved,
     "bulk_create": bulk_created,
     "abulk_create": lambda database: async_to_sync(Attempt.objects.using(database).abulk_create)(
-        [Attempt(target=OrderClient.fulfill, method_args=ARGUMENTS)]
+        [new_attempt(target=OrderClient.fulfill, method_args=ARGUMENTS)]
     )[0],
     "call": lambda database: (
-        call(OrderClient.fulfill, **ARGUMENTS).using(database=database).enqueue()  # type: ignore[arg-type]
+        call(OrderClient.fulfill, **ARGUMENTS).using(database=database).enqueue()
     ),
     "call, async": lambda database: async_to_sync(
-        call(OrderClient.fulfill, **ARGUMENTS).using(database=database).aenqueue  # type: ignore[arg-type]
+        call(OrderClient.fulfill, **ARGUMENTS).using(database=database).aenqueue
     )(),
     "enqueue_many": lambda database: enqueue_many(
-        [call(OrderClient.fulfill, **ARGUMENTS).using(database=database)]  # type: ignore[arg-type]
+        [call(OrderClient.fulfill, **ARGUMENTS).using(database=database)]
     )[0],
 }
 
@@ -151,7 +153,10 @@ TARGETS: dict[str, tuple[Callable[[str], dict[str, Any]], tuple[str, str]]] = {
         lambda _: {"target": f"{MODULE}.OrderClient", "method_name": "cancel"},
         (f"{MODULE}.OrderClient", "cancel"),
     ),
-    "static method": (lambda _: {"target": OrderClient.cancel}, (f"{MODULE}.OrderClient", "cancel")),
+    "static method": (
+        lambda _: {"target": OrderClient.cancel},
+        (f"{MODULE}.OrderClient", "cancel"),
+    ),
     "async static method": (
         lambda _: {"target": OrderClient.track},
         (f"{MODULE}.OrderClient", "track"),
@@ -211,7 +216,7 @@ def test_class_methods_without_arguments_and_async_instance_methods(database: st
 
 
 def test_the_id_is_known_before_the_row_is_written(database: str):
-    row = Attempt(target=OrderClient.fulfill, method_args=ARGUMENTS)
+    row = new_attempt(target=OrderClient.fulfill, method_args=ARGUMENTS)
     known = row.pk
     assert isinstance(known, UUID)
     row.save(using=database)
@@ -225,7 +230,7 @@ def test_ids_are_in_the_order_of_enqueueing(database: str):
 
 @pytest.mark.parametrize("number", [0, 1, 601])
 def test_bulk_create_writes_all_in_order(database: str, number: int):
-    rows = [Attempt(target=clients.greet, method_args=[n]) for n in range(number)]
+    rows = [new_attempt(target=clients.greet, method_args=[n]) for n in range(number)]
     assert Attempt.objects.using(database).bulk_create(rows) == rows
     found = Attempt.objects.using(database).order_by("id")
     assert [*found.values_list("id", flat=True)] == [row.pk for row in rows]
@@ -236,7 +241,7 @@ def test_bulk_create_writes_all_in_order(database: str, number: int):
 
 def test_bulk_create_takes_batches_and_any_iterable(database: str):
     rows = Attempt.objects.using(database).bulk_create(
-        (Attempt(target=clients.greet, method_args=[n]) for n in range(7)), batch_size=2
+        (new_attempt(target=clients.greet, method_args=[n]) for n in range(7)), batch_size=2
     )
     assert len(rows) == Attempt.objects.using(database).count() == 7
 
@@ -244,7 +249,7 @@ def test_bulk_create_takes_batches_and_any_iterable(database: str):
 @pytest.mark.parametrize("option", ["ignore_conflicts", "update_conflicts"])
 def test_bulk_create_refuses_what_would_break_a_promise(db: None, option: str):
     with pytest.raises(ValueError, match=option):
-        Attempt.objects.bulk_create([Attempt(target=clients.greet)], **{option: True})
+        Attempt.objects.bulk_create([new_attempt(target=clients.greet)], **{option: True})
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,11 @@ def test_get_or_create_finds_an_instances_attempt_by_its_primary_key(database: s
 
 def test_get_or_create_tells_a_winner_that_differs_elsewhere(database: str):
     attempts = Attempt.objects.using(database)
-    named = {"target": clients.greet, "idempotence_token": "a", "defaults": {"method_args": [1]}}
+    named: Any = {
+        "target": clients.greet,
+        "idempotence_token": "a",
+        "defaults": {"method_args": [1]},
+    }
     attempts.get_or_create(queue="default", **named)
     with pytest.raises(DuplicateAttempt, match="'a'"):
         attempts.get_or_create(queue="emails", **named)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from django.core.management import call_command
 
 from async_attempts import Attempt, call
-from async_attempts.models import DatabaseNow, Failure
+from async_attempts.models import DatabaseNow
 
 
 def enqueued(
@@ -25,14 +25,14 @@ def drain(database: str, **options: Any) -> None:
 
 def performed(
     database: str, target: Any, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any
-) -> Attempt:
+) -> Any:
     """An attempt of `target`, enqueued, and as it is after a drain."""
     attempt = enqueued(database, target, *args, options=options, **kwargs)
     drain(database)
     return stored(attempt)
 
 
-def stored(attempt: Attempt) -> Attempt:
+def stored(attempt: Attempt) -> Any:
     """The attempt as the database has it now."""
     return Attempt.objects.using(attempt._state.db).get(pk=attempt.pk)
 
@@ -42,7 +42,7 @@ def states(database: str) -> list[str]:
     return [attempt.state for attempt in Attempt.objects.using(database).order_by("id")]
 
 
-def failures(attempt: Attempt) -> list[Failure]:
+def failures(attempt: Attempt) -> list[Any]:
     """Its failures in the order of its executions."""
     return list(attempt.failures.order_by("number", "id"))
 

@@ -2,74 +2,98 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from unittest import mock
 
 import pytest
+from django.conf import settings
+from django.core.management import execute_from_command_line
+from django.test import override_settings
 
-PATIENCE = 60.0
+PATIENCE: Final = 60.0
 """Seconds after which something that should happen is taken for something that never will."""
+
+FORKS: Final = multiprocessing.get_context("forkserver")
+"""Starting Python and Django for each worker would take most of the tests' time."""
+
+FORKS.set_forkserver_preload(["tests.worker.nursery"])
 
 
 class WorkerProcess:
     """A child process and what it wrote."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, process: Any, log: Path) -> None:
+        self._process = process
         self._log = log
-        with log.open("w") as output:
-            self._popen = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        return int(self._process.pid)
 
     @property
     def output(self) -> str:
         """All that it wrote, to stdout and stderr."""
-        return self._log.read_text()
+        return self._log.read_text() if self._log.exists() else ""
 
     @property
     def has_ended(self) -> bool:
-        return self._popen.poll() is not None
+        return self._process.exitcode is not None
 
     def signal(self, number: int) -> None:
-        self._popen.send_signal(number)
+        os.kill(self.pid, number)
 
     def exit_code(self) -> int:
         """Wait for its end; the number of the signal that killed it is negative."""
-        return self._popen.wait(PATIENCE)
+        self._process.join(PATIENCE)
+        assert self.has_ended, self.output
+        return int(self._process.exitcode)
 
     def kill(self) -> None:
         """`kill -9`, and wait until it is dead."""
-        self._popen.kill()
-        self._popen.wait(PATIENCE)
+        self._process.kill()
+        self.exit_code()
 
 
 class Workers:
-    """Starts child processes that see this test's databases."""
+    """Starts processes that see this test's databases."""
 
     def __init__(self, environment: dict[str, str], directory: Path) -> None:
-        self.environment = environment
         self.directory = directory
+        self.settings: dict[str, Any] = {}
         self.started: list[WorkerProcess] = []
+        self._environment = environment
 
-    def start(self, *arguments: str, **environment: str) -> WorkerProcess:
-        """`run_attempts` with these arguments, with these variables in its environment."""
-        return self.python("-m", "django", "run_attempts", *arguments, **environment)
+    def start(self, *arguments: str, prepare: Callable[[], None] | None = None) -> WorkerProcess:
+        """`manage.py run_attempts` with these arguments; `prepare` is called there before."""
+        log = self.directory / f"worker-{len(self.started)}.log"
+        process = FORKS.Process(target=_work, args=(arguments, self.settings, log, prepare))
+        # The first of them starts the process that all are forked from.
+        with mock.patch.dict(os.environ, self._environment):
+            process.start()
+        worker = WorkerProcess(process, log)
+        self.started.append(worker)
+        return worker
 
-    def python(self, *arguments: str, **environment: str) -> WorkerProcess:
-        """Python with these arguments, with these variables in its environment."""
-        log = self.directory / f"process-{len(self.started)}.log"
-        command = [sys.executable, *arguments]
-        process = WorkerProcess(command, self.environment | environment, log)
-        self.started.append(process)
-        return process
+
+def _work(
+    arguments: tuple[str, ...],
+    given: dict[str, Any],
+    log: Path,
+    prepare: Callable[[], None] | None,
+) -> None:
+    """Become a worker: all that the process does."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    override_settings(ASYNC_ATTEMPTS={**settings.ASYNC_ATTEMPTS, **given}).enable()
+    if prepare is not None:
+        prepare()
+    execute_from_command_line(["manage.py", "run_attempts", *arguments])
 
 
 @pytest.fixture
@@ -77,8 +101,8 @@ def workers(child_environment: dict[str, str], tmp_path: Path) -> Iterator[Worke
     """Starts workers in processes of their own; none outlives the test."""
     workers = Workers(child_environment, tmp_path)
     yield workers
-    for process in workers.started:
-        process.kill()
+    for worker in workers.started:
+        worker.kill()
 
 
 def until(condition: Callable[[], Any], *processes: WorkerProcess) -> None:
@@ -88,7 +112,7 @@ def until(condition: Callable[[], Any], *processes: WorkerProcess) -> None:
         for process in processes:
             assert not process.has_ended or condition(), process.output
         assert time.monotonic() < deadline, [process.output for process in processes]
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def lines(path: Path) -> list[list[str]]:

@@ -169,6 +169,6 @@ def test_what_it_enqueues_is_enqueued_with_its_success(database, acting):
     acting(enqueue_and_raise)
     performed(database, effects.act_atomically)
     assert states(database) == ["scheduled"]
-    acting(lambda: enqueued(database, effects.record, "enqueued") and None)
+    acting(lambda: enqueued(database, effects.record, "enqueued"))
     performed(database, effects.act_atomically)
     assert effects.seen == [("function", ("enqueued",), {})]

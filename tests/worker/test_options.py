@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -13,7 +15,7 @@ from tests.worker.attempts import drain, enqueued, put, raising, states, stored
 from tests.worker.processes import lines, until
 
 
-def performed_in_order() -> list[object]:
+def performed_in_order() -> list[Any]:
     return [args[0] for _, args, _ in effects.seen]
 
 
@@ -166,7 +168,7 @@ def test_a_claim_takes_no_more_than_the_batch_size(database):
 
 
 def test_a_worker_has_a_row_with_its_name_while_it_lives(database, acting):
-    rows = []
+    rows: list[Worker] = []
     acting(lambda: rows.extend(Worker.objects.using(database).all()))
     enqueued(database, effects.act)
     drain(database, name="night shift", queues="default")

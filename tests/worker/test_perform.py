@@ -57,7 +57,7 @@ def test_what_is_not_due_is_refused(database):
 
 
 def test_what_is_running_is_refused(database, acting):
-    refusals = []
+    refusals: list[object] = []
 
     def perform_again() -> None:
         with pytest.raises(InvalidTransition, match="it is running") as refusal:

@@ -9,7 +9,7 @@ import pytest
 from async_attempts.models import Worker
 from tests.shop import effects
 from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import until
+from tests.worker.processes import lines, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -18,7 +18,7 @@ def test_a_signal_lets_the_begun_end_and_releases_the_rest(database, workers, tm
     slow = enqueued(database, effects.wait_for, str(began), str(go))
     others = [enqueued(database, effects.write, str(tmp_path / "others")) for _ in range(3)]
     worker = workers.start(f"--database={database}")
-    until(began.exists, worker)
+    until(lambda: lines(began), worker)
     assert [stored(other).state for other in others] == ["running"] * 3
     worker.signal(number)
     go.touch()
@@ -35,7 +35,7 @@ def test_a_second_signal_cuts_nothing_short(database, workers, tmp_path):
     began, go = tmp_path / "began", tmp_path / "go"
     slow = enqueued(database, effects.wait_for, str(began), str(go))
     worker = workers.start(f"--database={database}")
-    until(began.exists, worker)
+    until(lambda: lines(began), worker)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         worker.signal(number)
     go.touch()
