@@ -153,9 +153,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "progress",
-                    models.SmallIntegerField(
-                        help_text="percent", null=True, verbose_name="progress"
-                    ),
+                    models.SmallIntegerField(null=True, verbose_name="progress in percent"),
                 ),
                 ("progress_note", models.CharField(blank=True, default="", max_length=255)),
                 (

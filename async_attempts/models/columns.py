@@ -61,7 +61,7 @@ class AttemptColumns(models.Model):
     # Its column is `result`; that name is the method that waits for it.
     sealed_result = models.BinaryField(_("stored result"), null=True, db_column="result")
     error_class = models.CharField(_("last error"), max_length=255, blank=True, default="")
-    progress = models.SmallIntegerField(_("progress"), null=True, help_text=_("percent"))
+    progress = models.SmallIntegerField(_("progress in percent"), null=True)
     progress_note = models.CharField(max_length=255, blank=True, default="")
 
     blockers = models.PositiveIntegerField(_("unmet prerequisites"), default=0)
