@@ -1,0 +1,245 @@
+"""System checks: each misconfiguration is told by its id, a clean project hears nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.checks import Error, run_checks
+from django.core.checks import Warning as Notice
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connections
+from psycopg import IsolationLevel
+
+from async_attempts.targets import registered
+from tests.shop import clients, reports
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+DECORATED = (clients, reports)
+"""Checked as far as they are imported."""
+
+
+def found() -> dict[str, Any]:
+    return {str(message.id): message for message in run_checks(tags=["async_attempts"])}
+
+
+def ids() -> list[str]:
+    return [identifier.removeprefix("async_attempts.") for identifier in found()]
+
+
+def told() -> str:
+    return "\n".join(str(message) for message in run_checks(tags=["async_attempts"]))
+
+
+@pytest.fixture
+def attempts(settings: Any) -> Any:
+    """Changes ASYNC_ATTEMPTS for the rest of the test."""
+
+    def change(**given: Any) -> None:
+        settings.ASYNC_ATTEMPTS = django_settings.ASYNC_ATTEMPTS | given
+
+    return change
+
+
+def test_a_clean_project_hears_nothing():
+    assert {module.__name__ for module in DECORATED} <= {n.rpartition(".")[0] for n in registered()}
+    assert found() == {}
+
+
+def test_they_run_with_manage_py_check(attempts: Any):
+    attempts(KEYS=["short"])
+    with pytest.raises(SystemCheckError, match=r"async_attempts\.E002"):
+        call_command("check")
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [({"KEY": []}, "'KEYS'"), ({"LEASE": 0}, "LEASE"), ({"QUEUES": {}}, "QUEUES")],
+)
+def test_a_setting_that_is_wrong(attempts: Any, given: Any, part: str):
+    attempts(**given)
+    (message,) = run_checks(tags=["async_attempts"])
+    assert (message.id, type(message)) == ("async_attempts.E001", Error)
+    assert part in str(message)
+
+
+def test_keys_that_are_missing_are_an_error_outside_of_debug(attempts: Any, settings: Any):
+    attempts(KEYS=[])
+    settings.DEBUG = False
+    assert ids() == ["E002"]
+    message = found()["async_attempts.E002"]
+    assert isinstance(message, Error)
+    assert "KEYS" in str(message)
+    assert "base64" in str(message)
+
+
+def test_a_key_made_of_the_secret_key_is_a_warning_in_debug(attempts: Any, settings: Any):
+    attempts(KEYS=[])
+    settings.DEBUG = True
+    assert ids() == ["W001"]
+    assert isinstance(found()["async_attempts.W001"], Notice)
+
+
+def test_real_keys_are_no_warning_in_debug(settings: Any):
+    settings.DEBUG = True
+    assert ids() == []
+
+
+@pytest.mark.parametrize("key", [KEY[:-8], KEY + KEY, "ä" * 32, "", "not base64!"])
+def test_a_key_of_the_wrong_length_is_named_by_its_place_and_not_shown(attempts: Any, key: str):
+    attempts(KEYS=[KEY, key])
+    assert ids() == ["E002"]
+    message = str(found()["async_attempts.E002"])
+    assert "['KEYS'][1]" in message
+    assert not key or key not in message
+    assert KEY not in message
+
+
+def test_a_cipher_that_is_not_there(attempts: Any):
+    attempts(CIPHER="tests.shop.clients.NoSuchCipher")
+    assert ids() == ["E002"]
+    assert "CIPHER" in str(found()["async_attempts.E002"])
+
+
+def test_a_decorators_queue_must_be_declared(attempts: Any):
+    attempts(QUEUES={"default": {}, "fulfilment": {}})
+    assert {*ids()} == {"E003"}
+    assert "@attemptable on tests.shop.clients.shout: the queue 'emails'" in told()
+
+
+def test_a_decorators_priority_must_be_declared(attempts: Any):
+    attempts(PRIORITIES={"urgent": 90})
+    assert {*ids()} == {"E004"}
+    assert "@attemptable on tests.shop.reports.report: the priority 'high'" in told()
+
+
+def test_times_need_zones(settings: Any):
+    settings.USE_TZ = False
+    assert ids() == ["E005"]
+
+
+@pytest.mark.parametrize(
+    ("given", "identifier"),
+    [
+        ({"SCHEDULES": {"nightly": {"cron": "0 2 * * *"}}}, "W002"),
+        (
+            {"QUEUES": {"default": {"concurrency": 5}, "emails": {}, "fulfilment": {}}},
+            "W003",
+        ),
+    ],
+)
+def test_what_has_no_effect_yet_is_told(attempts: Any, given: Any, identifier: str):
+    attempts(**given)
+    assert ids() == [identifier]
+
+
+@pytest.mark.parametrize("options", [{}, {"transaction_mode": "DEFERRED"}])
+def test_sqlite_needs_immediate_transactions(monkeypatch: Any, options: Any):
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    assert ids() == ["E007"]
+    message = str(found()["async_attempts.E007"])
+    assert "DATABASES['default']" in message
+    assert "'transaction_mode'" in message
+
+
+def test_the_mode_may_be_written_in_small_letters(monkeypatch: Any):
+    options = {"transaction_mode": "immediate"}
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    assert ids() == []
+
+
+class NoAttemptsOnSQLite:
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return False if (db, app_label) == ("default", "async_attempts") else None
+
+
+def test_a_database_that_holds_no_attempts_is_left_in_peace(monkeypatch: Any, settings: Any):
+    settings.DATABASE_ROUTERS = [NoAttemptsOnSQLite()]
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {})
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (IsolationLevel.REPEATABLE_READ, ["W004"]),
+        (IsolationLevel.SERIALIZABLE, ["W004"]),
+        (IsolationLevel.READ_COMMITTED, []),
+        (None, []),
+    ],
+)
+def test_a_workers_postgresql_reads_what_is_committed(
+    monkeypatch: Any, level: Any, expected: list[str]
+):
+    options = {"isolation_level": level}
+    monkeypatch.setitem(connections["postgresql"].settings_dict, "OPTIONS", options)
+    assert ids() == expected
+
+
+@pytest.mark.only("mariadb", reason="its isolation level is text")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"isolation_level": "repeatable read"}, ["W004"]),
+        ({"isolation_level": "serializable"}, ["W004"]),
+        ({"isolation_level": "READ COMMITTED"}, []),
+        ({}, []),
+    ],
+)
+def test_a_workers_mariadb_reads_what_is_committed(
+    database: str, monkeypatch: Any, options: Any, expected: list[str]
+):
+    monkeypatch.setitem(connections[database].settings_dict, "OPTIONS", options)
+    assert ids() == expected
+
+
+@pytest.mark.parametrize(("zone", "expected"), [("Europe/Berlin", ["E008"]), ("UTC", [])])
+def test_the_databases_clock_is_read_in_utc(monkeypatch: Any, zone: str, expected: list[str]):
+    monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", zone)
+    assert ids() == expected
+
+
+INHERITING = """
+import django
+django.setup()
+from django.core.checks import run_checks
+from async_attempts.models import AbstractAttempt, Attempt
+
+class Seen(Attempt):
+    class Meta:
+        proxy = True
+        app_label = "shop"
+
+{definition}
+
+print(*(f"{{m.id}} {{m.msg}}" for m in run_checks(tags=["async_attempts"])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        ("", ""),
+        (
+            "class Bonus(Attempt):\n    class Meta:\n        app_label = 'shop'",
+            "async_attempts.E006 shop.Bonus inherits from async_attempts.Attempt's table.",
+        ),
+    ],
+)
+def test_an_attempts_table_is_not_inherited_from(
+    child_environment: dict[str, str], definition: str, told: str
+):
+    child = subprocess.run(
+        [sys.executable, "-c", INHERITING.format(definition=definition)],
+        env=child_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stdout.strip() == told
