@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any, Final, Self
 
 from django.db import models, router
@@ -24,6 +25,9 @@ STATE: Final = frozenset(
     "started_at completed_at keep_result sealed_result error_class progress progress_note blockers "
     "has_dependents limit_key".split()
 )
+
+OPTIONS: Final = frozenset({"scheduled_at", "keep_result"})
+"""State that the caller chooses at the beginning."""
 
 
 class GuardedRow(PromiseRow):
@@ -61,6 +65,16 @@ class GuardedRow(PromiseRow):
         if names is None:
             self._plain, self._replaced = None, frozenset()
         self.remember(names)
+
+    def seal(self) -> dict[str, float]:
+        self._refuse_given_state()
+        return super().seal()
+
+    def _refuse_given_state(self) -> None:
+        for name, beginning in _beginning(type(self)):
+            value = self.__dict__[name]
+            if value != beginning and not hasattr(value, "resolve_expression"):
+                raise InvalidOption(f"{name}: state can't be given; it begins as {beginning!r}.")
 
     def save(
         self,
@@ -128,6 +142,13 @@ class GuardedRow(PromiseRow):
         if unknown := asked - columns.keys():
             raise ValueError(f"{', '.join(sorted(unknown))}: no such column.")
         return {columns[name] for name in asked}
+
+
+@cache
+def _beginning(model: type[models.Model]) -> tuple[tuple[str, Any], ...]:
+    """The state of an attempt that was never claimed."""
+    fields = [f for f in model._meta.concrete_fields if f.name in STATE - OPTIONS]
+    return tuple((field.attname, field.get_default()) for field in fields)
 
 
 def announce(signal: Any, row: Any, using: str, **kwargs: Any) -> None:

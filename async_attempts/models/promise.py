@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from datetime import timedelta
 from typing import Any, Final
 
 from django.apps import apps
 from django.db import models
-from django.utils.timezone import is_naive
 
 from ..conf import settings
 from ..encryption import Context, cipher
 from ..exceptions import InvalidOption, ObjectGone
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
-from ..targets import TargetName, check_arguments, load_by_text, method_of, name_of
-from .columns import TOKEN_LENGTH, AttemptColumns
+from ..targets import check_arguments, load_by_text, method_of, name_of
+from .columns import AttemptColumns
+from .keys import key_of_token
+from .options import as_seconds, check_metadata, check_moment, check_number
 
 DEFAULT_QUEUE: Final = "default"
-CENTURY: Final = 36_525 * 86_400.0
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 MOMENTS: Final = ("scheduled_at", "expires_at")
 
 
@@ -102,6 +97,8 @@ class PromiseRow(AttemptColumns):
         Returns those moments that are given as seconds from the database's now, by column.
         Raises InvalidTarget, InvalidArguments, InvalidOption; the row is not to be written then.
         """
+        if self._plain is None and self.args:
+            raise InvalidOption("method_args: give a copied row its arguments anew.")
         name = name_of(self.target, self.method_name or None)
         policy = method_of(name.target, name.method_name).policy
         arguments = self._plain or Arguments()
@@ -116,7 +113,7 @@ class PromiseRow(AttemptColumns):
         ):
             if getattr(self, column) is None:
                 setattr(self, column, default)
-        relative = {name: _seconds(name, getattr(self, name)) for name in MOMENTS}
+        relative = {name: as_seconds(name, getattr(self, name)) for name in MOMENTS}
         self.check_options()
         self.unique_key = key_of_token(name, self.idempotence_token)
         self.args = cipher().encrypt(dump_arguments(arguments), self.context("args"))
@@ -131,87 +128,12 @@ class PromiseRow(AttemptColumns):
         if "priority" in loaded:
             self.priority = settings().priority(self.priority)
         for name in MOMENTS:
-            if not self._state.adding or _seconds(name, loaded.get(name)) is None:
+            if not self._state.adding or as_seconds(name, loaded.get(name)) is None:
                 check_moment(name, loaded.get(name))
         if isinstance(timeout := loaded.get("timeout"), timedelta):
             self.timeout = timeout.total_seconds()
         if not isinstance(keep := loaded.get("keep_result", False), bool):
             raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
-        _check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
-        _check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
-        _check_metadata(loaded.get("metadata", {}))
-
-
-def key_of_token(name: TargetName, token: str | None) -> bytes | None:
-    """The unique key of an idempotence token. Raises InvalidOption for what can't be one."""
-    _check_token(token)
-    return None if token is None else unique_key("token", *name, token)
-
-
-def unique_key(*parts: str | None) -> bytes:
-    """Sixteen bytes of BLAKE2b over the length-prefixed parts: equal parts, equal key."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        encoded = b"" if part is None else part.encode()
-        digest.update((-1 if part is None else len(encoded)).to_bytes(4, signed=True) + encoded)
-    return digest.digest()
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    """Seconds from now, for a moment that is given as such."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not -CENTURY <= value <= CENTURY:
-        raise InvalidOption(f"{name}: must be within a hundred years from now.")
-    return float(value)
-
-
-def check_moment(name: str, value: Any) -> None:
-    """Raises InvalidOption unless `value` is None, an aware datetime or a database expression."""
-    if value is None or hasattr(value, "resolve_expression"):
-        return
-    if not isinstance(value, datetime):
-        raise InvalidOption(f"{name}: must be an aware datetime, not {type(value).__name__}.")
-    if is_naive(value):
-        raise InvalidOption(
-            f"{name}: the datetime is naive; give it a timezone (django.utils.timezone.now())."
-        )
-    try:
-        value.astimezone(UTC)
-    except OverflowError:
-        raise InvalidOption(f"{name}: {value} is outside of the years 1 to 9999 in UTC.") from None
-
-
-def _check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
-    if value is None:
-        return
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**31:
-        raise InvalidOption(f"{name}: must be {expected}, not {value!r}.")
-
-
-def _check_token(token: Any) -> None:
-    if token is None:
-        return
-    if (
-        not isinstance(token, str)
-        or not 0 < len(token) <= TOKEN_LENGTH
-        or _UNSTORABLE.search(token)
-    ):
-        raise InvalidOption(
-            f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
-            "lone surrogate."
-        )
-
-
-def _check_metadata(metadata: Any) -> None:
-    try:
-        if not isinstance(metadata, Mapping):
-            raise TypeError(f"is a {type(metadata).__name__}")
-        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
-    if "\\u0000" in text or _UNSTORABLE.search(text):
-        raise InvalidOption("metadata: must hold no NUL and no lone surrogate.")
+        check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
+        check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
+        check_metadata(loaded.get("metadata", {}))

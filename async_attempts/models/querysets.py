@@ -15,7 +15,7 @@ from ..lifecycle import Status
 from ..targets import name_of
 from . import upstairs
 from .clock import DatabaseNow
-from .promise import key_of_token
+from .keys import key_of_token
 from .upstairs import Changes
 
 if TYPE_CHECKING:

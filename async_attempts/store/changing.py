@@ -13,7 +13,7 @@ from django.db.models import Case, Count, F, Q, TextField, Value, When
 
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, Changes, DatabaseNow
-from ..models.promise import check_moment
+from ..models.options import check_moment
 from .inserting import status_when_due
 from .rows import Rows, ended
 

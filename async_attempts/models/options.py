@@ -1,0 +1,82 @@
+"""What the options of an attempt may be; each error names the option and the remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from django.utils.timezone import is_naive
+
+from ..exceptions import InvalidOption
+from .columns import TOKEN_LENGTH
+
+CENTURY: Final = 36_525 * 86_400.0
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def as_seconds(name: str, value: Any) -> float | None:
+    """Seconds from now, for a moment that is given as such."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not -CENTURY <= value <= CENTURY:
+        raise InvalidOption(f"{name}: must be within a hundred years from now.")
+    return float(value)
+
+
+def check_moment(name: str, value: Any) -> None:
+    """Raises InvalidOption unless `value` is None, an aware datetime or a database expression."""
+    if value is None or hasattr(value, "resolve_expression"):
+        return
+    if not isinstance(value, datetime):
+        raise InvalidOption(f"{name}: must be an aware datetime, not {type(value).__name__}.")
+    if is_naive(value):
+        raise InvalidOption(
+            f"{name}: the datetime is naive; give it a timezone (django.utils.timezone.now())."
+        )
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidOption(f"{name}: {value} is outside of the years 1 to 9999 in UTC.") from None
+
+
+def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
+    """Raises InvalidOption unless `value` is None or a positive number."""
+    if value is None:
+        return
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**31:
+        raise InvalidOption(f"{name}: must be {expected}, not {value!r}.")
+
+
+def check_token(token: Any) -> None:
+    """Raises InvalidOption unless `token` is None or can be stored and compared."""
+    if token is None:
+        return
+    if (
+        not isinstance(token, str)
+        or not 0 < len(token) <= TOKEN_LENGTH
+        or _UNSTORABLE.search(token)
+    ):
+        raise InvalidOption(
+            f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
+            "lone surrogate."
+        )
+
+
+def check_metadata(metadata: Any) -> None:
+    """Raises InvalidOption unless `metadata` is plain JSON that every database can store."""
+    try:
+        if not isinstance(metadata, Mapping):
+            raise TypeError(f"is a {type(metadata).__name__}")
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
+    if _ESCAPED_NUL.search(text) or _UNSTORABLE.search(text):
+        raise InvalidOption("metadata: must hold no NUL and no lone surrogate.")
