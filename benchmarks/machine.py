@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from django.db import connections
@@ -22,11 +24,10 @@ DURABILITY = {
 
 def machine() -> dict[str, str]:
     """The processor, the versions, and the moment."""
-    packages = ("django", "cryptography", "psycopg", "mysqlclient")
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **dict(_versions("django", "cryptography", "psycopg", "mysqlclient")),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": "{:.1f} (1 minute), {:.1f} (5 minutes)".format(*os.getloadavg()),
     }
@@ -41,6 +42,13 @@ def server(alias: str) -> str:
     number = ".".join(map(str, connection.get_database_version()))
     name = "MariaDB" if getattr(connection, "mysql_is_mariadb", False) else connection.display_name
     return f"{name} {number} ({durability})"
+
+
+def _versions(*packages: str) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        # A driver may be missing, where its database isn't measured.
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def _processor() -> str:
