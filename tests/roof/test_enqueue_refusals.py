@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.conf import settings as django_settings
 from django.db import transaction
 
-from async_attempts import Arguments, Attempt, attemptable, call, enqueue
+from async_attempts import Arguments, Attempt, attemptable, call
 from async_attempts.api import enqueue_many
 from async_attempts.exceptions import (
     AttemptsError,
@@ -22,9 +21,8 @@ from async_attempts.exceptions import (
     InvalidTarget,
     UnsupportedType,
 )
-from async_attempts.ids import uuid7
 from tests.shop import clients, effects
-from tests.shop.clients import OrderClient, PostedOrder, send_welcome
+from tests.shop.clients import OrderClient, PostedOrder
 from tests.shop.models import Customer
 from tests.shop.unsaved import new_attempt
 
@@ -307,35 +305,3 @@ def test_moments_of_the_far_past_and_future_are_fine(database: str):
     for moment in (datetime(1900, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)):
         row = by_call(database, clients.greet, [1], scheduled_at=moment)
         assert Attempt.objects.using(database).get(pk=row.pk).scheduled_at == moment
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("status", "succeeded"),
-        ("num_attempts", 3),
-        ("claim_seq", 7),
-        ("claimed_by", UUID(int=1)),
-        ("reason", "because"),
-    ],
-)
-@pytest.mark.django_db
-def test_state_cant_be_given(column: str, value: Any) -> None:
-    with pytest.raises(InvalidOption, match=f"^{column}: state can't be given"):
-        Attempt.objects.create(target=send_welcome, method_args=[1], **{column: value})
-    assert not Attempt.objects.exists()
-
-
-@pytest.mark.django_db
-def test_a_copied_row_needs_its_arguments_anew() -> None:
-    copy = Attempt.objects.get(pk=enqueue(send_welcome, 1).pk)
-    copy.pk, copy._state.adding = uuid7(), True
-    with pytest.raises(InvalidOption, match="method_args"):
-        copy.save()
-
-
-@pytest.mark.django_db
-def test_metadata_may_spell_a_nul() -> None:
-    attempt = call(send_welcome, 1).using(metadata={"regex": r"\u0000"}).enqueue()
-    attempt.refresh_from_db()
-    assert attempt.metadata == {"regex": r"\u0000"}
