@@ -21,6 +21,7 @@ from .transactions import in_callers_block
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
 RE_READS: Final = 10
+NOW: Final = DatabaseNow()
 RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
 
 
@@ -36,12 +37,12 @@ class Inserting(Rows):
         InvalidArguments, InvalidOption, WrongTransaction; then nothing has been sent to the
         database.
         """
-        self._prepare(attempt)
+        self._prepare([attempt])
         return self.redone(lambda: self._write([attempt])) == 1
 
     def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         """Write one new attempt, or return the row that has its idempotence token."""
-        self._prepare(attempt)
+        self._prepare([attempt])
         return self._write_or_get(attempt)
 
     def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
@@ -63,8 +64,7 @@ class Inserting(Rows):
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
         attempts = list(attempts)
-        for attempt in attempts:
-            self._prepare(attempt)
+        self._prepare(attempts)
         with transaction.atomic(self.alias):
             for chunk in chunks(attempts, batch_size or CHUNK_ROWS):
                 if self._write(chunk) != len(chunk):
@@ -76,8 +76,7 @@ class Inserting(Rows):
 
     def insert_or_get_many(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
         """Write those of `attempts` whose token is free; for the others the row that's there."""
-        for attempt in attempts:
-            self._prepare(attempt)
+        self._prepare(attempts)
         found: list[AbstractAttempt] = []
         with transaction.atomic(self.alias):
             for chunk in chunks(attempts, CHUNK_ROWS):
@@ -85,17 +84,18 @@ class Inserting(Rows):
                 found += [a if a.created else self._write_or_get(a) for a in chunk]
         return found
 
-    def _prepare(self, attempt: AbstractAttempt) -> None:
-        attempt._state.db = self.alias
-        attempt.created = False
-        if not attempt.allow_autocommit:
+    def _prepare(self, attempts: Sequence[AbstractAttempt]) -> None:
+        if any(not attempt.allow_autocommit for attempt in attempts):
             refuse_wrong_transaction(self.alias)
-        for column, seconds in attempt.seal().items():
-            setattr(attempt, column, seconds_from_now(seconds))
-        due: Any = attempt.scheduled_at
-        attempt.status = Status.PENDING if due is None else status_when_due(due)
-        attempt.scheduled_at = DatabaseNow() if due is None else due
-        attempt.created_at = DatabaseNow()
+        for attempt in attempts:
+            attempt._state.db = self.alias
+            attempt.created = False
+            for column, seconds in attempt.seal().items():
+                setattr(attempt, column, seconds_from_now(seconds))
+            due: Any = attempt.scheduled_at
+            attempt.status = Status.PENDING if due is None else status_when_due(due)
+            attempt.scheduled_at = NOW if due is None else due
+            attempt.created_at = NOW
 
     def _write(self, attempts: Sequence[AbstractAttempt]) -> int:
         """Write prepared attempts in one statement, but for taken tokens; returns how many."""
@@ -186,9 +186,11 @@ def status_when_due(moment: Any) -> Any:
 def refuse_wrong_transaction(alias: str) -> None:
     """Raise WrongTransaction when only another database's atomic block is open."""
 
+    if in_callers_block(alias):
+        return
     initialized = connections.all(initialized_only=True)
     open_elsewhere = [c.alias for c in initialized if in_callers_block(c.alias)]
-    if open_elsewhere and alias not in open_elsewhere:
+    if open_elsewhere:
         raise WrongTransaction(
             f"The attempt would go to {alias!r} while the open transaction is on "
             f"{', '.join(map(repr, open_elsewhere))}: it would be performed even if that rolls "
