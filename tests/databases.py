@@ -62,6 +62,8 @@ def _sqlite() -> dict[str, Any]:
 def _server(url: str) -> dict[str, Any]:
     database = environ.Env.db_url_config(url)
     database.setdefault("OPTIONS", {})
-    # Named after the run's directory, so that two runs on one server don't meet.
-    database["TEST"] = {"NAME": f"test_{Path(os.environ.get(RUN, 'attempts')).name}"}
+    # Named after the run's directory, so that two runs on one server don't meet; without
+    # dependencies, so that it can be made where no test needs the default database.
+    name = f"test_{Path(os.environ.get(RUN, 'attempts')).name}"
+    database["TEST"] = {"NAME": name, "DEPENDENCIES": []}
     return dict(database)

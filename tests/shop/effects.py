@@ -118,12 +118,12 @@ def write_slowly(path: str, seconds: float) -> None:
     write_line(path)
 
 
-@attemptable(atomic=True)
+@attemptable(atomic=True, backoff=Backoff.fixed(0))
 def write_row(database: str) -> None:
     write_ledger(database)
 
 
-@attemptable(atomic=True)
+@attemptable(atomic=True, backoff=Backoff.fixed(0))
 def write_row_slowly(database: str, seconds: float) -> None:
     write_ledger(database)
     time.sleep(seconds)

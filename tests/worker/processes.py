@@ -68,7 +68,7 @@ class Workers:
         self.started: list[WorkerProcess] = []
         self._environment = environment
 
-    def start(self, *arguments: str, prepare: Callable[[], None] | None = None) -> WorkerProcess:
+    def start(self, *arguments: str, prepare: Callable[[], object] | None = None) -> WorkerProcess:
         """`manage.py run_attempts` with these arguments; `prepare` is called there before."""
         log = self.directory / f"worker-{len(self.started)}.log"
         process = FORKS.Process(target=_work, args=(arguments, self.settings, log, prepare))

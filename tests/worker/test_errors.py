@@ -7,8 +7,12 @@ from typing import NoReturn
 
 import pytest
 
-from async_attempts import Attempt
+from async_attempts import Attempt, call, enqueue_many
 from async_attempts.exceptions import UnknownTarget
+from async_attempts.store import store_for
+from async_attempts.targets import Policy
+from async_attempts.worker.errors import outcome_of_target
+from async_attempts.worker.incarnation import new_worker
 from tests.shop import effects, legacy
 from tests.shop.effects import RecordedOrder
 from tests.worker.attempts import drain, enqueued, failures, performed, raising, states, stored
@@ -24,34 +28,36 @@ class SelfishExitError(Exception):
         raise SystemExit(1)
 
 
-@pytest.mark.parametrize(
-    "exception",
-    [
-        SystemExit(3),
-        KeyboardInterrupt(),
-        GeneratorExit(),
-        asyncio.CancelledError(),
-        RecursionError(),
-        MemoryError(),
-        ExceptionGroup("two at once", [ValueError("one"), OSError("two")]),
-        UnprintableError(),
-        SelfishExitError(),
-    ],
-    ids=lambda exception: type(exception).__name__,
-)
+RAISED = [
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+    RecursionError(),
+    MemoryError(),
+    ExceptionGroup("two at once", [ValueError("one"), OSError("two")]),
+    UnprintableError(),
+    SelfishExitError(),
+]
+
+
 @pytest.mark.parametrize(
     "target", [effects.act, effects.act_asynchronously, effects.act_atomically]
 )
-def test_whatever_is_raised_is_a_failure_and_the_worker_lives(database, acting, target, exception):
-    acting(raising(exception))
-    failing = enqueued(database, target)
+def test_whatever_is_raised_is_a_failure_and_the_worker_lives(database, acting, target):
+    def raise_number(number: int) -> NoReturn:
+        raise RAISED[number]
+
+    acting(raise_number)
+    attempts = [enqueued(database, target, number) for number in range(len(RAISED))]
     neighbour = enqueued(database, effects.record)
     drain(database)
     assert stored(neighbour).status == "succeeded"
-    assert stored(failing).state == "scheduled"
-    (failure,) = failures(failing)
-    assert failure.error_class.endswith(type(exception).__name__)
-    assert failure.message is not None
+    for attempt, exception in zip(attempts, RAISED, strict=True):
+        assert stored(attempt).state == "scheduled"
+        (failure,) = failures(attempt)
+        assert failure.error_class.endswith(type(exception).__name__)
+        assert isinstance(failure.message, str)
 
 
 def test_endless_recursion_is_a_failure(database, acting):
@@ -64,19 +70,23 @@ def test_endless_recursion_is_a_failure(database, acting):
     assert failure.error_class == "RecursionError"
 
 
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("nul \0 in it", "nul � in it"),
-        ("a lone \ud800 surrogate", "a lone ? surrogate"),
-        ("🙂 umläute", "🙂 umläute"),
-        ("", ""),
-    ],
-)
-def test_any_text_of_an_error_is_kept(database, acting, text, kept):
-    acting(raising(ValueError(text)))
-    (failure,) = failures(performed(database, effects.act))
-    assert failure.message == kept
+TEXTS = {
+    "nul \0 in it": "nul � in it",
+    "a lone \ud800 surrogate": "a lone ? surrogate",
+    "🙂 umläute": "🙂 umläute",
+    "": "",
+}
+
+
+def test_any_text_of_an_error_is_kept(database, acting):
+    def raise_text(number: int) -> NoReturn:
+        raise ValueError(list(TEXTS)[number])
+
+    acting(raise_text)
+    attempts = [enqueued(database, effects.act, number) for number in range(len(TEXTS))]
+    drain(database)
+    messages = [failure.message for attempt in attempts for failure in failures(attempt)]
+    assert messages == list(TEXTS.values())
 
 
 def test_a_huge_text_of_an_error_is_cut(database, acting):
@@ -99,6 +109,18 @@ def test_a_deep_chain_of_causes_is_cut(database, acting):
     (failure,) = failures(performed(database, effects.act))
     assert failure.message == "link 499"
     assert failure.traceback.rstrip().endswith("link 499")
+
+
+def test_many_long_failures_at_once_are_recorded(database):
+    store, worker = store_for(database), new_worker(queues=["default"])
+    enqueue_many(call(effects.record).using(database=database) for _ in range(60))
+    store.register(worker, 30.0)
+    error = ValueError("🙂" * 10_000)
+    error.add_note("🙂" * 40_000)
+    claims = store.claim(worker.pk, ["default"], 60)
+    results = [(claim, outcome_of_target(claim, Policy(), error)) for claim in claims]
+    assert store.finish(worker.pk, results) == []
+    assert states(database) == ["scheduled"] * 60
 
 
 def test_a_class_with_an_endless_name_is_named_in_part(database, acting):

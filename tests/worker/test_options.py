@@ -77,14 +77,14 @@ def test_a_database_that_is_not_configured_is_a_usage_error():
         "--max-attempts=-1",
     ],
 )
-def test_a_number_out_of_range_is_a_usage_error(database, option):
+def test_a_number_out_of_range_is_a_usage_error(option):
     with pytest.raises(CommandError, match=option.partition("=")[0]):
-        call_command("run_attempts", option, "--drain", f"--database={database}")
+        call_command("run_attempts", option, "--drain")
 
 
-def test_once_and_drain_exclude_each_other(database):
+def test_once_and_drain_exclude_each_other():
     with pytest.raises(CommandError, match="not allowed with"):
-        call_command("run_attempts", "--drain", "--once", f"--database={database}")
+        call_command("run_attempts", "--drain", "--once")
 
 
 def test_once_performs_one_claim(database):

@@ -1,0 +1,14 @@
+"""What every worker process needs, imported once in the process that they are forked from."""
+
+from __future__ import annotations
+
+import django
+from django.core.management import load_command_class
+from django.db import connections
+
+django.setup()
+
+from tests.shop import effects  # noqa: E402
+
+# What would be imported at first use: the command, the databases' drivers, the targets.
+PRELOADED = (load_command_class("async_attempts", "run_attempts"), connections.all(), effects)
