@@ -49,6 +49,11 @@ class LeaseKeeper:
         if self._thread is None and time.monotonic() - self._renewed >= self._interval:
             self._renew()
 
+    def holds(self) -> bool:
+        """Whether this worker hasn't been rescued, by a renewal now."""
+        self._renew()
+        return not self.lost
+
     @property
     def _interval(self) -> float:
         return settings().LEASE / 3

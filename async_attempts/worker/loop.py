@@ -90,7 +90,7 @@ class Loop:
         claims = self._claim(hand)
         hand.take(claims)
         self._perform(hand, lease)
-        if self._is_done(claims):
+        if self._is_done(claims, lease):
             return True
         if not claims:
             self._sleep()
@@ -161,11 +161,14 @@ class Loop:
     def _comes_to_an_end(self) -> bool:
         return self.options.once or self.options.drain
 
-    def _is_done(self, claims: Sequence[Claim]) -> bool:
+    def _is_done(self, claims: Sequence[Claim], lease: LeaseKeeper) -> bool:
         most = self.options.max_attempts
         if self.options.once or (most is not None and self.performed >= most):
             return True
-        return self.options.drain and not claims and not self._may_be_rescued()
+        if not self.options.drain or claims or self._may_be_rescued():
+            return False
+        # To a worker that was rescued in the meantime, nothing is due.
+        return lease.holds()
 
     def _may_be_rescued(self) -> bool:
         """Whether a drain took back what a dead worker held: that is due, too."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 
+from async_attempts import current_attempt
 from async_attempts.models import Worker
+from async_attempts.store import store_for
 from tests.faults.leases import let_leases_run_out
 from tests.shop import effects
-from tests.worker.attempts import enqueued, failures, stored
+from tests.worker.attempts import drain, enqueued, failures, states, stored
 from tests.worker.processes import lines, until
 
 
@@ -48,3 +50,19 @@ def test_what_a_frozen_worker_held_is_performed_by_another(database, mortals, tm
     frozen.signal(signal.SIGTERM)
     assert frozen.exit_code() == 0, frozen.output
     assert Worker.objects.using(database).get(pk=second.pk).state == "stopped"
+
+
+def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeypatch):
+    def be_taken_for_dead() -> None:
+        if current_attempt().claim_seq == 1:
+            let_leases_run_out(database)
+            store_for(database).rescue()
+
+    monkeypatch.setattr(effects, "action", be_taken_for_dead)
+    slow = enqueued(database, effects.act)
+    following = [enqueued(database, effects.act_by_mail) for _ in range(3)]
+    drain(database, batch_size=1)
+    assert states(database) == ["succeeded"] * 4
+    assert [stored(attempt).claim_seq for attempt in (slow, *following)] == [2] * 4
+    incarnations = Worker.objects.using(database).order_by("id").values_list("state", flat=True)
+    assert list(incarnations) == ["rescued"] * 4 + ["stopped"]
