@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from django.db import DataError, IntegrityError
 from django.dispatch import Signal
 
 from .. import signals
@@ -14,7 +15,8 @@ from ..conf import settings
 from ..exceptions import WorkerLost
 from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
 from ..models import AbstractAttempt
-from ..store import Rescue, Store
+from ..store import Claim, Rescue, Result, Store
+from .errors import error_of
 from .runner import Execution
 
 logger = logging.getLogger("async_attempts")
@@ -32,12 +34,34 @@ SIGNAL_OF: Final[dict[type, Signal]] = {
 def acknowledge(store: Store, worker_id: UUID, executions: Sequence[Execution]) -> None:
     """Record what isn't yet, in one batch, and announce all of it."""
     results = [(e.claim, e.outcome) for e in executions if not e.recorded]
-    lost = {claim.id for claim in store.finish(worker_id, results)}
+    lost = {claim.id for claim in _finish(store, worker_id, results)}
     for execution in executions:
         if execution.recorded or execution.claim.id not in lost:
             _announce(store, execution)
         elif not isinstance(execution.outcome, Released):
             signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
+
+
+def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequence[Claim]:
+    """Record all at once, or one by one when the database refuses what one of them holds.
+
+    The one is failed in place of its outcome: else it would be offered for ever, and its
+    neighbours with it.
+    """
+    try:
+        return store.finish(worker_id, results)
+    except (DataError, IntegrityError) as error:
+        if len(results) > 1:
+            return [claim for one in results for claim in _finish(store, worker_id, [one])]
+        claim, outcome = results[0]
+        logger.error(
+            "%s: %s could not be recorded: %s",
+            claim,
+            type(outcome).__name__.lower(),
+            type(error).__name__,
+        )
+        refused = Failed("its outcome could not be recorded", error_of(claim, error))
+        return store.finish(worker_id, [(claim, refused)])
 
 
 def _announce(store: Store, execution: Execution) -> None:
