@@ -26,8 +26,8 @@ class InvalidTarget(AttemptsError, ValueError):
     """The target may not be called: unregistered, private, not callable, not importable."""
 
 
-class UnknownTarget(AttemptsError):
-    """This worker's code does not have the target, as during a rolling deploy."""
+class UnknownTarget(InvalidTarget):
+    """This code does not have the target: a wrong name, or a worker amid a rolling deploy."""
 
 
 class InvalidArguments(AttemptsError, ValueError):

@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.db.models import Model
 
 from async_attempts.conf import SETTING, settings
-from async_attempts.exceptions import InvalidTarget, UnknownTarget
+from async_attempts.exceptions import InvalidTarget
 
 from .importable import import_owner, matches_targets, namespace_of, require_importable
 from .registry import UNSAID, current_name, declared_policy, underlying
@@ -86,14 +86,14 @@ _methods: dict[tuple[str, str], Method] = {}
 def method_of(target: str, method_name: str) -> Method:
     """The method that these two columns name, or that had this name before it was moved.
 
-    Raises InvalidTarget for what may not be called, UnknownTarget for what this code doesn't have.
+    Raises InvalidTarget for what may not be called; its UnknownTarget for what isn't there.
     """
     method = _methods.get((target, method_name))
     if method is not None and method.is_current:
         return method
     try:
         method = _find(target, method_name)
-    except (InvalidTarget, UnknownTarget):
+    except InvalidTarget:
         name = current_name(f"{target}.{method_name}")
         if name is None:
             raise

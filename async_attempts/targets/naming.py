@@ -36,7 +36,7 @@ def name_of(target: object, method_name: str | None = None) -> TargetName:
 
     `target`: a class, a module, a model instance or the dotted name of a class or module, with
     `method_name`; or, without, a function, a static, class or bound method, or a function's dotted
-    name. Raises InvalidTarget, with the remedy, and UnknownTarget for a name that isn't there.
+    name. Raises InvalidTarget, with the remedy; for a name that isn't there, its UnknownTarget.
     """
     if not isinstance(method_name, str | None):
         raise InvalidTarget(f"method_name must be a name, not a {_kind(method_name)}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from async_attempts.backoff import Backoff
+from async_attempts.conf import PRIORITY_RANGE
 from async_attempts.exceptions import InvalidOption
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Policy:
     """The options of a target's attempts; None leaves it to the row or the settings.
 
-    `delay`, `expires_after`, `timeout`: seconds. `queue` and `priority` (a number or a name) are
+    `delay`, `expires_after`, `timeout`: seconds. `queue` and the name of a `priority` are
     checked against the settings when an attempt is enqueued. Raises InvalidOption.
     """
 
@@ -52,7 +53,10 @@ def _is_bool(value: object) -> bool:
 
 _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "queue": ("a name", lambda v: isinstance(v, str)),
-    "priority": ("a whole number or a name", lambda v: isinstance(v, str) or _is_whole(v)),
+    "priority": (
+        "a whole number from -100 to 100, or a name",
+        lambda v: isinstance(v, str) or (_is_whole(v) and v in PRIORITY_RANGE),
+    ),
     "delay": ("zero or more seconds or a timedelta", _is_finite),
     "expires_after": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
     "timeout": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),

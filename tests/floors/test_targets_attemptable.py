@@ -131,6 +131,7 @@ def test_all_options_are_kept_and_times_are_seconds():
         ("queue", 3),
         ("priority", 1.5),
         ("priority", True),
+        ("priority", 101),
         ("delay", -1),
         ("delay", float("nan")),
         ("delay", "1"),
