@@ -29,7 +29,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         settings()
     except InvalidSetting as error:
         return [Error(str(error), id="async_attempts.E001")]
-    return [*_keys(), *_targets(), *_time_zone(), *_idle_settings()]
+    return [*_keys(), *_targets(), *_time_zone(), *_home(), *_idle_settings()]
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -64,6 +64,16 @@ def _time_zone() -> Iterator[CheckMessage]:
         yield Error(
             "async_attempts needs USE_TZ = True: the database's clock, in UTC, says what is due.",
             id="async_attempts.E005",
+        )
+
+
+def _home() -> Iterator[CheckMessage]:
+    alias = settings().DATABASE
+    if alias is not None and alias not in connections:
+        yield Error(
+            f"{SETTING}['DATABASE'] is {alias!r}, which is not in DATABASES.",
+            hint=f"There are {', '.join(connections)}.",
+            id="async_attempts.E009",
         )
 
 

@@ -54,12 +54,12 @@ class VerbsMixin(_Admin):
 
     @admin.action(permissions=["expire"], description=_("Expire: should no longer run"))
     def expire(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Ask for the reason, then expire those that haven't ended."""
+        """Expire those that haven't ended; asks first where more is meant than was ticked."""
         return self._ask_or_change(request, queryset, "expire")
 
     @admin.action(permissions=["fail"], description=_("Fail: failed for good"))
     def fail(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Ask for the reason, then fail those that haven't ended."""
+        """Fail those that haven't ended; asks first where more is meant than was ticked."""
         return self._ask_or_change(request, queryset, "fail")
 
     @admin.action(permissions=["retry"], description=_("Retry: run again, now"))
@@ -97,6 +97,11 @@ class VerbsMixin(_Admin):
         self, request: HttpRequest, attempts: AttemptQuerySet[Any], verb: str
     ) -> HttpResponse:
         newest = request.POST.get(NEWEST)
+        if newest is None and not _asks_first(request):
+            # What was ticked is what was meant, and retry undoes it.
+            form = ReasonForm({"reason": f"by {request.user} in the admin"} | request.POST.dict())
+            reason = form.cleaned_data["reason"] if form.is_valid() else None
+            return self._change(request, attempts, verb, reason)
         if newest is None:
             return self._ask(request, attempts, verb, ReasonForm())
         attempts = attempts.filter(pk__lte=_id_or_refuse(newest))
@@ -113,7 +118,7 @@ class VerbsMixin(_Admin):
         if newest is None:
             self.message_user(request, _("None of them is there any more."), messages.WARNING)
             return self._back(request)
-        is_across = forms.BooleanField(required=False).clean(request.POST.get("select_across"))
+        is_across = _is_across(request)
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         context = {
             **self.admin_site.each_context(request),
@@ -158,6 +163,15 @@ class VerbsMixin(_Admin):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
         page = reverse(name, args=[attempt_id], current_app=self.admin_site.name)
         return HttpResponseRedirect(page)
+
+
+def _asks_first(request: HttpRequest) -> bool:
+    """For all that match, and for a button that nobody ticked anything for."""
+    return _is_across(request) or FROM_PAGE in request.POST
+
+
+def _is_across(request: HttpRequest) -> bool:
+    return bool(forms.BooleanField(required=False).clean(request.POST.get("select_across")))
 
 
 def _id_or_refuse(text: str) -> UUID:

@@ -53,8 +53,15 @@ def on_database(database, settings):
 
 
 def carried_out(client, verb, *attempts, **more):
-    response = select(client, verb, *attempts, **more)
-    return response if verb == "retry" else confirm(client, response)
+    return select(client, verb, *attempts, **{"reason": "a duplicate"} | more)
+
+
+def test_without_a_reason_the_person_is_named(db):
+    attempt = attempt_in("pending")
+    select(operator(), "expire", attempt)
+    attempt.refresh_from_db()
+    assert attempt.reason.startswith("by operator-")
+    assert attempt.status == "expired"
 
 
 @pytest.mark.parametrize("allowed", [None, *VERBS])
@@ -197,7 +204,7 @@ def test_an_unknown_filter_never_widens_what_is_changed(db):
 def test_a_reason_is_asked_for_before_anything_changes(db, verb):
     attempt = attempt_in("pending")
     client = operator()
-    question = select(client, verb, attempt)
+    question = select(client, verb, attempt, select_across="1")
     again = confirm(client, question, reason="  ")
     assert "This field is required." in again.content.decode()
     attempt.refresh_from_db()
@@ -208,7 +215,8 @@ def test_a_reason_is_asked_for_before_anything_changes(db, verb):
 
 
 def test_the_question_says_what_will_change_and_what_not(db):
-    question = select(operator(), "expire", attempt_in("running"), attempt_in("succeeded"))
+    ticked = attempt_in("running"), attempt_in("succeeded")
+    question = select(operator(), "expire", *ticked, select_across="1")
     assert (question.context["changing"], question.context["skipping"]) == (
         "1 running",
         "1 succeeded",
@@ -237,7 +245,9 @@ def test_attempts_that_are_gone_are_reported(db):
     attempt = attempt_in("pending")
     Attempt.objects.all().delete()
     client = operator()
-    assert said(client, select(client, "expire", attempt)) == ["None of them is there any more."]
+    assert said(client, select(client, "expire", attempt, select_across="1")) == [
+        "None of them is there any more."
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -268,7 +278,7 @@ def test_many_changes_are_logged_together(on_database, monkeypatch):
 def test_what_runs_atomically_is_reported_and_not_logged(on_database):
     free, held = attempt_in("running"), attempt_in("running")
     client, other = operator(), Session(on_database)
-    question = select(client, "expire", free, held)
+    question = select(client, "expire", free, held, select_across="1")
     try:
         other.begin()
         other.do(list, Attempt.objects.filter(pk=held.pk).select_for_update())

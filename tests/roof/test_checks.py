@@ -205,6 +205,13 @@ def test_the_databases_clock_is_read_in_utc(monkeypatch: Any, zone: str, expecte
     assert ids() == expected
 
 
+def test_the_attempts_database_must_be_there(attempts: Any):
+    attempts(DATABASE="nowhere")
+    assert ids() == ["E009"]
+    attempts(DATABASE="default")
+    assert ids() == []
+
+
 INHERITING = """
 import django
 django.setup()
