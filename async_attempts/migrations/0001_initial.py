@@ -192,31 +192,31 @@ class Migration(migrations.Migration):
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["queue", "-priority", "scheduled_at", "id"],
                         lead=("status",),
-                        name="async_attempt_claim",
+                        name="aa_attempt_claim",
                         where=models.Q(("status", "pending")),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["scheduled_at", "id"],
                         lead=("status",),
-                        name="async_attempt_promote",
+                        name="aa_attempt_promote",
                         where=models.Q(("status", "scheduled")),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["completed_at"],
                         lead=("status",),
-                        name="async_attempt_triage",
+                        name="aa_attempt_triage",
                         where=models.Q(("status__in", ("failed", "expired"))),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["subject_type", "subject_id"],
                         lead=(),
-                        name="async_attempt_subject",
+                        name="aa_attempt_subject",
                         where=models.Q(("subject_type__isnull", False)),
                     ),
                 ],
                 "constraints": [
                     async_attempts.models.indexes.UniqueWhereSet(
-                        field="unique_key", name="async_attempt_unique_key"
+                        field="unique_key", name="aa_attempt_unique_key"
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -230,7 +230,7 @@ class Migration(migrations.Migration):
                             ),
                             _connector="OR",
                         ),
-                        name="async_attempt_completed_at",
+                        name="aa_attempt_completed_at",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -238,11 +238,11 @@ class Migration(migrations.Migration):
                             ("claimed_by__isnull", True),
                             _connector="OR",
                         ),
-                        name="async_attempt_claimed_by",
+                        name="aa_attempt_claimed_by",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("blockers", 0), ("status", "waiting"), _connector="OR"),
-                        name="async_attempt_blockers",
+                        name="aa_attempt_blockers",
                     ),
                 ],
             },

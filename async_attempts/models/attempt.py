@@ -37,40 +37,40 @@ class AbstractAttempt(VerbsRow):
                 fields=("queue", "-priority", "scheduled_at", "id"),
                 where=Q(status=Status.PENDING),
                 lead=("status",),
-                name="async_%(class)s_claim",
+                name="aa_%(class)s_claim",
             ),
             SelectiveIndex(
                 fields=("scheduled_at", "id"),
                 where=Q(status=Status.SCHEDULED),
                 lead=("status",),
-                name="async_%(class)s_promote",
+                name="aa_%(class)s_promote",
             ),
             SelectiveIndex(
                 fields=("completed_at",),
                 where=Q(status__in=(Status.FAILED, Status.EXPIRED)),
                 lead=("status",),
-                name="async_%(class)s_triage",
+                name="aa_%(class)s_triage",
             ),
             SelectiveIndex(
                 fields=("subject_type", "subject_id"),
                 where=Q(subject_type__isnull=False),
-                name="async_%(class)s_subject",
+                name="aa_%(class)s_subject",
             ),
         )
         constraints = (
-            UniqueWhereSet(field="unique_key", name="async_%(class)s_unique_key"),
+            UniqueWhereSet(field="unique_key", name="aa_%(class)s_unique_key"),
             models.CheckConstraint(
-                name="async_%(class)s_completed_at",
+                name="aa_%(class)s_completed_at",
                 condition=Q(status__in=sorted(FINAL), completed_at__isnull=False)
                 | Q(status__in=sorted(LIVE), completed_at__isnull=True),
             ),
             models.CheckConstraint(
-                name="async_%(class)s_claimed_by",
+                name="aa_%(class)s_claimed_by",
                 condition=~Q(status__in=(Status.SCHEDULED, Status.WAITING))
                 | Q(claimed_by__isnull=True),
             ),
             models.CheckConstraint(
-                name="async_%(class)s_blockers",
+                name="aa_%(class)s_blockers",
                 condition=Q(blockers=0) | Q(status=Status.WAITING),
             ),
         )

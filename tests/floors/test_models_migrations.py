@@ -24,7 +24,7 @@ def tables(database: str) -> set[str]:
 def indexes(database: str) -> dict[str, Any]:
     with connections[database].cursor() as cursor:
         found = connections[database].introspection.get_constraints(cursor, Attempt._meta.db_table)
-    return {name: index for name, index in found.items() if name.startswith("async_attempt_")}
+    return {name: index for name, index in found.items() if name.startswith("aa_attempt_")}
 
 
 def migrate(database: str, *to: str) -> None:
@@ -71,20 +71,20 @@ def test_an_index_leads_with_status_where_it_can_not_be_partial(
     database: str, index: str, columns: list[str]
 ):
     partial = connections[database].features.supports_partial_indexes
-    found = indexes(database)[f"async_attempt_{index}"]
+    found = indexes(database)[f"aa_attempt_{index}"]
     assert found["columns"] == (columns if partial else ["status", *columns])
 
 
 def test_unset_tokens_are_not_indexed_where_that_can_be_said(database: str):
-    assert indexes(database)["async_attempt_unique_key"]["unique"]
+    assert indexes(database)["aa_attempt_unique_key"]["unique"]
     if connections[database].features.supports_partial_indexes:
-        assert "WHERE" in definition(database, "async_attempt_unique_key").upper()
+        assert "WHERE" in definition(database, "aa_attempt_unique_key").upper()
 
 
 @pytest.mark.only("sqlite", "postgresql", reason="MariaDB has no partial indexes")
 @pytest.mark.parametrize("index", ["claim", "promote", "triage", "subject"])
 def test_indexes_serve_some_rows_only(database: str, index: str):
-    assert "WHERE" in definition(database, f"async_attempt_{index}").upper()
+    assert "WHERE" in definition(database, f"aa_attempt_{index}").upper()
 
 
 def definition(database: str, index: str) -> str:
