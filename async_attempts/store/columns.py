@@ -9,12 +9,18 @@ from django.db import connections
 from django.db.models import Expression, Field
 
 from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow
+from ..models.fields import StatusField
 
 PLAIN_TYPES: Final = frozenset({str, int, float, bool})
 PLAIN_FIELDS: Final = frozenset(
     "CharField TextField SmallIntegerField PositiveIntegerField PositiveSmallIntegerField "
     "IntegerField BigIntegerField BooleanField FloatField".split()
 )
+
+PLAIN_HOMES: Final = frozenset({Field.__module__, StatusField.__module__})
+
+UNLIKE_LITERALS: Final = frozenset("%\\")
+"""A driver takes the one for a parameter, MySQL the other for an escape."""
 
 Placed = tuple[str, Sequence[Any]]
 
@@ -40,7 +46,7 @@ class Columns:
         meta = attempts.model._meta
         quote = connections[alias].ops.quote_name
         self.table = str(quote(meta.db_table))
-        self.all = [_column(field, quote) for field in meta.concrete_fields]
+        self.all = [_column(field, quote) for field in meta.concrete_fields if not field.generated]
         self.names = ", ".join(column.name for column in self.all)
 
     def values_of(self, attempt: AbstractAttempt) -> list[Any]:
@@ -98,15 +104,20 @@ class Columns:
 
 def _column(field: Field[Any, Any], quote: Callable[[str], str]) -> Column:
     usual = field.get_default() if field.has_default() and not callable(field.default) else None
+    # A project's own kind of field may be stored in a form of its own: encrypted, say.
+    is_plain = field.get_internal_type() in PLAIN_FIELDS and type(field).__module__ in PLAIN_HOMES
     if field.default is dict:
         usual = {}
+    elif usual is not None and not (is_plain and UNLIKE_LITERALS.isdisjoint(str(usual))):
+        # A project's own default, whose form in the statement is the field's to know.
+        usual = None
     return Column(
         attname=field.attname,
         name=quote(str(field.column)),
         field=field,
         usual=usual,
         literal=_literal(usual),
-        is_plain=field.get_internal_type() in PLAIN_FIELDS,
+        is_plain=is_plain,
         has_pre_save=type(field).pre_save is not Field.pre_save or field.has_db_default(),
     )
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+from uuid import UUID
 
 from django.db import models
+from django.db.models.functions import Upper
 
 from async_attempts.models import AbstractAttempt
 
 
+ORIGIN: Final = UUID("0190163d-8694-739b-aea5-966c26f8ad91")
+
+
 class OrderAttempt(AbstractAttempt):
     tenant = models.CharField(max_length=40, default="nobody")
+    shares = models.CharField(max_length=40, default="100% \\ 'all'")
+    origin = models.UUIDField(default=ORIGIN)
+    heading = models.GeneratedField(
+        expression=Upper("tenant"), output_field=models.CharField(max_length=40), db_persist=True
+    )
 
     def handle_perform_error(self, error: BaseException) -> None:
         Complaint.objects.create(

@@ -43,7 +43,8 @@ def performed() -> dict[str, Any]:
     rows: Any = Attempt.objects.order_by("id")
     failed: Any = rows.get(status="failed")
     return {
-        "rows": [[row.tenant, row.state, row.stored_result] for row in rows],
+        "rows": [[row.heading, row.state, row.stored_result] for row in rows],
+        "defaults": sorted({(row.shares, str(row.origin)) for row in rows}),
         "complaints": [*Complaint.objects.values_list("tenant", "error", "state")],
         "failures": [failure.message for failure in failed.failures.all()],
         "retried": rows.filter(tenant="globex").retry().changed,
