@@ -17,6 +17,7 @@ from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
 from ..models import AbstractAttempt
 from ..store import Claim, Rescue, Result, Store
 from .errors import error_of
+from .leftovers import clean_connections, open_blocks
 from .runner import Execution
 
 logger = logging.getLogger("async_attempts")
@@ -85,6 +86,7 @@ def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> Non
     overridden = store.model.handle_perform_error is not AbstractAttempt.handle_perform_error
     if not overridden and settings().ON_ERROR is None:
         return
+    blocks = open_blocks()
     try:
         if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
             attempt.handle_perform_error(error)
@@ -92,3 +94,5 @@ def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> Non
         logger.error(
             "attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__
         )
+    finally:
+        clean_connections(blocks)

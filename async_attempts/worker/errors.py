@@ -20,10 +20,12 @@ from ..exceptions import (
 )
 from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
 from ..models import sealed_details
+from ..models.options import CENTURY
 from ..store import Claim
 from ..targets import Policy
 
 MESSAGE_LENGTH: Final = 8_192
+FRAME_LENGTH: Final = 2_048
 TRACEBACK_LENGTH: Final = 32_768
 REASON_LENGTH: Final = 1_000
 CLASS_LENGTH: Final = 255
@@ -50,9 +52,17 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
 
 
 def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
-    """What it means that the target raised `exception`."""
+    """What it means that the target raised `exception`; always something, whatever that does."""
+    try:
+        return _asked_for(claim, policy, exception)
+    except Exception as broken:
+        # A reason without text, a project's own Backoff or Snooze: an error as any other.
+        return _again_or_failed(claim, Policy(), broken, FailureKind.ERROR)
+
+
+def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
     if isinstance(exception, Snooze):
-        return Snoozed(exception.seconds)
+        return Snoozed(_storable(exception.seconds))
     if isinstance(exception, Expire):
         return Expired(plain_text(exception.reason))
     if isinstance(exception, Fail):
@@ -70,7 +80,12 @@ def _again_or_failed(
         return Failed(f"attempts exhausted: {claim.num_attempts} of {allowed}", error)
     if backoff.gives_up_on(exception):
         return Failed(f"its backoff gives up on {error.error_class}", error)
-    return Retried(backoff.delay(claim.num_attempts), error)
+    return Retried(_storable(backoff.delay(claim.num_attempts)), error)
+
+
+def _storable(delay: float) -> float:
+    """`delay` in seconds, within what every database can add to its now."""
+    return min(max(0.0, delay), CENTURY)
 
 
 def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
@@ -93,7 +108,9 @@ def error_of(
     except BaseException as broken:
         message = f"(its str() raised {type(broken).__name__})"
     try:
-        lines = "".join(traceback.format_exception(exception))
+        # Each part by itself: a long message must not push the frames out of the record.
+        parts = traceback.format_exception(exception)
+        lines = "".join(_clipped(part) for part in parts)
     except BaseException as broken:
         lines = f"(formatting the traceback raised {type(broken).__name__})"
     details = sealed_details(
@@ -111,6 +128,10 @@ def class_name(exception: BaseException) -> str:
         cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     )
     return plain_text(name, CLASS_LENGTH)
+
+
+def _clipped(part: str) -> str:
+    return part if len(part) <= FRAME_LENGTH else f"{part[:FRAME_LENGTH]}…\n"
 
 
 def plain_text(text: object, length: int = REASON_LENGTH) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -69,7 +69,7 @@ class Runner:
             name = TargetName(claim.target, claim.target_pk, claim.method_name)
             resolved = resolve(name, claim.database)
             arguments = load_arguments(plaintext)
-        except Exception as exception:
+        except BaseException as exception:
             return Execution(claim, outcome_of_preparing(claim, exception), exception)
         try:
             if resolved.policy.atomic:
@@ -89,6 +89,7 @@ class Runner:
         finally:
             _current.reset(token)
         refuse_open_blocks(blocks)
+        refuse_unawaited(result)
         return kept(claim, result)
 
     def _perform_atomically(
@@ -123,6 +124,16 @@ def refuse_oversized(claim: Claim) -> None:
         raise InvalidArguments(
             f"The stored arguments have {len(claim.args)} bytes, more than "
             f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
+        )
+
+
+def refuse_unawaited(result: Any) -> None:
+    """Raises TypeError for a coroutine: what it would have done was not done."""
+    if isinstance(result, Coroutine):
+        result.close()
+        raise TypeError(
+            "The target returned a coroutine that nobody awaits: a decorator hides that it is "
+            "async; make the decorator's own function async, too."
         )
 
 
