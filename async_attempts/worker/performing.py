@@ -8,6 +8,7 @@ from ..models import AbstractAttempt
 from ..store import store_for
 from .acknowledging import acknowledge
 from .incarnation import new_worker
+from .leases import LeaseKeeper
 from .runner import Runner
 
 
@@ -19,12 +20,13 @@ def perform_now(attempt: AbstractAttempt) -> None:
     """
     store = store_for(attempt._state.db or "default")
     worker = new_worker(queues=[attempt.queue], name="perform")
-    # The lease isn't renewed while the target is called, so it holds for as long as it may take.
-    store.register(worker, settings().LEASE + (attempt.timeout or settings().DEFAULT_TIMEOUT))
+    store.register(worker, settings().LEASE)
     store.promote_one(attempt.pk)
     claim = store.claim_one(worker.pk, attempt.pk)
     if claim is not None:
-        acknowledge(store, worker.pk, [Runner(store, worker.pk).perform(claim)])
+        with LeaseKeeper(store, worker.pk):
+            execution = Runner(store, worker.pk).perform(claim)
+        acknowledge(store, worker.pk, [execution])
     # Not where an error passes: what is still held then is taken back when the lease runs out.
     store.deregister(worker.pk)
     if claim is None:
