@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -13,6 +13,26 @@ from .base import Store
 from .rows import require_read_committed
 
 DUPLICATE_ENTRY: Final = 1062
+
+
+class _DuplicateEntry(Exception):
+    """The server has undone the one statement; the caller's transaction goes on.
+
+    No database error: an atomic target that enqueues has swallowed none.
+    """
+
+    def __init__(self, error: IntegrityError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _duplicates_apart(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+    try:
+        return execute(sql, params, many, context)
+    except IntegrityError as error:
+        if error.args[0] != DUPLICATE_ENTRY:
+            raise
+        raise _DuplicateEntry(error) from error
 
 
 class MySQLStore(Store):
@@ -44,14 +64,14 @@ class MySQLStore(Store):
             free = [attempt for attempt in attempts if attempt.unique_key is None]
             keyed = [attempt for attempt in attempts if attempt.unique_key is not None]
             return (self._write(free) if free else 0) + sum(self._write([a]) for a in keyed)
-        try:
+        if attempts[0].unique_key is None:
             return super()._write(attempts)
-        except IntegrityError as error:
-            # The server has undone this statement only; the caller's transaction goes on.
-            if error.args[0] != DUPLICATE_ENTRY or attempts[0].unique_key is None:
-                raise
+        try:
+            with self.connection.execute_wrapper(_duplicates_apart):
+                return super()._write(attempts)
+        except _DuplicateEntry as duplicate:
             if self._with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
-                raise
+                raise duplicate.error from None
             return 0
 
     def _is_primary(self, attempt: AbstractAttempt) -> bool:
