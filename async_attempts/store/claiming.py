@@ -58,9 +58,14 @@ class Claiming(Finishing):
         """
         claims: list[Claim] = []
         for queue in queues:
-            if len(claims) < limit:
-                claims += self._claim(worker_id, queue, limit - len(claims), suspects)
-        return self._without_late(worker_id, claims)
+            found_late = True
+            while found_late and len(claims) < limit:
+                found = self._claim(worker_id, queue, limit - len(claims), suspects)
+                in_time = self._without_late(worker_id, found)
+                claims += in_time
+                # There may be more behind those that came too late.
+                found_late = len(in_time) < len(found)
+        return claims
 
     def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
         """Claim this attempt, if it is due and nobody has; None if not."""
@@ -91,7 +96,13 @@ class Claiming(Finishing):
         rows = sorted(mine.values_list(*COLUMNS, "late"), key=lambda row: place[row[0]])
         return [Claim._make((*row, self.alias)) for row in rows]
 
-    def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+    def release_unknown(self, worker_id: UUID) -> int:
+        """Give back, with their counts, all claims of a worker that has none in hand.
+
+        The database committed them, and the worker never heard of it. Returns how many.
+        """
+
+        def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:
             self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
         return [claim for claim in claims if not claim.late]

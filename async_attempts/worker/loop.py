@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -23,11 +22,13 @@ from .maintenance import Maintenance
 from .options import Options
 from .outages import Outages
 from .runner import Execution, Runner
+from .stopping import Stopping
 
 logger = logging.getLogger("async_attempts")
 
 UNKNOWN_KEYS_IN_A_ROW: Final = 5
 SUSPECT_INTERVAL: Final = 1.0
+LOCKED_PAUSE: Final = 0.05
 
 
 class Loop:
@@ -36,7 +37,7 @@ class Loop:
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
         self.options = options
-        self.stopping = threading.Event()
+        self.stopping = Stopping()
         self.performed = 0
         self.batch_size = BatchSize(options.batch_size)
         self.pace = Pace()
@@ -84,15 +85,20 @@ class Loop:
         """Claim and perform once; True when that was the last time."""
         hand.give_back()
         hand.record()
+        if self.outages.is_on:
+            # A claim whose answer was lost with the connection is in nobody's hand.
+            self.store.release_unknown(hand.worker_id)
         lease.tick()
         self.maintenance.tick()
-        self.store.promote()
+        promoted = self.store.promote()
         claims = self._claim(hand)
         hand.take(claims)
         self._perform(hand, lease)
-        if self._is_done(claims, lease):
+        # What was promoted may be another queue's, and behind it more that is due.
+        is_idle = not claims and not promoted
+        if self._is_done(is_idle, lease):
             return True
-        if not claims:
+        if is_idle:
             self._sleep()
         return False
 
@@ -161,11 +167,11 @@ class Loop:
     def _comes_to_an_end(self) -> bool:
         return self.options.once or self.options.drain
 
-    def _is_done(self, claims: Sequence[Claim], lease: LeaseKeeper) -> bool:
+    def _is_done(self, is_idle: bool, lease: LeaseKeeper) -> bool:
         most = self.options.max_attempts
         if self.options.once or (most is not None and self.performed >= most):
             return True
-        if not self.options.drain or claims or self._may_be_rescued():
+        if not self.options.drain or not is_idle or self._may_be_rescued():
             return False
         # To a worker that was rescued in the meantime, nothing is due.
         return lease.holds()
@@ -181,7 +187,10 @@ class Loop:
         """Until the next scheduled attempt is due, at most until the next poll."""
         next_due = self.store.next_due()
         interval = self.options.poll_interval
-        self.stopping.wait(interval if next_due is None else min(interval, next_due + 0.001))
+        if next_due is not None:
+            # What is due already, and wasn't promoted, is locked by somebody's transaction.
+            interval = min(interval, next_due + 0.001 if next_due else LOCKED_PAUSE)
+        self.stopping.wait(interval)
 
     def _sit_out(self, error: Error) -> None:
         if self._comes_to_an_end:
@@ -194,6 +203,8 @@ class Loop:
         try:
             hand.give_back()
             hand.record()
+            if self.outages.is_on:
+                self.store.release_unknown(worker.pk)
             self.store.deregister(worker.pk)
         except Error as error:
             # Its lease will run out, and another worker takes back what it held.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from typing import Final
 
 from django.db import Error, connections
+
+from .stopping import Stopping
 
 logger = logging.getLogger("async_attempts")
 
@@ -17,9 +18,14 @@ LONGEST_PAUSE: Final = 15.0
 class Outages:
     """Counts failures in a row and pauses between them, with jitter."""
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(self, stopping: Stopping) -> None:
         self.stopping = stopping
         self._in_a_row = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the database hasn't answered all that it was asked since it failed."""
+        return self._in_a_row > 0
 
     def over(self) -> None:
         """The database answers again."""
