@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db.models import BooleanField, Case, F, Min, Q, Value, When
 
 from ..lifecycle import Status
-from ..models import DatabaseNow
+from ..models import AttemptQuerySet, DatabaseNow
 from .claims import COLUMNS, TOO_LATE, Claim
 from .finishing import Finishing
 
@@ -18,6 +19,12 @@ IS_LATE = Case(
     default=Value(False),
     output_field=BooleanField(),
 )
+CLAIMABLE = Q(status=Status.PENDING, claimed_by=None)
+
+
+def in_queue(queue: str, suspects: bool) -> Q:
+    """The suspects, or all others, of one queue."""
+    return Q(queue=queue) & (Q(num_crashes__gt=0) if suspects else Q(num_crashes=0))
 
 
 class Claiming(Finishing):
@@ -73,19 +80,17 @@ class Claiming(Finishing):
         return next(iter(self._without_late(worker_id, claims)), None)
 
     def _claim(self, worker_id: UUID, queue: str, limit: int, suspects: bool) -> list[Claim]:
-        crashed = Q(num_crashes__gt=0) if suspects else Q(num_crashes=0)
-        return self.whole(lambda: self._claim_where(worker_id, Q(queue=queue) & crashed, limit))
+        which = in_queue(queue, suspects)
+        return self.whole(lambda: self._claim_where(worker_id, which, limit))
 
     def _claim_where(self, worker_id: UUID, which: Q, limit: int) -> list[Claim]:
         if not self.live_worker(worker_id):
             return []
-        claimable = Q(status=Status.PENDING, claimed_by=None)
-        due = self.attempts.filter(which, claimable, scheduled_at__lte=DatabaseNow())
-        due = due.order_by(*BEST_FIRST).select_for_update(skip_locked=True)
+        due = self.due(which).order_by(*BEST_FIRST).select_for_update(skip_locked=True)
         ids = list(due.values_list("id", flat=True)[:limit])
         if not ids:
             return []
-        self.attempts.filter(claimable, pk__in=ids).update(
+        self.attempts.filter(CLAIMABLE, pk__in=ids).update(
             claimed_by=worker_id,
             claim_seq=F("claim_seq") + 1,
             num_attempts=F("num_attempts") + 1,
@@ -102,7 +107,21 @@ class Claiming(Finishing):
         The database committed them, and the worker never heard of it. Returns how many.
         """
 
-        def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+        def work() -> int:
+            # Waits for a claim that is still being made over the connection that was lost.
+            list(self.workers.filter(pk=worker_id).select_for_update().values_list("pk"))
+            held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
+            ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
+            given_back = {"claimed_by": None, "started_at": None}
+            return held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
+
+        return self.whole(work)
+
+    def due(self, which: Q) -> AttemptQuerySet[Any]:
+        """Those attempts among `which` that may be claimed now."""
+        return self.attempts.filter(which, CLAIMABLE, scheduled_at__lte=DatabaseNow())
+
+    def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:
             self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
         return [claim for claim in claims if not claim.late]

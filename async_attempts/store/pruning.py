@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -37,7 +37,11 @@ class Pruning(Rows):
             locked = over.order_by("pk").select_for_update(skip_locked=True)
             ids = list(locked.values_list("pk", flat=True))
             self.failures.filter(attempt_id__in=ids)._raw_delete(self.alias)
-            self.attempts.filter(pk__in=ids)._raw_delete(self.alias)
+            self.delete(ids)
             return len(ids), seen[-1] if len(seen) == limit else None
 
         return self.whole(work)
+
+    def delete(self, ids: Sequence[UUID]) -> None:
+        """Delete these attempts, which are locked, and touch no others."""
+        self.attempts.filter(pk__in=ids)._raw_delete(self.alias)

@@ -12,12 +12,18 @@ from async_attempts.models import Worker, clock
 from async_attempts.store import Claim, Store, store_for
 
 from .rows import enqueued, registered
-from .sessions import Session
+from .sessions import IMPATIENT, PATIENT, Session
 
 
 @pytest.fixture
-def store(database: str) -> Store:
-    return store_for(database)
+def store(database: str) -> Iterator[Store]:
+    """The store; the test's own connection waits for no lock that isn't given up at once."""
+    store = store_for(database)
+    with store.connection.cursor() as cursor:
+        cursor.execute(IMPATIENT[store.connection.vendor])
+    yield store
+    with store.connection.cursor() as cursor:
+        cursor.execute(PATIENT[store.connection.vendor])
 
 
 @pytest.fixture
@@ -81,8 +87,10 @@ _CLOCKS = {
     "postgresql": (
         (
             "CREATE SCHEMA ahead",
-            "CREATE FUNCTION ahead.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE "
-            "AS $$ SELECT pg_catalog.statement_timestamp() + interval '1 hour' $$",
+            """
+            CREATE FUNCTION ahead.statement_timestamp() RETURNS timestamptz STABLE
+            RETURN pg_catalog.statement_timestamp() + interval '1 hour'
+            """,
             "SET search_path = ahead, pg_catalog, public",
         ),
         ("RESET search_path", "DROP SCHEMA ahead CASCADE"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -58,7 +59,7 @@ def failures(store: Store) -> list[Failure]:
 def claim_of(store: Store, attempt: Attempt | Claim) -> Claim:
     """What a worker would hold in its hand had it claimed the row as it is now."""
     values = store.attempts.filter(pk=attempt.id).values_list(*COLUMNS).get()
-    return Claim(*values, False, store.alias)
+    return Claim._make((*values, False, store.alias))
 
 
 def now(store: Store) -> datetime:
@@ -102,11 +103,13 @@ def multiply(store: Store, template: Attempt, number: int, **columns: str) -> No
     connection = store.connection
     quote = connection.ops.quote_name
     table = quote(store.model._meta.db_table)
-    values = {field.column: quote(field.column) for field in store.model._meta.concrete_fields}
+    names = [str(field.column) for field in store.model._meta.concrete_fields]
+    values = {name: quote(name) for name in names}
+    digits_of_id = f"'{os.urandom(8).hex()}'"
     values["id"] = {
-        "postgresql": "gen_random_uuid()",
-        "mysql": "uuid()",
-        "sqlite": "lower(hex(randomblob(16)))",
+        "postgresql": f"({digits_of_id} || lpad(to_hex(n), 16, '0'))::uuid",
+        "mysql": f"concat({digits_of_id}, lpad(lower(hex(n)), 16, '0'))",
+        "sqlite": f"{digits_of_id} || printf('%016x', n)",
     }[connection.vendor]
     values |= columns
     digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
@@ -118,7 +121,7 @@ def multiply(store: Store, template: Attempt, number: int, **columns: str) -> No
             f"INSERT INTO {table} ({', '.join(map(quote, values))}) "
             f"SELECT {', '.join(values.values())} FROM {table} "
             f"CROSS JOIN (SELECT {numbers} AS n FROM {tables}) numbers "
-            f"WHERE id = {_literal(store, template.pk)} AND n < {number}"
+            f"WHERE id = {_literal(store, template.pk)} AND n < {number} ORDER BY n"
         )
 
 

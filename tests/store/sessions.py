@@ -20,8 +20,14 @@ PATIENCE: Final = 60.0
 
 IMPATIENT: Final = {
     "postgresql": "SET lock_timeout = '1s'",
-    "mysql": "SET innodb_lock_wait_timeout = 0",
+    # With 0, MariaDB 10.11 answers SKIP LOCKED with error 1180.
+    "mysql": "SET innodb_lock_wait_timeout = 1",
     "sqlite": "PRAGMA busy_timeout = 0",
+}
+PATIENT: Final = {
+    "postgresql": "RESET lock_timeout",
+    "mysql": "SET innodb_lock_wait_timeout = DEFAULT",
+    "sqlite": "PRAGMA busy_timeout = 20000",
 }
 WAITING: Final = {
     "postgresql": (
@@ -72,7 +78,7 @@ class Session:
         self.commit()
 
     def be_impatient(self) -> None:
-        """From now on, having to wait for a lock is an error."""
+        """From now on, to wait for a lock that isn't given up at once is an error."""
         self.execute(IMPATIENT[connections[self.alias].vendor])
 
     def start_and_stop_after(
@@ -119,6 +125,14 @@ def wait_until_somebody_waits(store: Store, number: int = 1) -> None:
                 return
             time.sleep(0.02)
     raise AssertionError(f"not {number} sessions wait for a lock")
+
+
+@contextmanager
+def rolled_back(store: Store) -> Iterator[None]:
+    """A caller's transaction that ends with a rollback."""
+    with transaction.atomic(store.alias):
+        yield
+        transaction.set_rollback(True, store.alias)
 
 
 @contextmanager

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError
 
 from async_attempts import call
-from async_attempts.lifecycle import Snoozed, Succeeded
+from async_attempts.lifecycle import Failed, Snoozed, Succeeded
 from tests.shop import clients
 
-from .rows import claim_of, enqueued, multiply, put, registered, row
+from .rows import (
+    ERROR,
+    claim_of,
+    enqueued,
+    let_lease_run_out,
+    multiply,
+    put,
+    registered,
+    row,
+)
 from .sessions import PATIENCE, at_once, wait_until_somebody_waits
 
 ONE_WRITER = "SQLite has one writer and no row locks"
@@ -20,13 +31,16 @@ row_locks = pytest.mark.only("postgresql", "mariadb", reason=ONE_WRITER)
 
 
 def locked_as_by_a_claim(store, number):
-    best = store.attempts.order_by("-priority", "scheduled_at", "id")
-    return [attempt.pk for attempt in best.select_for_update(skip_locked=True)[:number]]
+    due = store.attempts.filter(queue="default", status="pending", claimed_by=None)
+    best = due.order_by("-priority", "scheduled_at", "id").select_for_update(skip_locked=True)
+    return list(best.values_list("pk", flat=True)[:number])
 
 
 def with_descending_ids(store, number):
-    """Attempts that lie in the table in the opposite order of their ids."""
-    attempts = [call(clients.greet, n).using(database=store.alias).attempt() for n in range(number)]
+    """Attempts that lie in the table and in its indexes in the opposite order of their ids."""
+    best_first = range(number, 0, -1)
+    calls = [call(clients.greet, n).using(database=store.alias, priority=n) for n in best_first]
+    attempts = [one.attempt() for one in calls]
     ids = sorted((attempt.pk for attempt in attempts), reverse=True)
     for attempt, pk in zip(attempts, ids, strict=True):
         attempt.pk = pk
@@ -53,17 +67,21 @@ def test_eight_claimers_claim_each_of_ten_thousand_once(store):
 
 
 def test_claimers_of_an_empty_queue_and_enqueuers_do_not_hinder_each_other(store):
+    promised: list[UUID] = []
+    claimed: list[UUID] = []
+    deadline = time.monotonic() + PATIENCE
+
     def work(number):
         if number < 3:
-            return Counter(attempt.pk for _ in range(40) for attempt in enqueued(store, 2))
+            for _ in range(40):
+                promised.extend(attempt.pk for attempt in enqueued(store, 2))
+            return
         worker = registered(store)
-        claimed = Counter()
-        while claimed.total() < 80:
-            claimed.update(claim.id for claim in store.claim(worker.pk, ["default"], 5))
-        return claimed
+        while len(claimed) < 240 and time.monotonic() < deadline:
+            claimed.extend(claim.id for claim in store.claim(worker.pk, ["default"], 5))
 
-    found = at_once(6, work)
-    assert sum(found[3:], Counter()) == sum(found[:3], Counter())
+    at_once(6, work)
+    assert sorted(claimed) == sorted(promised)
 
 
 @row_locks
@@ -123,6 +141,17 @@ def test_an_open_enqueue_holds_up_no_worker(store, worker, claimed, sessions):
     assert {claim.id for claim in store.claim(worker.pk, ["default"], 10)} == promised
 
 
+@pytest.mark.parametrize("verb", ["claim", "promote"])
+def test_who_finds_nothing_to_do_waits_for_nobody(store, worker, sessions, verb):
+    enqueued(store, scheduled_at=timedelta(hours=1))
+    caller, other = sessions(), sessions()
+    caller.begin()
+    caller.do(enqueued, store)
+    other.be_impatient()
+    arguments = (worker.pk, ["default", "emails"], 10) if verb == "claim" else ()
+    assert not other.do(getattr(store, verb), *arguments)
+
+
 @row_locks
 def test_an_enqueue_waits_for_no_worker(store, worker, claimed, sessions):
     [claim] = claimed()
@@ -133,6 +162,27 @@ def test_an_enqueue_waits_for_no_worker(store, worker, claimed, sessions):
     caller.be_impatient()
     caller.begin()
     assert len(caller.do(enqueued, store, 3)) == 3
+
+
+@row_locks
+@pytest.mark.parametrize("number", [1, 8, 40])
+def test_no_worker_waits_for_an_attempt_that_runs_atomically(store, worker, sessions, number):
+    [running] = enqueued(store)
+    held = store.claim_one(worker.pk, running.pk)
+    performing, other = sessions(), sessions()
+    performing.begin()
+    assert performing.do(store.hold, worker.pk, held)
+    other.be_impatient()
+    heir = other.do(registered, store)
+    enqueued(store, number * 4)
+    for outcome in (Succeeded(), Succeeded(b"r"), Failed("no use", ERROR), Snoozed(0)):
+        claims = other.do(store.claim, heir.pk, ["default"], number)
+        assert len(claims) == number
+        assert other.do(store.finish, heir.pk, [(claim, outcome) for claim in claims]) == []
+    assert other.do(store.promote) == number
+    let_lease_run_out(store, worker)
+    assert other.do(store.rescue) == []
+    assert other.do(store.prune, {"succeeded": 0.0}) == (number * 2, None)
 
 
 @row_locks

@@ -100,9 +100,7 @@ def test_an_outcome_cannot_be_recorded_twice(store, worker, claimed):
     assert len(failures(store)) == 1
 
 
-def test_a_rescued_worker_that_still_lives_may_offer_what_was_claimed_anew(
-    store, worker, claimed
-):
+def test_a_rescued_worker_that_still_lives_may_offer_what_was_claimed_anew(store, worker, claimed):
     [claim] = claimed()
     rescued(store, worker, claim)
     heir = registered(store)

@@ -78,15 +78,14 @@ def test_a_rescued_worker_that_ends_stays_rescued(store, worker):
 
 
 @pytest.mark.parametrize(
-    "verb",
+    ("verb", "arguments"),
     [
-        lambda store, worker: store.renew(worker.pk, LEASE),
-        lambda store, worker: store.deregister(worker.pk),
-        lambda store, worker: registered(store),
-        lambda store, worker: store.rescue(),
+        ("renew", lambda worker: (worker.pk, LEASE)),
+        ("deregister", lambda worker: (worker.pk,)),
+        ("register", lambda worker: (worker, LEASE)),
+        ("rescue", lambda _: ()),
     ],
-    ids=["renew", "deregister", "register", "rescue"],
 )
-def test_a_lease_is_not_part_of_a_callers_transaction(store, worker, verb):
+def test_a_lease_is_not_part_of_a_callers_transaction(store, worker, verb, arguments):
     with transaction.atomic(store.alias), pytest.raises(RuntimeError):
-        verb(store, worker)
+        getattr(store, verb)(*arguments(worker))

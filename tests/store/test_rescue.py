@@ -142,8 +142,12 @@ def test_a_rescue_is_whole_or_has_not_been(store, worker, claimed, monkeypatch):
     claimed(2)
     let_lease_run_out(store, worker)
     before = every_column(store)
+
+    def crash(row):
+        raise KeyError(row)
+
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_after_crash", lambda row: {}["lost power"])
+        patch.setattr(store, "_after_crash", crash)
         with pytest.raises(KeyError):
             store.rescue()
     assert (every_column(store), failures(store)) == (before, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 
 import pytest
 
@@ -71,8 +72,8 @@ def test_two_rescuers_count_one_crash(store, worker, claimed):
     claims = claimed(5)
     let_lease_run_out(store, worker)
     rescues = at_once(4, lambda _: store.rescue())
-    taken = [attempt_id for found in rescues for rescue in found for attempt_id in rescue.attempt_ids]
-    assert sorted(taken) == sorted(claim.id for claim in claims)
+    taken = [rescue.attempt_ids for found in rescues for rescue in found]
+    assert sorted(chain(*taken)) == sorted(claim.id for claim in claims)
     assert {row(store, claim).num_crashes for claim in claims} == {1}
     assert len(failures(store)) == 5
 

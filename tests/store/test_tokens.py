@@ -22,13 +22,13 @@ REPEATABLE_READ = {
 }
 
 
-def once(store, token="once"):
-    return call(clients.greet, 0).using(database=store.alias, idempotence_token=token).enqueue()
+def once(store, key="once"):
+    return call(clients.greet, 0).using(database=store.alias, idempotence_token=key).enqueue()
 
 
-def created(store, token="once"):
+def created(store):
     options = {"target": clients, "method_name": "greet", "method_args": [1]}
-    return Attempt.objects.create(database=store.alias, idempotence_token=token, **options)
+    return Attempt.objects.create(database=store.alias, idempotence_token="once", **options)
 
 
 def look_around(store):
