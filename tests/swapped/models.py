@@ -10,7 +10,6 @@ from django.db.models.functions import Upper
 
 from async_attempts.models import AbstractAttempt
 
-
 ORIGIN: Final = UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
 
