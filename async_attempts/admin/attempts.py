@@ -9,7 +9,7 @@ from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import FINAL, RUNNING
@@ -63,7 +63,7 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         # Django's own note tells the count, which is capped, while the action is not.
-        context = {"selection_note_all": _now("All that match are selected")}
+        context = {"selection_note_all": gettext("All that match are selected")}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def render_change_form(
@@ -102,10 +102,10 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     def due(self, attempt: AbstractAttempt) -> SafeString:
         """When it is or was due, or, more to the point, since when it runs or has ended."""
         if attempt.status in FINAL and attempt.completed_at:
-            return moment_cell(_now("ended"), attempt.completed_at)
+            return moment_cell(gettext("ended"), attempt.completed_at)
         if attempt.state == RUNNING and attempt.started_at:
-            return moment_cell(_now("claimed"), attempt.started_at)
-        return moment_cell(_now("due"), attempt.scheduled_at)
+            return moment_cell(gettext("claimed"), attempt.started_at)
+        return moment_cell(gettext("due"), attempt.scheduled_at)
 
     @admin.display(description=_("last error"))
     def last_error(self, attempt: AbstractAttempt) -> SafeString | None:
