@@ -9,7 +9,6 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ DEFAULT_MODEL: Final = "async_attempts.Attempt"
 
 PRIORITY_RANGE: Final = range(-100, 101)
 DAY: Final = 86_400.0
+CENTURY: Final = 36_525 * DAY
 QUEUE_LENGTH: Final = 64
 QUEUE_OPTIONS: Final = frozenset(
     {"concurrency", "rate", "burst", "max_pending", "paused", "relay", "keep"}
@@ -145,8 +145,12 @@ def _count(key: str, value: Any) -> int:
 
 def _seconds(key: str, value: Any) -> float:
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
-        raise _wrong(key, "seconds, more than 0", value)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not 0 < seconds <= CENTURY
+    ):
+        raise _wrong(key, "seconds, more than 0 and at most a hundred years", value)
     return float(seconds)
 
 

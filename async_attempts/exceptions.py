@@ -39,7 +39,11 @@ class UnsupportedType(InvalidArguments, TypeError):
 
 
 class ObjectGone(AttemptsError):
-    """A model row that the attempt refers to does not exist any more."""
+    """A model row that the attempt refers to does not exist any more; `label`: "shop.Order"."""
+
+    def __init__(self, message: str, label: str = "a model") -> None:
+        super().__init__(message)
+        self.label = label
 
 
 class DuplicateAttempt(AttemptsError, IntegrityError):

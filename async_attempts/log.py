@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from pathlib import Path
 from typing import Any
 
 from django.dispatch import receiver
@@ -17,10 +18,13 @@ from .lifecycle import Failed, Outcome, Retried
 
 logger = logging.getLogger("async_attempts")
 
+PACKAGE = str(Path(__file__).parent)
+
 
 def where(exception: BaseException | None) -> str:
-    """The last line of the project's code that the exception passed: "clients.py:12"."""
+    """The last line outside of this package that the exception passed: "clients.py:12"."""
     frames = traceback.extract_tb(exception.__traceback__) if exception else []
+    frames = [frame for frame in frames if not frame.filename.startswith(PACKAGE)] or frames
     if not frames:
         return ""
     return f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
@@ -45,7 +49,7 @@ def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any
 @receiver(signals.stale)
 def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
     logger.warning(
-        "%s: its claim %d was not the current one any more; %s was not recorded",
+        "%s: its claim %d is not the current one, or its outcome is recorded already: %s refused",
         claim, claim.claim_seq, type(outcome).__name__.lower(),
     )  # fmt: skip
 

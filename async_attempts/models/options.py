@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from django.utils.timezone import is_naive
 
+from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from .columns import TOKEN_LENGTH
-
-CENTURY: Final = 36_525 * 86_400.0
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

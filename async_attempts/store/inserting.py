@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db import connections, transaction
 from django.db.models import Case, Value, When
@@ -17,6 +17,8 @@ from ..signals import enqueued
 from .columns import Columns
 from .rows import Rows, seconds_from_now
 from .transactions import in_callers_block
+
+_T = TypeVar("_T")
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
@@ -65,7 +67,8 @@ class Inserting(Rows):
         """
         attempts = list(attempts)
         self._prepare(attempts)
-        with transaction.atomic(self.alias):
+
+        def work() -> None:
             for chunk in chunks(attempts, batch_size or CHUNK_ROWS):
                 if self._write(chunk) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
@@ -74,15 +77,41 @@ class Inserting(Rows):
                         f"{taken.idempotence_token!r} exists; none of these was enqueued."
                     )
 
+        self._all_or_none(attempts, work)
+
     def insert_or_get_many(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
         """Write those of `attempts` whose token is free; for the others the row that's there."""
         self._prepare(attempts)
-        found: list[AbstractAttempt] = []
-        with transaction.atomic(self.alias):
+
+        def work() -> list[AbstractAttempt]:
+            found: list[AbstractAttempt] = []
             for chunk in chunks(attempts, CHUNK_ROWS):
                 self._write(chunk)
                 found += [a if a.created else self._write_or_get(a) for a in chunk]
-        return found
+            return found
+
+        return self._all_or_none(attempts, work)
+
+    def _all_or_none(self, attempts: Sequence[AbstractAttempt], work: Callable[[], _T]) -> _T:
+        """Do `work` in one transaction; rows of one that was undone are new again."""
+
+        prepared = [{name: a.__dict__[name] for name in RETURNED} for a in attempts]
+
+        def forget() -> None:
+            for attempt, columns in zip(attempts, prepared, strict=True):
+                attempt._state.adding, attempt.created = True, False
+                attempt.__dict__.update(columns)
+
+        def begin() -> _T:
+            forget()
+            with transaction.atomic(self.alias):
+                return work()
+
+        try:
+            return self.redone(begin)
+        except BaseException:
+            forget()
+            raise
 
     def _prepare(self, attempts: Sequence[AbstractAttempt]) -> None:
         if any(not attempt.allow_autocommit for attempt in attempts):

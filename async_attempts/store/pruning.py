@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from uuid import UUID
 
 from django.db.models import Q
 
 from ..lifecycle import FINAL
-from ..models import DatabaseNow
+from ..models import DatabaseNow, Failure
 from .rows import Rows
 
 
@@ -37,7 +38,11 @@ class Pruning(Rows):
             locked = over.order_by("pk").select_for_update(skip_locked=True)
             ids = list(locked.values_list("pk", flat=True))
             self.failures.filter(attempt_id__in=ids)._raw_delete(self.alias)
-            self.delete(ids)
+            if self._is_referred_to:
+                # By Django, which knows what is to follow each foreign key.
+                self.attempts.filter(pk__in=ids).delete()
+            else:
+                self.delete(ids)
             return len(ids), seen[-1] if len(seen) == limit else None
 
         return self.whole(work)
@@ -45,3 +50,9 @@ class Pruning(Rows):
     def delete(self, ids: Sequence[UUID]) -> None:
         """Delete these attempts, which are locked, and touch no others."""
         self.attempts.filter(pk__in=ids)._raw_delete(self.alias)
+
+    @cached_property
+    def _is_referred_to(self) -> bool:
+        """Whether a project's own models have foreign keys to attempts."""
+        related = {relation.related_model for relation in self.model._meta.related_objects}
+        return bool(related - {Failure})

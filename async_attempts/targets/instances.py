@@ -37,7 +37,8 @@ def load_by_text(model: type[Model], pk_text: str, database: str | None) -> Mode
 
 def gone(model: type[Model], pk: object) -> ObjectGone:
     """The error for a row that isn't there."""
-    return ObjectGone(f"{model._meta.label} with primary key {pk!r} does not exist any more.")
+    label = model._meta.label
+    return ObjectGone(f"{label} with primary key {pk!r} does not exist any more.", label)
 
 
 def _probe(model: type[Model], pk: object, database: str | None) -> Model:

@@ -6,7 +6,7 @@ import traceback
 from typing import Final
 
 from ..backoff import Backoff
-from ..conf import settings
+from ..conf import CENTURY, settings
 from ..exceptions import (
     Expire,
     Fail,
@@ -20,7 +20,6 @@ from ..exceptions import (
 )
 from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
 from ..models import sealed_details
-from ..models.options import CENTURY
 from ..store import Claim
 from ..targets import Policy
 
@@ -45,10 +44,17 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
-        return Failed(plain_text(str(exception)), error_of(claim, exception, kind))
+        return Failed(_reason_of(exception), error_of(claim, exception, kind))
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def _reason_of(exception: BaseException) -> str:
+    """Why, in clear: a primary key among the arguments is for the sealed record alone."""
+    if isinstance(exception, ObjectGone):
+        return f"a row of {exception.label} does not exist any more"
+    return plain_text(str(exception))
 
 
 def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:

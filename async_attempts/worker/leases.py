@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import Self
 from uuid import UUID
 
@@ -63,10 +64,11 @@ class LeaseKeeper:
             while not self._stop.wait(self._interval) and not self.lost:
                 try:
                     self._renew()
-                except Error as error:
+                except Exception as error:
                     # A late renewal is as good as any, unless somebody has rescued this worker.
                     logger.warning("the lease could not be renewed: %s", type(error).__name__)
-                    self.store.connection.close()
+                    with suppress(Error):
+                        self.store.connection.close()
         finally:
             connections.close_all()
 

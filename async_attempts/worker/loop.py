@@ -71,13 +71,15 @@ class Loop:
         hand = Hand(self.store, worker.pk)
         done = False
         with LeaseKeeper(self.store, worker.pk) as lease:
-            while not done and not lease.lost and not self.stopping.is_set():
-                try:
-                    done = self._work(hand, lease)
-                    self.outages.over()
-                except Error as error:
-                    self._sit_out(error)
-            self._end(worker, hand)
+            try:
+                while not done and not lease.lost and not self.stopping.is_set():
+                    try:
+                        done = self._work(hand, lease)
+                        self.outages.over()
+                    except Error as error:
+                        self._sit_out(error)
+            finally:
+                self._end(worker, hand)
         signals.worker_stopped.send_robust(Worker, worker=worker)
         return done
 
@@ -108,7 +110,8 @@ class Loop:
             if self.stopping.is_set():
                 return ()
         now = time.monotonic()
-        if now >= self._next_suspect:
+        is_time = now >= self._next_suspect
+        if is_time:
             self._next_suspect = now + SUSPECT_INTERVAL
             if suspects := self._claim_suspect(hand):
                 return suspects
@@ -116,7 +119,7 @@ class Loop:
         if self.options.max_attempts is not None:
             most = min(most, self.options.max_attempts - self.performed)
         claims = self.store.claim(hand.worker_id, self.options.queues, most)
-        return claims or self._claim_suspect(hand)
+        return claims if claims or is_time else self._claim_suspect(hand)
 
     def _claim_suspect(self, hand: Hand) -> Sequence[Claim]:
         return self.store.claim(hand.worker_id, self.options.queues, 1, suspects=True)

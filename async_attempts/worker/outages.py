@@ -15,6 +15,13 @@ logger = logging.getLogger("async_attempts")
 LONGEST_PAUSE: Final = 15.0
 
 
+def code_of(error: Error) -> object:
+    """The driver's code for the error; its text may hold what a statement's parameters held."""
+    cause = error.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return code or next((part for part in error.args if isinstance(part, int)), "")
+
+
 class Outages:
     """Counts failures in a row and pauses between them, with jitter."""
 
@@ -36,7 +43,10 @@ class Outages:
         self._in_a_row += 1
         pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
         logger.warning(
-            "the database answers with %s; trying again in %.1f s", type(error).__name__, pause
+            "the database answers with %s %s; trying again in %.1f s",
+            type(error).__name__,
+            code_of(error),
+            pause,
         )
         connections.close_all()
         self.stopping.wait(pause)

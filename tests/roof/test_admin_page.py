@@ -86,7 +86,7 @@ def test_arguments_results_and_their_columns_are_on_no_page(db):
     )
     with CaptureQueriesContext(connection) as asked:
         assert not any(CANARY in text_of(client.get(page)) for page in pages)
-        assert CANARY not in text_of(select(client, "expire", attempt))
+        assert CANARY not in text_of(select(client, "expire", attempt, from_page="1"))
     assert not any('"args"' in q["sql"] or '"result"' in q["sql"] for q in asked)
 
 
@@ -152,7 +152,7 @@ def test_what_others_wrote_is_escaped(db):
     paths = (page_of(attempt), FAILURES, f"{FAILURES}{failure.pk}/change/", WORKERS)
     pages = [
         *(text_of(client.get(path)) for path in paths),
-        text_of(select(client, "fail", attempt)),
+        text_of(select(client, "fail", attempt, from_page="1")),
     ]
     assert not any(SCRIPT in text for text in pages)
     assert all("&lt;script&gt;" in text for text in pages)

@@ -12,6 +12,8 @@ from ...models import get_attempt_model
 
 USAGE: Final = 2
 NO_DATABASE: Final = 3
+NAME_LENGTH: Final = 255
+LARGEST_BATCH: Final = 10_000
 
 
 def attempts_database(given: str | None) -> str:
@@ -26,6 +28,21 @@ def seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < DAY:
         raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
+    return value
+
+
+def name(text: str) -> str:
+    """What a worker is called, as long as its column."""
+    if len(text) > NAME_LENGTH:
+        raise argparse.ArgumentTypeError(f"must have at most {NAME_LENGTH} characters")
+    return text
+
+
+def batch(text: str) -> int:
+    """The rows of one statement: every database takes so many parameters."""
+    value = count(text)
+    if value > LARGEST_BATCH:
+        raise argparse.ArgumentTypeError(f"must be {LARGEST_BATCH} or less")
     return value
 
 

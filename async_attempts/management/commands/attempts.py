@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from ...exceptions import InvalidSetting
 from ...store import store_for
 from ...store.resealing import Resealer
-from ._arguments import USAGE, attempts_database, count
+from ._arguments import USAGE, attempts_database, batch
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             action="store_true",
             help="encrypt what was stored in plain by NullCipher, too",
         )
-        rotate.add_argument("--batch-size", type=count, default=200)
+        rotate.add_argument("--batch-size", type=batch, default=200)
         rotate.add_argument("--database", help="alias; by default where the router puts attempts")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -16,7 +16,15 @@ from ...exceptions import AttemptsError
 from ...worker.options import BATCH_SIZE, Options
 from ...worker.readiness import NotReady, require_ready
 from ...worker.supervisor import run
-from ._arguments import NO_DATABASE, USAGE, attempts_database, count, seconds
+from ._arguments import (
+    NO_DATABASE,
+    USAGE,
+    attempts_database,
+    batch,
+    count,
+    name,
+    seconds,
+)
 
 DEFAULT_POLL_INTERVAL: Final = 1.0
 
@@ -38,10 +46,10 @@ class Command(BaseCommand):
             help="between looks for due attempts",
         )
         parser.add_argument(
-            "--batch-size", type=count, default=BATCH_SIZE, help="the most that one claim takes"
+            "--batch-size", type=batch, default=BATCH_SIZE, help="the most that one claim takes"
         )
         parser.add_argument("--max-attempts", type=count, help="end after that many executions")
-        parser.add_argument("--name", default="", help="shown in the admin and in logs")
+        parser.add_argument("--name", type=name, default="", help="shown in the admin and in logs")
         parser.add_argument("--database", help="alias; by default where the router puts attempts")
 
     def check(self, *args: Any, **kwargs: Any) -> None:
