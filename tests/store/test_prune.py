@@ -101,3 +101,12 @@ def test_what_somebody_is_retrying_is_left(store, sessions):
     assert store.prune(ALL_AT_ONCE) == (1, None)
     other.commit()
     assert row(store, held).state == "pending"
+
+
+def test_where_a_project_refers_to_attempts_django_deletes(store, worker, claimed, monkeypatch):
+    [claim] = claimed(1)
+    store.finish(worker.pk, [(claim, Failed("no use", ERROR))])
+    ended(store, claim, "failed", 60)
+    monkeypatch.setitem(store.__dict__, "_is_referred_to", True)
+    assert store.prune({"failed": 30.0}) == (1, None)
+    assert (kept(store), list(failures(store))) == ([], [])
