@@ -12,6 +12,7 @@ from django.utils.timezone import is_naive
 
 from ..conf import CENTURY
 from ..exceptions import InvalidOption
+from ..payload.limits import require_shallow
 from .columns import TOKEN_LENGTH
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -75,6 +76,7 @@ def check_metadata(metadata: Any) -> None:
         if not isinstance(metadata, Mapping):
             raise TypeError(f"is a {type(metadata).__name__}")
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        require_shallow(text.encode("utf-8", "replace"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
     if _ESCAPED_NUL.search(text) or _UNSTORABLE.search(text):
