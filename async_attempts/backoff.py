@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from .exceptions import InvalidOption
 
@@ -14,6 +14,17 @@ Shape = Literal["exponential", "linear", "fixed"]
 ErrorTypes = tuple[type[BaseException], ...]
 
 DAY = 86_400.0
+
+
+class Options(TypedDict, total=False):
+    """What every shape of `Backoff` takes beside its first delay."""
+
+    factor: float
+    cap: float | timedelta
+    jitter: bool
+    max_attempts: int | None
+    retry_on: ErrorTypes
+    give_up_on: ErrorTypes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +68,20 @@ class Backoff:
             )
 
     @classmethod
-    def exponential(cls, first: float | timedelta = 30.0, **options: object) -> Backoff:
+    def exponential(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
         """Doubling (or times `factor`) from `first` seconds on."""
-        return cls(shape="exponential", first=first, **options)  # type: ignore[arg-type]
+        return cls(shape="exponential", first=first, **options)
 
     @classmethod
-    def linear(cls, first: float | timedelta = 30.0, **options: object) -> Backoff:
+    def linear(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
         """`first` seconds more each time."""
-        return cls(shape="linear", first=first, **options)  # type: ignore[arg-type]
+        return cls(shape="linear", first=first, **options)
 
     @classmethod
-    def fixed(cls, delay: float | timedelta = 30.0, **options: object) -> Backoff:
+    def fixed(cls, delay: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
         """The same `delay` in seconds each time, without jitter unless asked for."""
-        return cls(shape="fixed", first=delay, **{"jitter": False, **options})  # type: ignore[arg-type]
+        options = {"jitter": False, **options}
+        return cls(shape="fixed", first=delay, **options)
 
     def delay(self, num_attempts: int) -> float:
         """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""

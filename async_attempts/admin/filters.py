@@ -30,8 +30,8 @@ class _ChoiceFilter(SimpleListFilter):
         return self.narrow(queryset, value)  # type: ignore[arg-type]
 
     def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
-        """The attempts for which this filter's `value` holds."""
-        raise NotImplementedError
+        """The attempts for which this filter's `value` holds: by the column of its name."""
+        return attempts.filter(**{str(self.parameter_name): value})
 
 
 class StateFilter(_ChoiceFilter):
@@ -65,9 +65,6 @@ class QueueFilter(_ChoiceFilter):
         self, request: HttpRequest, model_admin: ModelAdmin[Any]
     ) -> Iterable[tuple[str, str]]:
         return [(queue, queue) for queue in settings().QUEUES]
-
-    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
-        return attempts.filter(queue=value)
 
 
 class TargetFilter(_ChoiceFilter):
