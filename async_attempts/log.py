@@ -49,7 +49,7 @@ def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any
 @receiver(signals.stale)
 def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
     logger.warning(
-        "%s: its claim %d is not the current one, or its outcome is recorded already: %s refused",
+        "%s: its claim %d does not hold any more; %s is refused",
         claim, claim.claim_seq, type(outcome).__name__.lower(),
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ def test_what_a_frozen_worker_held_is_performed_by_another(database, mortals, tm
     first, second = incarnations
     assert (first.state, second.state) == ("rescued", "live")
     assert (first.pid, second.pid) == (frozen.pid, frozen.pid)
-    stale = f"{slow.pk}: its claim 1 was not the current one any more; succeeded was not recorded"
+    stale = f"{slow.pk}: its claim 1 does not hold any more; succeeded is refused"
     assert stale in frozen.output
 
     assert (stored(slow).completed_at, stored(slow).claim_seq) == (recorded, 2)

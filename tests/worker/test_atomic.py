@@ -119,7 +119,7 @@ def test_what_was_expired_in_hand_is_not_performed(database, acting, caplog):
     assert written(database) == []
     following = stored(following)
     assert (following.status, following.reason) == ("expired", "by hand")
-    assert f"{following.pk}: its claim 1 is not the current one" in caplog.text
+    assert f"{following.pk}: its claim 1 does not hold any more" in caplog.text
     assert not failures(following)
 
 
