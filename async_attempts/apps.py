@@ -15,7 +15,7 @@ class AsyncAttemptsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, log  # noqa: F401
+        from . import checks, log  # noqa: F401  they register themselves
         from .models import upstairs
         from .store import store_for
         from .worker.performing import perform_now

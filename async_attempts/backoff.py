@@ -85,7 +85,7 @@ class Backoff:
 
     def delay(self, num_attempts: int) -> float:
         """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""
-        first, cap = float(self.first), float(self.cap)  # type: ignore[arg-type]
+        first, cap = _seconds("first", self.first), _seconds("cap", self.cap)
         if self.shape == "fixed":
             seconds = first
         elif self.shape == "linear":

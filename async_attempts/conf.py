@@ -174,7 +174,8 @@ def _callable(key: str, value: Any) -> Callable[..., object] | None:
             raise InvalidSetting(f"{SETTING}[{key!r}]: {error}") from error
     if value is not None and not callable(value):
         raise _wrong(key, "a callable or its dotted name", value)
-    return value  # type: ignore[no-any-return]
+    found: Callable[..., object] | None = value
+    return found
 
 
 def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:

@@ -15,6 +15,10 @@ class _Ticks:
         self._lock = threading.Lock()
         self._last = 0
 
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
     def later(self, tick: int) -> int:
         with self._lock:
             self._last = max(tick, self._last + 1)
@@ -22,7 +26,7 @@ class _Ticks:
 
 
 _ticks = _Ticks()
-os.register_at_fork(after_in_child=_ticks.__init__)  # type: ignore[misc]
+os.register_at_fork(after_in_child=_ticks.renew_lock)
 
 
 def uuid7() -> uuid.UUID:

@@ -55,8 +55,10 @@ def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
 
 
 @receiver(signals.rescued)
-def log_rescued(worker_id: Any, attempt_ids: Any, **kwargs: Any) -> None:
+def log_rescued(worker_id: Any, attempt_ids: Any, failed_ids: Any, **kwargs: Any) -> None:
     logger.warning("worker %s was lost; took back %d attempts", worker_id, len(attempt_ids))
+    for attempt_id in failed_ids:
+        logger.error("attempt %s: failed for good, its workers were lost too often", attempt_id)
 
 
 @receiver(signals.worker_started)

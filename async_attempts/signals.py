@@ -1,8 +1,8 @@
 """What the package announces.
 
-Each is sent after the move is committed, from the process that made it, with `claim` (what the
-worker knows of the attempt: `async_attempts.store.Claim`) where not said otherwise. Nothing is
-built or sent for a signal that nobody listens to.
+That is what workers do; people's verbs are in the admin's log. Each is sent after the move is
+committed, with `claim` (what the worker knows of the attempt: `async_attempts.store.Claim`) where
+not said otherwise. Nothing is built or sent for a signal that nobody listens to.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ enqueued = Signal()
 started = Signal()
 succeeded = Signal()
 retried = Signal()
-"""With `outcome` (delay, error) and `exception`, None when the worker was lost."""
+"""With `outcome` (delay, error) and `exception`."""
 
 snoozed = Signal()
 failed = Signal()
-"""With `outcome` (reason, error) and `exception`, None when the worker was lost."""
+"""With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""
 
 expired = Signal()
 released = Signal()
@@ -27,7 +27,8 @@ stale = Signal()
 """An outcome was refused since a newer claim, or a person, was faster; with `outcome`."""
 
 rescued = Signal()
-"""A dead worker's attempts were taken back; with `worker_id` and `attempt_ids`."""
+"""A dead worker's attempts were taken back; with `worker_id`, `attempt_ids`, and `failed_ids`,
+those of them that had crashed too often."""
 
 worker_started = Signal()
 """With `worker`."""

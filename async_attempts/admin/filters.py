@@ -27,7 +27,7 @@ class _ChoiceFilter(SimpleListFilter):
             return None
         if value not in {choice for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
-        return self.narrow(queryset, value)  # type: ignore[arg-type]
+        return self.narrow(queryset, value)  # type: ignore[arg-type]  # our manager's
 
     def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
         """The attempts for which this filter's `value` holds: by the column of its name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from .attempt import AbstractAttempt
 
 _Row_co = TypeVar("_Row_co", bound="AbstractAttempt", covariant=True)
-
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 CODE_ONLY: Final = frozenset({"backoff", "atomic"})
+
+
+def writing(method: _Method) -> _Method:
+    """Keep templates from calling `method`."""
+    method.__dict__["alters_data"] = True
+    return method
 
 
 class AttemptQuerySet(QuerySet[_Row_co]):
@@ -43,27 +49,27 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         live = (Status.PENDING, Status.SCHEDULED)
         return self.filter(status__in=live, claimed_by=None, scheduled_at__lte=DatabaseNow())
 
+    @writing
     def expire(self, reason: str = "") -> Changes:
         """Expire those that haven't ended. What runs atomically at this moment is left."""
         return upstairs.store_for(self._writes_to).expire(self, reason)
 
+    @writing
     def fail(self, reason: str = "") -> Changes:
         """Fail those that haven't ended. What runs atomically at this moment is left."""
         return upstairs.store_for(self._writes_to).fail(self, reason)
 
+    @writing
     def retry(self, at: datetime | None = None) -> Changes:
         """Make the failed and the expired due again, now or `at` an aware datetime."""
         return upstairs.store_for(self._writes_to).retry(self, at)
 
+    @writing
     def request_cancel(self) -> Changes:
         """Expire what isn't running; tell what is that it should stop."""
         return upstairs.store_for(self._writes_to).request_cancel(self)
 
-    for _verb in (expire, fail, retry, request_cancel):
-        _verb.alters_data = True  # type: ignore[attr-defined]
-        _verb.queryset_only = False  # type: ignore[attr-defined]
-    del _verb
-
+    @writing
     def create(self, **kwargs: Any) -> Any:
         """Enqueue: write the row in the caller's transaction.
 
@@ -81,9 +87,8 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         row.save(force_insert=True, using=manager._writes_to)
         return row
 
-    create.alters_data = True  # type: ignore[attr-defined]
-
-    def bulk_create(  # type: ignore[override]
+    @writing
+    def bulk_create(  # type: ignore[override]  # its conflict options are refused
         self, objs: Iterable[Any], batch_size: int | None = None, **options: Any
     ) -> list[Any]:
         """Enqueue all of `objs` (unsaved rows) or none, in statements of `batch_size` rows.
@@ -96,8 +101,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         upstairs.store_for(self._writes_to).insert_many(attempts, batch_size)
         return attempts
 
-    bulk_create.alters_data = True  # type: ignore[attr-defined]
-
+    @writing
     def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, bool]:
@@ -122,8 +126,6 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             with suppress(self.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
-
-    get_or_create.alters_data = True  # type: ignore[attr-defined]
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

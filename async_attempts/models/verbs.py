@@ -10,7 +10,7 @@ from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import upstairs
 from .editing import GuardedRow
-from .querysets import AttemptQuerySet
+from .querysets import AttemptQuerySet, writing
 from .upstairs import Changes
 
 
@@ -27,6 +27,7 @@ class VerbsRow(GuardedRow):
             return RUNNING
         return str(self.status)
 
+    @writing
     def perform(self) -> None:
         """Claim and perform this attempt here and now, if it is due, and record the outcome.
 
@@ -36,14 +37,17 @@ class VerbsRow(GuardedRow):
         upstairs.perform(self)
         self.refresh_from_db()
 
+    @writing
     def expire(self, reason: str = "") -> None:
         """It should no longer run. Raises InvalidTransition when it has ended already."""
         self._change("expire", self._store.expire(self._myself, reason))
 
+    @writing
     def fail(self, reason: str = "") -> None:
         """It failed for good. Raises InvalidTransition when it has ended already."""
         self._change("fail", self._store.fail(self._myself, reason))
 
+    @writing
     def retry(self, at: datetime | None = None) -> None:
         """Run it again, now or `at` an aware datetime; its executions are counted anew.
 
@@ -51,6 +55,7 @@ class VerbsRow(GuardedRow):
         """
         self._change("retry", self._store.retry(self._myself, at))
 
+    @writing
     def request_cancel(self) -> None:
         """Expire it if it isn't running, else tell it to stop.
 
@@ -66,10 +71,6 @@ class VerbsRow(GuardedRow):
         """
         if on_error := settings().ON_ERROR:
             on_error(self, error)
-
-    for _verb in (perform, expire, fail, retry, request_cancel):
-        _verb.alters_data = True  # type: ignore[attr-defined]
-    del _verb
 
     @property
     def _myself(self) -> AttemptQuerySet[Any]:

@@ -94,7 +94,6 @@ class Inserting(Rows):
 
     def _all_or_none(self, attempts: Sequence[AbstractAttempt], work: Callable[[], _T]) -> _T:
         """Do `work` in one transaction; rows of one that was undone are new again."""
-
         prepared = [{name: a.__dict__[name] for name in RETURNED} for a in attempts]
 
         def forget() -> None:
@@ -214,7 +213,6 @@ def status_when_due(moment: Any) -> Any:
 
 def refuse_wrong_transaction(alias: str) -> None:
     """Raise WrongTransaction when only another database's atomic block is open."""
-
     if in_callers_block(alias):
         return
     initialized = connections.all(initialized_only=True)

@@ -76,7 +76,7 @@ def _announce(store: Store, execution: Execution) -> None:
 
 def announce_rescue(store: Store, rescue: Rescue) -> None:
     """Tell of what was taken back from a dead worker, its hooks like any other failure's."""
-    signals.rescued.send_robust(Rescue, worker_id=rescue.worker_id, attempt_ids=rescue.attempt_ids)
+    signals.rescued.send_robust(Rescue, **rescue._asdict())
     for attempt_id in rescue.attempt_ids:
         call_error_hook(store, attempt_id, WorkerLost(f"worker {rescue.worker_id} was lost"))
 

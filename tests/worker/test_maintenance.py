@@ -7,13 +7,16 @@ import logging
 from django.db import IntegrityError
 
 from async_attempts import Attempt
+from async_attempts.conf import settings
+from async_attempts.models import Worker
 from async_attempts.models.clock import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker import maintenance
+from async_attempts.worker.incarnation import new_worker
 from async_attempts.worker.maintenance import Maintenance
 from tests.shop import clients
-from tests.worker.attempts import enqueued
+from tests.worker.attempts import enqueued, put, stored
 
 
 def test_pruning_goes_on_until_it_is_through(database, monkeypatch):
@@ -47,3 +50,18 @@ def test_a_foreign_key_that_forbids_it_is_told_and_is_no_outage(database, monkey
         one.prune()
     assert "old attempts can't be deleted: IntegrityError" in caplog.text
     assert "refers to it" not in caplog.text
+
+
+def test_what_crashed_too_often_is_told(database, caplog):
+    store = store_for(database)
+    dead = new_worker(queues=["default"])
+    store.register(dead, 30)
+    poison, other = (enqueued(database, clients.send_welcome, number) for number in range(2))
+    put(poison, claimed_by=dead.pk, num_crashes=settings().MAX_CRASHES - 1)
+    put(other, claimed_by=dead.pk)
+    Worker.objects.using(database).update(lease=seconds_from_now(-1))
+    with caplog.at_level(logging.WARNING):
+        assert Maintenance(store).rescue() == 2
+    assert (stored(poison).status, stored(other).state) == ("failed", "pending")
+    assert f"attempt {poison.pk}: failed for good" in caplog.text
+    assert f"attempt {other.pk}" not in caplog.text
