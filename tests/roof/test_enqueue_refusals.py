@@ -15,7 +15,6 @@ from async_attempts import Arguments, Attempt, attemptable, call
 from async_attempts.api import enqueue_many
 from async_attempts.exceptions import (
     AttemptsError,
-    DuplicateAttempt,
     InvalidArguments,
     InvalidOption,
     InvalidTarget,
@@ -267,38 +266,6 @@ def test_without_a_key_nothing_is_written_in_clear(db: None, settings: Any):
     with pytest.raises(AttemptsError, match="KEYS"):
         call(clients.greet, 1).enqueue()
     assert not Attempt.objects.exists()
-
-
-def test_what_was_refused_can_be_corrected_and_written(database: str):
-    row = new_attempt(
-        target=clients.greet, method_args=[1], priority=1000, scheduled_at=timedelta(hours=1)
-    )
-    with pytest.raises(InvalidOption, match="priority"):
-        row.save(using=database)
-    row.priority = 1
-    row.save(using=database)
-    stored = Attempt.objects.using(database).get()
-    assert (stored.priority, stored.status, stored.method_args) == (1, "scheduled", [1])
-
-
-def test_after_a_duplicate_the_row_can_be_written_with_another_token(database: str):
-    by_call(database, clients.greet, [1], idempotence_token="a")
-    row = new_attempt(
-        target=clients.greet,
-        method_args=[1],
-        idempotence_token="a",
-        scheduled_at=timedelta(hours=1),
-        expires_at=timedelta(hours=2),
-    )
-    with pytest.raises(DuplicateAttempt):
-        row.save(using=database)
-    row.idempotence_token = "b"
-    row.save(using=database)
-    stored: Any = Attempt.objects.using(database).get(idempotence_token="b")
-    assert stored.status == row.status == "scheduled"
-    assert stored.expires_at - stored.scheduled_at == pytest.approx(
-        timedelta(hours=1), abs=timedelta(minutes=1)
-    )
 
 
 def test_moments_of_the_far_past_and_future_are_fine(database: str):
