@@ -10,9 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Call, aenqueue, call, enqueue, enqueue_many, schedule
+    from .api import Call, aenqueue, call, enqueue, enqueue_many, parallel, schedule
     from .backoff import Backoff
+    from .events import Event, aemit, emit, event, on
     from .exceptions import (
+        AttemptTimeout,
+        ConditionFailed,
         DuplicateAttempt,
         Expire,
         Fail,
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
         Snooze,
         WrongTransaction,
     )
+    from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
+    from .results import Ending
+    from .schedules import recurring
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
 
@@ -32,32 +38,46 @@ __all__ = [
     "AbstractAttempt",
     "Arguments",
     "Attempt",
+    "AttemptTimeout",
     "Backoff",
     "Call",
     "Changes",
+    "ConditionFailed",
     "CurrentAttempt",
     "DuplicateAttempt",
+    "Ending",
+    "Event",
     "Expire",
     "Fail",
+    "Flow",
     "InvalidArguments",
     "InvalidOption",
     "InvalidTarget",
     "InvalidTransition",
     "Snooze",
     "WrongTransaction",
+    "aemit",
     "aenqueue",
     "attemptable",
     "call",
     "current_attempt",
+    "emit",
     "enqueue",
     "enqueue_many",
+    "event",
+    "on",
+    "parallel",
+    "recurring",
     "schedule",
 ]
 
 _HOMES = {
-    ".api": ("Call", "aenqueue", "call", "enqueue", "enqueue_many", "schedule"),
+    ".api": ("Call", "aenqueue", "call", "enqueue", "enqueue_many", "parallel", "schedule"),
     ".backoff": ("Backoff",),
+    ".events": ("Event", "aemit", "emit", "event", "on"),
     ".exceptions": (
+        "AttemptTimeout",
+        "ConditionFailed",
         "DuplicateAttempt",
         "Expire",
         "Fail",
@@ -69,7 +89,10 @@ _HOMES = {
         "WrongTransaction",
     ),
     ".models": ("AbstractAttempt", "Changes"),
+    ".flow": ("Flow",),
     ".payload": ("Arguments",),
+    ".results": ("Ending",),
+    ".schedules": ("recurring",),
     ".targets": ("attemptable",),
     ".worker.current": ("CurrentAttempt", "current_attempt"),
 }

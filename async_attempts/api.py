@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, cast
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, cast, overload
 
 from asgiref.sync import sync_to_async
 from django.db.models.signals import post_save, pre_save
 
 from .exceptions import InvalidOption
+from .flow import Flow, as_flow, group
+from .ids import uuid7, uuid7s
 from .models import get_attempt_model
 from .models.editing import announce, database_of
+from .models.promise import Promised, Promises, kind_of
 from .models.querysets import CODE_ONLY
-from .payload import Arguments
+from .payload import Arguments, Handed
 from .store import store_for
+from .targets.pacing import OPTIONS as PACING
 
 if TYPE_CHECKING:
     from .models import Attempt
 
 P = ParamSpec("P")
+Part: TypeAlias = "tuple[list[Attempt], Promises | None]"
+
+CALLS_AT_A_TIME: Final = 500
 
 OPTIONS: Final = frozenset(
     "queue priority scheduled_at expires_at max_attempts timeout keep_result idempotence_token "
-    "subject metadata database allow_autocommit".split()
+    "depends_on subject metadata database allow_autocommit debounce throttle max_wait adaptive "
+    "key".split()
 )
 
 
@@ -42,8 +51,12 @@ class Call:
 
         queue; priority (a number or a name); scheduled_at and expires_at (aware datetimes, or
         timedeltas from the database's now); max_attempts; timeout (seconds); keep_result;
-        idempotence_token; subject (a saved model instance); metadata (a dict, stored in clear);
-        database (an alias); allow_autocommit. Raises InvalidOption for any other.
+        idempotence_token; depends_on (attempts or their ids, which have to succeed first, or pairs
+        of one and "success", "failure" or "any"); subject (a saved model instance); metadata (a
+        dict, stored in clear); database (an alias); allow_autocommit; debounce and throttle
+        (seconds or a timedelta, False turns the target's own off), with key (text, a whole number
+        or a UUID), and max_wait and adaptive for debounce: see `async_attempts.targets.Pacing`.
+        Raises InvalidOption for any other.
         """
         for name in options.keys() - OPTIONS:
             if name in CODE_ONLY:
@@ -51,35 +64,77 @@ class Call:
             raise InvalidOption(f"{name}: no such option; there are {', '.join(sorted(OPTIONS))}.")
         return replace(self, options={**self.options, **options})
 
+    def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
+        """When this has succeeded, call `target` with its result; see `Flow.then`."""
+        return as_flow(self).then(target, *args, **kwargs)
+
+    def catch(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
+        """When this has failed or expired, call `target` with its `Ending`; see `Flow.catch`."""
+        return as_flow(self).catch(target, *args, **kwargs)
+
+    def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
+        """When this has ended, however it did, call `target`; see `Flow.finally_`."""
+        return as_flow(self).finally_(target, *args, **kwargs)
+
+    def handed(self, handed: Handed | None) -> Call:
+        """The same call, with what it is handed when it is performed before its own arguments."""
+        if handed is None:
+            return self
+        before = Arguments(handed, *self.arguments.args, **self.arguments.kwargs)
+        return replace(self, arguments=before)
+
     def enqueue(self) -> Attempt:
         """Write the attempt; see `enqueue`."""
-        attempt = self.attempt()
-        alias = database_of(attempt)
-        announce(pre_save, attempt, alias)
-        found = store_for(alias).insert_or_get(attempt)
-        if found.created:
-            announce(post_save, found, alias, created=True)
-        return cast("Attempt", found)
+        return _enqueued(self.attempt())
 
     async def aenqueue(self) -> Attempt:
         """`enqueue`, in the thread of the caller's database connections."""
-        return await sync_to_async(self.enqueue, thread_sensitive=True)()
+        attempt = self.attempt()
+        attempt.loads_defaults = True
+        return await sync_to_async(_enqueued, thread_sensitive=True)(attempt)
 
     def attempt(self) -> Attempt:
         """The row that promises this call, not yet written."""
+        if not self.options:
+            return _new(self.target, self.arguments)
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
-        attempt = get_attempt_model()(target=self.target, **options)
-        attempt.method_args = self.arguments
+        pacing: dict[str, Any] = {n: options.pop(n) for n in PACING if n in options}
+        attempt = _new(self.target, self.arguments, **options)
+        if pacing:
+            attempt.pacing = pacing
         attempt.allow_autocommit = allow_autocommit
         attempt._state.db = database
-        return cast("Attempt", attempt)
+        return attempt
+
+
+def _new(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
+    attempt = get_attempt_model()(target=target, **columns)
+    attempt._plain = arguments
+    return cast("Attempt", attempt)
+
+
+def _enqueued(attempt: Attempt, promised: Promised | None = None) -> Attempt:
+    alias = database_of(attempt)
+    announce(pre_save, attempt, alias)
+    found = store_for(alias).insert_or_get(attempt, promised)
+    if found.created:
+        announce(post_save, found, alias, created=True)
+    return cast("Attempt", found)
 
 
 def call(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
     """A call of `target` with these arguments, to be given options or enqueued with others."""
     return Call(target, Arguments(*args, **kwargs))
+
+
+def parallel(*calls: Any) -> Flow:
+    """Calls, functions or flows that are performed side by side; to be followed, or enqueued.
+
+    Of a flow in it, the last result counts. Raises InvalidOption for anything else.
+    """
+    return group(calls)
 
 
 def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
@@ -90,7 +145,13 @@ def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> A
     Raises InvalidTarget, InvalidArguments (UnsupportedType), InvalidOption, WrongTransaction;
     nothing is written then and the transaction stays usable.
     """
-    return call(target, *args, **kwargs).enqueue()
+    arguments = Arguments(*args, **kwargs)
+    kind = kind_of(get_attempt_model(), target)
+    if kind is None or pre_save.receivers:
+        return _enqueued(_new(target, arguments))
+    promised = Promised(kind.plaintext(arguments), {}, kind)
+    row = kind.row(uuid7(), arguments)
+    return _enqueued(row, promised)
 
 
 async def aenqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
@@ -105,18 +166,80 @@ def schedule(
     return call(target, *args, **kwargs).using(scheduled_at=when).enqueue()
 
 
-def enqueue_many(calls: Iterable[Call]) -> list[Attempt]:
-    """Write all of `calls` or none, in a few statements; returns their rows in the same order."""
-    by_database: defaultdict[str, list[tuple[int, Attempt]]] = defaultdict(list)
-    for place, one in enumerate(calls):
+@overload
+def enqueue_many(calls: Iterable[Call], *, returning: Literal[True] = True) -> list[Attempt]: ...
+@overload
+def enqueue_many(calls: Iterable[Call], *, returning: Literal[False]) -> int: ...
+def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attempt] | int:
+    """Write all of `calls` or none, in a few statements; returns their rows in the same order.
+
+    Of debounced or throttled calls of one key the last one counts; all get its row.
+    `returning=False`: for any number of calls, such as a generator's, all for one database. They
+    are written as they come, in one transaction, and no rows are held; returns how many are new.
+    """
+    if returning:
+        return write(*_many(list(calls)))
+    parts = _parts(calls)
+    if (first := next(parts, None)) is None:
+        return 0
+    alias = database_of(first[0][0])
+    return store_for(alias).insert_parts(_of_one_database(alias, chain([first], parts)))
+
+
+def _parts(calls: Iterable[Call]) -> Iterator[Part]:
+    """The rows of so many calls at a time."""
+    left, place = iter(calls), 0
+    while some := list(islice(left, CALLS_AT_A_TIME)):
+        yield _many(some, place)
+        place += len(some)
+
+
+def _of_one_database(alias: str, parts: Iterable[Part]) -> Iterator[Part]:
+    """`parts`, as long as all go there. Raises InvalidOption for one that doesn't."""
+    for attempts, promises in parts:
+        for attempt in attempts:
+            if (other := database_of(attempt)) != alias:
+                raise InvalidOption(
+                    f"database: {attempt} goes to {other!r}, and the first call to {alias!r}; with "
+                    "returning=False enqueue the calls of each database by themselves."
+                )
+        yield attempts, promises
+
+
+def write(attempts: list[Attempt], promises: Promises | None = None) -> list[Attempt]:
+    """Write all of these new rows or none; returns them, or those that have their tokens.
+
+    `promises`: what is known of them, if they are promised.
+    """
+    by_database: defaultdict[str, list[int]] = defaultdict(list)
+    for place, attempt in enumerate(attempts):
+        by_database[database_of(attempt)].append(place)
+    for alias, places in by_database.items():
+        some = [attempts[place] for place in places]
+        known = promises and promises._replace(
+            plaintexts=[promises.plaintexts[place] for place in places]
+        )
+        found = store_for(alias).insert_or_get_many(some, known)
+        for place, row in zip(places, found, strict=True):
+            attempts[place] = cast("Attempt", row)
+    return attempts
+
+
+def _many(calls: Sequence[Call], first: int = 0) -> Part:
+    """Their rows, and what is known of them if all are of one kind; `first`: the place of one."""
+    for place, one in enumerate(calls, first):
         if not isinstance(one, Call):
             raise InvalidOption(
                 f"calls[{place}]: {type(one).__name__}; wrap each in call(function, …)."
             )
-        attempt = one.attempt()
-        by_database[database_of(attempt)].append((place, attempt))
-    written: dict[int, Any] = {}
-    for alias, placed in by_database.items():
-        found = store_for(alias).insert_or_get_many([attempt for _, attempt in placed])
-        written.update(zip((place for place, _ in placed), found, strict=True))
-    return [written[place] for place in sorted(written)]
+    target = calls[0].target if calls else None
+    if any(one.target is not target or one.options for one in calls):
+        return [one.attempt() for one in calls], None
+    kind = kind_of(get_attempt_model(), target) if calls else None
+    if kind is None:
+        return [one.attempt() for one in calls], None
+    plaintexts = [kind.plaintext(one.arguments) for one in calls]
+    rows = [
+        kind.row(key, one.arguments) for key, one in zip(uuid7s(len(calls)), calls, strict=True)
+    ]
+    return rows, Promises(plaintexts, kind)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 
 class AsyncAttemptsConfig(AppConfig):
-    """Binds the floors together and imports each app's `attempts` module."""
+    """Binds the floors together and imports each app's modules `attempts` and `listeners`."""
 
     name = "async_attempts"
     verbose_name = _("async attempts")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, log  # noqa: F401  they register themselves
+        for registering_itself in ("checks", "log"):
+            import_module(f"{self.name}.{registering_itself}")
         from .models import upstairs
         from .store import store_for
         from .worker.performing import perform_now
 
         upstairs.bind(store_for=store_for, perform=perform_now)
-        autodiscover_modules("attempts")
+        autodiscover_modules("attempts", "listeners")

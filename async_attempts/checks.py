@@ -11,12 +11,14 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Notice
 from django.db import connections, router
 
-from .conf import NOT_YET_IN_EFFECT, SETTING, settings
+from .conf import QUEUE_OPTIONS_IN_EFFECT, SETTING, settings
 from .encryption import configuration_problem, uses_derived_key
-from .exceptions import InvalidSetting
+from .events import listeners
+from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
 from .models import AbstractAttempt, get_attempt_model
-from .store.rows import needs_immediate
-from .targets import registered
+from .schedules import declared_in_code, declared_in_settings
+from .store.rows import driver_problem, needs_immediate
+from .targets import Policy, known_target, registered
 
 TAG: Final = "async_attempts"
 NEED_READ_COMMITTED: Final = frozenset({"mysql", "postgresql"})
@@ -29,7 +31,15 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         settings()
     except InvalidSetting as error:
         return [Error(str(error), id="async_attempts.E001")]
-    return [*_keys(), *_targets(), *_time_zone(), *_home(), *_idle_settings()]
+    return [
+        *_keys(),
+        *_targets(),
+        *_listeners(),
+        *_schedules(),
+        *_time_zone(),
+        *_home(),
+        *_idle_settings(),
+    ]
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -44,19 +54,59 @@ def _keys() -> Iterator[CheckMessage]:
 
 
 def _targets() -> Iterator[CheckMessage]:
-    for name, policy in registered().items():
-        if policy.queue is not None and policy.queue not in settings().QUEUES:
+    for where, said in _policies():
+        if said.queue is not None and said.queue not in settings().QUEUES:
             yield Error(
-                f"@attemptable on {name}: the queue {policy.queue!r} is not declared.",
+                f"{where}: the queue {said.queue!r} is not declared.",
                 hint=f"Declare it in {SETTING}['QUEUES'].",
                 id="async_attempts.E003",
             )
-        if isinstance(policy.priority, str) and policy.priority not in settings().PRIORITIES:
+        if isinstance(said.priority, str) and said.priority not in settings().PRIORITIES:
             yield Error(
-                f"@attemptable on {name}: the priority {policy.priority!r} is not declared.",
+                f"{where}: the priority {said.priority!r} is not declared.",
                 hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
                 id="async_attempts.E004",
             )
+
+
+def _policies() -> Iterator[tuple[str, Policy]]:
+    """What decorators say, and where."""
+    yield from ((f"@attemptable on {name}", policy) for name, policy in registered().items())
+    for listener in listeners():
+        yield from ((listener.named(one), one.options) for one in listener.subscriptions)
+
+
+def _listeners() -> Iterator[CheckMessage]:
+    for listener in listeners():
+        try:
+            known_target(listener.name)
+        except InvalidTarget as error:
+            yield Error(
+                f"@on({listener.subscriptions[0].pattern!r}): no worker can call this listener: "
+                f"{error}",
+                hint="A listener is a function of a module, or a static or a class method.",
+                id="async_attempts.E011",
+            )
+
+
+def _schedules() -> Iterator[CheckMessage]:
+    in_code = declared_in_code()
+    for name in in_code.keys() & settings().SCHEDULES.keys():
+        yield Error(
+            f"{SETTING}['SCHEDULES'][{name!r}] is declared by @recurring, too.",
+            hint="Give one of them another name.",
+            id="async_attempts.E012",
+        )
+    try:
+        in_settings = declared_in_settings()
+    except AttemptsError as error:
+        yield Error(f"{SETTING}['SCHEDULES']: {error}", id="async_attempts.E013")
+        in_settings = {}
+    for schedule in (*in_code.values(), *in_settings.values()):
+        try:
+            schedule.require_enqueueable()
+        except AttemptsError as error:
+            yield Error(f"The schedule {schedule.name!r}: {error}", id="async_attempts.E013")
 
 
 def _time_zone() -> Iterator[CheckMessage]:
@@ -78,15 +128,10 @@ def _home() -> Iterator[CheckMessage]:
 
 
 def _idle_settings() -> Iterator[CheckMessage]:
-    for name in sorted(NOT_YET_IN_EFFECT):
-        if getattr(settings(), name):
-            yield Notice(
-                f"{SETTING}[{name!r}] has no effect in this version.", id="async_attempts.W002"
-            )
     for queue, options in settings().QUEUES.items():
-        if options:
+        if idle := options.keys() - QUEUE_OPTIONS_IN_EFFECT:
             yield Notice(
-                f"{SETTING}['QUEUES'][{queue!r}]: {', '.join(sorted(options))}: no effect in this "
+                f"{SETTING}['QUEUES'][{queue!r}]: {', '.join(sorted(idle))}: no effect in this "
                 "version.",
                 id="async_attempts.W003",
             )
@@ -119,6 +164,8 @@ def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> li
 def _database(alias: str) -> Iterator[CheckMessage]:
     connection = connections[alias]
     options = connection.settings_dict.get("OPTIONS", {})
+    if problem := driver_problem(alias, connection.vendor):
+        yield Error(problem, id="async_attempts.E010")
     if connection.vendor == "sqlite":
         if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
             yield Error(needs_immediate(alias), id="async_attempts.E007")

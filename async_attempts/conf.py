@@ -17,7 +17,9 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
+from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
+from .retention import DEFAULT, Keep, Retention, read_keep
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -27,10 +29,16 @@ PRIORITY_RANGE: Final = range(-100, 101)
 DAY: Final = 86_400.0
 CENTURY: Final = 36_525 * DAY
 QUEUE_LENGTH: Final = 64
+SCHEDULE_LENGTH: Final = 255
 QUEUE_OPTIONS: Final = frozenset(
     {"concurrency", "rate", "burst", "max_pending", "paused", "relay", "keep"}
 )
-NOT_YET_IN_EFFECT: Final = frozenset({"SCHEDULES"})
+CATCH_UP: Final = ("latest", "none")
+OVERLAP: Final = ("allow", "skip")
+SCHEDULE_OPTIONS: Final = frozenset(
+    "cron timezone target method_args catch_up overlap queue priority".split()
+)
+QUEUE_OPTIONS_IN_EFFECT: Final = frozenset({"keep"})
 
 
 def attempt_model_name() -> str:
@@ -56,18 +64,17 @@ class Settings:
     )
     DEFAULT_MAX_ATTEMPTS: int = 25
     DEFAULT_TIMEOUT: float = 300.0
+    TIMEOUT_GRACE: float = 5.0
     MAX_ARGS_BYTES: int = 65_536
     LEASE: float = 30.0
     POLL_INTERVAL: float | None = None
     NOTIFY: bool = True
+    LISTEN_DSN: str | None = field(default=None, repr=False)
     MAX_CRASHES: int = 3
-    KEEP: Mapping[str, float | None] = field(
-        default_factory=lambda: MappingProxyType(
-            {"succeeded": 7 * DAY, "expired": 30 * DAY, "failed": None}
-        )
-    )
+    KEEP: Mapping[str, Keep] = field(default_factory=lambda: DEFAULT)
     ON_ERROR: Callable[..., object] | None = None
-    SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    METRICS: Callable[..., object] | None = None
+    SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     DATABASE: str | None = None
 
     def priority(self, value: int | str) -> int:
@@ -110,9 +117,17 @@ def settings() -> Settings:
     return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
 
 
+@lru_cache(maxsize=1)
+def retention() -> Retention:
+    """What is kept of ended attempts, by the settings in force. Raises InvalidSetting."""
+    queues = settings().QUEUES.items()
+    return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
+
+
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting in (SETTING, "SECRET_KEY", "DEBUG"):
         settings.cache_clear()
+        retention.cache_clear()
 
 
 setting_changed.connect(_forget)
@@ -166,6 +181,13 @@ def _text(key: str, value: Any) -> str | None:
     return value
 
 
+def _dsn(key: str, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        # Not shown: it may hold a password.
+        raise InvalidSetting(f"{SETTING}[{key!r}] must be a connection string or URL, or None.")
+    return value
+
+
 def _callable(key: str, value: Any) -> Callable[..., object] | None:
     if isinstance(value, str):
         try:
@@ -197,7 +219,16 @@ def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
                     f"{SETTING}[{key!r}][{name!r}][{option!r}] is unknown; "
                     f"{_nearest(str(option), QUEUE_OPTIONS)}."
                 )
-    return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
+    return MappingProxyType(
+        {name: _queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
+    )
+
+
+def _queue(place: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    read = dict(options)
+    if "keep" in read:
+        read["keep"] = read_keep(f"{place}['keep']", read["keep"])
+    return MappingProxyType(read)
 
 
 def _priorities(key: str, value: Any) -> Mapping[str, int]:
@@ -208,21 +239,39 @@ def _priorities(key: str, value: Any) -> Mapping[str, int]:
     return MappingProxyType(dict(value))
 
 
-def _keep(key: str, value: Any) -> Mapping[str, float | None]:
-    if not isinstance(value, Mapping):
-        raise _wrong(key, "a dict of final statuses to seconds, a timedelta or None", value)
-    kept: dict[str, float | None] = {"succeeded": 7 * DAY, "expired": 30 * DAY, "failed": None}
-    for status, age in value.items():
-        if status not in kept:
-            raise InvalidSetting(f"{SETTING}[{key!r}][{status!r}]: {_nearest(str(status), kept)}.")
-        kept[status] = None if age is None else _seconds(f"{key}.{status}", age)
-    return MappingProxyType(kept)
+def _keep(key: str, value: Any) -> Mapping[str, Keep]:
+    return MappingProxyType({**DEFAULT, **read_keep(f"{SETTING}[{key!r}]", value)})
 
 
 def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping):
         raise _wrong(key, "a dict of names to schedules", value)
-    return MappingProxyType(dict(value))
+    for name, options in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= SCHEDULE_LENGTH:
+            raise _wrong(key, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)
+        _check_schedule(f"{SETTING}[{key!r}][{name!r}]", options)
+    return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
+
+
+def _check_schedule(where: str, options: Any) -> None:
+    if not isinstance(options, Mapping):
+        raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
+    for option in options:
+        if option not in SCHEDULE_OPTIONS:
+            near = _nearest(str(option), SCHEDULE_OPTIONS)
+            raise InvalidSetting(f"{where}[{option!r}] is unknown; {near}.")
+    for option in ("cron", "target"):
+        if not isinstance(options.get(option), str):
+            raise InvalidSetting(f"{where}[{option!r}] must be given, as a string.")
+    for option, words in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
+        if options.get(option, words[0]) not in words:
+            raise InvalidSetting(f"{where}[{option!r}] must be {' or '.join(map(repr, words))}.")
+    zone = options.get("timezone")
+    try:
+        Cron(options["cron"], "UTC" if zone is None else zone)
+    except InvalidOption as error:
+        part, _, text = str(error).partition(": ")
+        raise InvalidSetting(f"{where}[{part!r}]: {text}") from None
 
 
 _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -233,13 +282,16 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "PRIORITIES": _priorities,
     "DEFAULT_MAX_ATTEMPTS": _count,
     "DEFAULT_TIMEOUT": _seconds,
+    "TIMEOUT_GRACE": _seconds,
     "MAX_ARGS_BYTES": _count,
     "LEASE": _seconds,
     "POLL_INTERVAL": _seconds,
     "NOTIFY": _flag,
+    "LISTEN_DSN": _dsn,
     "MAX_CRASHES": _count,
     "KEEP": _keep,
     "ON_ERROR": _callable,
+    "METRICS": _callable,
     "SCHEDULES": _schedules,
     "DATABASE": _text,
 }

@@ -46,6 +46,10 @@ class ObjectGone(AttemptsError):
         self.label = label
 
 
+class ConditionFailed(AttemptsError):
+    """A listener's `when` raised while its event was emitted; that error is the `__cause__`."""
+
+
 class DuplicateAttempt(AttemptsError, IntegrityError):
     """An attempt for this target, method and idempotence token exists already."""
 
@@ -72,6 +76,13 @@ class Tampered(DecryptionError):
 
 class StaleClaim(AttemptsError):
     """The claim under which an attempt was performed is not the current one any more."""
+
+
+class AttemptTimeout(AttemptsError):
+    """Raised inside a target whose timeout is over; it may tidy up, and should end.
+
+    A target that swallows it is ended with its process after a grace (`TIMEOUT_GRACE`).
+    """
 
 
 class WorkerLost(AttemptsError):

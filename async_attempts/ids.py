@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
+from typing import Any, Final
+from uuid import UUID, SafeUUID
+
+_VERSION_AND_VARIANT: Final = 0x7 << 76 | 0b10 << 62
+_UNKNOWN: Final = SafeUUID.unknown
+_RANDOM_BYTES: Final = 8
+_RANDOM_BITS: Final = 0x3FFF_FFFF_FFFF_FFFF
+
+_new: Any = object.__new__
+_set: Any = object.__setattr__
 
 
 class _Ticks:
@@ -19,29 +28,45 @@ class _Ticks:
         """In a forked child: another thread of the parent may have held it."""
         self._lock = threading.Lock()
 
-    def later(self, tick: int) -> int:
+    def take(self, number: int) -> int:
+        """The first of so many."""
+        millis, nanos = divmod(time.time_ns(), 1_000_000)
+        now = millis << 12 | (nanos << 12) // 1_000_000
         with self._lock:
-            self._last = max(tick, self._last + 1)
-            return self._last
+            first = self._last + 1
+            first = max(first, now)
+            self._last = first + number - 1
+        return first
 
 
 _ticks = _Ticks()
 os.register_at_fork(after_in_child=_ticks.renew_lock)
 
 
-def uuid7() -> uuid.UUID:
+def uuid7() -> UUID:
     """A UUIDv7, strictly increasing within this process.
 
     RFC 9562, section 5.7, with section 6.2's method 3: the twelve bits after the version are the
     fraction of the millisecond; a tick that isn't later than the last one becomes the next tick.
     """
-    millis, nanos = divmod(time.time_ns(), 1_000_000)
-    tick = _ticks.later(millis << 12 | (nanos << 12) // 1_000_000)
-    random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
-    return uuid.UUID(
-        int=(tick >> 12 & 0xFFFF_FFFF_FFFF) << 80
-        | 0x7 << 76
-        | (tick & 0xFFF) << 64
-        | 0b10 << 62
-        | random_bits
-    )
+    return _made(_ticks.take(1), os.urandom(_RANDOM_BYTES))
+
+
+def uuid7s(number: int) -> list[UUID]:
+    """So many of them, by one reading of the clock."""
+    first = _ticks.take(number)
+    noise = os.urandom(number * _RANDOM_BYTES)
+    starts = range(0, len(noise), _RANDOM_BYTES)
+    return [
+        _made(tick, noise[start : start + _RANDOM_BYTES])
+        for tick, start in enumerate(starts, first)
+    ]
+
+
+def _made(tick: int, noise: bytes) -> UUID:
+    # Without UUID.__init__, which first makes sure of what is known here.
+    made: UUID = _new(UUID)
+    value = (tick >> 12 & 0xFFFF_FFFF_FFFF) << 80 | (tick & 0xFFF) << 64 | _VERSION_AND_VARIANT
+    _set(made, "int", value | int.from_bytes(noise) & _RANDOM_BITS)
+    _set(made, "is_safe", _UNKNOWN)
+    return made

@@ -61,6 +61,13 @@ def log_rescued(worker_id: Any, attempt_ids: Any, failed_ids: Any, **kwargs: Any
         logger.error("attempt %s: failed for good, its workers were lost too often", attempt_id)
 
 
+@receiver(signals.overdue)
+def log_overdue(attempt_ids: Any, **kwargs: Any) -> None:
+    logger.warning(
+        "expired %d attempts that nobody had claimed before their expires_at", len(attempt_ids)
+    )
+
+
 @receiver(signals.worker_started)
 def log_worker_started(worker: Any, **kwargs: Any) -> None:
     logger.info("worker %s started for %s", worker, ", ".join(worker.queues))

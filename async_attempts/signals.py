@@ -30,6 +30,10 @@ rescued = Signal()
 """A dead worker's attempts were taken back; with `worker_id`, `attempt_ids`, and `failed_ids`,
 those of them that had crashed too often."""
 
+overdue = Signal()
+"""Attempts that nobody had claimed before their `expires_at` were expired; with `database` and
+`attempt_ids`."""
+
 worker_started = Signal()
 """With `worker`."""
 

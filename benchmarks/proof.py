@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from uuid import UUID
 
+from django.apps import apps
 from django.core.management.color import no_style
 from django.db import connections
-from django.db.models import Count
+from django.db.models import Count, Model
 
 from async_attempts import Attempt
 from async_attempts.lifecycle import Status
 from async_attempts.models import Failure
+
+from .environment import environment_of
+from .models import Order
+from .processes import run, run_attempts
 
 FACTS = ("status", "num_attempts", "num_crashes", "claim_seq")
 ONCE = (Status.SUCCEEDED.value, 1, 0)
@@ -41,15 +44,18 @@ class Proof:
         self.check(attempts)
         self.empty()
 
-    def run_worker(self) -> None:
-        """Drain the database by the real worker, a process of its own with default options."""
-        command = [sys.executable, "-m", "django", "run_attempts", "--drain", "--verbosity", "0"]
-        root = Path(__file__).resolve().parents[1]
-        subprocess.run([*command, "--database", self.alias], check=True, cwd=root)  # noqa: S603 - our own
+    def run_worker(self, *options: str) -> None:
+        """Drain the database by the real worker, with default options but for these."""
+        run([run_attempts(self.alias, "--drain", *options)], environment_of(self.alias))
 
-    def check(self, attempts: int) -> None:
-        """Raises NotExactlyOnceError unless there are `attempts`, each performed exactly once."""
+    def check(self, attempts: int, *, since: UUID | None = None) -> None:
+        """Raises NotExactlyOnceError unless there are `attempts`, each performed exactly once.
+
+        `since`: the id of the first; those before it don't count.
+        """
         rows = Attempt.objects.using(self.alias).order_by()
+        if since:
+            rows = rows.filter(pk__gte=since)
         found = list(rows.values_list(*FACTS).annotate(rows=Count("pk")))
         failures = Failure._base_manager.using(self.alias).count()
         once = sum(number for *facts, _, number in found if tuple(facts) == ONCE)
@@ -63,9 +69,8 @@ class Proof:
         self.claimed_again += sum(number for *_, claims, number in found if claims != 1)
 
     def empty(self) -> None:
-        """Make every table as good as new."""
+        """Make every table of ours as good as new."""
         connection = connections[self.alias]
-        tables = connection.introspection.django_table_names(
-            only_existing=True, include_views=False
-        )
+        ours: list[type[Model]] = [*apps.get_app_config("async_attempts").get_models(), Order]
+        tables = [model._meta.db_table for model in ours]
         connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))

@@ -6,19 +6,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from .rounds import Measurement, Spread
+from .measurements import Facts, Measurement, Spread
 
 HEAD = "| {workload}, {rows:,} a round | rows/s | min-max | µs a row | ratio | min-max |"
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One database: its version and durability, its figures, and how many attempts were checked."""
+    """One database: its version and durability, its figures, and how many attempts were checked.
+
+    `peers`: what each is and by which settings it is driven, or why it isn't.
+    """
 
     server: str
-    measurements: Sequence[Measurement]
+    measurements: Sequence[Measurement | Facts]
     checked: int
     claimed_again: int
+    peers: Mapping[str, str]
 
 
 def markdown(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
@@ -28,20 +32,39 @@ def markdown(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
         lines += ["", f"### {section.server}"]
         for measured in section.measurements:
             lines += ["", *_table(measured)]
+            lines += [f"\nLeft out: {name}: {why}" for name, why in measured.left_out.items()]
+        if section.peers:
+            lines += ["", *(f"- {name}: {settings}" for name, settings in section.peers.items())]
         lines += ["", _checked(section)]
     return "\n".join(lines)
 
 
-def _table(measured: Measurement) -> Iterator[str]:
-    yield HEAD.format(workload=measured.workload, rows=measured.rows)
+def _table(measured: Measurement | Facts) -> Iterator[str]:
+    return _rates(measured) if isinstance(measured, Measurement) else _facts(measured)
+
+
+def _rates(measured: Measurement) -> Iterator[str]:
+    rows = measured.rows[measured.baseline]
+    yield HEAD.format(workload=measured.workload, rows=rows)
     yield "|---|---:|---:|---:|---:|---:|"
     for name in measured.rates:
         rate, ratio = measured.rate(name), measured.ratio(name)
         micros = 1e6 / rate.median
-        ratios = f"{ratio.median:.2f} | {_range(ratio, '.2f')}"
+        digits = ".2f" if ratio.median >= 0.1 else ".3f"
+        ratios = f"{ratio.median:{digits}} | {_range(ratio, digits)}"
         if name == measured.baseline:
             ratios = "1 | "
-        yield f"| {name} | {rate.median:,.0f} | {_range(rate, ',.0f')} | {micros:,.0f} | {ratios} |"
+        own = measured.rows[name]
+        label = name if own == rows else f"{name} ({own:,} a round)"
+        rates = f"{rate.median:,.0f} | {_range(rate, ',.0f')}"
+        yield f"| {label} | {rates} | {micros:,.0f} | {ratios} |"
+
+
+def _facts(facts: Facts) -> Iterator[str]:
+    yield f"| {facts.workload} | {' | '.join(facts.columns)} |"
+    yield "|---|" + "---:|" * len(facts.columns)
+    for name, figures in facts.figures.items():
+        yield f"| {name} | {' | '.join(f'{figure:,.2f}' for figure in figures)} |"
 
 
 def _checked(section: Section) -> str:

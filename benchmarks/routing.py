@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from .environment import MEASURED
+from .peers.settings import ALIAS, LABELS
+
 
 class Router:
-    """Everything goes to the database that is being measured."""
+    """Everything goes to the database that is being measured; the peers have tables on one."""
 
-    measured: ClassVar[str | None] = None
+    measured: ClassVar[str | None] = os.environ.get(MEASURED)
 
     def db_for_write(self, model: Any, **hints: Any) -> str | None:
         return self.measured
 
     db_for_read = db_for_write
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return db == ALIAS if app_label in LABELS else None
 
 
 @contextmanager

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.databases import from_environment
+
+from .environment import NOTIFY, PEERS
+from .peers import settings as peers
 
 SECRET_KEY = "only for benchmarks"  # noqa: S105 - it guards nothing
 USE_TZ = True
@@ -15,4 +20,14 @@ DATABASES = from_environment()
 DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL"
 DATABASE_ROUTERS = ["benchmarks.routing.Router"]
 
-ASYNC_ATTEMPTS = {"KEYS": ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]}
+ASYNC_ATTEMPTS = {
+    "KEYS": ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+    "NOTIFY": bool(os.environ.get(NOTIFY, "1")),
+}
+
+if os.environ.get(PEERS):
+    INSTALLED_APPS += peers.apps()
+    TASKS = peers.tasks()
+    PROCRASTINATE_DATABASE_ALIAS = peers.ALIAS
+    PROCRASTINATE_IMPORT_PATHS = ["benchmarks.peers.procrastinate"]
+    PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""

@@ -17,7 +17,7 @@ import async_attempts
 PACKAGE = Path(async_attempts.__file__).parent
 GROUND = [
     name
-    for name in ("lifecycle", "backoff", "cron", "ids", "signals", "exceptions")
+    for name in ("lifecycle", "retention", "backoff", "cron", "ids", "signals", "exceptions")
     if find_spec(f"async_attempts.{name}")
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -45,7 +45,7 @@ def test_importing_the_package_loads_no_models():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-@pytest.mark.parametrize("path", FILES, ids=_id)
+@pytest.mark.parametrize("path", [f for f in FILES if f.parent.name != "migrations"], ids=_id)
 def test_no_file_is_longer_than_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ..models import Failure, Worker, get_attempt_model
+from ..models import Failure, Schedule, Worker, get_attempt_model
 from .attempts import AttemptAdmin, AttemptAdminMixin
 from .failures import FailureAdmin
+from .schedules import ScheduleAdmin
 from .workers import WorkerAdmin
 
-__all__ = ["AttemptAdmin", "AttemptAdminMixin", "FailureAdmin", "WorkerAdmin"]
+__all__ = ["AttemptAdmin", "AttemptAdminMixin", "FailureAdmin", "ScheduleAdmin", "WorkerAdmin"]
 
 admin.site.register(get_attempt_model(), AttemptAdmin)
 admin.site.register(Failure, FailureAdmin)
+admin.site.register(Schedule, ScheduleAdmin)
 admin.site.register(Worker, WorkerAdmin)

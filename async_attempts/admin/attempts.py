@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
@@ -20,9 +19,10 @@ from .failures import SHOWN, latest_failures
 from .fieldsets import fieldsets_of, sealed_columns
 from .filters import QueueFilter, StateFilter, TargetFilter
 from .linking import link_to_subject, link_to_worker
-from .reading import ReadOnlyMixin
+from .reading import AnyModelAdmin, ReadOnlyMixin
 from .searching import HELP, search
-from .verbs import FROM_PAGE, VerbsMixin
+from .selecting import FROM_PAGE
+from .verbs import VerbsMixin
 
 
 class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
@@ -129,5 +129,5 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
         return link_to_subject(self.admin_site, attempt) or self.get_empty_value_display()
 
 
-class AttemptAdmin(AttemptAdminMixin, ModelAdmin):  # type: ignore[type-arg]  # as it is when run
+class AttemptAdmin(AttemptAdminMixin, AnyModelAdmin):
     """The attempts' admin as it comes; `unregister` it to register one of your own."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+if TYPE_CHECKING:
+    _Paginator = Paginator[Any]
+else:
+    # Django's class takes no type parameters when it is run.
+    _Paginator = Paginator
+
 COUNT_CAP: Final = 10_000
 
 
-class CappedPaginator(Paginator):  # type: ignore[type-arg]  # as it is when run
+class CappedPaginator(_Paginator):
     """Counts and offers no more than `COUNT_CAP` rows."""
 
     object_list: QuerySet[Any]

@@ -28,7 +28,9 @@ def latest_failures(
 
     `with_details`: whether message and traceback are going to be read.
     """
-    failures: QuerySet[Failure] = attempt.failures.order_by("-pk")  # type: ignore[attr-defined]  # on each swapped model
+    # By the name that the foreign key gives it, on whatever model takes the attempt's place.
+    related: Any = attempt
+    failures: QuerySet[Failure] = related.failures.order_by("-pk")
     shown = list((failures if with_details else failures.defer(*sealed_columns(Failure)))[:SHOWN])
     ids = {failure.worker for failure in shown if failure.worker}
     workers = Worker.objects.using(attempt._state.db).in_bulk(ids)

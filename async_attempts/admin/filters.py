@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -27,7 +27,7 @@ class _ChoiceFilter(SimpleListFilter):
             return None
         if value not in {choice for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
-        return self.narrow(queryset, value)  # type: ignore[arg-type]  # our manager's
+        return self.narrow(cast("AttemptQuerySet[Any]", queryset), value)
 
     def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
         """The attempts for which this filter's `value` holds: by the column of its name."""

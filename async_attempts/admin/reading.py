@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.admin import ModelAdmin, ShowFacets
 from django.http import HttpRequest
@@ -10,13 +10,16 @@ from django.http import HttpRequest
 from .counting import CappedChangeList, CappedPaginator
 
 if TYPE_CHECKING:
-    _Admin = ModelAdmin[Any]
+    AnyModelAdmin = ModelAdmin[Any]
+    _Mixed = ModelAdmin[Any]
 else:
+    # Django's class takes no type parameters when it is run.
+    AnyModelAdmin = ModelAdmin
     # A mixin, so that a project can put it before another package's ModelAdmin.
-    _Admin = object
+    _Mixed = object
 
 
-class ReadOnlyMixin(_Admin):
+class ReadOnlyMixin(_Mixed):
     """No adding, changing or deleting, whatever the user's permissions; and no endless counting."""
 
     paginator = CappedPaginator
@@ -25,7 +28,7 @@ class ReadOnlyMixin(_Admin):
     sortable_by = ()
 
     class Media:
-        css = {"all": ("async_attempts/admin.css",)}  # noqa: RUF012  as Django reads it
+        css: ClassVar = {"all": ("async_attempts/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -40,5 +43,5 @@ class ReadOnlyMixin(_Admin):
         return CappedChangeList
 
 
-class ReadOnlyAdmin(ReadOnlyMixin, ModelAdmin):  # type: ignore[type-arg]  # as it is when run
+class ReadOnlyAdmin(ReadOnlyMixin, AnyModelAdmin):
     """A model admin for reading only."""

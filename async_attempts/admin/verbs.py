@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -20,22 +18,13 @@ from ..lifecycle import sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
 from .asking import WORDING, ReasonForm, preview
 from .changing import change, report
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    _Admin = ModelAdmin[Any]
-else:
-    _Admin = object
-
-FROM_PAGE: Final = "from_page"
-"""In the POST of a button on an attempt's page: go back there, not to the list."""
+from .selecting import FROM_PAGE, SelectingMixin, id_or_refuse
 
 NEWEST: Final = "newest"
 """In the confirmation: the newest attempt that was shown; what came later stays out."""
 
 
-class VerbsMixin(_Admin):
+class VerbsMixin(SelectingMixin):
     """Expire, fail and retry, each for those who have its permission."""
 
     actions: Sequence[str] = ("expire", "fail", "retry")
@@ -75,13 +64,6 @@ class VerbsMixin(_Admin):
             if attempt.state in sources_of(verb) and self._may(request, verb)
         }
 
-    def response_action(
-        self, request: HttpRequest, queryset: Any, *args: Any, **options: Any
-    ) -> HttpResponse | None:
-        for selected in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            _id_or_refuse(selected)
-        return super().response_action(request, queryset, *args, **options)
-
     def _has_verb_permission(self, request: HttpRequest, verb: str) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.{verb}_attempt")
 
@@ -104,7 +86,7 @@ class VerbsMixin(_Admin):
             return self._change(request, attempts, verb, reason)
         if newest is None:
             return self._ask(request, attempts, verb, ReasonForm())
-        attempts = attempts.filter(pk__lte=_id_or_refuse(newest))
+        attempts = attempts.filter(pk__lte=id_or_refuse(newest))
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._ask(request, attempts, verb, form)
@@ -117,7 +99,7 @@ class VerbsMixin(_Admin):
         newest = attempts.order_by("-pk").values_list("pk", flat=True).first()
         if newest is None:
             self.message_user(request, _("None of them is there any more."), messages.WARNING)
-            return self._back(request)
+            return self.back(request)
         is_across = _is_across(request)
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         context = {
@@ -129,7 +111,7 @@ class VerbsMixin(_Admin):
             "wording": WORDING[verb],
             "form": form,
             "attempts": () if is_across else attempts,
-            "back": self._back(request).url,
+            "back": self.back(request).url,
             "carried": {
                 "action": [verb],
                 "select_across": ["1" if is_across else "0"],
@@ -154,15 +136,7 @@ class VerbsMixin(_Admin):
         changes = change(attempts, verb, reason, user_id=request.user.pk)
         level = messages.SUCCESS if changes.changed else messages.WARNING
         self.message_user(request, report(verb, changes), level)
-        return self._back(request)
-
-    def _back(self, request: HttpRequest) -> HttpResponseRedirect:
-        if FROM_PAGE not in request.POST:
-            return HttpResponseRedirect(request.get_full_path())
-        attempt_id = _id_or_refuse(request.POST.get(ACTION_CHECKBOX_NAME, ""))
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        page = reverse(name, args=[attempt_id], current_app=self.admin_site.name)
-        return HttpResponseRedirect(page)
+        return self.back(request)
 
 
 def _asks_first(request: HttpRequest) -> bool:
@@ -172,11 +146,3 @@ def _asks_first(request: HttpRequest) -> bool:
 
 def _is_across(request: HttpRequest) -> bool:
     return bool(forms.BooleanField(required=False).clean(request.POST.get("select_across")))
-
-
-def _id_or_refuse(text: str) -> UUID:
-    """Raises BadRequest: no page of ours sends anything but ids."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise BadRequest("Not the id of an attempt.") from None

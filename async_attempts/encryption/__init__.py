@@ -6,7 +6,7 @@ the two that ship, `configured` chooses by the settings. Nothing else in the pac
 
 from __future__ import annotations
 
-from .ciphers import AESGCMSIVCipher, NullCipher
+from .ciphers import AESGCMSIVCipher, NullCipher, encrypt_many, is_ours
 from .configured import cipher, configuration_problem, uses_derived_key
 from .contract import Cipher, Context, Purpose, Stored
 
@@ -19,5 +19,7 @@ __all__ = [
     "Stored",
     "cipher",
     "configuration_problem",
+    "encrypt_many",
+    "is_ours",
     "uses_derived_key",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 Purpose = Literal["args", "result", "error"]
@@ -11,6 +12,7 @@ Stored = bytes | memoryview
 """What a binary column gives: which of the two depends on the database's driver."""
 
 _SCHEMA_VERSION: Final = 1
+_ID_BYTES: Final = 16
 _ABSENT: Final = 0xFFFF_FFFF
 _PREFIX: Final = struct.Struct(">B5I")
 
@@ -18,12 +20,12 @@ _PREFIX: Final = struct.Struct(">B5I")
 class Context(NamedTuple):
     """Where a sealed value belongs: it opens nowhere else.
 
-    `purpose` is the field, the rest is the attempt's promise; `target_pk` is None unless the
-    target is a model instance.
+    `purpose` is the field, the rest is the attempt's promise: its id, as a UUID or its 16 bytes,
+    and the target; `target_pk` is None unless that is a model instance.
     """
 
     purpose: Purpose
-    attempt_id: uuid.UUID
+    attempt_id: uuid.UUID | bytes
     target: str
     target_pk: str | None
     method_name: str
@@ -35,19 +37,33 @@ class Context(NamedTuple):
         big-endian, in bytes; 0xFFFFFFFF for a `target_pk` of None), then the five fields: UTF-8,
         the id as its 16 bytes.
         """
-        purpose, attempt_id, target, target_pk, method_name = self
-        field, id_bytes = purpose.encode(), attempt_id.bytes
-        owner, method = target.encode(), method_name.encode()
-        pk = b"" if target_pk is None else target_pk.encode()
-        lengths = _PREFIX.pack(
-            _SCHEMA_VERSION,
-            len(field),
-            len(id_bytes),
-            len(owner),
-            _ABSENT if target_pk is None else len(pk),
-            len(method),
-        )
-        return b"".join((lengths, field, id_bytes, owner, pk, method))
+        before, after = self.around_id()
+        attempt_id = self.attempt_id
+        id_bytes = attempt_id if isinstance(attempt_id, bytes) else attempt_id.int.to_bytes(16)
+        return before + id_bytes + after
+
+    def around_id(self) -> tuple[bytes, bytes]:
+        """What comes before and after the id in `associated_data`."""
+        purpose, _, target, target_pk, method_name = self
+        around = _around_id if target_pk is None else _around_id.__wrapped__
+        return around(purpose, target, target_pk, method_name)
+
+
+@lru_cache(maxsize=1024)
+def _around_id(
+    purpose: str, target: str, target_pk: str | None, method_name: str
+) -> tuple[bytes, bytes]:
+    field, owner, method = purpose.encode(), target.encode(), method_name.encode()
+    pk = b"" if target_pk is None else target_pk.encode()
+    lengths = _PREFIX.pack(
+        _SCHEMA_VERSION,
+        len(field),
+        _ID_BYTES,
+        len(owner),
+        _ABSENT if target_pk is None else len(pk),
+        len(method),
+    )
+    return lengths + field, owner + pk + method
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""The attempts, their failures, and the workers."""
+"""The attempts, their failures, dependencies and paces, the workers, and the schedules."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -18,6 +18,22 @@ class Migration(migrations.Migration):
     dependencies = [migrations.swappable_dependency(settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL)]
 
     operations = [
+        migrations.CreateModel(
+            name="Pace",
+            fields=[
+                (
+                    "key",
+                    async_attempts.models.fields.DigestField(
+                        max_length=16, primary_key=True, serialize=False
+                    ),
+                ),
+                ("attempt_id", models.UUIDField(null=True)),
+                ("calls", models.IntegerField(default=0)),
+                ("period", models.FloatField(default=0.0)),
+                ("look_at", models.DateTimeField(db_index=True)),
+            ],
+            options={"default_permissions": ()},
+        ),
         migrations.CreateModel(
             name="Worker",
             fields=[
@@ -116,14 +132,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("reason", models.TextField(blank=True, default="", verbose_name="reason")),
-                ("num_attempts", models.PositiveIntegerField(default=0, verbose_name="executions")),
+                ("num_attempts", models.IntegerField(default=0, verbose_name="executions")),
                 (
                     "max_attempts",
-                    models.PositiveIntegerField(null=True, verbose_name="most executions"),
+                    models.IntegerField(null=True, verbose_name="most executions"),
                 ),
                 (
                     "num_crashes",
-                    models.PositiveSmallIntegerField(default=0, verbose_name="crashes"),
+                    models.SmallIntegerField(default=0, verbose_name="crashes"),
                 ),
                 ("claim_seq", models.BigIntegerField(default=0, verbose_name="claims")),
                 ("claimed_by", models.UUIDField(null=True, verbose_name="worker")),
@@ -158,7 +174,7 @@ class Migration(migrations.Migration):
                 ("progress_note", models.CharField(blank=True, default="", max_length=255)),
                 (
                     "blockers",
-                    models.PositiveIntegerField(default=0, verbose_name="unmet prerequisites"),
+                    models.IntegerField(default=0, verbose_name="unmet prerequisites"),
                 ),
                 ("has_dependents", models.BooleanField(default=False)),
                 (
@@ -190,7 +206,7 @@ class Migration(migrations.Migration):
                 "swappable": "ASYNC_ATTEMPTS_ATTEMPT_MODEL",
                 "indexes": [
                     async_attempts.models.indexes.SelectiveIndex(
-                        fields=["queue", "-priority", "scheduled_at", "id"],
+                        fields=["queue", "num_crashes", "-priority", "scheduled_at", "id"],
                         lead=("status",),
                         name="aa_attempt_claim",
                         where=models.Q(("status", "pending")),
@@ -293,6 +309,183 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "failure",
                 "verbose_name_plural": "failures",
+            },
+        ),
+        migrations.CreateModel(
+            name="Schedule",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=async_attempts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=255, unique=True, verbose_name="name")),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("in code", "in code"),
+                            ("settings", "settings"),
+                            ("admin", "admin"),
+                        ],
+                        default="admin",
+                        editable=False,
+                        max_length=8,
+                        verbose_name="source",
+                    ),
+                ),
+                (
+                    "is_declared",
+                    models.BooleanField(default=True, editable=False, verbose_name="declared"),
+                ),
+                (
+                    "declared_at",
+                    models.DateTimeField(
+                        editable=False, null=True, verbose_name="last declared by a worker"
+                    ),
+                ),
+                ("cron", models.CharField(max_length=255, verbose_name="cron")),
+                ("timezone", models.CharField(max_length=64, verbose_name="timezone")),
+                ("target", models.CharField(max_length=511, verbose_name="target")),
+                ("args", models.BinaryField(verbose_name="arguments")),
+                (
+                    "catch_up",
+                    models.CharField(
+                        choices=[("latest", "the latest missed tick"), ("none", "no missed tick")],
+                        default="latest",
+                        max_length=6,
+                        verbose_name="after an outage",
+                    ),
+                ),
+                (
+                    "overlap",
+                    models.CharField(
+                        choices=[("allow", "enqueue another attempt"), ("skip", "skip the tick")],
+                        default="allow",
+                        max_length=5,
+                        verbose_name="when the last one hasn't ended",
+                    ),
+                ),
+                (
+                    "queue",
+                    models.CharField(blank=True, max_length=64, null=True, verbose_name="queue"),
+                ),
+                (
+                    "priority",
+                    models.SmallIntegerField(blank=True, null=True, verbose_name="priority"),
+                ),
+                (
+                    "is_paused",
+                    models.BooleanField(default=False, editable=False, verbose_name="paused"),
+                ),
+                (
+                    "next_tick",
+                    models.DateTimeField(editable=False, null=True, verbose_name="next tick"),
+                ),
+                (
+                    "last_tick",
+                    models.DateTimeField(editable=False, null=True, verbose_name="last tick"),
+                ),
+                (
+                    "last_attempt",
+                    models.UUIDField(editable=False, null=True, verbose_name="last attempt"),
+                ),
+                (
+                    "num_skipped",
+                    models.IntegerField(default=0, editable=False, verbose_name="skipped ticks"),
+                ),
+                (
+                    "last_skipped",
+                    models.DateTimeField(
+                        editable=False, null=True, verbose_name="last skipped tick"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "schedule",
+                "verbose_name_plural": "schedules",
+                "permissions": (
+                    ("pause_schedule", "Can pause and resume schedules"),
+                    ("enqueue_schedule", "Can enqueue schedules now"),
+                ),
+            },
+        ),
+        migrations.CreateModel(
+            name="Dependency",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "condition",
+                    models.CharField(
+                        choices=[
+                            ("success", "succeeded"),
+                            ("failure", "failed or expired"),
+                            ("any", "ended"),
+                        ],
+                        max_length=7,
+                        verbose_name="condition",
+                    ),
+                ),
+                (
+                    "place",
+                    models.IntegerField(null=True, verbose_name="place among what is handed over"),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "waits"),
+                            ("met", "ended as wanted"),
+                            ("unmet", "ended otherwise"),
+                        ],
+                        default="open",
+                        max_length=5,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "has_expired_it",
+                    models.BooleanField(default=False, verbose_name="expired the attempt"),
+                ),
+                ("cause", models.UUIDField(null=True, verbose_name="first that ended otherwise")),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="dependencies",
+                        to=settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL,
+                        verbose_name="attempt",
+                    ),
+                ),
+                (
+                    "prerequisite",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="dependents",
+                        to=settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL,
+                        verbose_name="prerequisite",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "dependency",
+                "verbose_name_plural": "dependencies",
+                "indexes": [
+                    models.Index(fields=["attempt", "place"], name="aa_dependency_attempt"),
+                    async_attempts.models.indexes.SelectiveIndex(
+                        fields=["id"],
+                        lead=("state",),
+                        name="aa_dependency_open",
+                        where=models.Q(("state", "open")),
+                    ),
+                ],
             },
         ),
         async_attempts.models.storage.SetFillfactor("Attempt"),

@@ -5,15 +5,20 @@ Rows reach the store through `upstairs`, which the app binds when it is ready.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import cast
 
 from django.apps import apps
+from django.core.signals import setting_changed
 
-from ..conf import attempt_model_name
+from ..conf import MODEL_SETTING, attempt_model_name
 from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
+from .dependency import Condition, Dependency, Edge
 from .failure import Failure, sealed_details
+from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
+from .schedule import Schedule
 from .upstairs import Changes
 from .worker import Worker
 
@@ -23,8 +28,13 @@ __all__ = [
     "AttemptManager",
     "AttemptQuerySet",
     "Changes",
+    "Condition",
     "DatabaseNow",
+    "Dependency",
+    "Edge",
     "Failure",
+    "Pace",
+    "Schedule",
     "Worker",
     "get_attempt_model",
     "sealed_details",
@@ -33,4 +43,17 @@ __all__ = [
 
 def get_attempt_model() -> type[AbstractAttempt]:
     """The attempt model in use: ours, or the one the project swapped in."""
+    return _attempt_model()
+
+
+@cache
+def _attempt_model() -> type[AbstractAttempt]:
     return cast("type[AbstractAttempt]", apps.get_model(attempt_model_name(), require_ready=False))
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in (MODEL_SETTING, "INSTALLED_APPS"):
+        _attempt_model.cache_clear()
+
+
+setting_changed.connect(_forget)

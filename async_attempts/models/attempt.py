@@ -34,7 +34,7 @@ class AbstractAttempt(VerbsRow):
         )
         indexes = (
             SelectiveIndex(
-                fields=("queue", "-priority", "scheduled_at", "id"),
+                fields=("queue", "num_crashes", "-priority", "scheduled_at", "id"),
                 where=Q(status=Status.PENDING),
                 lead=("status",),
                 name="aa_%(class)s_claim",

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import DateTimeField, Func
+from django.db.models import DateTimeField, Func, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 Sql = tuple[str, tuple[Any, ...]]
+
+SPREAD_OUT: Final = {
+    "postgresql": ("{} + random() * %s * interval '1 microsecond'", 1_000_000),
+    "mysql": ("CAST({} AS DATETIME(6)) + INTERVAL FLOOR(RAND() * %s) MICROSECOND", 1_000_000),
+    # Its functions know milliseconds; as Django writes them there, in full.
+    "sqlite": (
+        (
+            "strftime('%%Y-%%m-%%d %%H:%%M:%%f', {}, "
+            "printf('%%.3f seconds', (random() / 18446744073709551616.0 + 0.5) * %s / 1000)"
+            ") || '000'"
+        ),
+        1000,
+    ),
+}
+"""A moment and a random time after it, of at most a number in some part of a second."""
 
 
 class DatabaseNow(Func):
@@ -35,3 +50,28 @@ class DatabaseNow(Func):
         # SQLite runs in this process, and its own 'now' has milliseconds only.
         now = datetime.now(UTC).replace(tzinfo=None)
         return "%s", (now.isoformat(sep=" ", timespec="microseconds"),)
+
+
+class SpreadOut(Func):
+    """A moment, and a random part of so many seconds after it: for each row another."""
+
+    output_field = DateTimeField()
+
+    def __init__(self, moment: Any, seconds: float) -> None:
+        is_expression = hasattr(moment, "resolve_expression")
+        super().__init__(moment if is_expression else Value(moment, output_field=DateTimeField()))
+        self.seconds = seconds
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **context: Any
+    ) -> Sql:
+        [moment] = self.get_source_expressions()
+        sql, params = compiler.compile(moment)
+        form, unit = SPREAD_OUT[connection.vendor]
+        return form.format(sql), (*params, round(self.seconds * unit))
+
+    as_sqlite = as_mysql = as_postgresql = as_sql
+
+
+NOW: Final = DatabaseNow()
+"""Always the same one, so that it can be told that a column has it."""

@@ -43,9 +43,9 @@ class AttemptColumns(models.Model):
 
     status = StatusField(verbose_name=_("status"), default=Status.PENDING)
     reason = models.TextField(_("reason"), blank=True, default="")
-    num_attempts = models.PositiveIntegerField(_("executions"), default=0)
-    max_attempts = models.PositiveIntegerField(_("most executions"), null=True)
-    num_crashes = models.PositiveSmallIntegerField(_("crashes"), default=0)
+    num_attempts = models.IntegerField(_("executions"), default=0)
+    max_attempts = models.IntegerField(_("most executions"), null=True)
+    num_crashes = models.SmallIntegerField(_("crashes"), default=0)
     claim_seq = models.BigIntegerField(_("claims"), default=0)
     claimed_by = models.UUIDField(_("worker"), null=True)
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
@@ -64,7 +64,7 @@ class AttemptColumns(models.Model):
     progress = models.SmallIntegerField(_("progress in percent"), null=True)
     progress_note = models.CharField(max_length=255, blank=True, default="")
 
-    blockers = models.PositiveIntegerField(_("unmet prerequisites"), default=0)
+    blockers = models.IntegerField(_("unmet prerequisites"), default=0)
     has_dependents = models.BooleanField(default=False)
     limit_key = models.CharField(_("limit key"), max_length=255, null=True)
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)

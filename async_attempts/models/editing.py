@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final, Self
 
 from django.db import models, router
@@ -26,8 +27,28 @@ STATE: Final = frozenset(
     "has_dependents limit_key".split()
 )
 
+BESIDE_COLUMNS: Final = (
+    "_state _plain _loaded _prefetched_objects_cache edges is_prerequisite "
+    "keeps_for_others pacing paced".split()
+)
+
 OPTIONS: Final = frozenset({"scheduled_at", "keep_result"})
 """State that the caller chooses at the beginning."""
+
+
+class Alike:
+    """What the database holds of a row that was written with many others like it."""
+
+    __slots__ = ("args", "columns", "id")
+
+    def __init__(self, columns: Mapping[str, Any], key: Any, args: Any) -> None:
+        self.columns = columns
+        self.id = key
+        self.args = args
+
+    def whole(self) -> dict[str, Any]:
+        """By column, as it is remembered of other rows."""
+        return {**self.columns, "id": self.id, "args": self.args}
 
 
 class GuardedRow(PromiseRow):
@@ -36,7 +57,7 @@ class GuardedRow(PromiseRow):
     class Meta:
         abstract = True
 
-    _loaded: dict[str, Any]
+    _loaded: dict[str, Any] | Alike
     created = False
     """True on the object that was enqueued; False for a row that was there already."""
 
@@ -50,9 +71,31 @@ class GuardedRow(PromiseRow):
 
     def remember(self, names: Iterable[str] | None = None) -> None:
         """Take the columns, all or those named, as what the database holds."""
-        known = {} if names is None else self.__dict__.get("_loaded", {})
+        if names is None:
+            self._loaded = self.held_columns()
+            return
         columns = self._columns(names)
-        self._loaded = known | {c: self.__dict__[c] for c in columns if c in self.__dict__}
+        held = {c: self.__dict__[c] for c in columns if c in self.__dict__}
+        self._loaded = self._remembered() | held
+
+    def remember_alike(self, columns: Mapping[str, Any]) -> None:
+        """As `remember`, where it is equal in all but its id and its arguments to a row that has
+        these columns.
+        """
+        row = self.__dict__
+        row["_loaded"] = Alike(columns, row["id"], row["args"])
+
+    def held_columns(self) -> dict[str, Any]:
+        """The columns that aren't deferred, and nothing of what else is in memory."""
+        held = self.__dict__.copy()
+        # Decrypted arguments are pickled nowhere.
+        for name in BESIDE_COLUMNS:
+            held.pop(name, None)
+        return held
+
+    def _remembered(self) -> dict[str, Any]:
+        loaded = self.__dict__.get("_loaded", {})
+        return loaded.whole() if isinstance(loaded, Alike) else loaded
 
     def refresh_from_db(
         self,
@@ -66,13 +109,12 @@ class GuardedRow(PromiseRow):
             self._plain, self._replaced = None, frozenset()
         self.remember(names)
 
-    def seal(self) -> dict[str, float]:
-        self._refuse_given_state()
-        return super().seal()
-
     def _refuse_given_state(self) -> None:
-        for name, beginning in _beginning(type(self)):
-            value = self.__dict__[name]
+        names, read, beginnings = _beginning(type(self))
+        given = read(self.__dict__)
+        if given == beginnings:
+            return
+        for name, value, beginning in zip(names, given, beginnings, strict=True):
             if value != beginning and not hasattr(value, "resolve_expression"):
                 raise InvalidOption(f"{name}: state can't be given; it begins as {beginning!r}.")
 
@@ -101,7 +143,7 @@ class GuardedRow(PromiseRow):
                     f"{self}: an attempt with the idempotence token {self.idempotence_token!r} "
                     "exists; enqueue() returns it instead of raising."
                 )
-            announce(post_save, self, alias, created=True)
+            announce(post_save, self, alias, created=self.created)
             return
         self._refuse_changes()
         self.check_options()
@@ -109,8 +151,13 @@ class GuardedRow(PromiseRow):
             force_update=force_update, using=using, update_fields=self._writable(update_fields)
         )
 
+    async def asave(self, **options: Any) -> None:
+        """`save`, after which nothing is left to be read from the database."""
+        self.loads_defaults = True
+        await super().asave(**options)
+
     def _refuse_changes(self) -> None:
-        loaded = self.__dict__.get("_loaded", {})
+        loaded = self._remembered()
         changed = {
             name
             for name, value in self.__dict__.items()
@@ -145,15 +192,18 @@ class GuardedRow(PromiseRow):
 
 
 @cache
-def _beginning(model: type[models.Model]) -> tuple[tuple[str, Any], ...]:
-    """The state of an attempt that was never claimed."""
+def _beginning(
+    model: type[models.Model],
+) -> tuple[list[str], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
+    """The state of an attempt that was never claimed: its columns, what reads them, the values."""
     fields = [f for f in model._meta.concrete_fields if f.name in STATE - OPTIONS]
-    return tuple((field.attname, field.get_default()) for field in fields)
+    names = [field.attname for field in fields]
+    return names, itemgetter(*names), tuple(field.get_default() for field in fields)
 
 
 def announce(signal: Any, row: Any, using: str, **kwargs: Any) -> None:
     """Send one of Django's save signals, if somebody listens."""
-    if signal.has_listeners(type(row)):
+    if signal.receivers and signal.has_listeners(type(row)):
         signal.send(
             sender=type(row), instance=row, raw=False, using=using, update_fields=None, **kwargs
         )

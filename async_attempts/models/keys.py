@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hashlib import blake2b
 
-from ..targets import TargetName
+from ..targets import Pacing, TargetName
 from .options import check_token
 
 
@@ -12,6 +13,16 @@ def key_of_token(name: TargetName, token: str | None) -> bytes | None:
     """The unique key of an idempotence token. Raises InvalidOption for what can't be one."""
     check_token(token)
     return None if token is None else unique_key("token", *name, token)
+
+
+def key_of_tick(schedule: str, tick: datetime) -> bytes:
+    """The unique key of a schedule's attempt for one tick."""
+    return unique_key("schedule", schedule, tick.astimezone(UTC).isoformat())
+
+
+def key_of_pace(name: TargetName, pacing: Pacing) -> bytes:
+    """The key of what is debounced, or throttled, together."""
+    return unique_key(pacing.name, *name, pacing.key)
 
 
 def unique_key(*parts: str | None) -> bytes:

@@ -46,6 +46,16 @@ def check_moment(name: str, value: Any) -> None:
         raise InvalidOption(f"{name}: {value} is outside of the years 1 to 9999 in UTC.") from None
 
 
+def spread_seconds(value: Any) -> float:
+    """Seconds of a `spread`. Raises InvalidOption unless that is a time, not negative, or None."""
+    if value is None:
+        return 0.0
+    seconds = as_seconds("spread", value)
+    if seconds is None or seconds < 0:
+        raise InvalidOption(f"spread: must be seconds or a timedelta, 0 or more, not {value!r}.")
+    return seconds
+
+
 def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
     """Raises InvalidOption unless `value` is None or a positive number."""
     if value is None:

@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.apps import apps
 from django.db import models
 
 from ..conf import settings
-from ..encryption import Context, cipher
+from ..encryption import Context, cipher, encrypt_many
 from ..exceptions import InvalidOption, ObjectGone
+from ..lifecycle import Status
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
-from ..targets import check_arguments, load_by_text, method_of, name_of
-from .columns import AttemptColumns
-from .keys import key_of_token
+from ..targets import KnownTarget, Policy, known_target, load_by_text
+from .beginning import Kind, PromptRow, untouched
+from .clock import NOW
+from .dependency import Edge, as_edges
+from .keys import key_of_tick, key_of_token
 from .options import as_seconds, check_metadata, check_moment, check_number
+from .pace import Paced, paced
 
 DEFAULT_QUEUE: Final = "default"
 MOMENTS: Final = ("scheduled_at", "expires_at")
 
 
-class PromiseRow(AttemptColumns):
+FILLED_IN: Final = "target target_pk method_name queue priority keep_result unique_key".split()
+DUE_NOW: Final = {
+    "status": Status.PENDING,
+    "scheduled_at": NOW,
+    "created_at": NOW,
+    "created": False,
+}
+"""The beginning of a row of a kind."""
+
+
+class Promised(NamedTuple):
+    """A row of which only the encrypted arguments are missing.
+
+    `plaintext`: the arguments. `relative`: those moments that are given as seconds from the
+    database's now, by column. `kind`: the rows it is like, if it was given nothing but a target
+    and arguments.
+    """
+
+    plaintext: bytes
+    relative: dict[str, float]
+    kind: Kind | None
+
+
+class Promises(NamedTuple):
+    """What is known of many rows together; `kind`, if all of them are of one."""
+
+    plaintexts: Sequence[bytes]
+    kind: Kind | None
+
+
+class PromiseRow(PromptRow):
     """The call behind a row, and the making of a row that promises one."""
 
     class Meta:
@@ -29,6 +65,25 @@ class PromiseRow(AttemptColumns):
 
     allow_autocommit = False
     """Whether it may be written while only another database's transaction is open."""
+
+    loads_defaults = False
+    """Whether what the database fills in is read at once, not when it is asked for: async code
+    can't ask."""
+
+    edges: tuple[Edge, ...] = ()
+    """What a new row waits for."""
+
+    is_prerequisite = False
+    """Whether a row that is written together with this one waits for it."""
+
+    keeps_for_others = False
+    """Whether that one is handed its result, or may ask for it."""
+
+    pacing: Mapping[str, Any] | None = None
+    """What the caller says of debounce and throttle, by the names of the options."""
+
+    paced: Paced | None = None
+    """What comes of it and of what the target's author said, once it is promised."""
 
     _plain: Arguments | None = None
     _replaced: frozenset[str] = frozenset()
@@ -52,6 +107,17 @@ class PromiseRow(AttemptColumns):
         if not self._state.adding:
             self._replaced = frozenset({"method_args"})
         self._plain = Arguments.of(value)
+
+    @property
+    def depends_on(self) -> Any:
+        """What a new row is told to wait for; of a row that exists, see `dependencies`."""
+        return self.edges
+
+    @depends_on.setter
+    def depends_on(self, value: Any) -> None:
+        if not self._state.adding:
+            raise InvalidOption("depends_on: can be given only when an attempt is enqueued.")
+        self.edges = as_edges(value)
 
     @property
     def stored_result(self) -> Any:
@@ -83,41 +149,93 @@ class PromiseRow(AttemptColumns):
 
     def context(self, purpose: Any) -> Context:
         """What a ciphertext of this row is bound to."""
-        return Context(purpose, self.pk, self.target, self.target_pk, self.method_name)
+        return Context(purpose, self.id, self.target, self.target_pk, self.method_name)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if not self._state.adding:
-            state.pop("_plain", None)
+            for name in ("_plain", "edges"):
+                state.pop(name, None)
         return state
 
-    def seal(self) -> dict[str, float]:
-        """Check and fill in every column of a new row, and encrypt the arguments.
+    def seal(self, plaintext: bytes | None = None) -> None:
+        """Encrypt the arguments: `plaintext`, if `promise()` has returned that already."""
+        if plaintext is None:
+            plaintext = self.promise().plaintext
+        row = self.__dict__
+        context = Context("args", row["id"], row["target"], row["target_pk"], row["method_name"])
+        row["args"] = cipher().encrypt(plaintext, context)
 
-        Returns those moments that are given as seconds from the database's now, by column.
+    def take_place_of(self, key: UUID) -> None:
+        """Take the id of a row, and encrypt the arguments, checked before, for that one."""
+        self.__dict__["id"] = key
+        self.seal(dump_arguments(self._plain or Arguments()))
+
+    def promise(self) -> Promised:
+        """Check a new row, and fill in every column but the arguments.
+
         Raises InvalidTarget, InvalidArguments, InvalidOption; the row is not to be written then.
         """
+        row = self.__dict__
+        plain = untouched(type(self))
+        is_untouched = plain is not None and plain.read(row) == plain.values and self.pacing is None
+        is_untouched = is_untouched and not (self.edges or self.is_prerequisite)
         if self._plain is None and self.args:
             raise InvalidOption("method_args: give a copied row its arguments anew.")
-        name = name_of(self.target, self.method_name or None)
-        policy = method_of(name.target, name.method_name).policy
+        known = known_target(row["target"], row["method_name"] or None)
         arguments = self._plain or Arguments()
-        check_arguments(name, arguments.args, arguments.kwargs)
-        self.target, self.target_pk, self.method_name = name
-        self.queue = self.queue or policy.queue or DEFAULT_QUEUE
+        known.shapes.check(arguments.args, arguments.kwargs)
+        kind: Kind | None = known.kinds.get(type(self)) if is_untouched else None
+        relative: dict[str, float] = {}
+        if kind is not None:
+            row.update(kind.columns)
+        else:
+            relative = self._fill_in(known)
+            moments = row["scheduled_at"], row["expires_at"]
+            if is_untouched and moments == (None, None) and self.paced is None:
+                columns = {column: row[column] for column in FILLED_IN} | DUE_NOW
+                kind = Kind(type(self), columns, known.shapes)
+                row.update(DUE_NOW)
+                known.kinds[type(self)] = kind
+        row["_plain"] = arguments
+        return Promised(dump_arguments(arguments), relative, kind)
+
+    def _fill_in(self, known: KnownTarget) -> dict[str, float]:
+        row, name, policy = self.__dict__, known.name, known.method.policy
+        self._refuse_given_state()
+        row["target"], row["target_pk"], row["method_name"] = name
+        row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
+        if (this := paced(name, policy, self.pacing or {}, row)) is not None:
+            self.paced = this
+        due = this.pacing.debounce if this else policy.delay
         for column, default in (
             ("priority", policy.priority or 0),
-            ("keep_result", bool(policy.keep_result)),
-            ("scheduled_at", policy.delay),
+            ("keep_result", self._keeps_result_by(policy)),
+            ("scheduled_at", due),
             ("expires_at", policy.expires_after),
         ):
-            if getattr(self, column) is None:
-                setattr(self, column, default)
-        relative = {name: as_seconds(name, getattr(self, name)) for name in MOMENTS}
+            if row[column] is None:
+                row[column] = default
+        relative = self._relative_moments()
         self.check_options()
-        self.unique_key = key_of_token(name, self.idempotence_token)
-        self.args = cipher().encrypt(dump_arguments(arguments), self.context("args"))
-        self._plain = arguments
+        row["unique_key"] = key_of_token(name, row["idempotence_token"])
+        tick = row["scheduled_at"]
+        if row["schedule"] is not None and isinstance(tick, datetime):
+            row["unique_key"] = key_of_tick(row["schedule"], tick)
+        return relative
+
+    def _keeps_result_by(self, policy: Policy) -> bool:
+        if policy.keep_result is None:
+            return self.keeps_for_others
+        return policy.keep_result
+
+    def _refuse_given_state(self) -> None:
+        """Raises InvalidOption for state that only a worker may give; see `GuardedRow`."""
+
+    def _relative_moments(self) -> dict[str, float]:
+        row = self.__dict__
+        given = [name for name in MOMENTS if row[name] is not None]
+        relative = {name: as_seconds(name, row[name]) for name in given}
         return {moment: after for moment, after in relative.items() if after is not None}
 
     def check_options(self) -> None:
@@ -128,12 +246,37 @@ class PromiseRow(AttemptColumns):
         if "priority" in loaded:
             self.priority = settings().priority(self.priority)
         for name in MOMENTS:
-            if not self._state.adding or as_seconds(name, loaded.get(name)) is None:
-                check_moment(name, loaded.get(name))
+            if (moment := loaded.get(name)) is not None and not (
+                self._state.adding and as_seconds(name, moment) is not None
+            ):
+                check_moment(name, moment)
         if isinstance(timeout := loaded.get("timeout"), timedelta):
             self.timeout = timeout.total_seconds()
         if not isinstance(keep := loaded.get("keep_result", False), bool):
             raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
         check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
         check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
-        check_metadata(loaded.get("metadata", {}))
+        if (metadata := loaded.get("metadata")) != {} and "metadata" in loaded:
+            check_metadata(metadata)
+
+
+def kind_of(model: type[PromiseRow], target: Any) -> Kind | None:
+    """The kind of a row that is given nothing but this target and arguments.
+
+    None if it can make no rows, or none was promised yet. Raises InvalidTarget.
+    """
+    kind: Kind | None = known_target(target).kinds.get(model)
+    return kind if kind is not None and kind.makes_rows() else None
+
+
+def seal_many(rows: Sequence[PromiseRow], promises: Promises) -> None:
+    """Encrypt the arguments of each of `rows`, which are promised."""
+    plaintexts, kind = promises
+    if kind is None:
+        for row, plaintext in zip(rows, plaintexts, strict=True):
+            row.seal(plaintext)
+        return
+    ids = [row.id for row in rows]
+    everything = encrypt_many(cipher(), plaintexts, rows[0].context("args"), ids)
+    for row, sealed in zip(rows, everything, strict=True):
+        row.args = sealed

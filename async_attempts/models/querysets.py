@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db.models import Manager, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..targets import name_of
+from ..targets.pacing import OPTIONS as PACING
 from . import upstairs
 from .clock import DatabaseNow
 from .keys import key_of_token
@@ -60,9 +62,16 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return upstairs.store_for(self._writes_to).fail(self, reason)
 
     @writing
-    def retry(self, at: datetime | None = None) -> Changes:
-        """Make the failed and the expired due again, now or `at` an aware datetime."""
-        return upstairs.store_for(self._writes_to).retry(self, at)
+    def retry(
+        self, at: datetime | None = None, *, spread: timedelta | float | None = None
+    ) -> Changes:
+        """Make the failed and the expired due again, now or `at` an aware datetime.
+
+        `spread`: each at a random time within so many seconds, or a timedelta, from then on, so
+        that they don't all come at once. Raises InvalidOption for a naive `at`, and for a `spread`
+        that is negative.
+        """
+        return upstairs.store_for(self._writes_to).retry(self, at, spread)
 
     @writing
     def request_cancel(self) -> Changes:
@@ -73,42 +82,104 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     def create(self, **kwargs: Any) -> Any:
         """Enqueue: write the row in the caller's transaction.
 
-        Takes the columns, `method_args`, `subject`, `database` (an alias) and `allow_autocommit`.
+        Takes the columns, `method_args`, `subject`, `database` (an alias), `allow_autocommit` and
+        the options of debounce and throttle; a row that still waited has `created` False then.
         Raises what `async_attempts.enqueue` raises, and DuplicateAttempt for a token that's taken.
         """
+        return self._create(kwargs)
+
+    @writing
+    async def acreate(self, **kwargs: Any) -> Any:
+        """`create`, after which nothing is left to be read from the database."""
+        return await sync_to_async(self._create)(kwargs, loads_defaults=True)
+
+    def _create(self, kwargs: dict[str, Any], *, loads_defaults: bool = False) -> Any:
         manager = self._for_database(kwargs)
         if code_only := kwargs.keys() & CODE_ONLY:
             raise InvalidOption(
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
         allow_autocommit = kwargs.pop("allow_autocommit", False)
+        pacing = self._pacing(kwargs)
         row = self.model(**kwargs)
-        row.allow_autocommit = allow_autocommit
+        row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
+        if pacing:
+            row.pacing = pacing
         row.save(force_insert=True, using=manager._writes_to)
         return row
 
     @writing
-    def bulk_create(  # type: ignore[override]  # its conflict options are refused
-        self, objs: Iterable[Any], batch_size: int | None = None, **options: Any
+    def bulk_create(  # noqa: PLR0917 - Django's own parameters, in its order
+        self,
+        objs: Iterable[Any],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
     ) -> list[Any]:
         """Enqueue all of `objs` (unsaved rows) or none, in statements of `batch_size` rows.
 
-        Raises DuplicateAttempt when one of their tokens is taken.
+        Raises DuplicateAttempt when one of their tokens is taken, InvalidOption for Django's own
+        ways out of a conflict.
         """
-        if any(options.values()):
-            raise InvalidOption(f"bulk_create: {', '.join(options)} would break what rows promise.")
+        if ignore_conflicts or update_conflicts or update_fields or unique_fields:
+            raise InvalidOption(
+                "bulk_create: ignore_conflicts, update_conflicts, update_fields and unique_fields "
+                "would break what rows promise."
+            )
         attempts = list(objs)
         upstairs.store_for(self._writes_to).insert_many(attempts, batch_size)
         return attempts
+
+    @writing
+    async def abulk_create(  # noqa: PLR0917 - Django's own parameters, in its order
+        self,
+        objs: Iterable[Any],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list[Any]:
+        """`bulk_create`, after which nothing is left to be read from the database."""
+        attempts = list(objs)
+        for attempt in attempts:
+            attempt.loads_defaults = True
+        refused = ignore_conflicts, update_conflicts, update_fields, unique_fields
+        return await sync_to_async(self.bulk_create)(attempts, batch_size, *refused)
 
     @writing
     def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, bool]:
         """The attempt with these columns, else a new one; `target` may be any form of it."""
-        manager = self._for_database(kwargs)
+        return self._get_or_create(defaults, kwargs)
+
+    @writing
+    async def aget_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, bool]:
+        """`get_or_create`, after which nothing is left to be read from the database."""
+        return await sync_to_async(self._get_or_create)(defaults, kwargs, loads_defaults=True)
+
+    def _get_or_create(
+        self,
+        defaults: Mapping[str, Any] | None,
+        kwargs: dict[str, Any],
+        *,
+        loads_defaults: bool = False,
+    ) -> tuple[Any, bool]:
+        manager: Any = self._for_database(kwargs)
         manager._for_write = True
+        if pacing := self._pacing(kwargs):
+            raise InvalidOption(
+                f"{', '.join(pacing)}: not for get_or_create, which leaves what is there; use "
+                "create()."
+            )
         given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
+        if "depends_on" in kwargs:
+            given["depends_on"] = kwargs.pop("depends_on")
         if "target" in kwargs and "target_pk" not in kwargs:
             given |= {"target": kwargs["target"], "method_name": kwargs.get("method_name")}
             name = name_of(given["target"], given["method_name"])
@@ -119,13 +190,20 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         with suppress(self.model.DoesNotExist):
             return manager.get(**kwargs), False
         # Not Django's own, whose savepoint would hide that another database's block is open.
-        columns = manager._extract_model_params(defaults, **kwargs)  # type: ignore[attr-defined]
+        columns = manager._extract_model_params(defaults, **kwargs)
         try:
-            return manager.create(**dict(resolve_callables(columns)) | given), True
+            new = dict(resolve_callables(columns)) | given
+            return manager._create(new, loads_defaults=loads_defaults), True
         except DuplicateAttempt:
             with suppress(self.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
+
+    def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What of `kwargs`, taken out of them, says how it is debounced or throttled."""
+        columns = {field.name for field in self.model._meta.get_fields()}
+        # A project's own column may be called "key".
+        return {n: kwargs.pop(n) for n in PACING if n in kwargs and n not in columns}
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

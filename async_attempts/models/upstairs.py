@@ -8,7 +8,7 @@ no import goes up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ class StoreVerbs(Protocol):
     def insert_many(self, attempts: Sequence[Any], batch_size: int | None = None) -> None: ...
     def expire(self, attempts: AttemptQuerySet[Any], reason: str) -> Changes: ...
     def fail(self, attempts: AttemptQuerySet[Any], reason: str) -> Changes: ...
-    def retry(self, attempts: AttemptQuerySet[Any], at: datetime | None) -> Changes: ...
+    def retry(
+        self,
+        attempts: AttemptQuerySet[Any],
+        at: datetime | None,
+        spread: timedelta | float | None = None,
+    ) -> Changes: ...
     def request_cancel(self, attempts: AttemptQuerySet[Any]) -> Changes: ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ..conf import settings
+from ..conf import retention, settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import upstairs
@@ -31,11 +31,18 @@ class VerbsRow(GuardedRow):
     def perform(self) -> None:
         """Claim and perform this attempt here and now, if it is due, and record the outcome.
 
-        What the target raises is recorded as a failure, not raised.
+        What the target raises is recorded as a failure, not raised. Where a queue keeps no
+        successes, only this copy of the row is left of one.
         Raises InvalidTransition when the attempt isn't pending and due, or is running.
         """
         upstairs.perform(self)
-        self.refresh_from_db()
+        try:
+            self.refresh_from_db()
+        except type(self).DoesNotExist:
+            if not retention().deletes_success_in(self.queue):
+                raise
+            # Its success is all that can have deleted it.
+            self.status = Status.SUCCEEDED
 
     @writing
     def expire(self, reason: str = "") -> None:

@@ -8,12 +8,14 @@ table of the tags, `stored` the way from values to bytes and back.
 from __future__ import annotations
 
 from .arguments import Arguments
+from .handed import Handed
 from .limits import MAX_DEPTH
 from .stored import dump_arguments, dump_value, load_arguments, load_value
 
 __all__ = [
     "MAX_DEPTH",
     "Arguments",
+    "Handed",
     "dump_arguments",
     "dump_value",
     "load_arguments",

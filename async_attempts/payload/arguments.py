@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from async_attempts.exceptions import InvalidArguments
@@ -29,6 +30,9 @@ class Arguments:
 
         Raises InvalidArguments for anything else, and for a key that isn't a string.
         """
+        if type(method_args) is dict:
+            with suppress(TypeError):  # a key is no string
+                return cls(**method_args)
         if method_args is None:
             return cls()
         if isinstance(method_args, Arguments):
@@ -53,7 +57,7 @@ class Arguments:
             return NotImplemented
         return self.args == other.args and self.kwargs == other.kwargs
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # lists can't be hashed; typeshed wants a method
 
     def __repr__(self) -> str:
         positional = [f"{len(self.args)} positional"] if self.args else []

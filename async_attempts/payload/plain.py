@@ -21,6 +21,9 @@ PARTS: Final = "v"
 # Fewer bits than the smallest limit that Python can be given for integers in decimal, 640 digits.
 MAX_INT_BITS: Final = 2_000
 
+_LARGEST_FLAT: Final = 2**63
+_FLAT: Final = frozenset({str, bool, type(None)})
+
 _CORRUPT: Final = (
     ValueError,
     TypeError,
@@ -125,6 +128,18 @@ _native: Final = _NATIVE.get
 def to_plain(value: Any, depth: int = 0) -> Any:
     """`value` as data that JSON can carry, within `depth` open brackets. Raises UnstorableError."""
     return _native(type(value), _other)(value, depth)
+
+
+def is_flat(values: Iterable[Any]) -> bool:
+    """Whether JSON carries each of `values` as it is, but for text that can't be encoded."""
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            if not -_LARGEST_FLAT <= value <= _LARGEST_FLAT:
+                return False
+        elif kind not in _FLAT:
+            return False
+    return True
 
 
 def from_plain(found: dict[str, Any]) -> Any:

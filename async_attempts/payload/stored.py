@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 from async_attempts.exceptions import AttemptsError, InvalidArguments
@@ -10,7 +9,7 @@ from async_attempts.exceptions import AttemptsError, InvalidArguments
 from .arguments import Arguments
 from .limits import exceeds_size, require_shallow, too_large
 from .places import UnstorableError, by_index, by_key
-from .plain import TAG, from_plain, to_plain
+from .plain import TAG, from_plain, is_flat, to_plain
 from .text import decoder, encode
 
 _MARK: Final = encode(TAG)
@@ -24,8 +23,14 @@ def dump_arguments(arguments: Arguments) -> bytes:
     Raises UnsupportedType, naming the place, for what can't be stored; InvalidArguments for what
     is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
     """
-    named = {"args": list(arguments.args), "kwargs": arguments.kwargs}
-    data = encode(list(_plain(named).values()))
+    args, kwargs = list(arguments.args), arguments.kwargs
+    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
+        try:
+            data = encode([args, kwargs])
+        except UnicodeEncodeError:
+            data = _walked(args, kwargs)
+    else:
+        data = _walked(args, kwargs)
     if exceeds_size(len(data)):
         raise too_large(
             len(data),
@@ -45,10 +50,14 @@ def load_arguments(data: bytes) -> Arguments:
     """
     if exceeds_size(len(data)):
         raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
-    match _load(data):
-        case [list(args), dict(kwargs)]:
-            with suppress(TypeError):  # a keyword that is no string
+    found = _load(data)
+    if type(found) is list and len(found) == 2:
+        args, kwargs = found
+        if type(args) is list and type(kwargs) is dict:
+            try:
                 return Arguments(*args, **kwargs)
+            except TypeError:  # a keyword that is no string
+                pass
     raise InvalidArguments("What is stored is a value, but no arguments.")
 
 
@@ -60,6 +69,10 @@ def dump_value(value: Any, name: str = "result") -> bytes:
 def load_value(data: bytes) -> Any:
     """The value in `data`. Raises as `load_arguments` does, though it may be of any size."""
     return _load(data)
+
+
+def _walked(args: list[Any], kwargs: dict[str, Any]) -> bytes:
+    return encode(list(_plain({"args": args, "kwargs": kwargs}).values()))
 
 
 def _largest_part(arguments: Arguments) -> str:

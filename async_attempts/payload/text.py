@@ -11,7 +11,7 @@ Hook = Callable[[dict[str, Any]], Any]
 
 def encode(plain: Any) -> bytes:
     """The bytes of data that is known to be plain, free of cycles and encodable."""
-    return _to_text(plain).encode()
+    return "".join(_to_parts(plain, 0)).encode()
 
 
 def decoder(hook: Hook | None = None) -> Callable[[bytes], Any]:
@@ -19,14 +19,37 @@ def decoder(hook: Hook | None = None) -> Callable[[bytes], Any]:
 
     The parser raises ValueError for what isn't strict JSON in UTF-8.
     """
-    parse = json.JSONDecoder(object_hook=hook, parse_constant=_refuse_constant).decode
-    return lambda data: parse(data.decode())
+    parser = json.JSONDecoder(object_hook=hook, parse_constant=_refuse_constant)
+    begin, whole = parser.raw_decode, parser.decode
+
+    def parse(data: bytes) -> Any:
+        text = data.decode()
+        # What `encode` made has no space around it, so the whole need not look for that.
+        value, end = begin(text)
+        return value if end == len(text) else whole(text)
+
+    return parse
 
 
 def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_to_text: Final = json.JSONEncoder(
+_encoder: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
-).encode
+)
+
+
+def _parts_encoder() -> Callable[[Any, int], Any]:
+    """What `_encoder.encode` makes anew for each value, made once."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda plain, _level: _encoder.iterencode(plain)
+    text = json.encoder.encode_basestring
+    made: Callable[[Any, int], Any] = make(
+        None, _encoder.default, text, None, ":", ",", False, False, False
+    )
+    return made
+
+
+_to_parts: Final = _parts_encoder()

@@ -15,36 +15,63 @@ from django.db import connections
 from ..conf import MODEL_SETTING
 from .base import Store
 from .claims import Claim
+from .expiring import Place
 from .finishing import Result
-from .rescuing import Rescue
+from .looking import Glance
+from .pruning import Walk
+from .rescuing import Judge, Rescue, Verdict
+from .rows import driver_problem
+from .scheduling import Ticked
 
-__all__ = ["Claim", "Rescue", "Result", "Store", "store_for"]
+__all__ = [
+    "Claim",
+    "Glance",
+    "Judge",
+    "Place",
+    "Rescue",
+    "Result",
+    "Store",
+    "Ticked",
+    "Verdict",
+    "Walk",
+    "store_for",
+]
 
 
 def store_for(alias: str) -> Store:
     """The store of the database `alias`.
 
     Raises django.db.utils.ConnectionDoesNotExist for an alias that isn't in DATABASES, and
-    ImproperlyConfigured for a kind of database that the package doesn't support.
+    ImproperlyConfigured for a kind of database, or a driver, that the package doesn't support.
     """
     return _store(alias)
 
 
 @cache
 def _store(alias: str) -> Store:
+    return _dialect(alias)(alias)
+
+
+def _dialect(alias: str) -> type[Store]:
     vendor = connections[alias].vendor
+    if problem := driver_problem(alias, vendor):
+        raise ImproperlyConfigured(problem)
     if vendor == "postgresql":
-        from .postgresql import PostgreSQLStore as Dialect
-    elif vendor == "mysql":
-        from .mysql import MySQLStore as Dialect  # type: ignore[assignment]
-    elif vendor == "sqlite":
-        from .sqlite import SQLiteStore as Dialect  # type: ignore[assignment]
-    else:
-        raise ImproperlyConfigured(
-            f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
-            "MariaDB, MySQL and SQLite."
-        )
-    return Dialect(alias)
+        from .postgresql import PostgreSQLStore
+
+        return PostgreSQLStore
+    if vendor == "mysql":
+        from .mysql import MySQLStore
+
+        return MySQLStore
+    if vendor == "sqlite":
+        from .sqlite import SQLiteStore
+
+        return SQLiteStore
+    raise ImproperlyConfigured(
+        f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
+        "MariaDB, MySQL and SQLite."
+    )
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

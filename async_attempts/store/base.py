@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from .changing import Changing
 from .claiming import Claiming
-from .inserting import Inserting
+from .declaring import Declaring
+from .expiring import Expiring
+from .forgetting import Forgetting
 from .leasing import Leasing
+from .looking import Looking
 from .pruning import Pruning
 from .rescuing import Rescuing
 
 
-class Store(Inserting, Claiming, Leasing, Rescuing, Changing, Pruning):
+class Store(
+    Declaring, Claiming, Looking, Leasing, Rescuing, Changing, Expiring, Pruning, Forgetting
+):
     """The attempts and workers of one database."""

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, Count, F, Q, TextField, Value, When
 
-from ..lifecycle import RUNNING, Status, sources_of
+from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, Changes, DatabaseNow
-from ..models.options import check_moment
-from .inserting import status_when_due
-from .rows import Rows, ended
+from ..models.clock import SpreadOut
+from ..models.options import check_moment, spread_seconds
+from .reopening import Reopening
+from .rows import ended, status_when_due
 
 BATCH: Final = 2000
 RUNNING_ATOMICALLY: Final = "running atomically"
 _CANCELLED: Final = Value("cancelled", output_field=TextField())
 
 
-class Changing(Rows):
+class Changing(Reopening):
     """The moves that people make."""
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
@@ -33,15 +34,24 @@ class Changing(Rows):
         """Fail those that haven't ended."""
         return self._change(attempts, "fail", ended(Status.FAILED, reason=reason, blockers=0))
 
-    def retry(self, attempts: AttemptQuerySet[Any], at: datetime | None = None) -> Changes:
-        """Make the failed and the expired due again, now or `at`.
+    def retry(
+        self,
+        attempts: AttemptQuerySet[Any],
+        at: datetime | None = None,
+        spread: timedelta | float | None = None,
+    ) -> Changes:
+        """Make the failed and the expired due again, now or `at`, or within `spread` from then.
 
         An `expires_at` that has passed is taken away: it would expire them at once.
         """
         check_moment("at", at)
+        seconds = spread_seconds(spread)
+        due = DatabaseNow() if at is None else at
+        status = Status.PENDING if at is None else status_when_due(at)
         columns = {
-            "status": Status.PENDING if at is None else status_when_due(at),
-            "scheduled_at": DatabaseNow() if at is None else at,
+            # Of those that are spread some are due later, and a promote tells which.
+            "status": Status.SCHEDULED if seconds else status,
+            "scheduled_at": SpreadOut(due, seconds) if seconds else due,
             "expires_at": Case(When(expires_at__gt=DatabaseNow(), then=F("expires_at"))),
             "reason": "",
             "num_attempts": 0,
@@ -71,8 +81,25 @@ class Changing(Rows):
         self, attempts: AttemptQuerySet[Any], verb: str, columns: dict[str, Any]
     ) -> Changes:
         sources = [status for status in Status.values if status in sources_of(verb)]
-        if attempts.query.is_sliced:
-            attempts = self.attempts.filter(pk__in=list(attempts.values_list("pk", flat=True)))
+        if not attempts.query.is_sliced:
+            return self._change_all(attempts, sources, columns)
+        # What a slice has is settled once, and only the ids are held.
+        ids = list(attempts.values_list("pk", flat=True))
+        parts = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+        changed, left = 0, Counter[str]()
+        for part in parts:
+            rows = self.attempts.filter(pk__in=part)
+            changes = self._change_all(rows, sources, columns)
+            changed += changes.changed
+            left.update(changes.left)
+        return Changes(changed, dict(left))
+
+    def _change_all(
+        self,
+        attempts: AttemptQuerySet[Any],
+        sources: Collection[str],
+        columns: dict[str, Any],
+    ) -> Changes:
         matching = attempts.using(self.alias).order_by()
         there = _count_states(matching)
         changed: Counter[str] = Counter()
@@ -100,7 +127,12 @@ class Changing(Rows):
             # Asked again of what can't change any more: "all pending ones" spares the just claimed.
             found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
             states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
-            self.attempts.filter(pk__in=states, status__in=sources).update(**columns)
+            changed = self.attempts.filter(pk__in=states, status__in=sources).update(**columns)
+            if changed and FINAL.issuperset(sources):
+                self.reopen(states)
+                self.pass_gate()
+            else:
+                self.close_when_committed(self.with_dependents(states))
         return Counter(states.values()), wanted[-1] if wanted else None
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import BooleanField, Case, F, Min, Q, Value, When
+from django.db.models import F, Q
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet, DatabaseNow
-from .claims import COLUMNS, TOO_LATE, Claim
+from ..models import DatabaseNow
+from .claims import TOO_LATE, Claim
 from .finishing import Finishing
 
-BEST_FIRST = ("-priority", "scheduled_at", "id")
-IS_LATE = Case(
-    When(expires_at__lte=DatabaseNow(), then=Value(True)),
-    default=Value(False),
-    output_field=BooleanField(),
-)
-CLAIMABLE = Q(status=Status.PENDING, claimed_by=None)
+ORDINARY: Final = "num_crashes = 0"
+SUSPECT: Final = "num_crashes > 0"
 
 
-def in_queue(queue: str, suspects: bool) -> Q:
-    """The suspects, or all others, of one queue."""
-    return Q(queue=queue) & (Q(num_crashes__gt=0) if suspects else Q(num_crashes=0))
+class Which(NamedTuple):
+    """Which pending attempts a claim is to take: a condition in SQL and its parameter."""
+
+    sql: str
+    param: Any
 
 
 class Claiming(Finishing):
@@ -38,7 +36,11 @@ class Claiming(Finishing):
             due = due.order_by("scheduled_at", "id").select_for_update(skip_locked=True)
             ids = list(due.values_list("id", flat=True)[:limit])
             rows = self.attempts.filter(pk__in=ids, status=Status.SCHEDULED)
-            return rows.update(status=Status.PENDING) if ids else 0
+            promoted = rows.update(status=Status.PENDING) if ids else 0
+            if promoted:
+                # It may be another queue's, whose workers have seen it locked, and looked away.
+                self.pass_gate()
+            return promoted
 
         return self.whole(work)
 
@@ -49,12 +51,6 @@ class Claiming(Finishing):
         )
         self.whole(lambda: due.update(status=Status.PENDING))
 
-    def next_due(self) -> float | None:
-        """Seconds until the next scheduled attempt is due, by the database's clock; None: none."""
-        scheduled = self.attempts.filter(status=Status.SCHEDULED)
-        wait = scheduled.aggregate(wait=Min("scheduled_at") - DatabaseNow())["wait"]
-        return None if wait is None else max(0.0, wait.total_seconds())
-
     def claim(
         self, worker_id: UUID, queues: Iterable[str], limit: int, *, suspects: bool = False
     ) -> list[Claim]:
@@ -63,11 +59,13 @@ class Claiming(Finishing):
         Claims nothing for a worker that isn't live. What is past its `expires_at` is finished as
         expired instead. Suspects (in hand when a worker died) are claimed only when asked for.
         """
+        kind = SUSPECT if suspects else ORDINARY
         claims: list[Claim] = []
         for queue in queues:
             found_late = True
             while found_late and len(claims) < limit:
-                found = self._claim(worker_id, queue, limit - len(claims), suspects)
+                which = Which(f"queue = %(which)s AND {kind}", queue)
+                found = self._claim_where(worker_id, which, limit - len(claims))
                 in_time = self._without_late(worker_id, found)
                 claims += in_time
                 # There may be more behind those that came too late.
@@ -76,33 +74,15 @@ class Claiming(Finishing):
 
     def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
         """Claim this attempt, if it is due and nobody has; None if not."""
-        claims = self.whole(lambda: self._claim_where(worker_id, Q(pk=attempt_id), 1))
+        claims = self._claim_where(worker_id, Which("id = %(which)s", attempt_id), 1)
         return next(iter(self._without_late(worker_id, claims)), None)
 
-    def _claim(self, worker_id: UUID, queue: str, limit: int, suspects: bool) -> list[Claim]:
-        which = in_queue(queue, suspects)
-        return self.whole(lambda: self._claim_where(worker_id, which, limit))
+    @abstractmethod
+    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+        """Claim the best of `which`, late or not, in a transaction of its own."""
 
-    def _claim_where(self, worker_id: UUID, which: Q, limit: int) -> list[Claim]:
-        if not self.live_worker(worker_id):
-            return []
-        due = self.due(which).order_by(*BEST_FIRST).select_for_update(skip_locked=True)
-        ids = list(due.values_list("id", flat=True)[:limit])
-        if not ids:
-            return []
-        self.attempts.filter(CLAIMABLE, pk__in=ids).update(
-            claimed_by=worker_id,
-            claim_seq=F("claim_seq") + 1,
-            num_attempts=F("num_attempts") + 1,
-            started_at=DatabaseNow(),
-        )
-        mine = self.attempts.filter(pk__in=ids, claimed_by=worker_id).annotate(late=IS_LATE)
-        place = {attempt_id: number for number, attempt_id in enumerate(ids)}
-        rows = sorted(mine.values_list(*COLUMNS, "late"), key=lambda row: place[row[0]])
-        return [Claim._make((*row, self.alias)) for row in rows]
-
-    def release_unknown(self, worker_id: UUID) -> int:
-        """Give back, with their counts, all claims of a worker that has none in hand.
+    def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> int:
+        """Give back, with their counts, a worker's claims but for those that it has `in_hand`.
 
         The database committed them, and the worker never heard of it. Returns how many.
         """
@@ -111,17 +91,22 @@ class Claiming(Finishing):
             # Waits for a claim that is still being made over the connection that was lost.
             list(self.workers.filter(pk=worker_id).select_for_update().values_list("pk"))
             held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
+            held = held.exclude(pk__in=in_hand)
             ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
             given_back = {"claimed_by": None, "started_at": None}
+            self.pass_gate()
             return held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
 
         return self.whole(work)
 
-    def due(self, which: Q) -> AttemptQuerySet[Any]:
+    def due(self, which: Q) -> Any:
         """Those attempts among `which` that may be claimed now."""
-        return self.attempts.filter(which, CLAIMABLE, scheduled_at__lte=DatabaseNow())
+        return self.attempts.filter(
+            which, status=Status.PENDING, claimed_by=None, scheduled_at__lte=DatabaseNow()
+        )
 
     def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:
             self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
-        return [claim for claim in claims if not claim.late]
+            return [claim for claim in claims if not claim.late]
+        return list(claims)

@@ -12,9 +12,9 @@ from ..lifecycle import Expired
 
 
 class Claim(NamedTuple):
-    """One claimed attempt. The columns have the names and types of the model's."""
+    """One claimed attempt. The columns have the names of the model's, but for the id's bytes."""
 
-    id: UUID
+    id_bytes: bytes
     queue: str
     target: str
     target_pk: str | None
@@ -27,16 +27,21 @@ class Claim(NamedTuple):
     claim_seq: int
     timeout: float | None
     keep_result: bool
-    metadata_json: str | dict[str, Any]
-    started_at: datetime
+    metadata_json: str
     late: bool
+    started_at: datetime
+    worker_id: UUID
     database: str
+
+    @property
+    def id(self) -> UUID:
+        """The attempt's id, made at each reading."""
+        return UUID(bytes=self.id_bytes)
 
     @property
     def metadata(self) -> dict[str, Any]:
         """The row's metadata, parsed at each reading."""
-        given = self.metadata_json
-        parsed: dict[str, Any] = given if isinstance(given, dict) else json.loads(given)
+        parsed: dict[str, Any] = json.loads(self.metadata_json)
         return parsed
 
     @property
@@ -46,7 +51,7 @@ class Claim(NamedTuple):
 
     def context(self, purpose: Any) -> Context:
         """What a ciphertext of this attempt is bound to."""
-        return Context(purpose, self.id, self.target, self.target_pk, self.method_name)
+        return Context(purpose, self.id_bytes, self.target, self.target_pk, self.method_name)
 
     def __str__(self) -> str:
         return f"{self.target}.{self.method_name} {self.id}"
@@ -57,8 +62,11 @@ class Claim(NamedTuple):
 
 COLUMNS: Final = (
     "id queue target target_pk method_name args idempotence_token num_attempts max_attempts "
-    "num_crashes claim_seq timeout keep_result metadata started_at"
+    "num_crashes claim_seq timeout keep_result metadata"
 ).split()
-"""The columns behind a claim, in its order; `late` and `database` follow."""
+"""The columns behind a claim, in its order; the facts of the claim itself follow."""
+
+ORDER: Final = ("priority", "scheduled_at")
+"""What a claimed row is sorted by, together with its id."""
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

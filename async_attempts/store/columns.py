@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import is_not, itemgetter
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.db import connections
-from django.db.models import Expression, Field
+from django.db.models import DateField, DateTimeField, Expression, Field, TimeField
 
 from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow
 from ..models.fields import StatusField
@@ -19,10 +22,20 @@ PLAIN_FIELDS: Final = frozenset(
 
 PLAIN_HOMES: Final = frozenset({Field.__module__, StatusField.__module__})
 
-UNLIKE_LITERALS: Final = frozenset("%\\")
-"""A driver takes the one for a parameter, MySQL the other for an escape."""
+UNLIKE_LITERALS: Final = frozenset("%\\\0")
+"""A driver takes the one for a parameter, MySQL the other for an escape; NUL no text can hold."""
+
+MOMENTS_PRE_SAVE: Final = (DateField.pre_save, DateTimeField.pre_save, TimeField.pre_save)
+_NOTHING: Final = object()
+
+LITERAL_COLUMNS: Final = frozenset("queue priority target method_name keep_result".split())
+"""They have few values, so these are written as literals too; a statement is kept for each."""
+
+MOST: Final = 1024
 
 Placed = tuple[str, Sequence[Any]]
+Places = tuple[tuple[int, str], ...]
+"""What stands for the values that aren't usual, by the column's number in `all`."""
 
 
 class Column(NamedTuple):
@@ -33,8 +46,13 @@ class Column(NamedTuple):
     field: Field[Any, Any]
     usual: Any
     literal: str
-    is_plain: bool
+    plain_types: frozenset[type]
+    """Of values that the driver takes as they are."""
     has_pre_save: bool
+    passed_on: frozenset[type]
+    """Of those of them that are never written as literals."""
+    literals: dict[Any, str] | None
+    """What other values are as literals, if they may be written as such."""
 
 
 class Columns:
@@ -44,18 +62,57 @@ class Columns:
         self.attempts = attempts
         self.alias = alias
         meta = attempts.model._meta
-        quote = connections[alias].ops.quote_name
-        self.table = str(quote(meta.db_table))
-        self.all = [_column(field, quote) for field in meta.concrete_fields if not field.generated]
-        self.names = ", ".join(column.name for column in self.all)
+        connection = connections[alias]
+        self.table = str(connection.ops.quote_name(meta.db_table))
+        self.all = [
+            _column(field, connection) for field in meta.concrete_fields if not field.generated
+        ]
+        self.own = [column for column in self.all if column.attname in ("id", "args")]
+        now, params = DatabaseNow().on(connection.vendor)
+        self._now = None if params else now
+        self._usual = [column.usual for column in self.all]
+        self._numbers = range(len(self.all))
+        self._read = itemgetter(*(column.attname for column in self.all))
+        self._before_saving = [
+            (number, column.field) for number, column in enumerate(self.all) if column.has_pre_save
+        ]
 
-    def values_of(self, attempt: AbstractAttempt) -> list[Any]:
+    @property
+    def has_any_pre_save(self) -> bool:
+        """Whether a field makes its value anew for each row that is saved."""
+        return bool(self._before_saving)
+
+    def values_of(self, attempt: AbstractAttempt) -> Sequence[Any]:
         """The values to be written, in the order of `all`; some are expressions."""
+        if not self._before_saving:
+            values: Sequence[Any] = self._read(attempt.__dict__)
+            return values
+        prepared = {n: f.pre_save(attempt, add=True) for n, f in self._before_saving}
         row = attempt.__dict__
         return [
-            column.field.pre_save(attempt, add=True) if column.has_pre_save else row[column.attname]
-            for column in self.all
+            prepared[number] if number in prepared else row[column.attname]
+            for number, column in enumerate(self.all)
         ]
+
+    def places_of(self, values: Sequence[Any]) -> tuple[Places, list[Any]]:
+        """What stands for those of `values` that aren't usual, and the parameters."""
+        places = []
+        params: list[Any] = []
+        for number in compress(self._numbers, map(is_not, values, self._usual)):
+            column, value = self.all[number], values[number]
+            if type(value) in column.passed_on:
+                place = "%s"
+                params.append(value)
+            elif column.literals is not None and value in column.literals:
+                place = column.literals[value]
+            elif self._now is not None and type(value) is DatabaseNow:
+                place = self._now
+            else:
+                place, given = self.placed(column, value)
+                params += given
+            if place is not column.literal:
+                places.append((number, place))
+        return tuple(places), params
 
     def placed(self, column: Column, value: Any) -> Placed:
         """What stands for `value` in the statement, and its parameters."""
@@ -63,13 +120,18 @@ class Columns:
             return column.literal, ()
         if value is None:
             return "NULL", ()
+        if column.literals is not None and (literal := _plain_literal(value)) is not None:
+            if len(column.literals) >= MOST:
+                column.literals.clear()
+            column.literals[value] = literal
+            return literal, ()
         if hasattr(value, "resolve_expression"):
             return self.compiled(value)
         return "%s", (self.prepared(column, value),)
 
     def prepared(self, column: Column, value: Any) -> Any:
         """`value` as the driver takes it."""
-        if column.is_plain and type(value) in PLAIN_TYPES:
+        if type(value) in column.plain_types:
             return value
         return column.field.get_db_prep_save(value, connections[self.alias])
 
@@ -102,24 +164,52 @@ class Columns:
         return read
 
 
-def _column(field: Field[Any, Any], quote: Callable[[str], str]) -> Column:
+def _column(field: Field[Any, Any], connection: Any) -> Column:
     usual = field.get_default() if field.has_default() and not callable(field.default) else None
-    # A project's own kind of field may be stored in a form of its own: encrypted, say.
-    is_plain = field.get_internal_type() in PLAIN_FIELDS and type(field).__module__ in PLAIN_HOMES
+    types = _plain_types(field, connection)
     if field.default is dict:
         usual = {}
-    elif usual is not None and not (is_plain and UNLIKE_LITERALS.isdisjoint(str(usual))):
+    elif usual is not None and not (types and UNLIKE_LITERALS.isdisjoint(str(usual))):
         # A project's own default, whose form in the statement is the field's to know.
         usual = None
+    is_literal = bool(types) and field.attname in LITERAL_COLUMNS
     return Column(
         attname=field.attname,
-        name=quote(str(field.column)),
+        name=connection.ops.quote_name(str(field.column)),
         field=field,
-        usual=usual,
+        # What a database fills in is an expression; nothing else may stand for it.
+        usual=_NOTHING if field.has_db_default() else usual,
         literal=_literal(usual),
-        is_plain=is_plain,
-        has_pre_save=type(field).pre_save is not Field.pre_save or field.has_db_default(),
+        plain_types=types,
+        has_pre_save=_has_pre_save(field),
+        passed_on=types if usual is None and not is_literal else frozenset(),
+        literals={} if is_literal else None,
     )
+
+
+def _plain_types(field: Field[Any, Any], connection: Any) -> frozenset[type]:
+    # A project's own kind of field may be stored in a form of its own: encrypted, say.
+    if type(field).__module__ not in PLAIN_HOMES:
+        return frozenset()
+    kind = field.get_internal_type()
+    if kind == "UUIDField" and connection.features.has_native_uuid_field:
+        return frozenset({UUID})
+    if kind == "BinaryField":
+        return frozenset({bytes})
+    return PLAIN_TYPES if kind in PLAIN_FIELDS else frozenset()
+
+
+def _has_pre_save(field: Field[Any, Any]) -> bool:
+    pre_save = type(field).pre_save
+    if pre_save in MOMENTS_PRE_SAVE:
+        return bool(getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False))
+    return pre_save is not Field.pre_save or field.has_db_default()
+
+
+def _plain_literal(value: Any) -> str | None:
+    if type(value) is str:
+        return _literal(value) if UNLIKE_LITERALS.isdisjoint(value) else None
+    return _literal(value) if type(value) in (int, bool) else None
 
 
 def _literal(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -10,10 +11,12 @@ from uuid import UUID
 
 from django.db.models import F
 
+from ..conf import retention
 from ..lifecycle import Expired, Failed, Outcome, Released, Retried, Snoozed, Status, Succeeded
-from ..models import AttemptQuerySet, DatabaseNow, Failure
+from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
 from .claims import Claim
-from .rows import Rows, ended, seconds_from_now
+from .deleting import Deleting
+from .rows import ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
 AGAIN: Final = (Retried, Snoozed, Released)
@@ -23,37 +26,64 @@ FAILURES_IN_A_STATEMENT: Final = 20
 CANCELLED: Final = Expired("cancelled while it ran")
 
 
-class Finishing(Rows):
+def is_plain(outcome: Outcome) -> bool:
+    """Whether there is nothing to record but that it succeeded."""
+    return type(outcome) is Succeeded and outcome.result is None
+
+
+def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
+    """The ids of claims that have the same number, in their order."""
+    seq = attrgetter("claim_seq")
+    for number, group in groupby(sorted(claims, key=seq), key=seq):
+        yield number, sorted(claim.id_bytes for claim in group)
+
+
+class Finishing(Deleting):
     """From running to what came of it."""
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         """Record `results`, all or none; returns the claims that had been lost and were left alone.
 
-        A claim is lost when it was rescued, or when a person expired or failed the attempt.
+        A claim is lost when it was rescued, or when a person expired or failed the attempt. What
+        was recorded already, by a finish whose answer was lost, may be offered again.
         """
-
-        def work() -> list[Claim]:
-            return self.finish_within(worker_id, results)
-
-        return self.whole(work) if results else []
+        if not results:
+            return []
+        lost = self.whole(lambda: self.finish_within(worker_id, results))
+        return self._unless_recorded(worker_id, results, lost) if lost else []
 
     def finish_within(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         """`finish`, as a part of the transaction that is open: an atomic attempt's own."""
+        if all(is_plain(outcome) for _, outcome in results):
+            claims = [claim for claim, _ in results]
+            if self._succeed(worker_id, claims) == len(claims):
+                return []
+            ours = self._succeeded_of(worker_id, claims)
+            return [claim for claim in claims if ours.get(claim.id) != claim.claim_seq]
         held = self._lock(worker_id, [claim for claim, _ in results])
         current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
-        plain = [c for c, outcome in current if outcome == Succeeded()]
-        self._succeed(worker_id, plain)
-        failures = []
+        alike: defaultdict[tuple[Outcome, int, bool], list[Claim]] = defaultdict(list)
         for claim, outcome in current:
-            if outcome == Succeeded():
-                continue
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
-            self._record(worker_id, claim, CANCELLED if cancelled else outcome)
-            if isinstance(outcome, Retried | Failed):
-                failures.append(self._failure(worker_id, claim, outcome))
+            recorded = CANCELLED if cancelled else outcome
+            alike[recorded, claim.claim_seq, claim.late].append(claim)
+        self._delete_succeeded(worker_id, [c for c, o in current if isinstance(o, Succeeded)])
+        for (outcome, seq, late), claims in alike.items():
+            rows = self._fenced(worker_id, seq, [claim.id for claim in claims])
+            rows.update(**self._columns(outcome, late))
+        failures = [
+            self._failure(worker_id, claim, outcome)
+            for claim, outcome in current
+            if isinstance(outcome, Retried | Failed)
+        ]
         self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
-        kept = {claim.id for claim, _ in current}
-        return [claim for claim, _ in results if claim.id not in kept]
+        if any(isinstance(outcome, AGAIN) for _, outcome in current):
+            self.pass_gate()
+        over = [claim.id for claim, outcome in current if not isinstance(outcome, AGAIN)]
+        over += [claim.id for claim, _ in current if held[claim.id][1]]
+        self.close_when_committed(self.with_dependents(over))
+        kept = {claim.id_bytes for claim, _ in current}
+        return [claim for claim, _ in results if claim.id_bytes not in kept]
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
         """Lock the claimed row until the open transaction ends; False when the claim was lost."""
@@ -65,26 +95,98 @@ class Finishing(Rows):
         rows = mine.order_by("id").select_for_update()
         return {i: (s, c) for i, s, c in rows.values_list("id", "claim_seq", "cancel_requested")}
 
-    def _fenced(self, worker_id: UUID, claims: Sequence[Claim]) -> Iterator[AttemptQuerySet[Any]]:
-        """The rows of `claims` that are still held under them, a queryset for each `claim_seq`."""
-        by_seq = attrgetter("claim_seq")
-        for seq, group in groupby(sorted(claims, key=by_seq), key=by_seq):
-            yield self.attempts.filter(
-                pk__in=[claim.id for claim in group],
-                claim_seq=seq,
-                claimed_by=worker_id,
-                status=Status.PENDING,
-            )
+    def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
+        """Let those of `claims` succeed that are still held; returns how many."""
+        succeeded = self._delete_succeeded(worker_id, claims)
+        if succeeded == len(claims):
+            return succeeded
+        with_dependents: list[UUID] = []
+        for seq, ids in _by_seq(claims):
+            number, waited_for = self._succeed_alike(worker_id, seq, ids)
+            succeeded += number
+            with_dependents += waited_for
+        self.close_when_committed(with_dependents)
+        return succeeded
 
-    def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> None:
-        for rows in self._fenced(worker_id, claims):
-            rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
+    def _succeed_alike(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]
+    ) -> tuple[int, Sequence[UUID]]:
+        """`_succeed` for claims that have the same number; returns what others wait for, too."""
+        number = self._succeed_in_place(worker_id, claim_seq, ids)
+        # An id as such takes a microsecond to make: only where somebody may wait.
+        ids_as_such = [UUID(bytes=one) for one in ids] if self.anybody_waits() else []
+        return number, self.with_dependents(ids_as_such)
 
-    def _record(self, worker_id: UUID, claim: Claim, outcome: Outcome) -> None:
-        for row in self._fenced(worker_id, [claim]):
-            row.update(**self._columns(claim, outcome))
+    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+        rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
+        return rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
 
-    def _columns(self, claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
+        """Delete those of `claims`, successes, whose queue keeps none; returns how many.
+
+        What others depend on, or a project's own rows refer to, is left to be updated, and pruned.
+        """
+        if not retention().deletes_successes or self.is_referred_to:
+            return 0
+        unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
+        return sum(self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+
+    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+        rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
+        held = self.lock_without_dependents(rows)
+        if claim_seq > 1:
+            # Nothing can have failed that was never claimed before.
+            self.delete_failures(held)
+        self.delete_dependencies(held)
+        self.delete(held)
+        return len(held)
+
+    def _fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[UUID]) -> AttemptQuerySet[Any]:
+        """Those rows that are still held under the claim of this number."""
+        return self.attempts.filter(
+            pk__in=ids, claim_seq=claim_seq, claimed_by=worker_id, status=Status.PENDING
+        )
+
+    def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
+        """Those that this worker let succeed, and under which claim."""
+        ids = [claim.id for claim in claims]
+        mine = self.attempts.filter(pk__in=ids, claimed_by=worker_id, status=Status.SUCCEEDED)
+        succeeded = dict(mine.values_list("id", "claim_seq"))
+        return succeeded | self._gone(worker_id, claims)
+
+    def _gone(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
+        """Those whose row is gone as a success leaves it, in a queue that keeps none.
+
+        None of a worker that was rescued: what it held may have been another's success since.
+        """
+        if not retention().deletes_successes:
+            return {}
+        unkept = {c.id: c.claim_seq for c in claims if retention().deletes_success_in(c.queue)}
+        me = self.workers.filter(pk=worker_id, state=Worker.State.LIVE)
+        if not unkept or not me.exists():
+            return {}
+        there = set(self.attempts.filter(pk__in=unkept).values_list("pk", flat=True))
+        return {pk: seq for pk, seq in unkept.items() if pk not in there}
+
+    def _unless_recorded(
+        self, worker_id: UUID, results: Sequence[Result], lost: Sequence[Claim]
+    ) -> list[Claim]:
+        """`lost`, without what an earlier finish of the same outcome had recorded.
+
+        Nobody but the holder of this claim could have let it succeed, or put it off.
+        """
+        outcomes = {claim.id_bytes: outcome for claim, outcome in results}
+        succeeded = self._succeeded_of(worker_id, lost)
+        put_off = self.attempts.filter(pk__in=[c.id for c in lost], status=Status.SCHEDULED)
+        later = dict(put_off.values_list("id", "claim_seq"))
+        recorded = {Succeeded: succeeded, Retried: later, Snoozed: later}
+        return [
+            claim
+            for claim in lost
+            if recorded.get(type(outcomes[claim.id_bytes]), {}).get(claim.id) != claim.claim_seq
+        ]
+
+    def _columns(self, outcome: Outcome, late: bool) -> dict[str, Any]:
         """The columns that record `outcome`."""
         match outcome:
             case Succeeded(result):
@@ -94,7 +196,7 @@ class Finishing(Rows):
                     Status.FAILED, reason=reason, error_class=error.error_class, num_crashes=0
                 )
             case Expired(reason):
-                given_back = {"num_attempts": F("num_attempts") - 1} if claim.late else {}
+                given_back = {"num_attempts": F("num_attempts") - 1} if late else {}
                 return ended(Status.EXPIRED, reason=reason, **given_back)
             case Retried(delay, error):
                 return self._later(delay, error_class=error.error_class, num_crashes=0)

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import Any, Final, TypeVar
+from contextlib import nullcontext
+from typing import Final, TypeVar
 
-from django.db import connections, transaction
-from django.db.models import Case, Value, When
-from django.db.models.lookups import GreaterThan
+from django.db import transaction
 
-from ..exceptions import DuplicateAttempt, WrongTransaction
+from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
-from ..models import AbstractAttempt, DatabaseNow
-from ..signals import enqueued
-from .columns import Columns
-from .rows import Rows, seconds_from_now
-from .transactions import in_callers_block
+from ..models import AbstractAttempt
+from ..models.beginning import Kind
+from ..models.clock import NOW
+from ..models.dependency import note_prerequisites
+from ..models.promise import Promised, Promises
+from .coalescing import Coalescing, Draft
+from .depending import Depending
+from .rows import seconds_from_now, status_when_due
+from .transactions import refuse_wrong_transaction, wrong_transaction
+from .writing import DECIDED, Many
 
 _T = TypeVar("_T")
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
+A_FEW: Final = 32
+"""Rows that go by one statement everywhere, unless they are large."""
 RE_READS: Final = 10
-NOW: Final = DatabaseNow()
-RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
 
 
-class Inserting(Rows):
-    """From nothing to pending or scheduled."""
-
-    unique_conflict = " ON CONFLICT ({key}) WHERE {key} IS NOT NULL DO NOTHING"
+class Inserting(Coalescing, Depending):
+    """From nothing to pending, scheduled or waiting."""
 
     def insert(self, attempt: AbstractAttempt) -> bool:
         """Write one new attempt; False when its idempotence token is taken.
@@ -39,17 +40,31 @@ class Inserting(Rows):
         InvalidArguments, InvalidOption, WrongTransaction; then nothing has been sent to the
         database.
         """
-        self._prepare([attempt])
-        return self.redone(lambda: self._write([attempt])) == 1
+        if attempt.edges:
+            return self.insert_or_get_many([attempt])[0] is attempt
+        kind = self._prepare(attempt)
+        if attempt.paced is not None:
+            self._coalesce(Draft(attempt, attempt.paced))
+            return True
+        return self.redone(lambda: self._write([attempt], kind)) == 1
 
-    def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
-        """Write one new attempt, or return the row that has its idempotence token."""
-        self._prepare([attempt])
-        return self._write_or_get(attempt)
+    def insert_or_get(
+        self, attempt: AbstractAttempt, promised: Promised | None = None
+    ) -> AbstractAttempt:
+        """Write one new attempt, or return the row that has its idempotence token.
 
-    def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
+        `promised`: what its `promise()` has returned, if that was called.
+        """
+        if attempt.edges:
+            return self.insert_or_get_many([attempt])[0]
+        kind = self._prepare(attempt, promised)
+        if attempt.paced is not None:
+            return self._coalesce(Draft(attempt, attempt.paced))
+        return self._write_or_get(attempt, kind)
+
+    def _write_or_get(self, attempt: AbstractAttempt, kind: Kind | None = None) -> AbstractAttempt:
         for _ in range(RE_READS):
-            if self.redone(lambda: self._write([attempt])):
+            if self.redone(lambda: self._write([attempt], kind)):
                 return attempt
             if (taken := self._with_key(attempt.unique_key)) is not None:
                 return taken
@@ -65,165 +80,205 @@ class Inserting(Rows):
 
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
-        attempts = list(attempts)
-        self._prepare(attempts)
+        many = self._prepare_many(list(attempts))
+        if drafts := _drafts(many):
+            raise InvalidOption(
+                f"bulk_create: {drafts[0].attempt} has {drafts[0].pacing.name}, which may let a "
+                "row that is there take its place; use enqueue_many."
+            )
 
         def work() -> None:
-            for chunk in chunks(attempts, batch_size or CHUNK_ROWS):
-                if self._write(chunk) != len(chunk):
+            if self._write_whole(many):
+                return
+            for chunk in chunks(many.sealed(), batch_size or CHUNK_ROWS):
+                if self._write(chunk, many.kind) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
                     raise DuplicateAttempt(
                         f"{taken}: an attempt with the idempotence token "
                         f"{taken.idempotence_token!r} exists; none of these was enqueued."
                     )
+            self.link(many.rows, many.rows)
 
-        self._all_or_none(attempts, work)
+        self._all_or_none(many, work, batch_size or CHUNK_ROWS)
 
-    def insert_or_get_many(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
-        """Write those of `attempts` whose token is free; for the others the row that's there."""
-        self._prepare(attempts)
+    def insert_or_get_many(
+        self, attempts: Sequence[AbstractAttempt], promises: Promises | None = None
+    ) -> list[AbstractAttempt]:
+        """Write those of `attempts` whose token is free; for the others the row that's there.
+
+        `promises`: what is known of them, if they are promised.
+        """
+        many = self._prepare_many(attempts, promises)
+        if drafts := _drafts(many):
+            return self._insert_or_coalesce(many, drafts)
+        return self._all_or_none(many, lambda: self._write_or_get_many(many))
+
+    def insert_parts(
+        self, parts: Iterable[tuple[Sequence[AbstractAttempt], Promises | None]]
+    ) -> int:
+        """Write as `insert_or_get_many` one part after the other, in one transaction.
+
+        Holds one part at a time. Returns how many are new. Two transactions that collide are not
+        done again, as for a caller's own: the parts can't be had twice.
+        """
+        wrong = wrong_transaction(self.alias)
+        new = 0
+        with transaction.atomic(self.alias):
+            for attempts, promises in parts:
+                if wrong is not None and not all(a.allow_autocommit for a in attempts):
+                    raise wrong
+                # No savepoint: PostgreSQL would have to keep one for each part in mind.
+                many = self._prepare_many(attempts, promises)
+                drafts = _drafts(many)
+                work = self._coalescing(many, drafts) if drafts else None
+                found = work() if work else self._write_or_get_many(many)
+                new += sum(attempt.created for attempt in found)
+        return new
+
+    def _write_or_get_many(self, many: Many) -> list[AbstractAttempt]:
+        if self._write_whole(many):
+            return list(many.rows)
+        found = self._write_or_get_each(many.sealed(), many.kind)
+        self.link(many.rows, found)
+        return found
+
+    def _write_or_get_each(
+        self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
+    ) -> list[AbstractAttempt]:
+        found: list[AbstractAttempt] = []
+        for chunk in chunks(attempts, CHUNK_ROWS):
+            self._write(chunk, kind)
+            found += [a if a.created else self._write_or_get(a) for a in chunk]
+        return found
+
+    def _insert_or_coalesce(self, many: Many, drafts: Sequence[Draft]) -> list[AbstractAttempt]:
+        """`insert_or_get_many` where some are debounced or throttled."""
+        try:
+            return self._all_or_none(many, self._coalescing(many, drafts))
+        except BaseException:
+            for draft in drafts:
+                draft.restore()
+            raise
+
+    def _coalescing(
+        self, many: Many, drafts: Sequence[Draft]
+    ) -> Callable[[], list[AbstractAttempt]]:
+        """What writes all of them, within a transaction; to be called again when that is undone."""
+        ids = [attempt.pk for attempt in many.rows]
+        ordinary = [attempt for attempt in many.sealed() if attempt.paced is None]
+        own_ids = [attempt.pk for attempt in ordinary]
 
         def work() -> list[AbstractAttempt]:
-            found: list[AbstractAttempt] = []
-            for chunk in chunks(attempts, CHUNK_ROWS):
-                self._write(chunk)
-                found += [a if a.created else self._write_or_get(a) for a in chunk]
-            return found
+            own = self._write_or_get_each(ordinary)
+            self.link(ordinary, own)
+            found = dict(zip(own_ids, own, strict=True)) | self._coalesce_each(drafts)
+            return [found[pk] for pk in ids]
 
-        return self._all_or_none(attempts, work)
+        return work
 
-    def _all_or_none(self, attempts: Sequence[AbstractAttempt], work: Callable[[], _T]) -> _T:
+    def _write_whole(self, many: Many) -> bool:
+        """Write all of them in a way that is only for many, if there is one for these."""
+        return False
+
+    def _all_or_none(self, many: Many, work: Callable[[], _T], batch_size: int = CHUNK_ROWS) -> _T:
         """Do `work` in one transaction; rows of one that was undone are new again."""
-        prepared = [{name: a.__dict__[name] for name in RETURNED} for a in attempts]
+        prepared = many.all_decided()
 
         def forget() -> None:
-            for attempt, columns in zip(attempts, prepared, strict=True):
+            for attempt, columns in zip(many.rows, prepared, strict=True):
                 attempt._state.adding, attempt.created = True, False
-                attempt.__dict__.update(columns)
+                attempt.__dict__.update(zip(DECIDED, columns, strict=True))
+
+        is_one = self._is_one_statement(many, batch_size)
 
         def begin() -> _T:
-            forget()
-            with transaction.atomic(self.alias):
+            if any(attempt.created for attempt in many.rows):
+                forget()
+            with nullcontext() if is_one else transaction.atomic(self.alias):
                 return work()
 
         try:
             return self.redone(begin)
         except BaseException:
             forget()
+            for attempt in many.rows:
+                if attempt.edges or attempt.is_prerequisite:
+                    attempt.status, attempt.blockers = Status.PENDING, 0
+                    attempt.has_dependents = False
             raise
 
-    def _prepare(self, attempts: Sequence[AbstractAttempt]) -> None:
-        if any(not attempt.allow_autocommit for attempt in attempts):
+    def _is_one_statement(self, many: Many, batch_size: int) -> bool:
+        """Whether a single INSERT is all there is to do: that is all or none without a savepoint.
+
+        It isn't where rows may be there already, or where somebody who is told may raise.
+        """
+        if len(many.rows) > min(A_FEW, batch_size) or self._is_listened_to:
+            return False
+        if any(
+            row.unique_key is not None or row.loads_defaults or row.paced is not None
+            for row in many.rows
+        ):
+            return False
+        if any(row.edges for row in many.rows):
+            return False
+        return sum(len(row.args) for row in many.sealed()) <= CHUNK_BYTES
+
+    def _prepare(self, attempt: AbstractAttempt, promised: Promised | None = None) -> Kind | None:
+        """Make one ready to be written; returns its kind, if it is of one."""
+        if not attempt.allow_autocommit:
+            refuse_wrong_transaction(self.alias)
+        attempt._state.db = self.alias
+        promised = promised or attempt.promise()
+        attempt.seal(promised.plaintext)
+        return self._beginning(attempt, promised)
+
+    def _prepare_many(
+        self, attempts: Sequence[AbstractAttempt], promises: Promises | None = None
+    ) -> Many:
+        """Make them ready to be written, but for their encryption."""
+        if not all(attempt.allow_autocommit for attempt in attempts):
             refuse_wrong_transaction(self.alias)
         for attempt in attempts:
             attempt._state.db = self.alias
-            attempt.created = False
-            for column, seconds in attempt.seal().items():
-                setattr(attempt, column, seconds_from_now(seconds))
-            due: Any = attempt.scheduled_at
-            attempt.status = Status.PENDING if due is None else status_when_due(due)
-            attempt.scheduled_at = NOW if due is None else due
-            attempt.created_at = NOW
-
-    def _write(self, attempts: Sequence[AbstractAttempt]) -> int:
-        """Write prepared attempts in one statement, but for taken tokens; returns how many."""
-        keyed = any(attempt.unique_key is not None for attempt in attempts)
-        sql, params = self._statement(attempts, keyed)
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            if not self._returns:
-                return self._written(attempts, None)
-            return self._written(attempts, cursor.fetchall())
-
-    def _statement(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> tuple[str, list[Any]]:
-        columns = self.columns
-        rows: list[str] = []
-        params: list[Any] = []
+        if promises is not None:
+            return Many(attempts, promises)
+        note_prerequisites(attempts)
+        plaintexts, kinds = [], set()
         for attempt in attempts:
-            places = []
-            for column, value in zip(columns.all, columns.values_of(attempt), strict=True):
-                place, values = columns.placed(column, value)
-                places.append(place)
-                params += values
-            rows.append(f"({', '.join(places)})")
-        return self._insert(f"VALUES {', '.join(rows)}", keyed), params
+            promised = attempt.promise()
+            plaintexts.append(promised.plaintext)
+            kinds.add(self._beginning(attempt, promised))
+        return Many(attempts, Promises(plaintexts, kinds.pop() if len(kinds) == 1 else None))
 
-    def _insert(self, source: str, keyed: bool) -> str:
-        conflict = self.unique_conflict.format(key=self.quoted("unique_key")) if keyed else ""
-        into = f"INSERT INTO {self.columns.table} ({self.columns.names})"
-        return f"{into} {source}{conflict}{self._returning}"
-
-    def _written(
-        self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
-    ) -> int:
-        """Note on the objects what the database made of them; returns how many it took."""
-        if rows is not None:
-            read = {row[0]: row for row in map(self._read, rows)}
-        count = 0
-        for attempt in attempts:
-            values = read.get(attempt.pk) if rows is not None else ()
-            if values is None:
-                continue
-            for number, name in enumerate(RETURNED[1:], 1):
-                if values:
-                    setattr(attempt, name, values[number])
-                else:
-                    # Absent is what Django reads from the database when somebody asks.
-                    del attempt.__dict__[name]
-            attempt._state.adding = False
-            attempt.created = True
-            attempt.remember()
-            count += 1
-            if enqueued.has_listeners(self.model):
-                enqueued.send(sender=self.model, attempt=attempt)
-        return count
+    @staticmethod
+    def _beginning(attempt: AbstractAttempt, promised: Promised) -> Kind | None:
+        if promised.kind is not None:
+            return None if attempt.loads_defaults else promised.kind
+        row = attempt.__dict__
+        for column, seconds in promised.relative.items():
+            row[column] = seconds_from_now(seconds)
+        due = row["scheduled_at"]
+        if due is None:
+            row["status"], row["scheduled_at"] = Status.PENDING, NOW
+        else:
+            row["status"] = status_when_due(due)
+        if attempt.edges:
+            row["status"], row["blockers"] = Status.WAITING, len(attempt.edges)
+        if attempt.is_prerequisite:
+            row["has_dependents"] = True
+        row["created_at"] = NOW
+        row["created"] = False
+        return None
 
     def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
         return self.attempts.filter(unique_key=key).first()
 
-    @cached_property
-    def _returns(self) -> bool:
-        return self.connection.features.can_return_columns_from_insert
 
-    @cached_property
-    def columns(self) -> Columns:
-        return Columns(self.attempts, self.alias)
-
-    @cached_property
-    def _returning(self) -> str:
-        names = ", ".join(self.quoted(name) for name in RETURNED)
-        return f" RETURNING {names}" if self._returns else ""
-
-    def _read(self, row: Sequence[Any]) -> list[Any]:
-        return [
-            read(value) if read else value for read, value in zip(self._readers, row, strict=True)
-        ]
-
-    @cached_property
-    def _readers(self) -> list[Any]:
-        return [self.columns.reader(name) for name in RETURNED]
-
-
-def status_when_due(moment: Any) -> Any:
-    """The status, as an expression, of an attempt that is due at `moment`."""
-    value = moment if hasattr(moment, "resolve_expression") else Value(moment)
-    later = GreaterThan(value, DatabaseNow())
-    return Case(When(later, then=Value(Status.SCHEDULED)), default=Value(Status.PENDING))
-
-
-def refuse_wrong_transaction(alias: str) -> None:
-    """Raise WrongTransaction when only another database's atomic block is open."""
-    if in_callers_block(alias):
-        return
-    initialized = connections.all(initialized_only=True)
-    open_elsewhere = [c.alias for c in initialized if in_callers_block(c.alias)]
-    if open_elsewhere:
-        raise WrongTransaction(
-            f"The attempt would go to {alias!r} while the open transaction is on "
-            f"{', '.join(map(repr, open_elsewhere))}: it would be performed even if that rolls "
-            "back. Enqueue with using(database=…) in that transaction's database, or pass "
-            "allow_autocommit=True."
-        )
+def _drafts(many: Many) -> list[Draft]:
+    """Those that are debounced or throttled: none of them is of a kind."""
+    if many.kind is not None:
+        return []
+    return [Draft(row, row.paced) for row in many.rows if row.paced is not None]
 
 
 def chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db.models import Q
 
 from ..models import DatabaseNow, Worker
 from .rows import Rows, seconds_from_now
+from .transactions import refuse_callers_block
 
 
 class Leasing(Rows):
@@ -25,7 +27,22 @@ class Leasing(Rows):
     def renew(self, worker_id: UUID, lease: float) -> bool:
         """Let the lease hold for `lease` seconds from now, however late; False: was rescued."""
         mine = self.workers.filter(pk=worker_id, state=Worker.State.LIVE)
-        return self.whole(lambda: mine.update(lease=seconds_from_now(lease))) == 1
+        refuse_callers_block(self.alias)
+        return self.redone(lambda: mine.update(lease=seconds_from_now(lease))) == 1
+
+    def renew_unlocked(self, worker_ids: Collection[UUID], lease: float) -> list[UUID]:
+        """`renew` for those of several workers whose rows nobody locks; returns who they are.
+
+        A worker that is starved in the midst of a claim doesn't keep back the others.
+        """
+
+        def work() -> list[UUID]:
+            mine = self.workers.filter(pk__in=worker_ids, state=Worker.State.LIVE).order_by("id")
+            unlocked = list(mine.select_for_update(skip_locked=True).values_list("pk", flat=True))
+            self.workers.filter(pk__in=unlocked).update(lease=seconds_from_now(lease))
+            return unlocked
+
+        return self.whole(work)
 
     def deregister(self, worker_id: UUID) -> None:
         """Note that a worker, which holds nothing any more, ended."""

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from datetime import UTC
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError
-
-from ..models import AbstractAttempt, Worker
 from .base import Store
+from .claiming import Which
+from .claims import COLUMNS, Claim
+from .dooming import as_uuid
+from .mysql_inserting import MySQLInserting
 from .rows import require_read_committed
 
-DUPLICATE_ENTRY: Final = 1062
+SELECT = """
+SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE), UTC_TIMESTAMP(6)
+FROM {attempt} {by_index}
+WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= UTC_TIMESTAMP(6)
+ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
+CLAIM = """
+UPDATE {attempt} FORCE INDEX (PRIMARY)
+SET claimed_by = %s, claim_seq = claim_seq + 1, num_attempts = num_attempts + 1, started_at = %s
+WHERE id IN ({ids}) AND status = 'pending' AND claimed_by IS NULL
+"""
+
+SUCCEED = """
+UPDATE {attempt} FORCE INDEX (PRIMARY)
+SET status = 'succeeded', completed_at = UTC_TIMESTAMP(6), num_crashes = 0
+WHERE id IN ({ids}) AND claim_seq = %s AND claimed_by = %s AND status = 'pending'
+"""
+
+LOCK = """
+SELECT id, claim_seq, cancel_requested FROM {attempt} FORCE INDEX (PRIMARY)
+WHERE id IN ({ids}) AND claimed_by = %s AND status = 'pending' ORDER BY id FOR UPDATE
+"""
+"""By themselves these three may walk the claim index of a small table: they would lock in the order
+of that, and wait for what others hold of it."""
+
+NUM_ATTEMPTS, CLAIM_SEQ = COLUMNS.index("num_attempts"), COLUMNS.index("claim_seq")
 
 
-class _DuplicateEntry(Exception):
-    """The server has undone the one statement; the caller's transaction goes on.
-
-    No database error: an atomic target that enqueues has swallowed none.
-    """
-
-    def __init__(self, error: IntegrityError) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _duplicates_apart(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-    try:
-        return execute(sql, params, many, context)
-    except IntegrityError as error:
-        if error.args[0] != DUPLICATE_ENTRY:
-            raise
-        raise _DuplicateEntry(error) from error
-
-
-class MySQLStore(Store):
+class MySQLStore(MySQLInserting, Store):
     """MariaDB and MySQL by one code path."""
-
-    unique_conflict = ""
 
     def isolation_problem(self) -> str | None:
         with self.connection.cursor() as cursor:
@@ -51,46 +58,77 @@ class MySQLStore(Store):
 
     def live_worker(self, worker_id: UUID) -> bool:
         """A shared lock: the claims of one worker's threads don't wait for each other."""
-        table = self.connection.ops.quote_name(Worker._meta.db_table)
-        sql = f"SELECT 1 FROM {table} WHERE id = %s AND state = 'live' LOCK IN SHARE MODE"
-        key = Worker._meta.pk.get_db_prep_value(worker_id, self.connection)
+        sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' LOCK IN SHARE MODE"
         with self.connection.cursor() as cursor:
-            cursor.execute(sql, [key])
+            cursor.execute(sql.format(**self.names), [self.stored(worker_id)])
             return cursor.fetchone() is not None
 
     def delete(self, ids: Sequence[UUID]) -> None:
         """By the primary key: reading a small table as a whole waits for what runs atomically."""
         if not ids:
             return
-        table, places = self.columns.table, ", ".join(["%s"] * len(ids))
+        table, places = self.names["attempt"], ", ".join(["%s"] * len(ids))
         sql = f"DELETE {table} FROM {table} FORCE INDEX (PRIMARY) WHERE id IN ({places})"
-        key = self.model._meta.pk
         with self.connection.cursor() as cursor:
-            cursor.execute(sql, [key.get_db_prep_value(pk, self.connection) for pk in ids])
+            cursor.execute(sql, [self.stored(pk) for pk in ids])
 
-    def _write(self, attempts: Sequence[AbstractAttempt]) -> int:
-        if len(attempts) > 1 and any(a.unique_key is not None for a in attempts):
-            # A statement of many rows fails whole; each row with a token needs its own.
-            free = [attempt for attempt in attempts if attempt.unique_key is None]
-            keyed = [attempt for attempt in attempts if attempt.unique_key is not None]
-            return (self._write(free) if free else 0) + sum(self._write([a]) for a in keyed)
-        if attempts[0].unique_key is None:
-            return super()._write(attempts)
-        try:
-            with self.connection.execute_wrapper(_duplicates_apart):
-                return super()._write(attempts)
-        except _DuplicateEntry as duplicate:
-            if self._with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
-                raise duplicate.error from None
-            return 0
+    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+        param = self.stored(which.param) if isinstance(which.param, UUID) else which.param
+        by_index = "" if isinstance(which.param, UUID) else self.by_claim_index
+        select = SELECT.format(which=which.sql, by_index=by_index, **self.names)
 
-    def _is_primary(self, attempt: AbstractAttempt) -> bool:
-        return self.attempts.filter(pk=attempt.pk).exists()
+        def work() -> list[Claim]:
+            if not self.live_worker(worker_id):
+                return []
+            with self.connection.cursor() as cursor:
+                cursor.execute(select, {"which": param, "limit": limit})
+                rows = cursor.fetchall()
+                if not rows:
+                    return []
+                places = ", ".join(["%s"] * len(rows))
+                sql = CLAIM.format(ids=places, **self.names)
+                ids = [row[0] for row in rows]
+                cursor.execute(sql, [self.stored(worker_id), rows[0][-1], *ids])
+            return [self._claimed(row, worker_id) for row in rows]
 
-    def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
-        if (row := super()._with_key(key)) is not None:
-            return row
-        # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
-        # A shared lock: those who wait for the same winner hold one already and would deadlock.
-        sql = f"SELECT * FROM {self.columns.table} WHERE unique_key = %s LOCK IN SHARE MODE"
-        return next(iter(self.attempts.raw(sql, [key])), None)
+        return self.whole(work)
+
+    def _claimed(self, row: Sequence[Any], worker_id: UUID) -> Claim:
+        """The claim behind a row as it was before."""
+        values = list(row)
+        values[0] = bytes.fromhex(row[0].replace("-", ""))
+        values[NUM_ATTEMPTS] += 1
+        values[CLAIM_SEQ] += 1
+        values[-1] = row[-1].replace(tzinfo=UTC)
+        return Claim._make((*values, worker_id, self.alias))
+
+    def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
+        if not claims:
+            return {}
+        stored = [self.stored(claim.id) for claim in claims]
+        sql = LOCK.format(ids=", ".join(["%s"] * len(stored)), **self.names)
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [*stored, self.stored(worker_id)])
+            return {as_uuid(pk): (seq, bool(wish)) for pk, seq, wish in cursor.fetchall()}
+
+    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+        places = ", ".join(["%s"] * len(ids))
+        sql = SUCCEED.format(ids=places, **self.names)
+        stored = [self.stored(UUID(bytes=one)) for one in ids]
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [*stored, claim_seq, self.stored(worker_id)])
+            count: int = cursor.rowcount
+            return count
+
+    def stored(self, one: UUID) -> Any:
+        """An id as the database holds it: MariaDB has a type for it, MySQL has not."""
+        return self.model._meta.pk.get_db_prep_value(one, self.connection)
+
+    @cached_property
+    def by_claim_index(self) -> str:
+        """By itself, a claim sorts a small table as a whole, and locks more than it takes; and a
+        look for suspects reads all that is pending.
+        """
+        quote = self.connection.ops.quote_name
+        names = [index.name for index in self.model._meta.indexes if index.fields[:1] == ["queue"]]
+        return f"FORCE INDEX ({quote(names[0])})" if names else ""

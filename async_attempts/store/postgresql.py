@@ -1,21 +1,26 @@
-"""PostgreSQL: claim and finish are one statement each, in autocommit."""
+"""PostgreSQL: promote, claim and finish are one statement each, in autocommit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.db import transaction
 
-from ..lifecycle import Succeeded
-from ..models import AbstractAttempt, Worker
+from ..conf import retention
 from .base import Store
+from .claiming import Which
 from .claims import COLUMNS, Claim
-from .finishing import Result
+from .finishing import Result, is_plain
+from .gate import passing_gate
+from .postgresql_binary import IdArray, binary_cursor, moment
+from .postgresql_inserting import PostgreSQLInserting
 from .rows import require_read_committed
 from .transactions import refuse_callers_block
+
+_T = TypeVar("_T")
 
 CLAIM = """
 WITH me AS (
@@ -23,37 +28,51 @@ WITH me AS (
 ), best AS MATERIALIZED (
     SELECT id FROM {attempt}
     WHERE EXISTS (SELECT 1 FROM me) AND status = 'pending' AND claimed_by IS NULL
-        AND queue = %(queue)s AND scheduled_at <= statement_timestamp() AND {which}
+        AND {which} AND scheduled_at <= statement_timestamp()
     ORDER BY priority DESC, scheduled_at, id
     FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
 )
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp()
 WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status = 'pending' AND claimed_by IS NULL
-RETURNING {columns}, coalesce(expires_at <= statement_timestamp(), false), priority, scheduled_at
+RETURNING {columns}::text, coalesce(expires_at <= statement_timestamp(), false), started_at, {order}
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
 can scan the whole table. The worker's own row keeps a rescued worker from claiming."""
 
-SUCCEED = """
-WITH ended AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(seqs)s::bigint[]) AS ended (id, claim_seq)
-), held AS MATERIALIZED (
-    SELECT a.id FROM {attempt} a JOIN ended USING (id, claim_seq)
-    WHERE a.claimed_by = %(worker)s AND a.status = 'pending'
-    ORDER BY a.id FOR NO KEY UPDATE OF a
+PROMOTE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM {attempt} WHERE status = 'scheduled' AND scheduled_at <= statement_timestamp()
+    ORDER BY scheduled_at, id FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
+), promoted AS (
+    UPDATE {attempt} SET status = 'pending'
+    WHERE id = ANY(ARRAY(SELECT id FROM due)) AND status = 'scheduled' RETURNING 1
 )
-UPDATE {attempt} a SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0
-FROM ended WHERE a.id = ANY(ARRAY(SELECT id FROM held)) AND a.id = ended.id
-    AND a.claim_seq = ended.claim_seq AND a.claimed_by = %(worker)s AND a.status = 'pending'
-RETURNING a.id
+SELECT n, CASE WHEN n > 0 THEN {gate} END FROM (SELECT count(*) AS n FROM promoted) promoted
 """
-"""Finish what succeeded, locking in the order of ids; returns what was still held."""
+"""Promote. It may be another queue's, whose workers have seen it locked, and looked away: so this
+passes the gate, if there is one."""
 
-FEW: Final = 8
+SUCCEED = """
+WITH held AS MATERIALIZED (
+    SELECT id, has_dependents FROM {attempt}
+    WHERE id = ANY(%(ids)s) AND claim_seq = %(seq)s AND claimed_by = %(worker)s
+        AND status = 'pending'
+    ORDER BY id FOR NO KEY UPDATE
+), succeeded AS (
+    UPDATE {attempt}
+    SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0
+    WHERE id = ANY(ARRAY(SELECT id FROM held))
+)
+SELECT count(*), array_agg(id) FILTER (WHERE has_dependents) FROM held
+"""
+"""Finish what succeeded under claims of one number. An UPDATE alone would lock in the order of its
+plan, which may be that of the table."""
+
+WIDTH: Final = len(COLUMNS) + 1
 
 
-class PostgreSQLStore(Store):
+class PostgreSQLStore(PostgreSQLInserting, Store):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
 
     def isolation_problem(self) -> str | None:
@@ -66,85 +85,65 @@ class PostgreSQLStore(Store):
         """A key-share lock: it conflicts with a rescue's lock only, not with renewals."""
         sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' FOR KEY SHARE"
         with self.connection.cursor() as cursor:
-            cursor.execute(sql.format(**self._names), [worker_id])
+            cursor.execute(sql.format(**self.names), [worker_id])
             return cursor.fetchone() is not None
 
-    def _claim(self, worker_id: UUID, queue: str, limit: int, suspects: bool) -> list[Claim]:
-        sql = self._claim_suspects if suspects else self._claim_others
-        rows = self._execute(sql, {"worker": worker_id, "queue": queue, "limit": limit})
-        width = len(COLUMNS) + 1
-        rows.sort(key=lambda row: (-row[width], row[width + 1], row[0]))
-        return [Claim._make((*row[:width], self.alias)) for row in rows]
+    def promote(self, limit: int = 1000) -> int:
+        sql = PROMOTE.format(gate=passing_gate(self.connection) or "NULL", **self.names)
+        return int(self._alone(lambda: self._execute(sql, {"limit": limit}).fetchone())[0])
+
+    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+        params = {"worker": worker_id, "which": which.param, "limit": limit}
+        sql = self._claim_sql(which.sql)
+        rows = self._alone(lambda: self._execute(sql, params).fetchall())
+        if not rows:
+            return []
+        rows.sort(key=_best_first)
+        end = (moment(rows[0][WIDTH]), worker_id, self.alias)
+        return [Claim._make(row[:WIDTH] + end) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
-        plain = Succeeded()
-        if not results or any(outcome != plain for _, outcome in results):
+        claims = [claim for claim, outcome in results if is_plain(outcome)]
+        if not claims or len(claims) < len(results):
             return super().finish(worker_id, results)
-        claims = [claim for claim, _ in results]
-        params = {
-            "worker": worker_id,
-            "ids": [claim.id for claim in claims],
-            "seqs": [claim.claim_seq for claim in claims],
-        }
-        held = {row[0] for row in self._execute(self._succeeded, params)}
-        return [claim for claim in claims if claim.id not in held]
+        if len({claim.claim_seq for claim in claims}) > 1 or _deletes_any(claims):
+            return super().finish(worker_id, results)
+        held = self._alone(lambda: self._succeed(worker_id, claims))
+        if held == len(claims):
+            return []
+        return self._unless_recorded(worker_id, results, claims)
 
-    def _statement(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> tuple[str, list[Any]]:
-        """Many rows by an array for each column that differs: the text stays short."""
-        if len(attempts) < FEW:
-            return super()._statement(attempts, keyed)
-        columns = self.columns
-        by_column = zip(*map(columns.values_of, attempts), strict=True)
-        places: list[str] = []
-        params: list[Any] = []
-        arrays = []
-        for column, values in zip(columns.all, by_column, strict=True):
-            if all(value is values[0] or value == values[0] for value in values):
-                place, given = columns.placed(column, values[0])
-            elif any(hasattr(value, "resolve_expression") for value in values):
-                return super()._statement(attempts, keyed)
-            else:
-                place, given = f"u.{column.name}", ()
-                arrays.append((column, values))
-            places.append(place)
-            params += given
-        names = ", ".join(column.name for column, _ in arrays)
-        types = ", ".join(f"%s::{c.field.db_type(self.connection)}[]" for c, _ in arrays)
-        params += [
-            [None if v is None else columns.prepared(column, v) for v in values]
-            for column, values in arrays
-        ]
-        source = f"SELECT {', '.join(places)} FROM unnest({types}) AS u ({names})"
-        return self._insert(source, keyed), params
+    def _succeed_alike(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]
+    ) -> tuple[int, Sequence[UUID]]:
+        params = {"worker": worker_id, "seq": claim_seq, "ids": IdArray(ids)}
+        number, waited_for = self._execute(self._succeed_sql, params).fetchone()
+        return number, [UUID(bytes=one) for one in waited_for or ()]
 
-    def _execute(self, sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def _alone(self, work: Callable[[], _T]) -> _T:
+        """Do `work`, a statement, outside of any caller's transaction."""
         refuse_callers_block(self.alias)
-
-        def work() -> list[tuple[Any, ...]]:
-            with self.connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                rows: list[tuple[Any, ...]] = cursor.fetchall()
-                return rows
-
         return self.redone(work)
 
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        quote = self.connection.ops.quote_name
-        return {
-            "attempt": quote(self.model._meta.db_table),
-            "worker": quote(Worker._meta.db_table),
-            "columns": ", ".join(self.quoted(name) for name in COLUMNS),
-        }
+    def _execute(self, sql: str, params: dict[str, Any]) -> Any:
+        cursor = binary_cursor(self.connection)
+        cursor.execute(sql, params)
+        return cursor
 
     @cached_property
-    def _claim_others(self) -> str:
-        return CLAIM.format(which="num_crashes = 0", **self._names)
+    def _claim_sql(self) -> Callable[[str], str]:
+        return cache(lambda which: CLAIM.format(which=which, **self.names))
 
     @cached_property
-    def _claim_suspects(self) -> str:
-        return CLAIM.format(which="num_crashes > 0", **self._names)
+    def _succeed_sql(self) -> str:
+        return SUCCEED.format(**self.names)
 
-    @cached_property
-    def _succeeded(self) -> str:
-        return SUCCEED.format(**self._names)
+
+def _deletes_any(claims: Sequence[Claim]) -> bool:
+    """Whether the success of one of them is to delete it."""
+    kept = retention()
+    return kept.deletes_successes and any(kept.deletes_success_in(c.queue) for c in claims)
+
+
+def _best_first(row: Sequence[Any]) -> tuple[int, int, bytes]:
+    return -row[WIDTH + 1], row[WIDTH + 2], row[0]

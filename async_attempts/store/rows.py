@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import DateTimeField, ExpressionWrapper, QuerySet
+from django.db.models import Case, DateTimeField, ExpressionWrapper, QuerySet, Value, When
+from django.db.models.lookups import GreaterThan
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, get_attempt_model
+from ..models import (
+    AttemptQuerySet,
+    DatabaseNow,
+    Failure,
+    Pace,
+    Schedule,
+    Worker,
+    get_attempt_model,
+)
+from .claims import COLUMNS, ORDER
+from .gate import pass_gate
 from .transactions import redone, whole
 
 _T = TypeVar("_T")
@@ -42,18 +54,44 @@ class Rows:
     def failures(self) -> QuerySet[Failure]:
         return Failure._base_manager.using(self.alias)
 
+    @property
+    def paces(self) -> QuerySet[Pace]:
+        return Pace._base_manager.using(self.alias)
+
     def whole(self, work: Callable[[], _T]) -> _T:
         """Do `work` in a transaction of its own; see `transactions.whole`."""
         return whole(self.alias, work)
 
     def quoted(self, field_name: str) -> str:
         """The column of one of the attempt model's fields, for raw SQL."""
-        column = self.model._meta.get_field(field_name).column  # type: ignore[union-attr]
-        return str(self.connection.ops.quote_name(str(column)))
+        field: Any = self.model._meta.get_field(field_name)
+        return str(self.connection.ops.quote_name(str(field.column)))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The tables, what a claim reads and what it is ordered by, as SQL writes them."""
+        quote = self.connection.ops.quote_name
+        return {
+            "attempt": quote(self.model._meta.db_table),
+            "worker": quote(Worker._meta.db_table),
+            "schedule": quote(Schedule._meta.db_table),
+            "columns": ", ".join(self.quoted(name) for name in COLUMNS),
+            "order": ", ".join(self.quoted(name) for name in ORDER),
+        }
+
+    @cached_property
+    def pace_names(self) -> dict[str, str]:
+        """The table of paces and its key, as SQL writes them."""
+        quote = self.connection.ops.quote_name
+        return {"pace": quote(Pace._meta.db_table), "key": quote("key")}
 
     def redone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement in autocommit; see `transactions.redone`."""
         return redone(self.alias, work)
+
+    def pass_gate(self) -> None:
+        """Tell, when the open transaction commits, that something may be due earlier."""
+        pass_gate(self.connection)
 
     def isolation_problem(self) -> str | None:
         """What is wrong with this connection's transactions for a worker, and the remedy."""
@@ -73,6 +111,13 @@ def seconds_from_now(seconds: float) -> Any:
     return ExpressionWrapper(later, output_field=DateTimeField())
 
 
+def status_when_due(moment: Any) -> Any:
+    """The status, as an expression, of an attempt that is due at `moment`."""
+    value = moment if hasattr(moment, "resolve_expression") else Value(moment)
+    later = GreaterThan(value, DatabaseNow())
+    return Case(When(later, then=Value(Status.SCHEDULED)), default=Value(Status.PENDING))
+
+
 def ended(status: Status, **columns: Any) -> dict[str, Any]:
     """The columns of an attempt that ends now."""
     return {"status": status, "completed_at": DatabaseNow(), **columns}
@@ -85,6 +130,20 @@ def require_read_committed(alias: str, level: str) -> str | None:
     return (
         f"DATABASES[{alias!r}]: a worker needs transactions at READ COMMITTED, not "
         f"{level.upper()}; leave OPTIONS['isolation_level'] out for the worker's process."
+    )
+
+
+def driver_problem(alias: str, vendor: str) -> str | None:
+    """Why no attempts can be kept by the driver that Django has found, if that is so."""
+    if vendor != "postgresql":
+        return None
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if is_psycopg3:
+        return None
+    return (
+        f"DATABASES[{alias!r}]: async_attempts needs psycopg 3, not psycopg2: "
+        "pip install 'django-async-attempts[postgresql]'. Django takes it where both are installed."
     )
 
 

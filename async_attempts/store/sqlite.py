@@ -1,33 +1,93 @@
-"""SQLite: one writer at a time, so a claim is one statement under BEGIN IMMEDIATE."""
+"""SQLite: one writer at a time, so a claim is one statement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Q
+
+from ..lifecycle import Status
+from ..models import DatabaseNow
 from .base import Store
-from .claiming import in_queue
-from .claims import Claim
+from .claiming import SUSPECT, Which
+from .claims import COLUMNS, Claim
 from .rows import needs_immediate
 from .transactions import refuse_callers_block
 
+CLAIM = """
+UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
+    num_attempts = num_attempts + 1, started_at = %(now)s
+WHERE id IN (
+    SELECT id FROM {attempt}
+    WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= %(now)s
+        AND EXISTS (SELECT 1 FROM {worker} WHERE id = %(worker)s AND state = 'live')
+    ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s
+)
+RETURNING {columns}, coalesce(expires_at <= %(now)s, 0), {order}
+"""
+
+SUCCEED = """
+UPDATE {attempt} SET status = 'succeeded', completed_at = %s, num_crashes = 0
+WHERE id IN ({ids}) AND claim_seq = %s AND claimed_by = %s AND status = 'pending'
+"""
+
+WIDTH: Final = len(COLUMNS) + 1
+
 
 class SQLiteStore(Store):
-    """The embedded default; IMMEDIATE transactions exclude each other, so the ORM's form holds.
+    """The embedded default; writers exclude each other, so the ORM's form of the rest holds.
 
-    A worker looks before it begins one: else an idle one would keep every enqueue waiting.
+    A worker looks before it writes: else an idle one would keep every enqueue waiting.
     """
 
     def promote(self, limit: int = 1000) -> int:
         refuse_callers_block(self.alias)
-        return super().promote(limit) if self.next_due() == 0 else 0
+        due = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow())
+        return super().promote(limit) if due.exists() else 0
 
-    def _claim(self, worker_id: UUID, queue: str, limit: int, suspects: bool) -> list[Claim]:
+    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         refuse_callers_block(self.alias)
-        if not self.due(in_queue(queue, suspects)).exists():
+        _, (now,) = DatabaseNow().on("sqlite")
+        param = which.param.hex if isinstance(which.param, UUID) else which.param
+        params = {"worker": worker_id.hex, "which": param, "limit": limit, "now": now}
+        sql = CLAIM.format(which=which.sql, **self.names)
+
+        def work() -> list[tuple[Any, ...]]:
+            with self.connection.cursor() as cursor:
+                cursor.execute(sql, params)
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
+
+        if not self._any(which):
             return []
-        return super()._claim(worker_id, queue, limit, suspects)
+        rows = sorted(self.redone(work), key=_best_first)
+        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias)
+        return [Claim._make((bytes.fromhex(row[0]), *row[1:WIDTH], *end)) for row in rows]
+
+    def _any(self, which: Which) -> bool:
+        """Whether there is something to claim."""
+        if isinstance(which.param, UUID):
+            return bool(self.due(Q(pk=which.param)).exists())
+        suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
+        return bool(self.due(Q(queue=which.param) & suspects).exists())
+
+    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+        _, now = DatabaseNow().on("sqlite")
+        sql = SUCCEED.format(ids=", ".join(["%s"] * len(ids)), **self.names)
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [*now, *(one.hex() for one in ids), claim_seq, worker_id.hex])
+            count: int = cursor.rowcount
+            return count
 
     def isolation_problem(self) -> str | None:
-        if self.connection.transaction_mode == "IMMEDIATE":  # type: ignore[attr-defined]
+        connection: Any = self.connection
+        if connection.transaction_mode == "IMMEDIATE":
             return None
         return needs_immediate(self.alias)
+
+
+def _best_first(row: Sequence[Any]) -> tuple[int, str, str]:
+    return -row[-2], row[-1], row[0]

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 
 from django.db import OperationalError, connections, transaction
 
+from ..exceptions import WrongTransaction
+
 _T = TypeVar("_T")
 
 TRIES: Final = 6
@@ -66,3 +68,25 @@ def refuse_callers_block(alias: str) -> None:
         raise RuntimeError(
             "A worker's statements can't be part of another transaction; leave the atomic block."
         )
+
+
+def refuse_wrong_transaction(alias: str) -> None:
+    """Raise WrongTransaction when only another database's atomic block is open."""
+    if (wrong := wrong_transaction(alias)) is not None:
+        raise wrong
+
+
+def wrong_transaction(alias: str) -> WrongTransaction | None:
+    """What is to be raised when only another database's atomic block is open."""
+    if in_callers_block(alias):
+        return None
+    initialized = connections.all(initialized_only=True)
+    open_elsewhere = [c.alias for c in initialized if in_callers_block(c.alias)]
+    if not open_elsewhere:
+        return None
+    return WrongTransaction(
+        f"The attempt would go to {alias!r} while the open transaction is on "
+        f"{', '.join(map(repr, open_elsewhere))}: it would be performed even if that rolls "
+        "back. Enqueue with using(database=…) in that transaction's database, or pass "
+        "allow_autocommit=True."
+    )

@@ -3,20 +3,63 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from async_attempts.exceptions import InvalidArguments
 
-from .methods import method_of
+from .methods import Method, method_of
 from .naming import TargetName
 from .registry import own_name, underlying
 from .resolving import Resolved
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+BY_POSITION: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+BY_NAME: Final = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Shapes:
+    """The calls that a function takes: how many positional arguments, and which keywords."""
+
+    __slots__ = ("_by_number", "function", "known")
+
+    def __init__(self, function: Callable[..., Any], takes_owner: bool) -> None:
+        self.function = function
+        self.known = _signature(function, takes_owner)
+        self._by_number: dict[int, tuple[frozenset[str], frozenset[str]] | None] = {}
+
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raises as `check_arguments` does."""
+        if self.known is None:
+            return
+        number = len(args)
+        try:
+            shape = self._by_number[number]
+        except KeyError:
+            shape = self._by_number[number] = _shape(self.known, number)
+        if shape is not None:
+            required, allowed = shape
+            if required <= kwargs.keys() <= allowed:
+                return
+        try:
+            self.known.bind(*args, **kwargs)
+        except TypeError as error:
+            name = own_name(self.function) or type(self.function).__name__
+            raise InvalidArguments(f"{name}: {error}.") from None
+
+
+def _shape(known: Signature, number: int) -> tuple[frozenset[str], frozenset[str]] | None:
+    """The keywords that so many positional arguments need and allow; None: let Python judge."""
+    parameters = list(known.parameters.values())
+    positional = [p for p in parameters if p.kind in BY_POSITION]
+    rest = positional[number:] + [p for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+    required = {p.name for p in rest if p.default is Parameter.empty}
+    allowed = {p.name for p in rest if p.kind in BY_NAME}
+    if number > len(positional) or not required <= allowed:
+        return None
+    return frozenset(required), frozenset(allowed)
 
 
 def check_arguments(
@@ -29,24 +72,25 @@ def check_arguments(
     A function without a known signature, as some of C's, takes anything.
     """
     if isinstance(target, TargetName):
-        method = method_of(target.target, target.method_name)
-        function, takes_owner = underlying(method.found), method.takes_owner
+        shapes = shapes_of(method_of(target.target, target.method_name))
     else:
         bound = target.function if isinstance(target, Resolved) else target
-        function, takes_owner = underlying(bound), isinstance(bound, MethodType)
-    known = _signature(function, takes_owner)
-    if known is None:
-        return
-    try:
-        known.bind(*args, **kwargs)
-    except TypeError as error:
-        name = own_name(function) or type(function).__name__
-        raise InvalidArguments(f"{name}: {error}.") from None
+        shapes = _shapes(underlying(bound), isinstance(bound, MethodType))
+    shapes.check(args, kwargs)
+
+
+def shapes_of(method: Method) -> Shapes:
+    """The calls that a method takes."""
+    return _shapes(underlying(method.found), method.takes_owner)
 
 
 @lru_cache(maxsize=4096)
-def _signature(function: Callable[..., Any], takes_owner: bool) -> Signature | None:
+def _shapes(function: Callable[..., Any], takes_owner: bool) -> Shapes:
     """Kept by the plain function: a bound one would keep its instance alive."""
+    return Shapes(function, takes_owner)
+
+
+def _signature(function: Callable[..., Any], takes_owner: bool) -> Signature | None:
     if takes_owner:
         function = MethodType(function, object())
     try:

@@ -11,7 +11,7 @@ from asgiref.sync import iscoroutinefunction
 from async_attempts.exceptions import InvalidOption, InvalidTarget
 
 from .importable import require_public
-from .policy import Policy
+from .policy import Policy, seconds_of
 from .registry import own_name, register, underlying
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ def attemptable(
     timeout: float | timedelta | None = None,
     atomic: bool = False,
     keep_result: bool | None = None,
+    debounce: float | timedelta | None = None,
+    throttle: float | timedelta | None = None,
+    max_wait: float | timedelta | None = None,
+    adaptive: bool = False,
     aliases: Iterable[str] = (),
 ) -> Callable[[Function], Function]: ...
 
@@ -55,6 +59,10 @@ def attemptable(
     timeout: float | timedelta | None = None,
     atomic: bool = False,
     keep_result: bool | None = None,
+    debounce: float | timedelta | None = None,
+    throttle: float | timedelta | None = None,
+    max_wait: float | timedelta | None = None,
+    adaptive: bool = False,
     aliases: Iterable[str] = (),
 ) -> Any:
     """Let attempts call this function by its dotted name, and say how. Returns what it was given.
@@ -63,6 +71,7 @@ def attemptable(
 
     `delay`, `expires_after`: seconds or a timedelta from the enqueueing. `timeout`: seconds or a
     timedelta for one execution. `atomic`: perform and record it in one database transaction.
+    `debounce`, `throttle`, `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`.
     `aliases`: full dotted names that the function had before it was moved or renamed.
 
     Raises InvalidTarget for what no name leads to, InvalidOption for an option that is wrong.
@@ -70,13 +79,17 @@ def attemptable(
     policy = Policy(
         queue=queue,
         priority=priority,
-        delay=_seconds(delay),
-        expires_after=_seconds(expires_after),
+        delay=seconds_of(delay),
+        expires_after=seconds_of(expires_after),
         max_attempts=max_attempts,
         backoff=backoff,
-        timeout=_seconds(timeout),
+        timeout=seconds_of(timeout),
         atomic=atomic,
         keep_result=keep_result,
+        debounce=seconds_of(debounce),
+        throttle=seconds_of(throttle),
+        max_wait=seconds_of(max_wait),
+        adaptive=adaptive,
         aliases=_former_names(aliases),
     )
 
@@ -124,10 +137,3 @@ def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:
             raise InvalidOption(f"aliases: {name!r} must be a full dotted name.")
         require_public(name)
     return names
-
-
-def _seconds(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    # `Policy` refuses what is no number, a bool too.
-    return float(value) if type(value) is int else value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from async_attempts.backoff import Backoff
-from async_attempts.conf import PRIORITY_RANGE
+from async_attempts.conf import CENTURY, PRIORITY_RANGE
 from async_attempts.exceptions import InvalidOption
+
+from .pacing import Pacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
 class Policy:
     """The options of a target's attempts; None leaves it to the row or the settings.
 
-    `delay`, `expires_after`, `timeout`: seconds. `queue` and the name of a `priority` are
-    checked against the settings when an attempt is enqueued. Raises InvalidOption.
+    `delay`, `expires_after`, `timeout`, `debounce`, `throttle`, `max_wait`: seconds. `queue` and
+    the name of a `priority` are checked against the settings when an attempt is enqueued.
+    `debounce` to `adaptive`: see `Pacing`. Raises InvalidOption.
     """
 
     queue: str | None = None
@@ -30,6 +34,10 @@ class Policy:
     timeout: float | None = None
     atomic: bool = False
     keep_result: bool | None = None
+    debounce: float | None = None
+    throttle: float | None = None
+    max_wait: float | None = None
+    adaptive: bool = False
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -37,6 +45,24 @@ class Policy:
             value = getattr(self, option)
             if value is not None and not fits(value):
                 raise InvalidOption(f"{option}: must be {expected}, not {value!r}.")
+        pacing = Pacing(
+            debounce=self.debounce,
+            throttle=self.throttle,
+            max_wait=self.max_wait,
+            adaptive=self.adaptive,
+        )
+        if pacing.name is not None and self.delay is not None:
+            raise InvalidOption(
+                f"delay, {pacing.name}: both say when it is due; leave delay out, or {pacing.name}."
+            )
+
+
+def seconds_of(value: Any) -> Any:
+    """Seconds for a timedelta or a whole number; what is neither, as it is, for `Policy`."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    # A bool is refused, too.
+    return float(value) if type(value) is int else value
 
 
 def _is_whole(value: object) -> bool:
@@ -45,6 +71,10 @@ def _is_whole(value: object) -> bool:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, float) and 0 <= value < float("inf")
+
+
+def _is_period(value: object) -> bool:
+    return isinstance(value, float) and 0 < value <= CENTURY
 
 
 def _is_bool(value: object) -> bool:
@@ -60,6 +90,10 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "delay": ("zero or more seconds or a timedelta", _is_finite),
     "expires_after": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
     "timeout": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
+    "debounce": ("seconds or a timedelta, over zero", _is_period),
+    "throttle": ("seconds or a timedelta, over zero", _is_period),
+    "max_wait": ("seconds or a timedelta, over zero", _is_period),
+    "adaptive": ("True or False", _is_bool),
     "max_attempts": ("a whole number, 1 or more", lambda v: _is_whole(v) and v >= 1),
     "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
     "atomic": ("True or False", _is_bool),

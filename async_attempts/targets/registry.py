@@ -45,8 +45,17 @@ def declared_policy(function: object, dotted_name: str) -> Policy | None:
 
     The latter lets a test put a mock in a target's place.
     """
+    return _marked_policy(function) or _policies.get(dotted_name)
+
+
+def is_marked(function: object) -> bool:
+    """Whether `@attemptable` stands on this very plain function."""
+    return _marked_policy(function) is not None
+
+
+def _marked_policy(function: object) -> Policy | None:
     policy = inspect.getattr_static(function, MARK, None)
-    return policy if isinstance(policy, Policy) else _policies.get(dotted_name)
+    return policy if isinstance(policy, Policy) else None
 
 
 def current_name(alias: str) -> str | None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.core.signals import setting_changed
+
+from async_attempts.conf import SETTING
+
 from .instances import load_by_text
-from .methods import method_of
+from .methods import Method, method_of
 from .naming import TargetName, require_callable_as
 
 if TYPE_CHECKING:
@@ -30,9 +34,26 @@ def resolve(name: TargetName, database: str) -> Resolved:
     A model instance is read where the routers would write it, else from `database`. Raises
     InvalidTarget, UnknownTarget, and ObjectGone if the instance's row is not there any more.
     """
-    method = method_of(name.target, name.method_name)
+    place = (name.target, name.method_name)
+    if name.target_pk is None and (ready := _ready.get(place)) and ready[0].is_current:
+        return ready[1]
+    method = method_of(*place)
     require_callable_as(name, method)
-    instance = None
     if name.target_pk is not None and method.model is not None:
         instance = load_by_text(method.model, name.target_pk, database)
-    return Resolved(method.bound_to(instance), method.policy, method.is_coroutine)
+        return Resolved(method.bound_to(instance), method.policy, method.is_coroutine)
+    resolved = Resolved(method.bound_to(None), method.policy, method.is_coroutine)
+    _ready[place] = (method, resolved)
+    return resolved
+
+
+_ready: dict[tuple[str, str], tuple[Method, Resolved]] = {}
+"""What needs no instance, by the two columns that name it; only what may be called gets here."""
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in (SETTING, "INSTALLED_APPS"):
+        _ready.clear()
+
+
+setting_changed.connect(_forget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -32,12 +33,22 @@ SIGNAL_OF: Final[dict[type, Signal]] = {
 }
 
 
-def acknowledge(store: Store, worker_id: UUID, executions: Sequence[Execution]) -> None:
+def acknowledge(store: Store, executions: Sequence[Execution]) -> None:
     """Record what isn't yet, in one batch, and announce all of it."""
-    results = [(e.claim, e.outcome) for e in executions if not e.recorded]
-    lost = {claim.id for claim in _finish(store, worker_id, results)}
+    by_worker: defaultdict[UUID, list[Result]] = defaultdict(list)
     for execution in executions:
-        if execution.recorded or execution.claim.id not in lost:
+        if not execution.recorded:
+            claim = execution.claim
+            by_worker[claim.worker_id].append((claim, execution.outcome))
+    lost = {
+        claim.id_bytes
+        for worker_id, results in by_worker.items()
+        for claim in _finish(store, worker_id, results)
+    }
+    if not lost and not signals.succeeded.receivers:
+        executions = [e for e in executions if type(e.outcome) is not Succeeded]
+    for execution in executions:
+        if execution.recorded or execution.claim.id_bytes not in lost:
             _announce(store, execution)
         elif not isinstance(execution.outcome, Released):
             signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
@@ -66,7 +77,7 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequenc
 
 
 def _announce(store: Store, execution: Execution) -> None:
-    claim, outcome, exception, _ = execution
+    claim, outcome, exception = execution[:3]
     signal = SIGNAL_OF[type(outcome)]
     if signal.has_listeners(Execution):
         signal.send_robust(Execution, claim=claim, outcome=outcome, exception=exception)
@@ -76,7 +87,12 @@ def _announce(store: Store, execution: Execution) -> None:
 
 def announce_rescue(store: Store, rescue: Rescue) -> None:
     """Tell of what was taken back from a dead worker, its hooks like any other failure's."""
-    signals.rescued.send_robust(Rescue, **rescue._asdict())
+    signals.rescued.send_robust(
+        Rescue,
+        worker_id=rescue.worker_id,
+        attempt_ids=rescue.attempt_ids,
+        failed_ids=rescue.failed_ids,
+    )
     for attempt_id in rescue.attempt_ids:
         call_error_hook(store, attempt_id, WorkerLost(f"worker {rescue.worker_id} was lost"))
 

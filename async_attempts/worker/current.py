@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from ..conf import settings
+from ..exceptions import InvalidOption
 from ..models import get_attempt_model
+from ..results import Ending, prerequisites
 from ..store import Claim
+from .memory import now
+from .timeouts import Deadline
 
 
 class CurrentAttempt:
     """The attempt that is being performed."""
 
-    def __init__(self, claim: Claim, timeout: float | None = None) -> None:
+    __slots__ = ("_claim", "_deadline")
+
+    def __init__(self, claim: Claim, deadline: Deadline) -> None:
         self._claim = claim
-        self._timeout = timeout
+        self._deadline = deadline
 
     @property
     def id(self) -> UUID:
@@ -44,19 +49,33 @@ class CurrentAttempt:
 
     @property
     def deadline(self) -> datetime:
-        """When the timeout is over: an aware datetime, counted from the claim."""
-        seconds = self._claim.timeout or self._timeout or settings().DEFAULT_TIMEOUT
-        return self._claim.started_at + timedelta(seconds=seconds)
+        """When the timeout is over: an aware datetime, by this process's clock."""
+        return datetime.now(UTC) + timedelta(seconds=self._deadline.at - now())
+
+    def extend(self, timeout: float | timedelta) -> None:
+        """Let the timeout be over so many seconds, or a timedelta, from now.
+
+        Raises InvalidOption unless that is more than 0.
+        """
+        seconds: Any = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise InvalidOption(f"extend: must be seconds or a timedelta, over 0, not {timeout!r}.")
+        self._deadline.move(now() + seconds)
 
     @property
     def metadata(self) -> dict[str, Any]:
         return self._claim.metadata
 
     @property
+    def prerequisites(self) -> list[Ending]:
+        """How those ended that this one waited for: a few queries at each reading."""
+        return prerequisites(self.id, self._claim.database)
+
+    @property
     def cancel_requested(self) -> bool:
         """Whether somebody asked this attempt to stop: one query at each reading."""
         rows = get_attempt_model()._base_manager.using(self._claim.database)
-        return rows.filter(pk=self._claim.id, cancel_requested=True).exists()
+        return rows.filter(pk=self.id, cancel_requested=True).exists()
 
     def __repr__(self) -> str:
         return f"<CurrentAttempt {self._claim}>"

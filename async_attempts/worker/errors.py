@@ -8,6 +8,7 @@ from typing import Final
 from ..backoff import Backoff
 from ..conf import CENTURY, settings
 from ..exceptions import (
+    AttemptTimeout,
     Expire,
     Fail,
     InvalidArguments,
@@ -73,20 +74,30 @@ def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcom
         return Expired(plain_text(exception.reason))
     if isinstance(exception, Fail):
         return Failed(plain_text(exception.reason), error_of(claim, exception))
-    return _again_or_failed(claim, policy, exception, FailureKind.ERROR)
+    timed_out = isinstance(exception, AttemptTimeout)
+    kind = FailureKind.TIMEOUT if timed_out else FailureKind.ERROR
+    return _again_or_failed(claim, policy, exception, kind)
 
 
 def _again_or_failed(
     claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
 ) -> Outcome:
-    backoff = policy.backoff or DEFAULT_BACKOFF
     error = error_of(claim, exception, kind)
-    allowed = executions_allowed(claim.max_attempts, policy)
-    if claim.num_attempts >= allowed:
-        return Failed(f"attempts exhausted: {claim.num_attempts} of {allowed}", error)
-    if backoff.gives_up_on(exception):
-        return Failed(f"its backoff gives up on {error.error_class}", error)
-    return Retried(_storable(backoff.delay(claim.num_attempts)), error)
+    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy)
+    if not reason and (policy.backoff or DEFAULT_BACKOFF).gives_up_on(exception):
+        reason = f"its backoff gives up on {error.error_class}"
+    return Failed(reason, error) if reason else Retried(delay, error)
+
+
+def again_or_never(
+    num_attempts: int, max_attempts: int | None, policy: Policy
+) -> tuple[float, str]:
+    """The seconds until the next execution, and why there is none, if there is none."""
+    allowed = executions_allowed(max_attempts, policy)
+    if num_attempts >= allowed:
+        return 0.0, f"attempts exhausted: {num_attempts} of {allowed}"
+    backoff = policy.backoff or DEFAULT_BACKOFF
+    return _storable(backoff.delay(num_attempts)), ""
 
 
 def _storable(delay: float) -> float:

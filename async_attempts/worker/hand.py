@@ -1,54 +1,171 @@
-"""What one incarnation of a worker has in hand: claims not begun, executions not recorded."""
+"""What a worker has in hand: claims not begun, executions not recorded."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from ..lifecycle import Released
 from ..store import Claim, Store
 from .acknowledging import acknowledge
-from .runner import Execution
+from .memory import now
+from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 
 
 class Hand:
-    """Outlives an outage of the database: what was performed is recorded when it is back."""
+    """Filled and emptied by the thread that claims; others take what is to begin, and bring back.
 
-    def __init__(self, store: Store, worker_id: UUID) -> None:
+    Outlives an outage of the database: what was performed is recorded when it is back.
+    """
+
+    def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
-        self.worker_id = worker_id
-        self._unbegun: deque[Claim] = deque()
+        self._recorded = recorded
+        self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
+        self._ended: deque[Execution] = deque()
         self._unrecorded: list[Execution] = []
+        # By identity: a new incarnation may claim what an earlier one is still performing.
+        self._claims: dict[int, Claim] = {}
+        self._given: deque[tuple[float, int]] = deque()
+        self._taken = 0
+        self._times_closed = store.times_closed
+        self.closed = False
+        self.ring: Callable[[], None] | None = None
+        self.elsewhere: Elsewhere | None = None
+
+    # --- by those who perform
+
+    def next(self) -> Claim | None:
+        """Wait for the next claim to begin; None when there will be none any more."""
+        try:
+            return self._unbegun.get_nowait()
+        except Empty:
+            if self.ring is not None:
+                self.ring()
+            return self._unbegun.get()
+
+    def next_at_once(self) -> Claim | None:
+        """The next claim to begin; None when there is none now."""
+        try:
+            return self._unbegun.get_nowait()
+        except Empty:
+            return None
+
+    def ended(self, execution: Execution) -> None:
+        """This was performed, and is to be recorded."""
+        self._ended.append(execution)
+        if self.ring is not None:
+            self.ring()
+
+    # --- by the one who claims
 
     @property
     def unbegun(self) -> int:
         """How many claims wait to begin."""
-        return len(self._unbegun)
+        return self._unbegun.qsize()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is something to collect."""
+        return bool(self._ended)
+
+    @property
+    def to_record(self) -> int:
+        """How many executions have ended and aren't recorded."""
+        return len(self._ended) + len(self._unrecorded)
+
+    @property
+    def has_performed(self) -> bool:
+        """Whether something was performed that isn't recorded."""
+        return self.has_ended or any(e.outcome is not RELEASED for e in self._unrecorded)
+
+    @property
+    def begun(self) -> int:
+        """How many executions are going on."""
+        return max(0, len(self._claims) - self.unbegun - self.to_record)
+
+    @property
+    def begun_in_all(self) -> int:
+        """How many executions have begun so far."""
+        return self._taken - self.unbegun
+
+    def __len__(self) -> int:
+        """How many attempts are in hand in all."""
+        return len(self._claims)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is going on, nor about to begin."""
+        return len(self._claims) <= self.to_record
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand at all."""
+        return not self._claims
+
+    @property
+    def ids(self) -> list[UUID]:
+        """Of all that is in hand."""
+        return [claim.id for claim in self._claims.values()]
 
     def take(self, claims: Iterable[Claim]) -> None:
         """These were claimed."""
-        self._unbegun.extend(claims)
+        count = 0
+        for claim in claims:
+            self._claims[id(claim)] = claim
+            self._unbegun.put(claim)
+            count += 1
+        self._taken += count
+        self._given.append((now(), self._taken))
 
-    def next_target(self) -> tuple[str, str]:
-        """What the next execution will call."""
-        return self._unbegun[0].target, self._unbegun[0].method_name
-
-    def begin(self) -> Claim:
-        """The next claim, which is going to be performed now."""
-        return self._unbegun.popleft()
-
-    def ended(self, execution: Execution) -> None:
-        """This was performed, and is to be recorded."""
-        self._unrecorded.append(execution)
+    def seconds_unbegun(self) -> float:
+        """How long the claim that is to begin next has waited for that."""
+        begun = self._taken - self.unbegun
+        while self._given and self._given[0][1] <= begun:
+            self._given.popleft()
+        here = now() - self._given[0][0] if self._given else 0.0
+        return here if self.elsewhere is None else max(here, self.elsewhere.seconds_waiting())
 
     def give_back(self) -> None:
         """What hasn't begun is released, with its count, when the rest is recorded."""
-        self._unrecorded += [Execution(claim, Released()) for claim in self._unbegun]
-        self._unbegun.clear()
+        while not self.closed and (claim := self.next_at_once()) is not None:
+            self._unrecorded.append(Execution(claim, RELEASED))
+            self._taken -= 1
+        # What was given together with them has begun.
+        self._given.clear()
+        if self.elsewhere is not None:
+            unbegun = self.elsewhere.give_back()
+            self._unrecorded += [Execution(claim, RELEASED) for claim in unbegun]
 
-    def record(self) -> None:
-        """Record what has ended; all of it stays in hand when the database fails."""
-        if self._unrecorded:
-            acknowledge(self.store, self.worker_id, self._unrecorded)
-            self._unrecorded.clear()
+    def collect(self) -> list[Execution]:
+        """Take over what has ended; returns what was performed since the last time."""
+        ended = []
+        while self._ended:
+            ended.append(self._ended.popleft())
+        self._unrecorded += ended
+        return [execution for execution in ended if execution.outcome is not RELEASED]
+
+    def record(self) -> bool:
+        """Record what has ended; all of it stays in hand when the database fails.
+
+        True if something may have become due by it.
+        """
+        if not self._unrecorded:
+            return False
+        acknowledge(self.store, self._unrecorded)
+        before, self._times_closed = self._times_closed, self.store.times_closed
+        is_again = before != self._times_closed
+        for execution in self._unrecorded:
+            del self._claims[id(execution.claim)]
+            is_again = is_again or execution.outcome is not SUCCEEDED
+            if self._recorded is not None and execution.place is not None:
+                self._recorded(execution.place)
+        self._unrecorded.clear()
+        return is_again
+
+    def close(self, performers: int) -> None:
+        """There will be nothing more to begin: so many performers may end."""
+        self.closed = True
+        for _ in range(performers):
+            self._unbegun.put(None)

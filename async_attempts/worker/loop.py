@@ -1,214 +1,282 @@
-"""Claim what fits, perform it one after another, record it; until told to stop."""
+"""Claim what can soon begin, let it be performed, record it; until told to stop."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from django.db import Error
 
 from .. import signals
 from ..conf import settings
-from ..exceptions import UnknownKey
 from ..models import Worker
-from ..store import Claim, Store
-from .batches import BATCH_SECONDS, FAIR_SECONDS, BatchSize, Pace
+from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
+from .executors.base import Executor
 from .hand import Hand
-from .incarnation import new_worker
-from .leases import LeaseKeeper
+from .incarnation import Incarnation, Incarnations
+from .lookout import Lookout
 from .maintenance import Maintenance
+from .memory import now
 from .options import Options
 from .outages import Outages
-from .runner import Execution, Runner
 from .stopping import Stopping
+from .suspects import Suspects
+from .unknown_keys import UnknownKeys
 
 logger = logging.getLogger("async_attempts")
 
-UNKNOWN_KEYS_IN_A_ROW: Final = 5
-SUSPECT_INTERVAL: Final = 1.0
-LOCKED_PAUSE: Final = 0.05
+STILL_BUSY: Final = 0.25
+STILL_IDLE: Final = 5.0
+"""Seconds after which the loop goes round, whether or not something woke it."""
+
+LAST_TRIES: Final = 3
+
+
+class Pulse(Protocol):
+    """Feels how the loop does, at each of its rounds."""
+
+    def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
+        """So many were performed in all; so many are in hand; and suspects may wait in vain."""
+
+    def is_worn_out(self, performed: int) -> bool:
+        """Whether this process should make room for a fresh one."""
 
 
 class Loop:
-    """One worker: a process that performs one attempt after another."""
+    """The one thread of a worker that claims and records."""
 
-    def __init__(self, store: Store, options: Options) -> None:
-        self.store = store
+    def __init__(
+        self,
+        options: Options,
+        hand: Hand,
+        *,
+        executor: Executor,
+        lookout: Lookout,
+        stopping: Stopping,
+        pulse: Pulse,
+    ) -> None:
+        self.store = store = hand.store
         self.options = options
-        self.stopping = Stopping()
+        self.hand = hand
+        self.executor = executor
+        self.lookout = lookout
+        self.stopping = stopping
+        self.pulse = pulse
         self.performed = 0
-        self.batch_size = BatchSize(options.batch_size)
-        self.pace = Pace()
-        self.maintenance = Maintenance(store)
-        self.outages = Outages(self.stopping)
-        self._unknown_keys = 0
-        self._next_suspect = 0.0
+        self.batch_size = BatchSize(options.batch_size, executor.first_batch)
+        self.maintenance = Maintenance(store, comes_to_an_end=options.comes_to_an_end)
+        self.outages = Outages(stopping)
+        self.suspects = Suspects(hand, lookout)
+        self.unknown_keys = UnknownKeys(options.comes_to_an_end)
+        self._has_claimed = self._found_none = False
+        self._recorded_at = now()
 
-    def stop(self) -> None:
-        """Finish what has begun, release the rest, and end."""
-        self.stopping.set()
-
-    def run(self) -> None:
+    def run(self, incarnations: Incarnations) -> None:
         """Live as one incarnation after another: as a new one when this one was rescued.
 
         Raises django.db.Error when the database fails and the work was to come to an end.
         """
         done = False
-        while not done and not self.stopping.is_set():
-            try:
-                worker = new_worker(queues=self.options.queues, name=self.options.name)
-                self.store.register(worker, settings().LEASE)
-            except Error as error:
-                self._sit_out(error)
-            else:
-                done = self._live(worker)
+        try:
+            while not done and not self.stopping.is_set():
+                try:
+                    with incarnations.born() as me:
+                        done = self._live(me)
+                except Error as error:
+                    self._sit_out(error)
+        finally:
+            self.lookout.close()
 
-    def _live(self, worker: Worker) -> bool:
+    def _live(self, me: Incarnation) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
-        signals.worker_started.send_robust(Worker, worker=worker)
-        hand = Hand(self.store, worker.pk)
+        signals.worker_started.send_robust(Worker, worker=me.worker)
+        self.lookout.expect()
         done = False
-        with LeaseKeeper(self.store, worker.pk) as lease:
-            try:
-                while not done and not lease.lost and not self.stopping.is_set():
-                    try:
-                        done = self._work(hand, lease)
-                        self.outages.over()
-                    except Error as error:
-                        self._sit_out(error)
-            finally:
-                self._end(worker, hand)
-        signals.worker_stopped.send_robust(Worker, worker=worker)
+        try:
+            while not done and not me.lease.lost and not self.stopping.is_set():
+                try:
+                    done = self._go_round(me)
+                    self.outages.over()
+                except Error as error:
+                    self._sit_out(error)
+        finally:
+            self._end(me)
+        signals.worker_stopped.send_robust(Worker, worker=me.worker)
         return done
 
-    def _work(self, hand: Hand, lease: LeaseKeeper) -> bool:
-        """Claim and perform once; True when that was the last time."""
-        hand.give_back()
-        hand.record()
+    def _go_round(self, me: Incarnation) -> bool:
+        """Record, claim, let it be performed; True when that was the last time."""
+        self._collect()
         if self.outages.is_on:
-            # A claim whose answer was lost with the connection is in nobody's hand.
-            self.store.release_unknown(hand.worker_id)
-        lease.tick()
-        self.maintenance.tick()
-        promoted = self.store.promote()
-        claims = self._claim(hand)
-        hand.take(claims)
-        self._perform(hand, lease)
-        # What was promoted may be another queue's, and behind it more that is due.
-        is_idle = not claims and not promoted
-        if self._is_done(is_idle, lease):
+            self._recover(me)
+        me.lease.tick()
+        self.lookout.look(has_room=self._room() > 0)
+        if self.maintenance.tick(
+            has_dead_workers=self.lookout.has_dead_workers,
+            late_at=me.lease.late_at,
+            next_tick_at=self.lookout.next_tick_at,
+        ):
+            self.lookout.expect()
+        if self.hand.seconds_unbegun() > FAIR_SECONDS and not self.options.once:
+            self.batch_size.stuck()
+            self.hand.give_back()
+        self._record()
+        self._claim(me)
+        if self.hand.is_empty and self._is_done(me):
             return True
-        if is_idle:
-            self._sleep()
+        self._wait()
         return False
 
-    def _claim(self, hand: Hand) -> Sequence[Claim]:
-        if self._unknown_keys >= UNKNOWN_KEYS_IN_A_ROW:
-            self._pause_for_keys()
-            if self.stopping.is_set():
-                return ()
-        now = time.monotonic()
-        is_time = now >= self._next_suspect
-        if is_time:
-            self._next_suspect = now + SUSPECT_INTERVAL
-            if suspects := self._claim_suspect(hand):
-                return suspects
-        most = self.options.batch_size if self.options.once else self.batch_size.size
+    def _collect(self) -> None:
+        """Take over what has ended."""
+        ended = self.hand.collect()
+        if ended:
+            self.performed += len(ended)
+            self.unknown_keys.note(ended)
+        if self.hand.is_idle:
+            self.batch_size.idle()
+        waiting = self.suspects.wait_too_long()
+        self.pulse.beat(self.performed, len(self.hand), suspects_wait=waiting)
+
+    def _recover(self, me: Incarnation) -> None:
+        """After an outage: what was claimed and whose answer was lost is in nobody's hand."""
+        self.hand.give_back()
+        self.hand.record()
+        self.store.release_unknown(me.worker.pk, self.hand.ids)
+        self.lookout.expect()
+
+    def _record(self) -> None:
+        """Record what has ended, together with what ends within a few milliseconds."""
+        if not self.hand.to_record:
+            return
+        early = self._recorded_at + RECORD_SECONDS - now()
+        if early > 0 and not self.hand.is_idle:
+            self.executor.work(early)
+            self._collect()
+        if self.hand.record():
+            self.lookout.expect()
+        self._recorded_at = now()
+
+    def _claim(self, me: Incarnation) -> None:
+        """Claim what can soon begin, if there may be something."""
+        wanted = self._room()
+        # This very round may have heard that it is the last one.
+        if wanted <= 0 or self.stopping.is_set():
+            return
+        if self.suspects.are_next():
+            self.suspects.took(self._take(me, 1, suspects=True))
+        elif self.lookout.is_hungry and not self.suspects.let_run_empty():
+            self.batch_size.learn(self.hand.begun_in_all - self._busy)
+            self.lookout.took(self._take(me, wanted), wanted)
+
+    def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> int:
+        """Claim so many and take them in hand; returns how many there were."""
+        queues = self.options.queues
+        claims = self.store.claim(me.worker.pk, queues, wanted, suspects=suspects)
+        self.hand.take(claims)
+        self._has_claimed, self._found_none = True, not claims
+        return len(claims)
+
+    def _room(self) -> int:
+        """How many claims can soon begin."""
+        if self.unknown_keys.pause_claiming or self.pulse.is_worn_out(self.performed):
+            return 0
+        if self.options.suspects_only:
+            self.lookout.has_suspects = not self._found_none
+            return int(self.hand.is_empty)
+        if self.options.once:
+            return 0 if self._has_claimed else self.options.batch_size
+        idle = self.executor.performers - self._busy
+        wanted = self.batch_size.wanted(self.hand.unbegun, idle)
         if self.options.max_attempts is not None:
-            most = min(most, self.options.max_attempts - self.performed)
-        claims = self.store.claim(hand.worker_id, self.options.queues, most)
-        return claims if claims or is_time else self._claim_suspect(hand)
-
-    def _claim_suspect(self, hand: Hand) -> Sequence[Claim]:
-        return self.store.claim(hand.worker_id, self.options.queues, 1, suspects=True)
-
-    def _perform(self, hand: Hand, lease: LeaseKeeper) -> None:
-        """Perform what is in hand; give back what can't begin soon, or all when stopping."""
-        runner = Runner(self.store, hand.worker_id)
-        began = recorded = time.monotonic()
-        count = 0
-        while hand.unbegun:
-            now = time.monotonic()
-            is_unfair = count > 0 and now - began > FAIR_SECONDS and not self.options.once
-            if self.stopping.is_set() or lease.lost or is_unfair:
-                hand.give_back()
-                break
-            target = hand.next_target()
-            if now - recorded > BATCH_SECONDS or not self.pace.is_quick(target):
-                hand.record()
-                recorded = now
-            hand.ended(self._perform_one(runner, hand.begin()))
-            self.pace.note(target, now)
-            count += 1
-            lease.tick()
-        self.batch_size.learn(count, time.monotonic() - began)
-        hand.record()
-
-    def _perform_one(self, runner: Runner, claim: Claim) -> Execution:
-        if signals.started.has_listeners(Execution):
-            signals.started.send_robust(Execution, claim=claim)
-        execution = runner.perform(claim)
-        self.performed += 1
-        unknown = isinstance(execution.exception, UnknownKey)
-        self._unknown_keys = self._unknown_keys + 1 if unknown else 0
-        return execution
-
-    def _pause_for_keys(self) -> None:
-        pause = 0.0 if self._comes_to_an_end else settings().LEASE
-        logger.error(
-            "%d attempts in a row are sealed with keys that this worker doesn't have: check "
-            "ASYNC_ATTEMPTS['KEYS']; claiming pauses for %.0f s",
-            self._unknown_keys,
-            pause,
-        )
-        self._unknown_keys = 0
-        self.stopping.wait(pause)
+            wanted = min(wanted, self.options.max_attempts - self.performed - len(self.hand))
+        return wanted
 
     @property
-    def _comes_to_an_end(self) -> bool:
-        return self.options.once or self.options.drain
+    def _busy(self) -> int:
+        """How many performers are."""
+        return self.hand.begun - self.executor.elsewhere
 
-    def _is_done(self, is_idle: bool, lease: LeaseKeeper) -> bool:
+    def _is_done(self, me: Incarnation) -> bool:
+        """Whether there is nothing left to do, once the hand is empty."""
         most = self.options.max_attempts
-        if self.options.once or (most is not None and self.performed >= most):
+        if self.pulse.is_worn_out(self.performed) or (most and self.performed >= most):
             return True
-        if not self.options.drain or not is_idle or self._may_be_rescued():
+        if self.options.once:
+            return self._has_claimed
+        if self.options.suspects_only:
+            return self._found_none
+        if not self.options.drain or not self.lookout.is_dry or self._may_be_rescued(me):
+            return False
+        if self.maintenance.sweep():
+            self.lookout.expect()
             return False
         # To a worker that was rescued in the meantime, nothing is due.
-        return lease.holds()
+        if not self.store.renew(me.worker.pk, settings().LEASE):
+            me.lease.lose()
+        return not me.lease.lost
 
-    def _may_be_rescued(self) -> bool:
+    def _may_be_rescued(self, me: Incarnation) -> bool:
         """Whether a drain took back what a dead worker held: that is due, too."""
         if not self.store.has_dead_workers():
             return False
-        self.stopping.wait(self.maintenance.seconds_to_rescue())
+        self.stopping.wait(self.maintenance.seconds_to_rescue(me.lease.late_at))
+        self.lookout.expect()
         return self.maintenance.rescue() > 0
 
-    def _sleep(self) -> None:
-        """Until the next scheduled attempt is due, at most until the next poll."""
-        next_due = self.store.next_due()
-        interval = self.options.poll_interval
-        if next_due is not None:
-            # What is due already, and wasn't promoted, is locked by somebody's transaction.
-            interval = min(interval, next_due + 0.001 if next_due else LOCKED_PAUSE)
-        self.stopping.wait(interval)
+    def _wait(self) -> None:
+        """Until something has ended, something is due, or it is time to look."""
+        if self._room() <= 0:
+            self.executor.work(STILL_BUSY)
+            return
+        longest = STILL_IDLE if self.hand.is_empty else STILL_BUSY
+        is_hungry = self.lookout.is_hungry and not self.suspects.let_run_empty()
+        seconds = 0.0 if is_hungry else min(self.lookout.seconds, longest)
+        self.executor.work(seconds, self.lookout.socket)
 
     def _sit_out(self, error: Error) -> None:
-        if self._comes_to_an_end:
+        if self.options.comes_to_an_end:
             raise error
         self.outages.wait(error)
         self.maintenance.reconnected()
+        # Also while it isn't registered yet: it is alive, and may have been told to stop.
+        self.pulse.beat(self.performed, len(self.hand), suspects_wait=False)
 
-    def _end(self, worker: Worker, hand: Hand) -> None:
-        """Record and release what is in hand, and say goodbye."""
+    def _end(self, me: Incarnation) -> None:
+        """Give back what hasn't begun, wait for the rest, and say goodbye.
+
+        Who was rescued doesn't wait: what has begun is brought back to the next incarnation.
+        """
+        tries = LAST_TRIES
+        # What was performed and isn't recorded will be performed again: that is worth some time.
+        until = now()
+        if not self.options.comes_to_an_end:
+            until += self.options.shutdown_timeout
+        while True:
+            # Again and again: a performer may have been about to pass one on.
+            self.hand.give_back()
+            try:
+                self._collect()
+                self.hand.record()
+                if me.lease.lost and not self.stopping.is_set():
+                    return
+                if self.hand.is_empty:
+                    self.pulse.beat(self.performed, 0, suspects_wait=False)
+                    break
+            except Error as error:
+                tries -= self.hand.is_idle
+                if tries <= 0 and (now() >= until or not self.hand.has_performed):
+                    self._leave(error)
+                    return
+                self.outages.wait(error)
+            self.executor.work(STILL_BUSY)
         try:
-            hand.give_back()
-            hand.record()
             if self.outages.is_on:
-                self.store.release_unknown(worker.pk)
-            self.store.deregister(worker.pk)
+                self.store.release_unknown(me.worker.pk)
+            self.store.deregister(me.worker.pk)
         except Error as error:
-            # Its lease will run out, and another worker takes back what it held.
-            logger.warning("the worker ended without the database: %s", type(error).__name__)
+            self._leave(error)
+
+    def _leave(self, error: Error) -> None:
+        # Its lease will run out, and another worker takes back what it held.
+        logger.warning("the worker ended without the database: %s", type(error).__name__)

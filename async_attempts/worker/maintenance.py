@@ -1,21 +1,30 @@
-"""What a worker does for all of them now and then: rescue the dead one's attempts, and prune."""
+"""What a worker does for all of them now and then: rescue, expire, prune, and enqueue ticks."""
 
 from __future__ import annotations
 
 import logging
-import time
+import random
 from typing import Final
-from uuid import UUID
 
 from django.db import IntegrityError
 
-from ..conf import DAY, settings
-from ..store import Store
+from .. import signals
+from ..conf import DAY, retention, settings
+from ..store import Place, Store
 from .acknowledging import announce_rescue
+from .memory import now
+from .pruning import Pruner
+from .ticking import Ticking
 
+RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
+EXPIRE_INTERVAL: Final = 60.0
+EXPIRE_PAUSE: Final = 0.5
+SWEEP_INTERVAL: Final = 10.0
+SWEEPING_AT_MOST: Final = 0.02
+"""Of a worker's time; a look at all open dependencies takes longer the more there are."""
 
 logger = logging.getLogger("async_attempts")
 
@@ -23,31 +32,48 @@ logger = logging.getLogger("async_attempts")
 class Maintenance:
     """One worker's chores, each at its own pace."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, comes_to_an_end: bool = False) -> None:
         self.store = store
-        self._connected = time.monotonic()
+        self.ticking = Ticking(store, comes_to_an_end=comes_to_an_end)
+        self._connected = now()
         self._next_rescue = 0.0
         self._next_prune = self._connected + PRUNE_INTERVAL
-        self._pruned_to: UUID | None = None
+        self._pruner = Pruner(store)
+        # Not all of a fleet that was started together at once.
+        self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
+        self._expired_to: Place | None = None
+        self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
 
     def reconnected(self) -> None:
         """After an outage every lease may have run out: leave the others the time to renew."""
-        self._connected = time.monotonic()
+        self._connected = now()
 
-    def tick(self) -> None:
-        """Do what is due."""
-        now = time.monotonic()
-        if now >= self._next_rescue and self.seconds_to_rescue() == 0:
-            self._next_rescue = now + min(settings().LEASE / 3, 5.0)
+    def tick(
+        self, *, has_dead_workers: bool, late_at: float, next_tick_at: float | None = None
+    ) -> bool:
+        """Do what is due; whether attempts may have become due.
+
+        `has_dead_workers`, `next_tick_at` (of a schedule): as the last look found. `late_at`: when
+        this worker's own lease was last renewed late.
+        """
+        moment = now()
+        if has_dead_workers and moment >= self._next_rescue and not self.seconds_to_rescue(late_at):
+            self._next_rescue = moment + RESCUE_PAUSE
             self.rescue()
-        if now >= self._next_prune:
+        if moment >= self._next_expire:
+            self.expire_overdue()
+            is_through = self._expired_to is None
+            self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
+        if moment >= self._next_prune:
             self.prune()
-            is_through = self._pruned_to is None
-            self._next_prune = now + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
+            is_through = self._pruner.is_through
+            self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
+        closed = self.sweep() if moment >= self._next_sweep else 0
+        return self.ticking.tick(next_tick_at) or closed > 0
 
-    def seconds_to_rescue(self) -> float:
-        """How long this worker still leaves to others whose leases ran out in an outage."""
-        return max(0.0, self._connected + settings().LEASE / 2 - time.monotonic())
+    def seconds_to_rescue(self, late_at: float) -> float:
+        """How long this worker still leaves to others whose leases couldn't be renewed either."""
+        return max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())
 
     def rescue(self) -> int:
         """Take back what dead workers held; returns how many attempts."""
@@ -56,15 +82,30 @@ class Maintenance:
             announce_rescue(self.store, rescue)
         return sum(len(rescue.attempt_ids) for rescue in rescues)
 
+    def expire_overdue(self) -> None:
+        """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""
+        expired, self._expired_to = self.store.expire_overdue(after=self._expired_to)
+        if expired:
+            signals.overdue.send_robust(Maintenance, database=self.store.alias, attempt_ids=expired)
+
+    def sweep(self) -> int:
+        """Close the dependencies that nobody came to close; returns how many."""
+        moment = now()
+        closed = self.store.sweep()
+        pause = SWEEP_INTERVAL if not closed else 0.0
+        self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
+        return closed
+
     def prune(self) -> None:
-        """Delete a few batches of what ended long ago, going on where the last time stopped."""
+        """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
+        self.store.forget_paces()
         try:
             for _ in range(PRUNE_BATCHES):
-                _, self._pruned_to = self.store.prune(settings().KEEP, after=self._pruned_to)
-                if self._pruned_to is None:
+                self._pruner.prune(retention())
+                if self._pruner.is_through:
                     return
         except IntegrityError as error:
             # A project's own table refers to attempts; that is no outage, and no end of the worker.
             logger.error("old attempts can't be deleted: %s", type(error).__name__)
-            self._pruned_to = None
+            self._pruner.begin_anew()

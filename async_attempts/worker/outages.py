@@ -13,6 +13,7 @@ from .stopping import Stopping
 logger = logging.getLogger("async_attempts")
 
 LONGEST_PAUSE: Final = 15.0
+LAST_PAUSE: Final = 1.0
 
 
 def code_of(error: Error) -> object:
@@ -42,6 +43,9 @@ class Outages:
         """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""
         self._in_a_row += 1
         pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
+        if self.stopping.is_set():
+            # There isn't much time left.
+            pause = min(pause, LAST_PAUSE)
         logger.warning(
             "the database answers with %s %s; trying again in %.1f s",
             type(error).__name__,
@@ -49,4 +53,4 @@ class Outages:
             pause,
         )
         connections.close_all()
-        self.stopping.wait(pause)
+        self.stopping.bell.wait(pause)

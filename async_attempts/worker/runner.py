@@ -3,128 +3,210 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextvars import copy_context
+from typing import Any, Final, NamedTuple, Protocol
 
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
-from ..conf import SETTING, settings
+from .. import signals
+from ..conf import settings
 from ..encryption import cipher
 from ..exceptions import InvalidArguments, StaleClaim
-from ..lifecycle import Failed, Outcome, Succeeded
-from ..payload import Arguments, dump_value, load_arguments
+from ..lifecycle import Failed, Outcome, Released, Succeeded
+from ..payload import dump_value
 from ..store import Claim, Store
-from ..targets import Resolved, TargetName, resolve
 from .current import CurrentAttempt, _current
 from .errors import error_of, outcome_of_preparing, outcome_of_target
 from .leftovers import (
     BrokenTransaction,
+    Connections,
+    cancel_queries,
     clean_connections,
+    close_connections,
     open_blocks,
     refuse_open_blocks,
     refuse_swallowed_errors,
 )
+from .memory import Page, now
+from .preparing import Prepared, prepared
+from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
-
-ENVELOPE_BYTES: Final = 1024
-"""More than any cipher adds to what it encrypts."""
 
 MAX_RESULT_BYTES: Final = 1_048_576
 """A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
 be in the worker's hand for ever."""
 
+SUCCEEDED: Final = Succeeded()
+RELEASED: Final = Released()
+NO_BLOCKS: Final[Mapping[str, int]] = {}
+
 
 class Execution(NamedTuple):
-    """What performing a claim came to. `recorded`: the attempt's own transaction did that."""
+    """What performing a claim came to. `recorded`: the attempt's own transaction did that.
+
+    `place`: of the note in shared memory that it has begun.
+    """
 
     claim: Claim
     outcome: Outcome
     exception: BaseException | None = None
     recorded: bool = False
+    place: int | None = None
+
+
+class Lease(Protocol):
+    """What the one who performs has to know."""
+
+    @property
+    def holds_until(self) -> float:
+        """Until when nobody rescues this worker, by `memory.now()`: then nothing is begun."""
+
+
+class Elsewhere(Protocol):
+    """Who performs `async def` targets, several at once."""
+
+    def perform(self, ready: Prepared) -> bool:
+        """Perform it and bring its execution back; False if there is no room for it."""
+
+    def seconds_waiting(self) -> float:
+        """How long the next one has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """What hasn't begun."""
 
 
 class Runner:
-    """Performs claims for one worker."""
+    """Performs claims in one thread of a worker."""
 
-    def __init__(self, store: Store, worker_id: UUID) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        watch: Watch,
+        page: Page | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.store = store
-        self.worker_id = worker_id
+        self.lease = lease
+        self.watch = watch
+        self.page = page
+        self.elsewhere = elsewhere
+        self.connections = Connections()
+        self._deadline = Deadline(0.0)
+        self._place: int | None = None
 
-    def perform(self, claim: Claim) -> Execution:
-        """Call the claim's target once. Nothing that it raises leaves this method."""
-        blocks = open_blocks()
+    def perform(self, claim: Claim) -> Execution | None:
+        """Call the claim's target once. Nothing that it raises leaves this method.
+
+        None: it is being performed elsewhere.
+        """
+        moment = now()
+        if moment >= self.lease.holds_until:
+            # Others may have taken this worker for dead, and the attempt with it.
+            return Execution(claim, RELEASED)
+        place = None
+        if self.page is not None:
+            place = self.page.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
+        if signals.started.receivers:
+            signals.started.send_robust(Execution, claim=claim)
+        blocks = NO_BLOCKS if self.connections.are_clean() else open_blocks()
         try:
-            return self._perform(claim)
+            execution = self._perform(claim, place, blocks)
         finally:
-            clean_connections(blocks)
+            if self.watch.has_raised:
+                self.watch.has_raised = False
+                close_connections(blocks)
+            if not self.connections.are_clean():
+                clean_connections(blocks)
+        if self.page is not None and place is not None and execution is not None:
+            self.page.move(place, 0.0)
+        return execution
 
-    def _perform(self, claim: Claim) -> Execution:
+    def _perform(
+        self, claim: Claim, place: int | None, blocks: Mapping[str, int]
+    ) -> Execution | None:
         try:
-            refuse_oversized(claim)
-            # Authenticated first: a forged row never gets as far as an import.
-            plaintext = cipher().decrypt(claim.args, claim.context("args"))
-            name = TargetName(claim.target, claim.target_pk, claim.method_name)
-            resolved = resolve(name, claim.database)
-            arguments = load_arguments(plaintext)
+            ready = prepared(claim)
         except BaseException as exception:
-            return Execution(claim, outcome_of_preparing(claim, exception), exception)
+            return Execution(claim, outcome_of_preparing(claim, exception), exception, place=place)
+        policy = ready.resolved.policy
+        if ready.resolved.is_coroutine and self.elsewhere is not None:
+            if self.page is not None and place is not None:
+                # It begins there, not here.
+                self.page.recorded(place)
+            return None if self.elsewhere.perform(ready) else Execution(claim, RELEASED)
         try:
-            if resolved.policy.atomic:
-                return self._perform_atomically(claim, resolved, arguments)
-            return Execution(claim, self._called(claim, resolved, arguments))
+            if policy.atomic:
+                return self._perform_atomically(ready, place, blocks)
+            outcome = copy_context().run(self._called, ready, place, blocks)
+            return Execution(claim, outcome, place=place)
         except BaseException as exception:
-            return Execution(claim, outcome_of_target(claim, resolved.policy, exception), exception)
+            outcome = outcome_of_target(claim, policy, exception)
+            return Execution(claim, outcome, exception, place=place)
 
-    def _called(self, claim: Claim, resolved: Resolved, arguments: Arguments) -> Outcome:
-        function: Callable[..., Any] = resolved.function
-        if resolved.is_coroutine:
+    def _called(self, ready: Prepared, place: int | None, blocks: Mapping[str, int]) -> Outcome:
+        """Call the target within its timeout; in a context of its own."""
+        function: Callable[..., Any] = ready.resolved.function
+        if ready.resolved.is_coroutine:
             function = async_to_sync(function)
-        blocks = open_blocks()
-        token = _current.set(CurrentAttempt(claim, resolved.policy.timeout))
+        self._deadline = deadline = Deadline(now() + ready.timeout)
+        self._place = place
+        _current.set(CurrentAttempt(ready.claim, deadline))
+        deadline.on_move = self._moved
+        self._moved(deadline.at)
         try:
-            result = function(*arguments.args, **arguments.kwargs)
+            result = function(*ready.arguments.args, **ready.arguments.kwargs)
         finally:
-            _current.reset(token)
-        refuse_open_blocks(blocks)
+            self.watch.end()
+            if self.watch.has_raised:
+                cancel_queries()
+            deadline.on_move = None
+        if blocks or not self.connections.are_clean():
+            refuse_open_blocks(blocks)
+        if result is None:
+            return SUCCEEDED
         refuse_unawaited(result)
-        return kept(claim, result)
+        return kept(ready.claim, result)
+
+    def _moved(self, at: float) -> None:
+        """The execution that goes on in this thread has this deadline from now on."""
+        if self.page is not None and self._place is not None:
+            self.page.move(self._place, at + settings().TIMEOUT_GRACE)
+        self.watch.begin(self._deadline)
 
     def _perform_atomically(
-        self, claim: Claim, resolved: Resolved, arguments: Arguments
+        self, ready: Prepared, place: int | None, blocks: Mapping[str, int]
     ) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""
+        claim = ready.claim
         connection = connections[claim.database]
         committed: list[bool] = []
         outcome: Outcome | None = None
         try:
             with transaction.atomic(claim.database, durable=True):
-                if not self.store.hold(self.worker_id, claim):
+                if not self.store.hold(claim.worker_id, claim):
                     raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):
-                    outcome = self._called(claim, resolved, arguments)
+                    outcome = copy_context().run(self._called, ready, place, open_blocks())
                 if connection.needs_rollback:
                     raise BrokenTransaction("The target left its transaction to be rolled back.")
-                self.store.finish_within(self.worker_id, [(claim, outcome)])
+                self.store.finish_within(claim.worker_id, [(claim, outcome)])
         except BaseException as exception:
             if not committed or outcome is None:
                 raise
             # The first hook after the commit is ours, so this came out of one of the target's.
             logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
-        return Execution(claim, outcome, recorded=True)
+        return Execution(claim, outcome, recorded=True, place=place)
 
 
-def refuse_oversized(claim: Claim) -> None:
-    """Raises InvalidArguments before anything so large is decrypted."""
-    limit = settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
-    if len(claim.args) > limit:
-        raise InvalidArguments(
-            f"The stored arguments have {len(claim.args)} bytes, more than "
-            f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
-        )
+def unprepared() -> float:
+    """Seconds that opening and finding may take, before the timeout of the target is known."""
+    chosen = settings()
+    return chosen.DEFAULT_TIMEOUT + chosen.TIMEOUT_GRACE
 
 
 def refuse_unawaited(result: Any) -> None:
@@ -140,7 +222,7 @@ def refuse_unawaited(result: Any) -> None:
 def kept(claim: Claim, result: Any) -> Outcome:
     """Succeeded, with the sealed result if the attempt keeps it."""
     if not claim.keep_result or result is None:
-        return Succeeded()
+        return SUCCEEDED
     try:
         plaintext = dump_value(result)
         if len(plaintext) > MAX_RESULT_BYTES:

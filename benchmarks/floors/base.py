@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from django.db import connections
 
-from async_attempts import Attempt
+from async_attempts import Attempt, Call
 
 from ..attempts import call_of
 
@@ -37,12 +37,12 @@ class Row(NamedTuple):
     args: bytes
 
 
-def sealed(alias: str, rows: int) -> list[Row]:
-    """New attempts with encrypted arguments, ready to be written."""
+def sealed(alias: str, calls: Iterable[Call]) -> list[Row]:
+    """The rows of `calls`, their arguments encrypted, ready to be written."""
     key = Attempt._meta.pk
     made = []
-    for number in range(rows):
-        attempt = call_of(number).attempt()
+    for one in calls:
+        attempt = one.attempt()
         attempt.seal()
         made.append(
             Row(
@@ -71,6 +71,13 @@ class Floor(ABC):
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.driver = self.connected()
+        self._sealed: list[Row] = []
+
+    def sealed(self, rows: int) -> list[Row]:
+        """New attempts with encrypted arguments, ready to be written; the same ones each time."""
+        missing = range(len(self._sealed), rows)
+        self._sealed += sealed(self.alias, map(call_of, missing))
+        return self._sealed[:rows]
 
     @abstractmethod
     def connected(self) -> Any:

@@ -9,11 +9,13 @@ from uuid import uuid4
 import MySQLdb
 from django.db import connections
 
+from async_attempts.store.claiming import ORDINARY
+
 from .base import INTO, Floor, Row, batches
 
-BEST: Final = """
+BEST: Final = f"""
 SELECT id, target, method_name, args, claim_seq FROM async_attempts_attempt
-WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default'
+WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default' AND {ORDINARY}
     AND scheduled_at <= UTC_TIMESTAMP(6)
 ORDER BY priority DESC, scheduled_at, id LIMIT 500 FOR UPDATE SKIP LOCKED
 """

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from django.db import connections
+
+from async_attempts.store.claiming import ORDINARY
 
 from .base import CONSTANTS, INTO, Floor, Row
 
 OF_ARRAYS: Final = "FROM unnest(%s::uuid[], %b::bytea[]) AS new (id, args)"
 
-CLAIM: Final = """
+CLAIM: Final = f"""
 UPDATE async_attempts_attempt SET claimed_by = %s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp()
 WHERE id = ANY(ARRAY(
     SELECT id FROM async_attempts_attempt
-    WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default'
+    WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default' AND {ORDINARY}
         AND scheduled_at <= statement_timestamp()
     ORDER BY priority DESC, scheduled_at, id FOR NO KEY UPDATE SKIP LOCKED LIMIT 500
 ))
@@ -60,5 +62,13 @@ class PostgreSQLFloor(Floor):
 
     def drain(self) -> None:
         worker = uuid4()
-        while claims := self.driver.execute(CLAIM, [worker]).fetchall():
-            self.driver.execute(FINISH, [[claim[0] for claim in claims], worker])
+        while claims := self.claim(worker):
+            self.finish(worker, claims)
+
+    def claim(self, worker: UUID) -> list[Any]:
+        """Up to 500 that are due."""
+        claims: list[Any] = self.driver.execute(CLAIM, [worker]).fetchall()
+        return claims
+
+    def finish(self, worker: UUID, claims: Sequence[Any]) -> None:
+        self.driver.execute(FINISH, [[claim[0] for claim in claims], worker])

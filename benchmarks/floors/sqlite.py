@@ -9,14 +9,16 @@ from uuid import uuid4
 
 from django.db import connections
 
+from async_attempts.store.claiming import ORDINARY
+
 from .base import INTO, Floor, Row, batches
 
-CLAIM: Final = """
+CLAIM: Final = f"""
 UPDATE async_attempts_attempt SET claimed_by = ?, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = strftime('%Y-%m-%d %H:%M:%f', 'now')
 WHERE id IN (
     SELECT id FROM async_attempts_attempt
-    WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default'
+    WHERE status = 'pending' AND claimed_by IS NULL AND queue = 'default' AND {ORDINARY}
         AND scheduled_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     ORDER BY priority DESC, scheduled_at, id LIMIT 500
 )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from .bulk import bulk
-from .draining import draining
-from .enqueueing import enqueueing
+from collections.abc import Callable, Iterable
+from importlib import import_module
 
-WORKLOADS = (enqueueing, bulk, draining)
+from ..measurements import Facts, Measurement
+from ..place import Place
 
-__all__ = ["WORKLOADS"]
+Workload = Callable[[Place], Iterable[Measurement | Facts]]
+
+
+def workload(name: str) -> Workload:
+    """The function that measures the workload `name`."""
+    measure: Workload = getattr(import_module(f".{name}", __name__), name)
+    return measure

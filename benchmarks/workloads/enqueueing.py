@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Final
 
@@ -11,10 +11,11 @@ from django.db import transaction
 from async_attempts import Attempt, enqueue
 
 from ..attempts import arguments_of, fulfill
-from ..floors import Floor, sealed
+from ..measurements import Measurement
 from ..models import Order
-from ..proof import Proof
-from ..rounds import Measurement, in_rounds
+from ..peers.base import Peer
+from ..place import Place
+from ..rounds import Contender, in_rounds
 
 SHARE: Final = 100
 """One transaction in a round for so many attempts of the run."""
@@ -23,48 +24,57 @@ TURNS: Final = 5
 """So many rounds for one of the run: how long a commit takes drifts most, so turns are short."""
 
 
-def enqueueing(floor: Floor, proof: Proof, *, attempts: int, rounds: int) -> Measurement:
+def enqueueing(place: Place) -> Iterator[Measurement]:
     """Transactions/s of an order alone, and of an order with an attempt beside it."""
-
-    promised = 0
+    promised = inserted = 0
 
     def transactions(rows: int, promise: Callable[[int], object] | None = None) -> float:
-        nonlocal promised
-        promised += rows if promise else 0
         began = perf_counter()
         for number in range(rows):
-            with transaction.atomic(floor.alias):
+            with transaction.atomic(place.alias):
                 Order.objects.create(number=number, customer="Ada Lovelace")
                 if promise:
                     promise(number)
         return perf_counter() - began
 
-    def alone(rows: int) -> float:
-        return transactions(rows)
+    def ours(rows: int, promise: Callable[[int], object]) -> float:
+        nonlocal promised
+        promised += rows
+        return transactions(rows, promise)
 
     def by_raw_sql(rows: int) -> float:
-        ready = sealed(floor.alias, rows)
-        return transactions(rows, lambda number: floor.insert(ready[number]))
+        nonlocal inserted
+        first, inserted = inserted, inserted + rows
+        ready = place.floor.sealed(inserted)[first:]
+        return ours(rows, lambda number: place.floor.insert(ready[number]))
 
-    def by_enqueue(rows: int) -> float:
-        return transactions(rows, lambda number: enqueue(fulfill, **arguments_of(number)))
+    def by_peer(peer: Peer) -> Contender:
+        def measure(rows: int) -> float:
+            peer.empty()
+            seconds = transactions(rows, peer.enqueue)
+            peer.check_written(rows)
+            return seconds
 
-    def by_create(rows: int) -> float:
-        def create(number: int) -> None:
-            Attempt.objects.create(target=fulfill, method_args=arguments_of(number))
+        return Contender(f"and {peer.distribution}", measure, optional=True)
 
-        return transactions(rows, create)
-
-    measured = in_rounds(
+    yield in_rounds(
         "a transaction of one business INSERT",
-        {
-            "alone": alone,
-            "and a raw SQL INSERT of the row": by_raw_sql,
-            "and `enqueue()`": by_enqueue,
-            "and `Attempt.objects.create()`": by_create,
-        },
-        rows=max(1, attempts // SHARE),
-        rounds=TURNS * rounds,
+        [
+            Contender("alone", transactions),
+            Contender("and a raw SQL INSERT of the row", by_raw_sql),
+            Contender("and `enqueue()`", lambda rows: ours(rows, enqueued)),
+            Contender("and `Attempt.objects.create()`", lambda rows: ours(rows, created)),
+            *map(by_peer, place.distinct_peers),
+        ],
+        rows=max(1, place.attempts // SHARE),
+        rounds=TURNS * place.rounds,
     )
-    proof.performed(promised)
-    return measured
+    place.proof.performed(promised)
+
+
+def enqueued(number: int) -> None:
+    enqueue(fulfill, **arguments_of(number))
+
+
+def created(number: int) -> None:
+    Attempt.objects.create(target=fulfill, method_args=arguments_of(number))

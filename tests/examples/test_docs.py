@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -16,7 +17,9 @@ import async_attempts
 from async_attempts.conf import Settings
 from async_attempts.lifecycle import MOVES, Status
 from async_attempts.management.commands.run_attempts import Command
+from async_attempts.retention import Keep
 from async_attempts.targets import Policy
+from async_attempts.worker.options import Options
 from tests.examples.documented import PAGES, ROOT, table
 
 PACKAGE: Final = Path(async_attempts.__file__).parent
@@ -63,6 +66,8 @@ def test_the_table_of_settings_has_all_of_them_and_their_defaults():
 
 def plain(value: Any) -> Any:
     """As a settings file would write it."""
+    if isinstance(value, Keep):
+        return value.age
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
@@ -71,6 +76,13 @@ def plain(value: Any) -> Any:
 def test_the_table_of_target_options_has_all_of_them():
     documented = {unquoted(option) for option, *_ in table("targets.md", "option")}
     assert documented == {field.name for field in fields(Policy)}
+
+
+def test_the_table_of_options_of_on_has_all_of_them():
+    cells = [cell for cell, _ in table("events.md", "option of `@on`")]
+    documented = [unquoted(option) for cell in cells for option in cell.split(", ")]
+    parameters = inspect.signature(async_attempts.on).parameters.values()
+    assert documented == [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def test_the_table_of_flags_has_all_of_them():
@@ -83,7 +95,24 @@ def flags(command: BaseCommand) -> set[str]:
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_table_of_flags_tells_the_defaults():
+    told = {
+        unquoted(cell).lstrip("-").replace("-", "_"): float(default[0])
+        for cell, meaning in table("worker.md", "flag")
+        if (default := re.findall(r"(\d+) by default", meaning))
+    }
+    options = Options(database="default", queues=("default",))
+    assert told == {name: getattr(options, name) for name in told}
+    assert told.keys() >= {"processes", "threads", "async_tasks", "shutdown_timeout", "batch_size"}
+
+
+@pytest.mark.parametrize("heading", ["signal", "code"])
+def test_who_deploys_reads_the_same_of_signals_and_exit_codes(heading):
+    by_deploy = [row[:2] for row in table("deploy/README.md", heading)]
+    assert by_deploy == table("worker.md", heading)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
         path, _, anchor = link.partition("#")

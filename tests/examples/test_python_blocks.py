@@ -13,7 +13,9 @@ from django.conf import settings as django_settings
 from django.test import TestCase, override_settings
 
 import tests.shop
+from async_attempts import schedules
 from async_attempts.conf import settings
+from async_attempts.events.listeners import registry
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
 
@@ -30,11 +32,15 @@ def page_module(request, monkeypatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, "shop", tests.shop)
     monkeypatch.setitem(sys.modules, "shop.models", shop)
     monkeypatch.setitem(sys.modules, "shop.clients", clients)
+    monkeypatch.setattr(schedules, "_in_code", {})
     monkeypatch.setenv("ATTEMPTS_KEYS", KEY)
     # From Django 6.1 on mail needs this; older ones don't look at it.
     monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
     module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")
     vars(module)["env"] = environ.Env()
+    # Who listens on a page does so on no other.
+    for kept in ("listeners", "by_event"):
+        monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 

@@ -1,52 +1,56 @@
-"""Guarantees 1, 2 and 8 under twenty `kill -9` at random moments."""
+"""Guarantees 1, 2, 4 and 8 under `kill -9` of children, supervisors and whole groups."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from functools import partial
-from itertools import chain, islice
-from pathlib import Path
 
 from async_attempts.api import call, enqueue_many
-from async_attempts.models import Attempt, Worker
-from tests.shop import effects
+from async_attempts.models import Worker
+from tests.faults.fleet import KILLS, all_have_ended, processes, started
+from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.processes import WorkerProcess, Workers, lines, until
+from tests.worker.processes import until
 
-ATTEMPTS = 500
-KILLS = 20
+ATTEMPTS = 400
+DEATHS = 18
 WORKERS = 2
 
 
-def test_nothing_is_lost_stuck_or_applied_twice(database: str, mortals: Workers, ledger: Path):
+def test_nothing_is_lost_stuck_or_applied_twice(database, mortals, book):
     mortals.settings["MAX_CRASHES"] = 1000
-    leased = [call(effects.write_slowly, str(ledger), 0.005)] * (ATTEMPTS // 2)
-    atomic = [call(effects.write_row_slowly, database, 0.005)] * (ATTEMPTS // 2)
-    mixed = chain.from_iterable(zip(leased, atomic, strict=True))
-    attempts = enqueue_many(one.using(database=database) for one in mixed)
-    rows = Ledger.objects.using(database)
+    path = book.path
+    traced = [
+        call(hazards.leave_traces, path, 0.005),
+        call(hazards.leave_traces_asynchronously, path, 0.005),
+        call(hazards.fail_at_first, path, 0.005),
+    ]
+    leased = [
+        traced[number % 3].using(database=database, keep_result=number % 2 == 0)
+        for number in range(ATTEMPTS // 2)
+    ]
+    atomic = [call(hazards.leave_row, database, 0.005).using(database=database)] * (ATTEMPTS // 2)
+    book.promise(enqueue_many(leased))
+    book.promise(enqueue_many(atomic), atomic=True)
+    effects = Ledger.objects.using(database)
 
-    def new_worker() -> WorkerProcess:
+    def new_worker():
         # A life is shorter than the system checks would be.
-        return mortals.start("--skip-checks", "--poll-interval=0.05", f"--database={database}")
+        return started(mortals, database, "--skip-checks", "--threads=2", processes(database))
 
-    def has_come_to(number: int) -> bool:
-        return len(lines(ledger)) + rows.count() >= number
+    def has_come_to(number):
+        return len(book.traces("ended")) + effects.count() >= number
 
     alive = [new_worker() for _ in range(WORKERS)]
-    seed = random.randrange(1_000_000)
-    for after in sorted(random.Random(seed).sample(range(ATTEMPTS), KILLS)):
+    chosen = random.Random(seed := random.randrange(1_000_000))
+    for number, after in enumerate(sorted(chosen.sample(range(ATTEMPTS * 3 // 4), DEATHS))):
         until(partial(has_come_to, after))
-        alive[after % WORKERS].kill()
-        alive[after % WORKERS] = new_worker()
-    unfinished = Attempt.objects.using(database).exclude(status="succeeded")
-    until(lambda: not unfinished.exists(), *alive)
+        victim = alive[number % WORKERS]
+        how = chosen.choice(list(KILLS))
+        KILLS[how](victim)
+        if how != "child":
+            alive[number % WORKERS] = new_worker()
+    until(partial(all_have_ended, database), *alive)
 
     assert Worker.objects.using(database).exclude(state="live").exists()
-    promised_leased = {str(attempt.pk) for attempt in islice(attempts, 0, None, 2)}
-    promised_atomic = {attempt.pk for attempt in islice(attempts, 1, None, 2)}
-    performed = Counter(line[0] for line in lines(ledger))
-    written = Counter(rows.values_list("attempt_id", flat=True))
-    assert set(performed) == promised_leased, f"seed {seed}"
-    assert written == Counter(promised_atomic), f"seed {seed}"
+    book.balance(f"seed {seed}")

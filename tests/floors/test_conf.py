@@ -10,11 +10,13 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
-from async_attempts.conf import settings
+from async_attempts.conf import retention, settings
 from async_attempts.exceptions import InvalidOption, InvalidSetting
+from async_attempts.retention import FOR_EVER, Keep
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 DAY = 86_400
+NIGHTLY = {"cron": "0 2 * * *", "target": "shop.reports.nightly", "timezone": "Europe/Berlin"}
 
 
 def with_setting(**given: Any) -> override_settings:
@@ -35,10 +37,13 @@ def test_what_is_not_said_has_a_default():
         assert settings().LEASE == 30
         assert settings().POLL_INTERVAL is None
         assert settings().NOTIFY is True
+        assert settings().LISTEN_DSN is None
         assert settings().MAX_CRASHES == 3
-        assert settings().KEEP == {"succeeded": 7 * DAY, "expired": 30 * DAY, "failed": None}
+        kept = {"succeeded": Keep(7 * DAY), "expired": Keep(30 * DAY), "failed": FOR_EVER}
+        assert kept == settings().KEEP
         assert (settings().KEYS, settings().CIPHER, settings().TARGETS) == ((), None, ())
-        assert (settings().ON_ERROR, settings().DATABASE) == (None, None)
+        assert (settings().ON_ERROR, settings().METRICS) == (None, None)
+        assert settings().DATABASE is None
         assert settings().SCHEDULES == {}
 
 
@@ -65,17 +70,34 @@ def test_the_whole_setting_may_be_left_out():
         ("LEASE", 10, 10),
         ("POLL_INTERVAL", timedelta(milliseconds=100), 0.1),
         ("NOTIFY", False, False),
+        ("LISTEN_DSN", "host=db dbname=shop", "host=db dbname=shop"),
+        ("LISTEN_DSN", None, None),
         ("MAX_CRASHES", 1, 1),
         (
             "KEEP",
             {"succeeded": timedelta(days=1), "failed": 60},
-            {"succeeded": DAY, "expired": 30 * DAY, "failed": 60},
+            {"succeeded": Keep(DAY), "expired": Keep(30 * DAY), "failed": Keep(60)},
         ),
-        ("KEEP", {"expired": None}, {"succeeded": 7 * DAY, "expired": None, "failed": None}),
+        (
+            "KEEP",
+            {"succeeded": 0, "expired": {"age": timedelta(days=1), "count": 100}},
+            {"succeeded": Keep(0), "expired": Keep(DAY, 100), "failed": FOR_EVER},
+        ),
+        (
+            "KEEP",
+            {"succeeded": {"count": 100}, "expired": None},
+            {"succeeded": Keep(None, 100), "expired": FOR_EVER, "failed": FOR_EVER},
+        ),
+        (
+            "QUEUES",
+            {"emails": {"keep": {"succeeded": timedelta(0)}}},
+            {"emails": {"keep": {"succeeded": Keep(0)}}},
+        ),
         ("ON_ERROR", notify, notify),
+        ("METRICS", notify, notify),
         ("ON_ERROR", None, None),
         ("ON_ERROR", f"{__name__}.notify", notify),
-        ("SCHEDULES", {"nightly": {"cron": "0 2 * * *"}}, {"nightly": {"cron": "0 2 * * *"}}),
+        ("SCHEDULES", {"nightly": NIGHTLY}, {"nightly": NIGHTLY}),
         ("DATABASE", "attempts", "attempts"),
     ],
 )
@@ -121,15 +143,30 @@ def test_each_key_is_read(key: str, given: Any, read: Any):
         ("LEASE", True),
         ("POLL_INTERVAL", timedelta(0)),
         ("NOTIFY", 1),
+        ("LISTEN_DSN", ""),
+        ("LISTEN_DSN", {"host": "db"}),
         ("MAX_CRASHES", 0),
         ("KEEP", 7),
         ("KEEP", {"pending": 7}),
         ("KEEP", {"failed": -1}),
         ("KEEP", {"failed": "a week"}),
+        ("KEEP", {"failed": 0}),
+        ("KEEP", {"expired": {"age": 0}}),
+        ("KEEP", {"succeeded": {}}),
+        ("KEEP", {"succeeded": {"ages": 5}}),
+        ("KEEP", {"succeeded": {"count": 0}}),
+        ("KEEP", {"succeeded": {"count": True}}),
+        ("KEEP", {"succeeded": True}),
+        ("KEEP", {"succeeded": float("nan")}),
+        ("KEEP", {"succeeded": 10**10}),
+        ("QUEUES", {"emails": {"keep": 5}}),
         ("ON_ERROR", 1),
         ("ON_ERROR", "tests.shop.clients.no_such_function"),
         ("ON_ERROR", "no_dots"),
         ("SCHEDULES", ["nightly"]),
+        ("SCHEDULES", {"": NIGHTLY}),
+        ("SCHEDULES", {"n" * 256: NIGHTLY}),
+        ("SCHEDULES", {"nightly": "0 2 * * *"}),
         ("DATABASE", 1),
     ],
 )
@@ -163,6 +200,29 @@ def test_an_unknown_option_of_a_queue_is_answered_with_the_nearest():
         settings()
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"cron": "61 2 * * *"}, r"\['cron'\]: '61 2 .*out of range"),
+        ({"cron": "0 0 30 2 *"}, r"\['cron'\]: .*no year has"),
+        ({"cron": None}, r"\['cron'\] must be given"),
+        ({"target": None}, r"\['target'\] must be given"),
+        ({"timezone": "Europe/Berln"}, r"\['timezone'\]: .*'Europe/Berlin'"),
+        ({"timezone": ""}, r"\['timezone'\]: "),
+        ({"timezone": 1}, r"\['timezone'\]: "),
+        ({"catch_up": "all"}, r"\['catch_up'\] must be 'latest' or 'none'"),
+        ({"overlap": "queue"}, r"\['overlap'\] must be 'allow' or 'skip'"),
+        ({"time_zone": "UTC"}, r"\['time_zone'\] is unknown; did you mean 'timezone'"),
+    ],
+)
+def test_an_option_of_a_schedule_that_is_wrong_is_named(options: dict[str, Any], told: str):
+    with (
+        with_setting(SCHEDULES={"nightly": NIGHTLY | options}),
+        pytest.raises(InvalidSetting, match=rf"\['SCHEDULES'\]\['nightly'\]{told}"),
+    ):
+        settings()
+
+
 @pytest.mark.parametrize("given", [None, [], "KEYS"])
 def test_it_must_be_a_dict(given: Any):
     with (
@@ -183,14 +243,26 @@ def test_override_settings_is_followed_there_and_back():
 
 
 def test_it_can_not_be_changed_where_it_is_read():
+    frozen: Any = settings()
     with pytest.raises(FrozenInstanceError):
-        settings().LEASE = 1.0  # type: ignore[misc]
+        frozen.LEASE = 1.0
     with pytest.raises(TypeError):
-        settings().QUEUES["new"] = {}  # type: ignore[index]
+        frozen.QUEUES["new"] = {}
 
 
-@pytest.mark.parametrize("given", [{"KEYS": [KEY]}, {"KEYS": KEY}, {"KEYS": [KEY, 1]}])
-def test_keys_are_never_shown(given: dict[str, Any]):
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"KEYS": [KEY]},
+        {"KEYS": KEY},
+        {"KEYS": [KEY, 1]},
+        {"LISTEN_DSN": f"password={KEY}"},
+        {"LISTEN_DSN": [KEY]},
+        {"SCHEDULES": {"nightly": NIGHTLY | {"method_args": [KEY]}}},
+        {"SCHEDULES": {"nightly": [KEY]}},
+    ],
+)
+def test_secrets_are_never_shown(given: dict[str, Any]):
     with override_settings(ASYNC_ATTEMPTS=given):
         try:
             shown = repr(settings()) + str(settings())
@@ -216,3 +288,36 @@ def test_a_priority_is_a_whole_number_from_minus_100_to_100(priority: Any):
 def test_a_queue_must_be_declared(queue: Any):
     with pytest.raises(InvalidOption, match=r"queue:.*QUEUES"):
         settings().queue(queue)
+
+
+@pytest.mark.parametrize(
+    ("keep", "named"),
+    [
+        ({"pending": 5}, "['pending'] is no final status; known are 'expired', 'failed'"),
+        ({"failed": timedelta(0)}, "['failed'] must be more than 0"),
+        ({"succeeded": {"age": -1}}, "['succeeded']['age'] must be seconds or a timedelta"),
+        ({"succeeded": {"count": 2.5}}, "['succeeded']['count'] must be a whole number"),
+        ({"succeeded": {"number": 5}}, "['succeeded']['number'] is unknown"),
+    ],
+)
+def test_what_is_wrong_in_a_queues_keep_is_named(keep: Any, named: str):
+    with with_setting(QUEUES={"emails": {"keep": keep}}), pytest.raises(InvalidSetting) as refused:
+        settings()
+    assert f"ASYNC_ATTEMPTS['QUEUES']['emails']['keep']{named}" in str(refused.value)
+
+
+def test_a_queue_keeps_what_it_says_and_else_what_all_do():
+    queues = {"default": {}, "emails": {"keep": {"succeeded": 0}}}
+    with with_setting(QUEUES=queues, KEEP={"failed": 60}):
+        kept = retention()
+        assert kept.of("default")["succeeded"] == Keep(7 * DAY)
+        assert kept.of("emails") == {
+            "succeeded": Keep(0),
+            "expired": Keep(30 * DAY),
+            "failed": Keep(60),
+        }
+        assert kept.of("a queue of an older release") == kept.of("default")
+        assert (kept.deletes_successes, kept.deletes_success_in("emails")) == (True, True)
+        assert not kept.deletes_success_in("default")
+    with with_setting():
+        assert not retention().deletes_successes

@@ -163,3 +163,13 @@ def test_neither_key_nor_plaintext_shows_in_an_object_or_an_exception() -> None:
     raw = base64.b64decode(key)
     for secret in (key, repr(raw)[2:-1], raw.hex(), CANARY.decode()):
         assert not [text for text in shown if secret in text]
+
+
+@pytest.mark.parametrize("target_pk", [None, "42"])
+def test_the_id_may_be_given_as_its_bytes(cipher: AESGCMSIVCipher, target_pk: str | None) -> None:
+    given = HERE._replace(target_pk=target_pk)
+    by_bytes = given._replace(attempt_id=uuid.UUID(int=7).bytes)
+    assert by_bytes.associated_data() == given.associated_data()
+    assert cipher.decrypt(cipher.encrypt(CANARY, given), by_bytes) == CANARY
+    with pytest.raises(Tampered, match=str(given.attempt_id)):
+        cipher.decrypt(cipher.encrypt(CANARY, HERE), by_bytes._replace(method_name="refund"))

@@ -11,10 +11,10 @@ from django.core.management import call_command
 from django.db import connections
 
 from async_attempts import Attempt, call
-from async_attempts.models import Failure, Worker
+from async_attempts.models import Dependency, Failure, Pace, Schedule, Worker
 from tests.shop import clients
 
-TABLES = {model._meta.db_table for model in (Attempt, Failure, Worker)}
+TABLES = {model._meta.db_table for model in (Attempt, Dependency, Failure, Pace, Schedule, Worker)}
 
 
 def tables(database: str) -> set[str]:
@@ -62,7 +62,7 @@ def test_forward_again_makes_the_same_indexes(database: str):
 @pytest.mark.parametrize(
     ("index", "columns"),
     [
-        ("claim", ["queue", "priority", "scheduled_at", "id"]),
+        ("claim", ["queue", "num_crashes", "priority", "scheduled_at", "id"]),
         ("promote", ["scheduled_at", "id"]),
         ("triage", ["completed_at"]),
     ],

@@ -70,7 +70,7 @@ def test_the_subject_may_change(database: str):
         ("priority", "urgent"),
         ("max_attempts", 0),
         ("timeout", -1),
-        ("expires_at", datetime(2099, 1, 1)),  # noqa: DTZ001
+        ("expires_at", datetime(2099, 1, 1)),  # noqa: DTZ001 naive, so wrong
         ("metadata", {"a": {1}}),
     ],
 )

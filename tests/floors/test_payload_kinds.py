@@ -111,7 +111,10 @@ def test_plain_arguments_are_compact_json():
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
-        (datetime(2024, 5, 6, 7, 8, 9), '{"$":"datetime","v":["2024-05-06T07:08:09",null]}'),  # noqa: DTZ001
+        (
+            datetime(2024, 5, 6, 7, 8, 9),  # noqa: DTZ001 it comes back as naive
+            '{"$":"datetime","v":["2024-05-06T07:08:09",null]}',
+        ),
         (
             datetime(2024, 5, 6, 7, tzinfo=BERLIN),
             '{"$":"datetime","v":["2024-05-06T07:00:00+02:00","Europe/Berlin"]}',

@@ -37,7 +37,7 @@ class Foo:
 class Pretender(Foo):
     """As proxies and mocks do."""
 
-    __class__ = str  # type: ignore[assignment]
+    __class__: Any = str
 
 
 FOO = Foo()

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from async_attempts.exceptions import InvalidArguments, InvalidTarget, ObjectGone, UnknownTarget
-from async_attempts.targets import TargetName, check_arguments, name_of, resolve
+from async_attempts.targets import TargetName, check_arguments, known_target, name_of, resolve
 from tests.shop import clients
 from tests.shop.clients import ExpressClient, OrderClient, Parcel, PostedOrder
 
@@ -69,7 +69,8 @@ def test_a_model_instance_is_read_from_the_attempts_database(database: str):
     order = PostedOrder.objects.using(database).create(number=5)
     resolved = resolve(name_of(order.send_confirmation_email), database)
     assert resolved.function("de") == "order 5 confirmed in de"
-    assert resolved.function.__self__._state.db == database  # type: ignore[attr-defined]
+    bound: Any = resolved.function
+    assert bound.__self__._state.db == database
     assert not resolved.is_coroutine
     assert resolve(name_of(order.send_feedback_mail), database).is_coroutine
 
@@ -110,7 +111,8 @@ def test_a_router_has_the_last_word_on_where_the_instance_is(
     monkeypatch.setattr(ToOneDatabase, "alias", database)
     settings.DATABASE_ROUTERS = [ToOneDatabase()]
     resolved = resolve(name_of(order.send_confirmation_email), "no_such_database")
-    assert resolved.function.__self__._state.db == database  # type: ignore[attr-defined]
+    bound: Any = resolved.function
+    assert bound.__self__._state.db == database
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,23 @@ def test_arguments_that_do_not_fit_are_refused_in_pythons_words_without_their_va
     with pytest.raises(InvalidArguments, match=why) as caught:
         check_arguments(target, args, kwargs)
     assert SECRET not in str(caught.value)
+
+
+def test_a_function_in_the_place_of_another_is_resolved_anew(monkeypatch: pytest.MonkeyPatch):
+    name = name_of(clients.greet)
+    before = resolve(name, "default")
+    assert resolve(name, "default") is before
+    monkeypatch.setattr(clients, "greet", lambda customer_pk: f"another, {customer_pk}")
+    assert resolve(name, "default").function(1) == "another, 1"
+    assert known_target("tests.shop.clients.greet").method.found is clients.greet
+
+
+def test_what_is_no_target_any_more_is_not_resolved(settings: Any):
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "TARGETS": ["tests.shop.clients.*"]}
+    name = name_of(clients.unregistered)
+    resolve(name, "default")
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "TARGETS": []}
+    with pytest.raises(InvalidTarget):
+        resolve(name, "default")
+    with pytest.raises(InvalidTarget):
+        known_target(clients.unregistered)

@@ -142,5 +142,6 @@ def test_a_value_that_makes_no_delay_is_refused_by_its_name(option: str, value: 
 
 
 def test_it_can_not_be_changed():
+    frozen: Any = Backoff()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Backoff().first = 1  # type: ignore[misc]
+        frozen.first = 1

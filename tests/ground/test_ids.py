@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-from async_attempts.ids import uuid7
+from async_attempts.ids import uuid7, uuid7s
 
 
 def milliseconds(made: uuid.UUID) -> int:
@@ -82,3 +84,17 @@ def test_a_process_and_its_forks_never_make_the_same():
     )
     made = told.stdout.split()
     assert len(set(made)) == len(made) == 20 * 2 * 100
+
+
+def test_many_at_once_rise_with_those_before_and_after():
+    made = [uuid7(), *uuid7s(5_000), uuid7()]
+    assert all(earlier < later for earlier, later in pairwise(made))
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    assert len({one.int & 0xFFFF_FFFF for one in made}) > 4_990
+
+
+def test_one_is_the_same_in_every_way_as_one_that_was_read():
+    made = uuid7()
+    read = uuid.UUID(str(made))
+    assert (made, hash(made), made.is_safe) == (read, hash(read), read.is_safe)
+    assert copy.copy(made) == pickle.loads(pickle.dumps(made)) == made  # noqa: S301 - its own

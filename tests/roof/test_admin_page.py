@@ -114,6 +114,7 @@ def test_others_see_of_a_failure_neither_message_nor_traceback(db):
 def test_many_failures_cost_no_more_questions_than_one(db):
     attempt = attempt_in("failed")
     client = operator()
+    client.get(page_of(attempt))
     questions = []
     for numbers in (range(1, 2), range(2, 12)):
         for number in numbers:
@@ -180,7 +181,7 @@ def test_the_pages_of_failures_and_workers_are_for_reading(db):
 
 
 def test_a_project_registers_an_admin_of_its_own():
-    class OurAttemptAdmin(AttemptAdminMixin, admin.ModelAdmin):  # type: ignore[type-arg]
+    class OurAttemptAdmin(AttemptAdminMixin, admin.ModelAdmin):  # type: ignore[type-arg]  # Django has it without
         list_display = (*AttemptAdminMixin.list_display, "priority")
         actions = ("retry",)
 

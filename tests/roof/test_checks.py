@@ -10,11 +10,15 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.checks import Error, run_checks
 from django.core.checks import Warning as Notice
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connections
+from django.db.backends.postgresql import psycopg_any
 from psycopg import IsolationLevel
 
+from async_attempts import recurring, schedules
+from async_attempts.store import store_for
 from async_attempts.targets import registered
 from tests.shop import clients, reports
 
@@ -52,6 +56,8 @@ def test_a_clean_project_hears_nothing():
     assert found() == {}
 
 
+# Django's own check of a JSONField may ask the databases.
+@pytest.mark.django_db(databases="__all__")
 def test_they_run_with_manage_py_check(attempts: Any):
     attempts(KEYS=["short"])
     with pytest.raises(SystemCheckError, match=r"async_attempts\.E002"):
@@ -119,6 +125,39 @@ def test_a_decorators_priority_must_be_declared(attempts: Any):
     assert "@attemptable on tests.shop.reports.report: the priority 'high'" in told()
 
 
+NIGHTLY = {"cron": "0 2 * * *", "target": "tests.shop.reports.recount"}
+
+
+def test_a_schedule_that_can_be_enqueued_is_right(attempts: Any):
+    attempts(SCHEDULES={"nightly": NIGHTLY})
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"target": "tests.shop.reports.no_such_function"}, "no_such_function"),
+        ({"target": "os.path.join"}, "no installed app"),
+        ({"method_args": [1]}, "recount"),
+        ({"method_args": 1}, "method_args"),
+        ({"queue": "email"}, "queue: 'email' is not declared"),
+        ({"priority": 101}, "priority: must be"),
+        ({"priority": "urgent"}, "priority: 'urgent'"),
+    ],
+)
+def test_a_schedule_that_can_not_be_enqueued_is_told(attempts: Any, options: Any, part: str):
+    attempts(SCHEDULES={"nightly": NIGHTLY | options})
+    assert ids() == ["E013"]
+    assert part in told()
+
+
+def test_a_schedule_that_is_declared_twice_is_told(attempts: Any, monkeypatch: Any):
+    monkeypatch.setattr(schedules, "_in_code", {})
+    recurring("0 3 * * *", name="nightly")(reports.recount)
+    attempts(SCHEDULES={"nightly": NIGHTLY})
+    assert ids() == ["E012"]
+
+
 def test_times_need_zones(settings: Any):
     settings.USE_TZ = False
     assert ids() == ["E005"]
@@ -127,7 +166,6 @@ def test_times_need_zones(settings: Any):
 @pytest.mark.parametrize(
     ("given", "identifier"),
     [
-        ({"SCHEDULES": {"nightly": {"cron": "0 2 * * *"}}}, "W002"),
         (
             {"QUEUES": {"default": {"concurrency": 5}, "emails": {}, "fulfilment": {}}},
             "W003",
@@ -137,6 +175,12 @@ def test_times_need_zones(settings: Any):
 def test_what_has_no_effect_yet_is_told(attempts: Any, given: Any, identifier: str):
     attempts(**given)
     assert ids() == [identifier]
+
+
+def test_what_a_queue_keeps_has_an_effect(attempts: Any):
+    keep = {"keep": {"succeeded": 0}}
+    attempts(QUEUES={"default": keep, "emails": {}, "fulfilment": {}})
+    assert ids() == []
 
 
 @pytest.mark.parametrize("options", [{}, {"transaction_mode": "DEFERRED"}])
@@ -180,6 +224,22 @@ def test_a_workers_postgresql_reads_what_is_committed(
     options = {"isolation_level": level}
     monkeypatch.setitem(connections["postgresql"].settings_dict, "OPTIONS", options)
     assert ids() == expected
+
+
+@pytest.fixture
+def psycopg2(monkeypatch: Any, settings: Any):
+    """Django has found the older driver alone, and no store was asked for yet."""
+    monkeypatch.setattr(psycopg_any, "is_psycopg3", False)
+    settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL = settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL
+
+
+def test_postgresqls_older_driver_is_an_error(psycopg2: None):
+    assert ids() == ["E010"]
+
+
+def test_nothing_can_be_stored_by_postgresqls_older_driver(psycopg2: None):
+    with pytest.raises(ImproperlyConfigured, match="psycopg 3, not psycopg2: pip install"):
+        store_for("postgresql")
 
 
 @pytest.mark.only("mariadb", reason="its isolation level is text")

@@ -132,7 +132,7 @@ def test_a_row_stays_with_its_database():
 
 
 class InTestCases(TestCase):
-    databases = {*TWO}  # noqa: RUF012
+    databases = {*TWO}  # noqa: RUF012 as Django has it
 
     def test_a_testcases_own_blocks_are_nobodys_transaction(self):
         assert enqueue(clients.greet, 1).created

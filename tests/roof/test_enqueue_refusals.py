@@ -50,14 +50,14 @@ OPTIONS: list[tuple[str, Any]] = [
     ("priority", 1.5),
     ("priority", True),
     ("priority", "urgent"),
-    ("scheduled_at", datetime(2099, 1, 1)),  # noqa: DTZ001
+    ("scheduled_at", datetime(2099, 1, 1)),  # noqa: DTZ001 naive, so refused
     ("scheduled_at", date(2099, 1, 1)),
     ("scheduled_at", "tomorrow"),
     ("scheduled_at", timedelta(days=999_999)),
     ("scheduled_at", timedelta.min),
     ("scheduled_at", float("nan")),
     ("scheduled_at", datetime.max.replace(tzinfo=timezone(-timedelta(hours=3)))),
-    ("expires_at", datetime(2099, 1, 1)),  # noqa: DTZ001
+    ("expires_at", datetime(2099, 1, 1)),  # noqa: DTZ001 naive, so refused
     ("expires_at", True),
     ("expires_at", timedelta.max),
     ("max_attempts", 0),
@@ -251,8 +251,9 @@ def test_a_function_defined_inside_another_can_not_even_be_decorated():
 
 
 def test_enqueue_many_takes_calls_only(db: None):
+    no_call: Any = clients.greet
     with pytest.raises(InvalidOption, match=r"calls\[1\]: function.*call\("):
-        enqueue_many([call(clients.greet, 1), clients.greet])  # type: ignore[list-item]
+        enqueue_many([call(clients.greet, 1), no_call])
     assert not Attempt.objects.exists()
 
 

@@ -248,8 +248,9 @@ def test_bulk_create_takes_batches_and_any_iterable(database: str):
 
 @pytest.mark.parametrize("option", ["ignore_conflicts", "update_conflicts"])
 def test_bulk_create_refuses_what_would_break_a_promise(db: None, option: str):
+    given: dict[str, Any] = {option: True}
     with pytest.raises(ValueError, match=option):
-        Attempt.objects.bulk_create([new_attempt(target=clients.greet)], **{option: True})
+        Attempt.objects.bulk_create([new_attempt(target=clients.greet)], **given)
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,8 @@ def test_the_target_its_primary_key_and_the_method_are_part_of_it(database: str)
 
 def test_an_old_name_of_the_target_does_not_open_a_second_place(database: str):
     first = greet(database, "a").enqueue()
-    again = (
-        call("tests.shop.before.greet", 1)  # type: ignore[arg-type]
-        .using(database=database, idempotence_token="a")
-        .enqueue()
-    )
+    old_name: Any = "tests.shop.before.greet"
+    again = call(old_name, 1).using(database=database, idempotence_token="a").enqueue()
     assert again.pk == first.pk
 
 

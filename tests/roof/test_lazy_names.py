@@ -34,7 +34,7 @@ def test_every_public_name_is_there(name: str):
 
 def test_a_star_import_brings_them_all():
     names: dict[str, object] = {}
-    exec("from async_attempts import *", names)  # noqa: S102
+    exec("from async_attempts import *", names)  # noqa: S102 as a star import needs a module
     assert {*async_attempts.__all__} <= names.keys()
 
 
@@ -57,7 +57,8 @@ def test_the_package_is_imported_without_django_being_set_up():
 
 
 @pytest.mark.parametrize(
-    "name", ["Backoff", "Snooze", "Fail", "Expire", "DuplicateAttempt", "attemptable", "Arguments"]
+    "name",
+    "Backoff Snooze Fail Expire DuplicateAttempt attemptable recurring Arguments".split(),
 )
 def test_what_a_target_needs_is_there_before_the_apps_are(name: str):
     """As in an app's `__init__` or its `models`, whatever the order of INSTALLED_APPS."""
@@ -84,7 +85,9 @@ def test_the_models_of_an_app_that_is_loaded_first_may_import_them(tmp_path: Pat
     app = tmp_path / "first"
     app.mkdir()
     (app / "__init__.py").touch()
-    (app / "models.py").write_text("from async_attempts import Attempt, attemptable, call, enqueue")
+    (app / "models.py").write_text(
+        "from async_attempts import Attempt, attemptable, call, enqueue, recurring"
+    )
     assert python(APP_FIRST, PYTHONPATH=str(tmp_path)) == "True async_attempts.Attempt"
 
 

@@ -10,9 +10,10 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from async_attempts import Attempt, call
+from async_attempts import Arguments, Attempt, call
 from async_attempts.encryption import AESGCMSIVCipher
-from async_attempts.models import Failure
+from async_attempts.models import Failure, Schedule
+from async_attempts.store import store_for
 from tests.shop import clients
 
 CONFIGURED: Any = settings.ASYNC_ATTEMPTS
@@ -75,3 +76,16 @@ def test_plain_rows_are_sealed_only_when_asked_for(database):
 def test_a_cipher_without_keys_has_nothing_to_rotate():
     with using(CIPHER=PLAIN), pytest.raises(CommandError, match="no keys that could be rotated"):
         rotate("default")
+
+
+def test_a_schedules_arguments_open_with_the_new_key_alone(database):
+    schedules = store_for(database).schedules
+    row = Schedule(
+        name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.clients.send_welcome"
+    )
+    row.seal(Arguments(7))
+    store_for(database).put(row)
+    with using(KEYS=[NEW, OLD]):
+        rotate(database)
+    with using(KEYS=[NEW]):
+        assert schedules.get().arguments == Arguments(7)

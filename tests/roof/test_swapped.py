@@ -70,7 +70,10 @@ def test_it_is_migrated_enqueued_performed_and_listed(
         "answers": [200, 200],
         "shows": [True, True],
         "tables": [
+            "async_attempts_dependency",
             "async_attempts_failure",
+            "async_attempts_pace",
+            "async_attempts_schedule",
             "async_attempts_worker",
             "swapped_complaint",
             "swapped_orderattempt",

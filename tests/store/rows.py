@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime
 from typing import Any, Final
@@ -58,8 +59,12 @@ def failures(store: Store) -> list[Failure]:
 
 def claim_of(store: Store, attempt: Attempt | Claim) -> Claim:
     """What a worker would hold in its hand had it claimed the row as it is now."""
-    values = store.attempts.filter(pk=attempt.id).values_list(*COLUMNS).get()
-    return Claim._make((*values, False, store.alias))
+    columns = (*COLUMNS, "started_at", "claimed_by")
+    pk, *values, started_at, worker_id = (
+        store.attempts.filter(pk=attempt.id).values_list(*columns).get()
+    )
+    values[-1] = json.dumps(values[-1])
+    return Claim._make((pk.bytes, *values, False, started_at, worker_id, store.alias))
 
 
 def now(store: Store) -> datetime:

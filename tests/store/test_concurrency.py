@@ -12,6 +12,7 @@ from django.db import OperationalError
 
 from async_attempts import call
 from async_attempts.lifecycle import Failed, Snoozed, Succeeded
+from async_attempts.retention import Keep, Retention
 from tests.shop import clients
 
 from .rows import (
@@ -31,7 +32,7 @@ row_locks = pytest.mark.only("postgresql", "mariadb", reason=ONE_WRITER)
 
 
 def locked_as_by_a_claim(store, number):
-    due = store.attempts.filter(queue="default", status="pending", claimed_by=None)
+    due = store.attempts.filter(queue="default", status="pending", claimed_by=None, num_crashes=0)
     best = due.order_by("-priority", "scheduled_at", "id").select_for_update(skip_locked=True)
     return list(best.values_list("pk", flat=True)[:number])
 
@@ -88,12 +89,25 @@ def test_claimers_of_an_empty_queue_and_enqueuers_do_not_hinder_each_other(store
 def test_claims_do_not_wait_for_each_other(store, worker, sessions):
     attempts = enqueued(store, 10)
     other, claimer = sessions(), sessions()
-    other.begin()
-    theirs = other.do(locked_as_by_a_claim, store, 5)
+    theirs = other.start_and_stop_after(("SKIP LOCKED",), store.claim, worker.pk, ["default"], 5)
     claimer.be_impatient()
     claims = claimer.do(store.claim, worker.pk, ["default"], 100)
-    assert {claim.id for claim in claims} | {*theirs} == {attempt.pk for attempt in attempts}
+    other.go_on()
     assert len(claims) == 5
+    both = [*claims, *theirs.result(PATIENCE)]
+    assert {claim.id for claim in both} == {attempt.pk for attempt in attempts}
+
+
+@row_locks
+def test_a_claim_locks_no_more_than_it_takes(store, worker, sessions):
+    [attempt] = enqueued(store)
+    multiply(store, attempt, 999)
+    other, claimer = sessions(), sessions()
+    theirs = other.start_and_stop_after(("SKIP LOCKED",), store.claim, worker.pk, ["default"], 500)
+    claimer.be_impatient()
+    claims = claimer.do(store.claim, worker.pk, ["default"], 500)
+    other.go_on()
+    assert len({claim.id for claim in [*claims, *theirs.result(PATIENCE)]}) == 1000
 
 
 @row_locks
@@ -136,7 +150,7 @@ def test_an_open_enqueue_holds_up_no_worker(store, worker, claimed, sessions):
     assert other.do(store.finish, worker.pk, results) == []
     assert other.do(store.promote) == 0
     assert other.do(store.rescue) == []
-    assert other.do(store.prune, {"succeeded": 1000.0}) == (0, None)
+    assert other.do(store.prune, Retention({"succeeded": Keep(1000.0)})) == (0, None)
     caller.commit()
     assert {claim.id for claim in store.claim(worker.pk, ["default"], 10)} == promised
 
@@ -182,7 +196,7 @@ def test_no_worker_waits_for_an_attempt_that_runs_atomically(store, worker, sess
     assert other.do(store.promote) == number
     let_lease_run_out(store, worker)
     assert other.do(store.rescue) == []
-    assert other.do(store.prune, {"succeeded": 0.0}) == (number * 2, None)
+    assert other.do(store.prune, Retention({"succeeded": Keep(0.0)})) == (number * 2, None)
 
 
 @row_locks

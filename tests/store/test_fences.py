@@ -93,11 +93,24 @@ def test_the_others_of_a_batch_are_recorded_all_the_same(store, worker, claimed,
     assert lost.id not in {failure.attempt_id for failure in failures(store)}
 
 
-def test_an_outcome_cannot_be_recorded_twice(store, worker, claimed):
+@pytest.mark.parametrize("outcome", [Succeeded(), Succeeded(b"r"), Retried(0, ERROR), Snoozed(0)])
+def test_an_outcome_may_be_offered_again_and_is_recorded_once(store, worker, claimed, outcome):
     [claim] = claimed()
-    assert store.finish(worker.pk, [(claim, Retried(0, ERROR))]) == []
-    assert store.finish(worker.pk, [(claim, Retried(0, ERROR))]) == [claim]
-    assert len(failures(store)) == 1
+    assert store.finish(worker.pk, [(claim, outcome)]) == []
+    recorded = every_column(store), failures(store)
+    assert store.finish(worker.pk, [(claim, outcome)]) == []
+    assert (every_column(store), failures(store)) == recorded
+
+
+@pytest.mark.parametrize("first", [Succeeded(), Retried(0, ERROR), Failed("no use", ERROR)])
+@pytest.mark.parametrize("second", [Succeeded(), Retried(0, ERROR), Failed("no use", ERROR)])
+def test_another_outcome_than_the_recorded_one_is_refused(store, worker, claimed, first, second):
+    [claim] = claimed()
+    store.finish(worker.pk, [(claim, first)])
+    recorded = every_column(store), failures(store)
+    refused = store.finish(worker.pk, [(claim, second)]) == [claim]
+    assert refused == (first != second or isinstance(second, Failed))
+    assert (every_column(store), failures(store)) == recorded
 
 
 def test_a_rescued_worker_that_still_lives_may_offer_what_was_claimed_anew(store, worker, claimed):

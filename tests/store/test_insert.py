@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
+from async_attempts.retention import Keep, Retention
 from async_attempts.signals import enqueued as enqueued_signal
 from async_attempts.store import store_for
 from tests.shop import clients
@@ -120,6 +121,24 @@ def test_many_attempts_are_few_statements_in_the_order_given(store, worker):
     assert [claim.id for claim in claims] == [attempt.pk for attempt in attempts]
 
 
+def test_a_few_attempts_are_one_statement_without_a_savepoint(store):
+    attempts = [new(store.alias, priority=n, scheduled_at=MINUTES_30 * (n % 2)) for n in range(5)]
+    with transaction.atomic(store.alias), CaptureQueriesContext(store.connection) as queries:
+        assert store.insert_or_get_many(attempts) == attempts
+    assert len(queries) == 1
+    assert store.attempts.count() == 5
+
+
+def test_a_few_in_several_statements_are_written_whole_or_not_at_all(store):
+    first, second = new(store.alias), new(store.alias)
+    second.id = first.id
+    with transaction.atomic(store.alias):
+        with pytest.raises(IntegrityError):
+            store.insert_many([first, second], batch_size=1)
+        assert not store.attempts.exists()
+    assert not first.created
+
+
 def test_a_rolled_back_savepoint_takes_its_attempts_along(store):
     with transaction.atomic(store.alias):
         [kept] = enqueued(store)
@@ -164,6 +183,6 @@ def test_a_token_is_free_again_when_its_row_is_gone(store):
     put(store, first, status="succeeded", completed_at=first.created_at)
     [again] = enqueued(store, idempotence_token="once")
     assert (again.pk, again.created) == (first.pk, False)
-    store.prune({"succeeded": 0.000001})
+    store.prune(Retention({"succeeded": Keep(0.000001)}))
     [third] = enqueued(store, idempotence_token="once")
     assert third.created

@@ -62,6 +62,30 @@ def test_a_renewal_is_of_one_worker_only(store, worker):
     assert store.workers.get(pk=other.pk).lease == before
 
 
+def test_all_of_a_supervisors_leases_are_renewed_at_once_but_for_the_lost(store, worker):
+    sibling, lost, stranger = (registered(store) for _ in range(3))
+    store.workers.filter(pk=lost.pk).update(state="rescued")
+    before = {one.pk: store.workers.get(pk=one.pk).lease for one in (lost, stranger)}
+    mine = [worker.pk, sibling.pk]
+    assert store.renew_unlocked([*mine, lost.pk], 1000) == sorted(mine)
+    assert store.renew_unlocked([lost.pk], 1000) == []
+    for pk in mine:
+        assert store.workers.get(pk=pk).lease - now(store) > timedelta(seconds=900)
+    assert {pk: store.workers.get(pk=pk).lease for pk in before} == before
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite locks the database as a whole")
+def test_a_worker_whose_row_is_locked_does_not_keep_back_the_others(store, worker, sessions):
+    locked = registered(store)
+    other, supervisor = sessions(), sessions()
+    other.begin()
+    other.do(store.live_worker, locked.pk)
+    supervisor.be_impatient()
+    renewed = supervisor.do(store.renew_unlocked, [locked.pk, worker.pk], 1000)
+    assert renewed == [worker.pk]
+    assert store.workers.get(pk=locked.pk).lease - now(store) < timedelta(seconds=900)
+
+
 def test_a_worker_that_ends_is_stopped_and_nobody_rescues_it(store, worker):
     store.deregister(worker.pk)
     let_lease_run_out(store, worker)

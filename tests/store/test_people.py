@@ -10,6 +10,7 @@ from async_attempts import Attempt
 from async_attempts.exceptions import InvalidOption, InvalidTransition
 from async_attempts.lifecycle import Failed, Succeeded
 from async_attempts.models import DatabaseNow
+from async_attempts.store import changing
 
 from .rows import (
     ERROR,
@@ -104,13 +105,66 @@ def test_the_databases_clock_decides_whether_a_retry_is_for_later(store):
     assert row(store, attempt).state == "pending"
 
 
-@pytest.mark.parametrize("at", [datetime(2030, 1, 1), "tomorrow"], ids=["naive", "text"])  # noqa: DTZ001
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 it is to be refused
+
+
+@pytest.mark.parametrize("at", [NAIVE, "tomorrow"], ids=["naive", "text"])
 def test_a_retry_needs_a_moment(store, at):
     [attempt] = enqueued(store)
     everything(store).fail()
     with pytest.raises(InvalidOption, match="at: "):
         everything(store).retry(at)
     assert row(store, attempt).state == "failed"
+
+
+@pytest.mark.parametrize("at", [None, datetime(2100, 1, 1, tzinfo=UTC)], ids=["now", "at"])
+@pytest.mark.usefixtures("worker")
+def test_a_retry_may_be_spread_over_a_time(store, at):
+    enqueued(store, 40)
+    everything(store).fail()
+    first = at or now(store)
+    assert everything(store).retry(at, spread=timedelta(minutes=10)) == (40, {})
+    last = (at or now(store)) + timedelta(minutes=10)
+    due = sorted(everything(store).values_list("scheduled_at", flat=True))
+    # To the millisecond on SQLite.
+    assert first - timedelta(milliseconds=1) <= due[0] < due[-1] <= last
+    assert len(set(due)) > 30
+    assert due[-1] - due[0] > timedelta(minutes=3)
+    assert {attempt.state for attempt in everything(store)} == {"scheduled"}
+
+
+def test_what_was_spread_is_claimed_when_its_time_has_come(store, worker):
+    enqueued(store, 3)
+    everything(store).fail()
+    everything(store).retry(datetime(2020, 1, 1, tzinfo=UTC), spread=60.5)
+    assert store.promote() == 3
+    assert len(store.claim(worker.pk, ["default"], 3)) == 3
+
+
+@pytest.mark.parametrize(
+    "spread", [-1, timedelta(seconds=-1), "a while", True, 10**11, float("nan")]
+)
+def test_a_spread_is_a_time(store, spread):
+    [attempt] = enqueued(store)
+    everything(store).fail()
+    with pytest.raises(InvalidOption, match="spread: "):
+        everything(store).retry(spread=spread)
+    assert row(store, attempt).state == "failed"
+
+
+def test_no_spread_is_now(store):
+    enqueued(store)
+    everything(store).fail()
+    everything(store).retry(spread=0)
+    assert everything(store).get().state == "pending"
+
+
+def test_a_slice_is_changed_batch_by_batch(store, monkeypatch):
+    monkeypatch.setattr(changing, "BATCH", 3)
+    attempts = enqueued(store, 9)
+    put(store, attempts[1], status="succeeded", completed_at=DatabaseNow())
+    assert everything(store).order_by("pk")[:8].expire() == (7, {"succeeded": 1})
+    assert everything(store).filter(status="pending").get().pk == attempts[8].pk
 
 
 def test_only_what_was_asked_for_is_changed(store):

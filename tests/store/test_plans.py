@@ -6,14 +6,18 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.test.utils import CaptureQueriesContext
+from django.db.models import Q
 
 from async_attempts import Attempt
+from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Succeeded
-from async_attempts.models import Worker
-from async_attempts.store import Result
+from async_attempts.models import Schedule, Worker
+from async_attempts.store import Place, Result
+from async_attempts.store.postgresql_binary import binary_cursor
+from async_attempts.store.rows import seconds_from_now
 
 from .rows import a_moment, enqueued, multiply, put
+from .sessions import IMPATIENT, PATIENT
 
 SCHEDULED = 200_000
 FINISHED = 500_000
@@ -23,6 +27,7 @@ TABLE = Attempt._meta.db_table
 WORKER_KEY = f"{Worker._meta.db_table}_pkey"
 OVER_THE_PENDING = {"aa_attempt_claim"}
 """PostgreSQL also finds rows by their ids in here, as long as that is the smaller index."""
+FEW = 100
 SQL = {
     "postgresql": [f"ANALYZE {TABLE}"],
     "mysql": [
@@ -53,7 +58,10 @@ def a_full_table(store, worker):
     multiply(store, due, DUE - 1, scheduled_at=a_moment("-n", store), priority="n % 7")
     analyze, *empty = SQL[store.connection.vendor]
     with store.connection.cursor() as cursor:
+        # The server may be analyzing such a table by itself; then this waits for it.
+        cursor.execute(PATIENT[store.connection.vendor])
         cursor.execute(analyze)
+        cursor.execute(IMPATIENT[store.connection.vendor])
         yield
         for statement in empty:
             cursor.execute(statement)
@@ -67,41 +75,71 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
 
     results: list[Result] = [(claim, Succeeded()) for claim in claims[:50]]
     results += [(claim, Snoozed(0)) for claim in claims[50:]]
+    # The second offers some anew, as after an answer that was lost.
     for batch in (results[:50], results[45:]):
         lost, finishing = observed(store, lambda batch=batch: store.finish(worker.pk, batch))
-        assert len(lost) == (0 if batch[0] == results[0] else 5)
+        assert lost == []
         assert used(store, finishing) <= {"PRIMARY", *OVER_THE_PENDING}
 
     promoted, promoting = observed(store, store.promote)
     assert promoted == 50
     assert used(store, promoting) - {"PRIMARY"} == {"aa_attempt_promote"}
 
-    _, looking = observed(store, store.next_due)
-    assert used(store, looking) == {"aa_attempt_promote"}
+    glance, looking = observed(store, lambda: store.look(["default", "emails"]))
+    assert (glance.next_due is not None, glance.has_due, glance.has_suspects) == (True, True, False)
+    assert used(store, looking) - {None} == {"aa_attempt_promote", "aa_attempt_claim"}
 
-    (_, last), pruning = observed(store, lambda: store.prune({"succeeded": 10.0**9}, limit=500))
+    late = store.due(Q()).update(expires_at=seconds_from_now(-1))
+    places: list[Place | None] = [None]
+    found = []
+    for _ in range(4):
+        (ids, place), walking = observed(store, lambda: store.expire_overdue(400, after=places[-1]))
+        walk = [one for one in walking if "LIMIT" in one[0]]
+        locks = [one for one in walking if one not in walk]
+        assert used(store, walk) <= {"aa_attempt_claim", "aa_attempt_promote"}
+        assert not ids or used(store, locks) <= {"PRIMARY", *OVER_THE_PENDING}
+        places.append(place)
+        found += ids
+    assert len(found) == late > 900
+    assert [place and place.status for place in places] == [
+        None, "pending", "pending", "scheduled", "scheduled",
+    ]  # fmt: skip
+
+    (_, last), pruning = observed(store, lambda: store.prune(retention(), limit=500))
     assert last is not None
     assert used(store, pruning[:1]) == {"PRIMARY"}
 
 
 def observed(store, work):
     """What `work()` returns, and the statements about attempts that it sent."""
-    with CaptureQueriesContext(store.connection) as queries:
+    sent = []
+
+    def note(execute, sql, params, many, context):
+        if store.connection.ops.quote_name(TABLE) in sql:
+            sent.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with store.connection.execute_wrapper(note):
         result = work()
-    table = store.connection.ops.quote_name(TABLE)
-    return result, [query["sql"] for query in queries if table in query["sql"]]
+    return result, sent
 
 
 def used(store, statements):
     """The indexes by which they find rows of attempts; an error if one sorts or reads them all."""
     assert statements
     explain = EXPLAIN[store.connection.vendor]
-    with store.connection.cursor() as cursor:
-        return {name for statement in statements for name in explain(cursor, statement)}
+    with cursor_for(store) as cursor:
+        return {name for statement in statements for name in explain(cursor, *statement)}
 
 
-def explained_by_postgresql(cursor, statement):
-    cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
+def cursor_for(store):
+    """One that can send what the store sends."""
+    is_postgresql = store.connection.vendor == "postgresql"
+    return binary_cursor(store.connection) if is_postgresql else store.connection.cursor()
+
+
+def explained_by_postgresql(cursor, statement, params):
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", params)
     [plan] = cursor.fetchone()[0]
     nodes = list(_nodes(plan["Plan"]))
     kinds = {node["Node Type"] for node in nodes if node.get("Relation Name", TABLE) == TABLE}
@@ -117,8 +155,8 @@ def _nodes(plan):
         yield from _nodes(part)
 
 
-def explained_by_mariadb(cursor, statement):
-    cursor.execute(f"EXPLAIN {statement}")
+def explained_by_mariadb(cursor, statement, params):
+    cursor.execute(f"EXPLAIN {statement}", params)
     columns = [column[0] for column in cursor.description]
     for values in cursor.fetchall():
         step = dict(zip(columns, values, strict=True))
@@ -126,16 +164,20 @@ def explained_by_mariadb(cursor, statement):
             # The least value was read at the end of an index, before any plan.
             yield "aa_attempt_promote"
             continue
+        if step["table"] in (Worker._meta.db_table, Schedule._meta.db_table):
+            continue
         assert step["type"] != "ALL", (step, statement)
         assert step["type"] != "index" or "LIMIT" in statement, (step, statement)
-        assert not ("LIMIT" in statement and "filesort" in step["Extra"]), (step, statement)
+        # A few rows that are equal in all but the id may be sorted.
+        sorts_many = "filesort" in step["Extra"] and int(step["rows"]) > FEW
+        assert not ("LIMIT" in statement and sorts_many), (step, statement)
         yield step["key"]
 
 
-def explained_by_sqlite(cursor, statement):
-    cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+def explained_by_sqlite(cursor, statement, params):
+    cursor.execute(f"EXPLAIN QUERY PLAN {statement}", params)
     for *_, step in cursor.fetchall():
-        if step.startswith("SCAN"):
+        if step.startswith("SCAN") and TABLE in step:
             assert "INDEX" in step, (step, statement)
         assert "TEMP B-TREE" not in step, (step, statement)
         if "USING" in step and TABLE in step:

@@ -8,11 +8,20 @@ import pytest
 from django.db import transaction
 
 from async_attempts.lifecycle import Failed
+from async_attempts.retention import Keep, Retention
 from async_attempts.store.rows import seconds_from_now
 
 from .rows import ERROR, enqueued, failures, one_in_each_state, put, row
 
-ALL_AT_ONCE = {"succeeded": 0.0, "failed": 0.0, "expired": 0.0}
+FINAL = ("succeeded", "failed", "expired")
+
+
+def keeping(ages):
+    """What is kept by age alone: seconds by status."""
+    return Retention({status: Keep(age) for status, age in ages.items()})
+
+
+ALL_AT_ONCE = keeping(dict.fromkeys(FINAL, 0.0))
 
 
 def ended(store, attempt, status, seconds_ago):
@@ -30,7 +39,7 @@ def test_each_final_status_has_its_own_age(store, status):
     ended(store, old, status, 2000)
     ended(store, young, status, 500)
     ended(store, other, "expired" if status != "expired" else "failed", 500)
-    assert store.prune(keep) == (2, None)
+    assert store.prune(keeping(keep)) == (2, None)
     assert kept(store) == [young.pk]
 
 
@@ -38,8 +47,8 @@ def test_each_final_status_has_its_own_age(store, status):
 def test_none_keeps_for_ever(store, status):
     [attempt] = enqueued(store)
     ended(store, attempt, status, 10**9)
-    assert store.prune({status: None}) == (0, None)
-    assert store.prune({}) == (0, None)
+    assert store.prune(keeping({status: None})) == (0, None)
+    assert store.prune(keeping({})) == (0, None)
     assert kept(store) == [attempt.pk]
 
 
@@ -47,10 +56,10 @@ def test_what_has_not_ended_is_kept(store, worker):
     attempts = one_in_each_state(store, worker)
     for attempt in attempts.values():
         put(store, attempt, scheduled_at=seconds_from_now(-(10**6)))
-    for status in ALL_AT_ONCE:
+    for status in FINAL:
         ended(store, attempts[status], status, 1)
-    keep = {**ALL_AT_ONCE, "pending": 0.0, "scheduled": 0.0, "waiting": 0.0}
-    assert store.prune(keep) == (3, None)
+    keep = dict.fromkeys([*FINAL, "pending", "scheduled", "waiting"], 0.0)
+    assert store.prune(keeping(keep)) == (3, None)
     assert set(kept(store)) == {attempts[s].pk for s in "scheduled pending waiting running".split()}
 
 
@@ -58,15 +67,15 @@ def test_what_has_not_ended_is_kept(store, worker):
 def test_the_databases_clock_decides_what_is_old(store):
     [attempt] = enqueued(store)
     put(store, attempt, status="succeeded", completed_at=datetime.now(UTC))
-    assert store.prune({"succeeded": 3650.0}) == (0, None)
-    assert store.prune({"succeeded": 3550.0}) == (1, None)
+    assert store.prune(keeping({"succeeded": 3650.0})) == (0, None)
+    assert store.prune(keeping({"succeeded": 3550.0})) == (1, None)
 
 
 def test_its_failures_go_with_it(store, worker, claimed):
     gone, stays = claimed(2)
     store.finish(worker.pk, [(claim, Failed("no use", ERROR)) for claim in (gone, stays)])
     ended(store, gone, "failed", 60)
-    assert store.prune({"failed": 30.0}) == (1, None)
+    assert store.prune(keeping({"failed": 30.0})) == (1, None)
     assert [failure.attempt_id for failure in failures(store)] == [stays.id]
     assert row(store, stays).status == "failed"
 
@@ -75,9 +84,11 @@ def test_a_walk_goes_on_where_it_stopped(store):
     attempts = enqueued(store, 5)
     for attempt in (attempts[1], attempts[4]):
         ended(store, attempt, "succeeded", 60)
-    assert store.prune(ALL_AT_ONCE, limit=2) == (1, attempts[1].pk)
-    assert store.prune(ALL_AT_ONCE, limit=2, after=attempts[1].pk) == (0, attempts[3].pk)
-    assert store.prune(ALL_AT_ONCE, limit=2, after=attempts[3].pk) == (1, None)
+    number, walk = store.prune(ALL_AT_ONCE, limit=2)
+    assert (number, walk.before) == (1, attempts[3].pk)
+    number, walk = store.prune(ALL_AT_ONCE, limit=2, walk=walk)
+    assert (number, walk.before) == (1, attempts[1].pk)
+    assert store.prune(ALL_AT_ONCE, limit=2, walk=walk) == (0, None)
     assert kept(store) == [attempts[0].pk, attempts[2].pk, attempts[3].pk]
 
 
@@ -107,6 +118,80 @@ def test_where_a_project_refers_to_attempts_django_deletes(store, worker, claime
     [claim] = claimed(1)
     store.finish(worker.pk, [(claim, Failed("no use", ERROR))])
     ended(store, claim, "failed", 60)
-    monkeypatch.setitem(store.__dict__, "_is_referred_to", True)
-    assert store.prune({"failed": 30.0}) == (1, None)
+    monkeypatch.setitem(store.__dict__, "is_referred_to", True)
+    assert store.prune(keeping({"failed": 30.0})) == (1, None)
     assert (kept(store), list(failures(store))) == ([], [])
+
+
+def test_of_what_is_kept_by_count_the_newest_stay(store):
+    attempts = enqueued(store, 6)
+    for attempt in attempts[:5]:
+        ended(store, attempt, "succeeded", 60)
+    ended(store, attempts[5], "failed", 60)
+    retention = Retention({"succeeded": Keep(count=2), "failed": Keep(count=1)})
+    assert store.prune(retention) == (3, None)
+    assert kept(store) == [attempt.pk for attempt in attempts[3:]]
+    assert store.prune(retention) == (0, None)
+
+
+def test_a_count_goes_on_over_the_batches_of_a_walk(store):
+    attempts = enqueued(store, 7)
+    for attempt in attempts:
+        ended(store, attempt, "succeeded", 60)
+    retention, walk, numbers = Retention({"succeeded": Keep(count=3)}), None, []
+    for _ in range(4):
+        number, walk = store.prune(retention, limit=2, walk=walk)
+        numbers.append(number)
+    assert (numbers, walk) == ([0, 1, 2, 1], None)
+    assert kept(store) == [attempt.pk for attempt in attempts[4:]]
+
+
+def test_age_and_count_both_have_to_be_kept_within(store):
+    old, surplus, new = enqueued(store, 3)
+    for attempt, seconds_ago in ((old, 600), (surplus, 5), (new, 1)):
+        ended(store, attempt, "succeeded", seconds_ago)
+    assert store.prune(Retention({"succeeded": Keep(age=60, count=2)})) == (1, None)
+    assert kept(store) == [surplus.pk, new.pk]
+    assert store.prune(Retention({"succeeded": Keep(age=60, count=1)})) == (1, None)
+    assert kept(store) == [new.pk]
+
+
+def test_each_queue_keeps_its_own(store):
+    mine = enqueued(store, 3, queue="emails")
+    others = enqueued(store, 3)
+    for attempt in (*mine, *others):
+        ended(store, attempt, "succeeded", 60)
+    by_queue = {"emails": {"succeeded": Keep(count=1)}}
+    assert store.prune(Retention({"succeeded": Keep(1000.0)}, by_queue)) == (2, None)
+    assert kept(store) == [mine[2].pk, *(attempt.pk for attempt in others)]
+    by_queue = {"emails": {"succeeded": Keep(1000.0)}}
+    assert store.prune(Retention({"succeeded": Keep(1.0)}, by_queue)) == (3, None)
+    assert kept(store) == [mine[2].pk]
+
+
+@pytest.mark.parametrize("keep", [Keep(1.0), Keep(count=1)], ids=["age", "count"])
+def test_what_others_wait_for_is_left(store, keep):
+    needed, *others, dependent = enqueued(store, 4)
+    for attempt in (needed, *others):
+        ended(store, attempt, "failed", 60)
+    put(store, needed, has_dependents=True)
+    store.dependencies.create(attempt=dependent, prerequisite=needed, condition="failure")
+    store.prune(Retention({"failed": keep}))
+    assert needed.pk in kept(store)
+    assert others[0].pk not in kept(store)
+
+
+def test_what_is_only_counted_is_deleted_by_nobody(store):
+    attempts = enqueued(store, 4)
+    for attempt in attempts:
+        ended(store, attempt, "succeeded", 60)
+    retention = Retention({"succeeded": Keep(count=1)})
+    assert store.count_unwanted(retention) == (3, None)
+    assert len(kept(store)) == 4
+    assert store.count_unwanted(keeping({"succeeded": 5.0})) == (4, None)
+
+
+def test_a_walk_that_finds_nothing_writes_nothing(store, django_assert_num_queries):
+    enqueued(store, 3)
+    with django_assert_num_queries(1, using=store.alias):
+        assert store.prune(ALL_AT_ONCE) == (0, None)

@@ -143,8 +143,8 @@ def test_a_rescue_is_whole_or_has_not_been(store, worker, claimed, monkeypatch):
     let_lease_run_out(store, worker)
     before = every_column(store)
 
-    def crash(row):
-        raise KeyError(row)
+    def crash(row, verdict):
+        raise KeyError(row, verdict)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "_after_crash", crash)

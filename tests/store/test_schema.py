@@ -68,7 +68,10 @@ def test_an_attempt_cannot_be_taken_from_under_its_failures(store):
 @pytest.mark.only("postgresql", "sqlite", reason="MariaDB has no partial indexes")
 def test_the_indexes_are_over_the_rows_that_are_looked_for(store):
     assert _definitions(store) == {
-        "claim": (["queue", "priority desc", "scheduled_at", "id"], ["status", "pending"]),
+        "claim": (
+            ["queue", "num_crashes", "priority desc", "scheduled_at", "id"],
+            ["status", "pending"],
+        ),
         "promote": (["scheduled_at", "id"], ["status", "scheduled"]),
         "triage": (["completed_at"], ["status", "failed", "expired"]),
         "subject": (["subject_type", "subject_id"], ["subject_type", "not null"]),
@@ -79,7 +82,7 @@ def test_the_indexes_are_over_the_rows_that_are_looked_for(store):
 @pytest.mark.only("mariadb", reason="the others have partial indexes")
 def test_the_indexes_lead_with_the_status_where_none_can_be_partial(store):
     assert _columns(store) == {
-        "claim": ["status", "queue", "priority", "scheduled_at", "id"],
+        "claim": ["status", "queue", "num_crashes", "priority", "scheduled_at", "id"],
         "promote": ["status", "scheduled_at", "id"],
         "triage": ["status", "completed_at"],
         "subject": ["subject_type", "subject_id"],

@@ -16,7 +16,7 @@ def walk() -> None:
     call_command("migrate", verbosity=0)
     call_command("makemigrations", "swapped", "async_attempts", check=True, verbosity=0)
     call_command("check")
-    print(json.dumps({**enqueued(), **performed(), **listed(), "tables": tables()}))  # noqa: T201
+    print(json.dumps({**enqueued(), **performed(), **listed(), "tables": tables()}))  # noqa: T201 the test reads it
 
 
 def enqueued() -> dict[str, Any]:

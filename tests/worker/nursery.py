@@ -8,7 +8,12 @@ from django.db import connections
 
 django.setup()
 
-from tests.shop import effects  # noqa: E402
+from tests.shop import effects, hazards  # noqa: E402 they need Django set up
 
 # What would be imported at first use: the command, the databases' drivers, the targets.
-PRELOADED = (load_command_class("async_attempts", "run_attempts"), connections.all(), effects)
+PRELOADED = (
+    load_command_class("async_attempts", "run_attempts"),
+    connections.all(),
+    effects,
+    hazards,
+)

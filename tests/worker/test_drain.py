@@ -1,7 +1,8 @@
-"""The main job: enqueued in a transaction, performed after its commit."""
+"""The main thing: enqueued in a transaction, performed after its commit."""
 
 from __future__ import annotations
 
+import psutil
 import pytest
 from django.db import transaction
 
@@ -45,3 +46,12 @@ def test_an_attempt_of_a_rolled_back_savepoint_is_not(database):
     drain(database)
     assert [attempt.pk for attempt in Attempt.objects.using(database).all()] == [kept.pk]
     assert effects.seen == [("function", ("kept",), {})]
+
+
+@pytest.mark.only("sqlite", reason="this is about what the command itself opens")
+def test_it_leaves_nothing_open_behind(database):
+    drain(database)
+    before = psutil.Process().num_fds()
+    for _ in range(3):
+        drain(database)
+    assert psutil.Process().num_fds() == before

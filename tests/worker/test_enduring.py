@@ -14,9 +14,11 @@ from django.db import OperationalError, connections, transaction
 from async_attempts import Backoff, Fail, Snooze, call
 from async_attempts.api import enqueue_many
 from async_attempts.models import Attempt, DatabaseNow, Worker
-from async_attempts.store import store_for
-from async_attempts.worker.loop import Loop
+from async_attempts.worker.embedded import EmbeddedLoop
+from async_attempts.worker.lookout import LOCKED_PAUSE
 from async_attempts.worker.options import Options
+from async_attempts.worker.stopping import Stopping
+from async_attempts.worker.timeouts import NoWatch
 from tests.shop import effects
 from tests.worker.attempts import drain, enqueued, failures, performed, put, raising, stored
 
@@ -27,6 +29,9 @@ PATIENCE = 60
 class Mute:
     def __str__(self) -> str:
         raise ValueError("no words")
+
+
+MUTE: Any = Mute()
 
 
 class Endless(Backoff):
@@ -52,11 +57,11 @@ def losing_one_answer(database: str, is_meant: Callable[[str, Any], bool]) -> It
 
 def work_until_performed(database: str, number: int, queues: tuple[str, ...], **more: Any) -> None:
     options = Options(database=database, queues=queues, max_attempts=number, **more)
-    loop = Loop(store_for(database), options)
+    loop = EmbeddedLoop(options, Stopping(), NoWatch())
     guard = threading.Timer(PATIENCE, loop.stop)
     guard.start()
     try:
-        loop.run()
+        loop.run_alone()
     finally:
         guard.cancel()
 
@@ -127,25 +132,28 @@ def test_what_is_due_and_locked_keeps_no_worker_busy(database, monkeypatch):
             connections.close_all()
 
     waits: list[float] = []
-    loop = Loop(store_for(database), Options(database=database, queues=("default",)))
+    options = Options(database=database, queues=("default",))
+    loop = EmbeddedLoop(options, Stopping(), NoWatch())
 
-    def note(seconds: float) -> None:
+    def note(seconds: float, socket: int | None = None) -> bool:
         waits.append(seconds)
-        loop.stop()
+        if seconds > 0:
+            loop.stop()
+        return False
 
-    monkeypatch.setattr(loop.stopping, "wait", note)
+    monkeypatch.setattr(loop.executor, "work", note)
     locker = threading.Thread(target=lock)
     locker.start()
     try:
         assert locked.wait(PATIENCE)
-        loop.run()
+        loop.run_alone()
     finally:
         go.set()
         locker.join()
-    assert waits == [pytest.approx(0.05)]
+    assert 0 < waits[-1] <= LOCKED_PAUSE
 
 
-@pytest.mark.parametrize("unusual", [Fail(Mute()), Snooze(1e300)], ids=["reason", "delay"])  # type: ignore[arg-type]
+@pytest.mark.parametrize("unusual", [Fail(MUTE), Snooze(1e300)], ids=["reason", "delay"])
 def test_what_a_target_asks_for_in_an_unusual_way_is_recorded(database, acting, unusual):
     acting(raising(unusual))
     attempt = performed(database, effects.act)
@@ -160,7 +168,7 @@ def test_a_backoff_without_an_end_is_cut(database, acting, monkeypatch):
 
 def test_a_target_whose_import_exits_fails(database, monkeypatch):
     attempt = enqueued(database, effects.record)
-    monkeypatch.setattr("async_attempts.worker.runner.resolve", raising(SystemExit(3)))
+    monkeypatch.setattr("async_attempts.worker.preparing.resolve", raising(SystemExit(3)))
     drain(database)
     assert [failure.error_class for failure in failures(attempt)] == ["SystemExit"]
 

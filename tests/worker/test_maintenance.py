@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 
+import pytest
 from django.db import IntegrityError
 
-from async_attempts import Attempt
-from async_attempts.conf import settings
+from async_attempts import Attempt, call, enqueue_many, signals
+from async_attempts.conf import retention, settings
 from async_attempts.models import Worker
 from async_attempts.models.clock import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
-from async_attempts.worker import maintenance
+from async_attempts.worker import maintenance, pruning
 from async_attempts.worker.incarnation import new_worker
 from async_attempts.worker.maintenance import Maintenance
 from tests.shop import clients
@@ -22,21 +23,82 @@ from tests.worker.attempts import enqueued, put, stored
 def test_pruning_goes_on_until_it_is_through(database, monkeypatch):
     monkeypatch.setattr(maintenance, "PRUNE_BATCHES", 1)
     monkeypatch.setattr(maintenance, "PRUNE_PAUSE", 0.0)
-    for number in range(1500):
-        enqueued(database, clients.send_welcome, number)
+    enqueue_many(call(clients.send_welcome, n).using(database=database) for n in range(150))
     long_ago = seconds_from_now(-30 * 86_400)
     rows = Attempt.objects.using(database)
     rows.update(status="succeeded", completed_at=long_ago)
     one = Maintenance(store_for(database))
     one._next_prune = 0.0
-    one.tick()
-    assert rows.count() == 500
-    one.tick()
+    one.tick(has_dead_workers=False, late_at=0.0)
+    assert rows.count() == 50
+    one.tick(has_dead_workers=False, late_at=0.0)
     assert not rows.exists()
     enqueued(database, clients.send_welcome, 1)
     rows.update(status="succeeded", completed_at=DatabaseNow())
-    one.tick()
+    one.tick(has_dead_workers=False, late_at=0.0)
     assert rows.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"), [(0.06, [50, 25, 12, 10, 10]), (0.0, [200, 400, 800, 1000, 1000])]
+)
+def test_batches_shrink_where_they_are_slow_and_else_grow(database, monkeypatch, seconds, sizes):
+    clock = [0.0]
+
+    def prune(*args, **kwargs):
+        clock[0] += seconds
+        return 0, None
+
+    monkeypatch.setattr(pruning, "now", lambda: clock[0])
+    pruner = pruning.Pruner(store_for(database))
+    monkeypatch.setattr(pruner, "_prune", prune)
+    found = []
+    for _ in sizes:
+        pruner.prune(retention())
+        found.append(pruner.batch_size)
+    assert found == sizes
+
+
+def test_expiring_goes_on_until_it_is_through_and_then_rests(database, monkeypatch, caplog):
+    monkeypatch.setattr(maintenance, "EXPIRE_PAUSE", 0.0)
+    one = Maintenance(store_for(database))
+    step = one.store.expire_overdue
+    monkeypatch.setattr(one.store, "expire_overdue", lambda after: step(2, after=after))
+    late, *others = [enqueued(database, clients.send_welcome, number) for number in range(3)]
+    scheduled = enqueued(database, clients.send_welcome, 4, options={"scheduled_at": 3600})
+    for attempt in (late, others[1], scheduled):
+        put(attempt, expires_at=seconds_from_now(-1))
+    one._next_expire = 0.0
+    told = []
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            one.tick(has_dead_workers=False, late_at=0.0)
+            told.append(Attempt.objects.using(database).filter(status="expired").count())
+    assert told == [1, 2, 3]
+    assert stored(others[0]).status == "pending"
+    assert one._expired_to is None
+    assert caplog.text.count("expired 1 attempts that nobody had claimed") == 3
+    put(others[0], expires_at=seconds_from_now(-1))
+    one.tick(has_dead_workers=False, late_at=0.0)
+    assert stored(others[0]).status == "pending"
+
+
+def test_who_listens_hears_which_were_overdue(database):
+    attempt = enqueued(database, clients.send_welcome, 1)
+    put(attempt, expires_at=seconds_from_now(-1))
+    heard = []
+
+    def hear(attempt_ids, **named):
+        heard.append((named["database"], attempt_ids))
+
+    signals.overdue.connect(hear)
+    try:
+        one = Maintenance(store_for(database))
+        one.expire_overdue()
+        one.expire_overdue()
+    finally:
+        signals.overdue.disconnect(hear)
+    assert heard == [(database, [attempt.pk])]
 
 
 def test_a_foreign_key_that_forbids_it_is_told_and_is_no_outage(database, monkeypatch, caplog):
@@ -45,7 +107,7 @@ def test_a_foreign_key_that_forbids_it_is_told_and_is_no_outage(database, monkey
     def refuse(*args, **kwargs):
         raise IntegrityError("a shop's row refers to it")
 
-    monkeypatch.setattr(one.store, "prune", refuse)
+    monkeypatch.setattr(one._pruner, "_prune", refuse)
     with caplog.at_level(logging.ERROR):
         one.prune()
     assert "old attempts can't be deleted: IntegrityError" in caplog.text

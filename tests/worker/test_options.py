@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 from async_attempts import Attempt, signals
 from async_attempts.api import call, enqueue_many
+from async_attempts.management.commands.run_attempts import Command
 from async_attempts.models import Worker
 from tests.shop import effects
 from tests.worker.attempts import drain, enqueued, put, raising, states, stored
@@ -75,11 +78,69 @@ def test_a_database_that_is_not_configured_is_a_usage_error():
         "--batch-size=1.5",
         "--max-attempts=0",
         "--max-attempts=-1",
+        "--processes=0",
+        "--threads=0",
+        "--async-tasks=0",
+        "--shutdown-timeout=0",
+        "--max-performs=0",
+        "--max-memory-mb=0",
+        "--max-seconds=0",
+        "--health-port=0",
+        "--health-port=65536",
     ],
 )
 def test_a_number_out_of_range_is_a_usage_error(option):
     with pytest.raises(CommandError, match=option.partition("=")[0]):
         call_command("run_attempts", option, "--drain")
+
+
+@pytest.mark.only("sqlite", reason="the others have more than one writer")
+def test_several_processes_on_sqlite_are_a_usage_error(database):
+    with pytest.raises(CommandError, match=r"--processes: SQLite .* use 1, or another") as error:
+        drain(database, processes=2)
+    assert error.value.returncode == 2
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process anyway")
+@pytest.mark.parametrize(("option", "flag"), [("once", "--once"), ("max_attempts", "--max-att")])
+def test_what_can_not_be_shared_by_processes_is_a_usage_error(database, option, flag):
+    with pytest.raises(CommandError, match=f"--processes: {flag}.* is for one process") as error:
+        call_command("run_attempts", processes=2, database=database, **{option: 1})
+    assert error.value.returncode == 2
+
+
+@pytest.mark.parametrize("end", ["once", "drain"])
+def test_reloading_what_ends_by_itself_is_a_usage_error(database, end):
+    with pytest.raises(CommandError, match=r"--reload: not with --once or --drain") as error:
+        call_command("run_attempts", reload=True, database=database, **{end: True})
+    assert error.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("debug", "options", "reloads"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"drain": True}, False),
+        (True, {"once": True}, False),
+        (True, {"reload": False}, False),
+        (False, {"reload": True}, True),
+    ],
+)
+def test_code_is_looked_after_with_debug_unless_the_work_ends(settings, debug, options, reloads):
+    settings.DEBUG = debug
+    given = {"reload": None, "drain": False, "once": False, **options}
+    assert Command().reloads(given) is reloads
+
+
+@pytest.mark.only("sqlite", reason="no database is asked")
+def test_a_health_port_in_use_is_a_usage_error(database, workers):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        worker = workers.start(f"--health-port={port}", f"--database={database}")
+        assert worker.exit_code() == 2, worker.output
+    assert re.search(rf"--health-port: .* port {port}: .* choose a free port", worker.output)
+    assert not worker.group()
 
 
 def test_once_and_drain_exclude_each_other():

@@ -14,6 +14,7 @@ USAGE: Final = 2
 NO_DATABASE: Final = 3
 NAME_LENGTH: Final = 255
 LARGEST_BATCH: Final = 10_000
+LARGEST_PORT: Final = 65_535
 
 
 def attempts_database(given: str | None) -> str:
@@ -43,6 +44,14 @@ def batch(text: str) -> int:
     value = count(text)
     if value > LARGEST_BATCH:
         raise argparse.ArgumentTypeError(f"must be {LARGEST_BATCH} or less")
+    return value
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    value = count(text)
+    if value > LARGEST_PORT:
+        raise argparse.ArgumentTypeError(f"must be {LARGEST_PORT} or less")
     return value
 
 

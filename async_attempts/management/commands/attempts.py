@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.db import IntegrityError, connections
 from django.utils.translation import gettext as _
 
-from ...exceptions import InvalidSetting
-from ...store import store_for
+from ... import schedules
+from ...conf import retention, settings
+from ...exceptions import AttemptsError, InvalidSetting
+from ...models import Schedule
+from ...store import Store, store_for
 from ...store.resealing import Resealer
+from . import _pruning
 from ._arguments import USAGE, attempts_database, batch
+from ._events import EVENTS_HEAD, subscriptions
+from ._tables import aligned
+
+
+class Verb(NamedTuple):
+    """What a flag does, and how that is told."""
+
+    act: Callable[..., object]
+    past: str
+
+
+VERBS: Final = {
+    "pause": Verb(schedules.pause, "paused"),
+    "resume": Verb(schedules.resume, "resumed"),
+    "run_now": Verb(schedules.enqueue_now, "an attempt was enqueued"),
+}
+SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
 
 
 class Command(BaseCommand):
@@ -28,31 +51,113 @@ class Command(BaseCommand):
             help="encrypt what was stored in plain by NullCipher, too",
         )
         rotate.add_argument("--batch-size", type=batch, default=200)
-        rotate.add_argument("--database", help="alias; by default where the router puts attempts")
+        commands.add_parser("events", help="list who listens to which events")
+        schedules = commands.add_parser("schedules", help="list the recurring schedules")
+        verbs = schedules.add_mutually_exclusive_group()
+        verbs.add_argument("--pause", metavar="NAME", help="enqueue nothing more until resumed")
+        verbs.add_argument("--resume", metavar="NAME", help="go on with the next tick")
+        verbs.add_argument("--run-now", metavar="NAME", help="enqueue an attempt beside the ticks")
+        prune = commands.add_parser("prune", help="delete what has ended and isn't to be kept")
+        _pruning.add_arguments(prune)
+        for command in (rotate, schedules):
+            command.add_argument(
+                "--database", help="alias; by default where the router puts attempts"
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["subcommand"] == "events":
+            self.list_events()
+            return
         database = attempts_database(options["database"])
         if database not in connections:
             raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
+        if options["subcommand"] == "schedules":
+            self.schedules(store_for(database), options)
+            return
+        if options["subcommand"] == "prune":
+            self.prune(store_for(database), options)
+            return
         try:
             resealer = Resealer(store_for(database), seal_plaintext=options["seal_plaintext"])
         except InvalidSetting as error:
             raise CommandError(str(error), returncode=USAGE) from error
         self.rotate(resealer, options["batch_size"])
 
+    def list_events(self) -> None:
+        """One line for each `@on`, by pattern."""
+        if rows := sorted(subscriptions()):
+            for line in aligned([EVENTS_HEAD, *rows]):
+                self.stdout.write(line)
+        else:
+            self.stdout.write("Nobody listens to events: see @on.")
+
+    def schedules(self, store: Store, options: dict[str, Any]) -> None:
+        """Do what was asked for to one schedule, or list them all."""
+        schedules.declare(store)
+        for verb, done in VERBS.items():
+            if (name := options[verb]) is None:
+                continue
+            try:
+                done.act(name, database=store.alias)
+            except AttemptsError as error:
+                flag = f"--{verb.replace('_', '-')}"
+                raise CommandError(f"{flag}: {error}", returncode=USAGE) from error
+            self.stdout.write(f"{name}: {done.past}.")
+            return
+        for line in aligned([SCHEDULES_HEAD, *listed(store)]):
+            self.stdout.write(line)
+
+    def prune(self, store: Store, options: dict[str, Any]) -> None:
+        """Delete what the settings, or the flags, don't keep, and tell how many."""
+        for queue in options["queue"] or ():
+            if queue not in settings().QUEUES:
+                self.stderr.write(f"--queue: {queue!r} is not declared in QUEUES (any more?).")
+        wanted = _pruning.narrowed(
+            retention(),
+            statuses=options["status"],
+            queues=options["queue"],
+            older_than=options["older_than"],
+        )
+        is_dry = options["dry_run"]
+        tell = self.stdout.write if options["verbosity"] else _nothing
+        try:
+            number = _pruning.prune(store, wanted, only_counts=is_dry, tell=tell)
+        except IntegrityError as error:
+            raise CommandError(
+                "Rows of this project refer to attempts and keep them from being deleted (the "
+                "on_delete of their foreign keys). What was deleted before stays so."
+            ) from error
+        verb = "would be" if is_dry else "were"
+        self.stdout.write(f"{number} attempts {verb} deleted.")
+
     def rotate(self, resealer: Resealer, batch_size: int) -> None:
-        """Walk over all attempts; exit 1 when something can't be opened with the KEYS."""
-        sealed, unreadable, after = resealer.reseal(limit=batch_size)
-        while after is not None:
-            batch = resealer.reseal(after, batch_size)
-            sealed, unreadable, after = (
-                sealed + batch.sealed,
-                unreadable + batch.unreadable,
-                batch.after,
-            )
+        """Walk over all schedules and attempts; exit 1 when the KEYS don't open something."""
+        batches = [resealer.reseal_schedules(), resealer.reseal(limit=batch_size)]
+        while (after := batches[-1].after) is not None:
+            batches.append(resealer.reseal(after, batch_size))
+        sealed = sum(batch.sealed for batch in batches)
+        unreadable = sum(batch.unreadable for batch in batches)
         self.stdout.write(f"{sealed} values were sealed with the first key.")
         if unreadable:
             raise CommandError(
                 f"{unreadable} values can't be opened with these KEYS; keep every key until this "
                 "number is 0. (What NullCipher stored needs --seal-plaintext.)"
             )
+
+
+def listed(store: Store) -> Iterator[tuple[str, ...]]:
+    """The schedules as the rows of a table; the next tick is by the schedule's own clock."""
+    for row in store.schedules.order_by("name"):
+        yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
+
+
+def _next(schedule: Schedule) -> str:
+    if not schedule.is_declared:
+        return "never: no longer declared"
+    if schedule.is_paused or schedule.next_tick is None:
+        return "paused"
+    return schedule.next_tick.astimezone(ZoneInfo(schedule.timezone)).isoformat(" ", "seconds")
+
+
+def _nothing(text: str) -> None:
+    """Tell nobody."""

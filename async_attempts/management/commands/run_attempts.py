@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final
+from argparse import BooleanOptionalAction
+from dataclasses import fields
+from typing import Any
 
+from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import connections
 from django.db.utils import Error
@@ -13,9 +16,10 @@ from django.utils.translation import gettext as _
 
 from ...conf import settings
 from ...exceptions import AttemptsError
-from ...worker.options import BATCH_SIZE, Options
+from ...worker.embedded import perform_here
+from ...worker.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
 from ...worker.readiness import NotReady, require_ready
-from ...worker.supervisor import run
+from ...worker.supervisor import Supervisor
 from ._arguments import (
     NO_DATABASE,
     USAGE,
@@ -23,10 +27,9 @@ from ._arguments import (
     batch,
     count,
     name,
+    port,
     seconds,
 )
-
-DEFAULT_POLL_INTERVAL: Final = 1.0
 
 
 class Command(BaseCommand):
@@ -51,6 +54,48 @@ class Command(BaseCommand):
         parser.add_argument("--max-attempts", type=count, help="end after that many executions")
         parser.add_argument("--name", type=name, default="", help="shown in the admin and in logs")
         parser.add_argument("--database", help="alias; by default where the router puts attempts")
+        self._add_sizes(parser)
+        self._add_lives(parser)
+
+    def _add_sizes(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--processes", type=count, help="children that claim and perform; by default 1"
+        )
+        parser.add_argument(
+            "--threads", type=count, default=THREADS, help="of each child: so many targets at once"
+        )
+        parser.add_argument(
+            "--async-tasks",
+            type=count,
+            default=ASYNC_TASKS,
+            help="of each child: so many async targets at once",
+        )
+
+    def _add_lives(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--shutdown-timeout",
+            type=seconds,
+            default=SHUTDOWN_TIMEOUT,
+            metavar="SECONDS",
+            help="for what has begun, when told to stop; then it is handed back, exit code 4",
+        )
+        parser.add_argument(
+            "--max-performs", type=count, help="replace a child after that many executions"
+        )
+        parser.add_argument(
+            "--max-memory-mb", type=count, help="replace a child that has grown to that"
+        )
+        parser.add_argument(
+            "--max-seconds", type=seconds, metavar="SECONDS", help="replace a child after that time"
+        )
+        parser.add_argument(
+            "--health-port", type=port, metavar="PORT", help="serve /livez, /readyz, /metrics"
+        )
+        parser.add_argument(
+            "--reload",
+            action=BooleanOptionalAction,
+            help="begin anew when the code is edited; by default with DEBUG",
+        )
 
     def check(self, *args: Any, **kwargs: Any) -> None:
         """The system checks; what they find is for the project to mend, as wrong usage is."""
@@ -75,23 +120,53 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=NO_DATABASE) from error
         except AttemptsError as error:
             raise CommandError(str(error), returncode=USAGE) from error
+        given = {f.name: options[f.name] for f in fields(Options) if f.name in options}
+        wanted = Options(
+            **given
+            | {
+                "database": database,
+                "queues": queues,
+                "processes": self.processes(options, database),
+                "reload": self.reloads(options),
+            }
+        )
         try:
-            run(
-                Options(
-                    database=database,
-                    queues=queues,
-                    name=options["name"],
-                    once=options["once"],
-                    drain=options["drain"],
-                    poll_interval=options["poll_interval"]
-                    or settings().POLL_INTERVAL
-                    or DEFAULT_POLL_INTERVAL,
-                    batch_size=options["batch_size"],
-                    max_attempts=options["max_attempts"],
-                )
-            )
+            if getattr(self, "_called_from_command_line", False) or options["processes"]:
+                code = Supervisor(wanted).run()
+            else:
+                perform_here(wanted)
+                return
         except Error as error:
             raise CommandError(f"The database failed: {error}", returncode=NO_DATABASE) from error
+        except AttemptsError as error:
+            raise CommandError(str(error), returncode=USAGE) from error
+        if code:
+            raise SystemExit(code)
+
+    def processes(self, options: dict[str, Any], database: str) -> int:
+        """How many children; refuses what can't be shared between several."""
+        processes: int = options["processes"] or 1
+        if processes == 1:
+            return 1
+        if connections[database].vendor == "sqlite":
+            raise CommandError(
+                "--processes: SQLite has one writer; use 1, or another database.", returncode=USAGE
+            )
+        for flag in ("once", "max_attempts"):
+            if options[flag]:
+                raise CommandError(
+                    f"--processes: --{flag.replace('_', '-')} is for one process.", returncode=USAGE
+                )
+        return processes
+
+    def reloads(self, options: dict[str, Any]) -> bool:
+        """Whether to look for edited code."""
+        comes_to_an_end = options["once"] or options["drain"]
+        if options["reload"] and comes_to_an_end:
+            raise CommandError("--reload: not with --once or --drain.", returncode=USAGE)
+        if options["reload"] is None:
+            return bool(django_settings.DEBUG) and not comes_to_an_end
+        return bool(options["reload"])
 
     def queues(self, given: str | None) -> tuple[str, ...]:
         """The queues to serve, in order. Raises InvalidOption for one that isn't declared."""

@@ -1,0 +1,101 @@
+"""Pause, resume and run now: as actions of the list and as buttons of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from ..exceptions import AttemptsError
+from ..models import Schedule
+from ..store import store_for
+from .selecting import SelectingMixin
+
+PERMISSION: Final = {"pause": "pause", "resume": "pause", "run_now": "enqueue"}
+BUTTONS: Final = {"pause": _("Pause"), "resume": _("Resume"), "run_now": _("Run now")}
+
+
+class ScheduleVerbsMixin(SelectingMixin):
+    """What operators do with schedules, whoever declares them."""
+
+    actions: Sequence[str] = ("pause", "resume", "run_now")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may pause and resume schedules."""
+        return request.user.has_perm(f"{self.opts.app_label}.pause_schedule")
+
+    def has_enqueue_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may enqueue attempts of schedules now."""
+        return request.user.has_perm(f"{self.opts.app_label}.enqueue_schedule")
+
+    @admin.action(permissions=["pause"], description=_("Pause: enqueue nothing more"))
+    def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
+        """Enqueue nothing more until they are resumed."""
+        self._require(request, "pause")
+        ids = list(queryset.filter(is_paused=False).values_list("pk", flat=True))
+        n = self._store.pause(ids)
+        self._log(request, ids, "Paused.")
+        return self._told(request, n, ngettext("%(n)d paused.", "%(n)d paused.", n) % {"n": n})
+
+    @admin.action(permissions=["pause"], description=_("Resume: go on with the next run"))
+    def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
+        """Go on with the next tick."""
+        self._require(request, "resume")
+        ids = list(queryset.filter(is_paused=True).values_list("pk", flat=True))
+        n = self._store.resume(ids)
+        self._log(request, ids, "Resumed.")
+        return self._told(request, n, ngettext("%(n)d resumed.", "%(n)d resumed.", n) % {"n": n})
+
+    @admin.action(permissions=["enqueue"], description=_("Run now: enqueue an attempt"))
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
+        """Enqueue an attempt of each, beside its ticks."""
+        self._require(request, "run_now")
+        enqueued = []
+        for schedule in queryset.only("pk", "name"):
+            try:
+                self._store.enqueue_now(schedule.pk)
+            except AttemptsError as error:
+                self.message_user(request, f"{schedule.name}: {error}", messages.ERROR)
+            else:
+                enqueued.append(schedule.pk)
+        self._log(request, enqueued, "Run now.")
+        n = len(enqueued)
+        told = ngettext("%(n)d attempt enqueued.", "%(n)d attempts enqueued.", n) % {"n": n}
+        return self._told(request, n, told)
+
+    def verbs_for(self, request: HttpRequest, schedule: Schedule) -> dict[str, Promise]:
+        """The verbs that this user may apply to `schedule` now, as buttons."""
+        verbs = ("resume" if schedule.is_paused else "pause", "run_now")
+        return {verb: BUTTONS[verb] for verb in verbs if self._may(request, verb)}
+
+    @property
+    def _store(self) -> Any:
+        return store_for(router.db_for_write(Schedule))
+
+    def _may(self, request: HttpRequest, verb: str) -> bool:
+        # By the public method, which a project may override.
+        return bool(getattr(self, f"has_{PERMISSION[verb]}_permission")(request))
+
+    def _require(self, request: HttpRequest, verb: str) -> None:
+        if request.method != "POST" or not self._may(request, verb):
+            raise PermissionDenied
+
+    def _log(self, request: HttpRequest, ids: Sequence[UUID], entry: str) -> None:
+        if ids:
+            schedules = list(Schedule._base_manager.filter(pk__in=ids))
+            user_id: Any = request.user.pk
+            LogEntry.objects.log_actions(user_id, schedules, CHANGE, entry)
+
+    def _told(self, request: HttpRequest, changed: int, told: str) -> HttpResponseRedirect:
+        self.message_user(request, told, messages.SUCCESS if changed else messages.WARNING)
+        return self.back(request)

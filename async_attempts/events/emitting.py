@@ -1,0 +1,176 @@
+"""`emit`: one attempt for each listener, in the caller's transaction, in one INSERT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from inspect import Parameter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from asgiref.sync import sync_to_async
+
+from ..conf import settings
+from ..exceptions import ConditionFailed, InvalidArguments, InvalidOption
+from ..payload import Arguments
+from ..targets import known_target
+from ..targets.arguments import BY_NAME
+from .listeners import Listener, Subscription, registry
+
+if TYPE_CHECKING:
+    from ..api import Call
+    from ..models import Attempt
+
+OPTIONS: Final = frozenset(
+    {"idempotence_token", "subject", "metadata", "database", "allow_autocommit"}
+)
+NAME: Final = "event"
+"""By this name a listener gets the event's, if it asks for it; so does the metadata."""
+
+GLOB: Final = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What has happened, to be emitted: a name, a payload, and options for all its attempts."""
+
+    name: str
+    payload: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name: Any = self.name
+        if not isinstance(name, str) or not name or GLOB.search(name):
+            raise InvalidOption(
+                f"emit: the name of an event is a string without any of *, ? and [, which are for "
+                f"@on, not {name!r}."
+            )
+        if NAME in self.payload:
+            raise InvalidArguments(
+                f"emit({self.name!r}): {NAME!r} is what listeners get the event's name by; give "
+                f"the argument another name."
+            )
+
+    def using(self, **options: Any) -> Event:
+        """The same event with these options, which go to each of its attempts.
+
+        idempotence_token (at most one attempt for each listener); subject; metadata; database;
+        allow_autocommit: as for `call(…).using`. Raises InvalidOption for any other.
+        """
+        for name in options.keys() - OPTIONS:
+            raise InvalidOption(
+                f"{name}: is for the listener to say, in its @on; an event has "
+                f"{', '.join(sorted(OPTIONS))}."
+            )
+        return replace(self, options={**self.options, **options})
+
+    def emit(self) -> list[Attempt]:
+        """Write the attempts; see `emit`."""
+        return self._write(loads_defaults=False) if registry.of(self.name) else []
+
+    async def aemit(self) -> list[Attempt]:
+        """`emit`, in the thread of the caller's database connections; conditions, too."""
+        if not registry.of(self.name):
+            return []
+        write = sync_to_async(self._write, thread_sensitive=True)
+        return await write(loads_defaults=True)
+
+    def _write(self, *, loads_defaults: bool) -> list[Attempt]:
+        from ..api import write
+
+        attempts = [call.attempt() for call in self._calls()]
+        for attempt in attempts:
+            attempt.loads_defaults = loads_defaults
+        return write(attempts)
+
+    def _calls(self) -> Iterator[Call]:
+        from ..api import Call
+
+        payload = MappingProxyType(dict(self.payload))
+        for listener in registry.of(self.name):
+            if (chosen := self._chosen(listener, payload)) is not None:
+                arguments = Arguments(**self._keywords(listener, payload))
+                yield Call(listener.name, arguments).using(**self._options(listener, chosen))
+
+    def _chosen(self, listener: Listener, payload: Mapping[str, Any]) -> Subscription | None:
+        """The first of its subscriptions whose condition holds."""
+        for one in listener.subscriptions:
+            try:
+                if one.when is None or one.when(payload):
+                    return one
+            except Exception as error:
+                raise ConditionFailed(
+                    f"emit({self.name!r}): the condition of {listener.named(one)} raised "
+                    f"{type(error).__name__}."
+                ) from error
+        return None
+
+    def _keywords(self, listener: Listener, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """What the listener is called with. Raises InvalidTarget, InvalidArguments."""
+        shapes = known_target(listener.name).shapes
+        keywords = dict(payload)
+        if shapes.known is not None and _is_keyword(shapes.known.parameters.get(NAME)):
+            keywords[NAME] = self.name
+        try:
+            shapes.check((), keywords)
+        except InvalidArguments as error:
+            raise InvalidArguments(
+                f"emit({self.name!r}): {error} A listener has a parameter for each argument of "
+                f"its event, or takes those that it doesn't need by **rest."
+            ) from None
+        return keywords
+
+    def _options(self, listener: Listener, chosen: Subscription) -> dict[str, Any]:
+        said = chosen.options
+        try:
+            if said.queue is not None:
+                settings().queue(said.queue)
+            if said.priority is not None:
+                settings().priority(said.priority)
+        except InvalidOption as error:
+            raise InvalidOption(f"{listener.named(chosen)}: {error}") from None
+        columns = {
+            "queue": said.queue,
+            "priority": said.priority,
+            "scheduled_at": said.delay,
+            "expires_at": said.expires_after,
+            "max_attempts": said.max_attempts,
+            "timeout": said.timeout,
+            "keep_result": said.keep_result,
+        }
+        given = {name: value for name, value in columns.items() if value is not None}
+        return {**given, **self.options, "metadata": self._metadata()}
+
+    def _metadata(self) -> Any:
+        given = self.options.get("metadata", {})
+        # What is no mapping is refused where metadata is checked.
+        return {**given, NAME: self.name} if isinstance(given, Mapping) else given
+
+
+def _is_keyword(parameter: Parameter | None) -> bool:
+    return parameter is not None and parameter.kind in BY_NAME
+
+
+def event(name: str, /, **payload: Any) -> Event:
+    """An event to be given options, then emitted."""
+    return Event(name, payload)
+
+
+def emit(name: str, /, **payload: Any) -> list[Attempt]:
+    """Write an attempt for each listener of the event `name`, in the caller's transaction.
+
+    Each is to be called with `payload` as keyword arguments. All are written in one INSERT, or
+    none; without a listener no statement is sent. Returns the attempts, in the order in which
+    their listeners were imported.
+
+    Raises ConditionFailed for a listener's `when` that raised, InvalidArguments for what a
+    listener doesn't take, and what `enqueue` raises; nothing is written then and the transaction
+    stays usable.
+    """
+    return Event(name, payload).emit()
+
+
+async def aemit(name: str, /, **payload: Any) -> list[Attempt]:
+    """`emit` for async code; as always with async, no transaction is open there."""
+    return await Event(name, payload).aemit()

@@ -1,0 +1,175 @@
+"""What an attempt waits for: one row for each attempt that has to end before it may begin."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import attempt_model_name
+from ..exceptions import InvalidOption
+from ..lifecycle import Status
+from .indexes import SelectiveIndex
+
+
+class Condition(models.TextChoices):
+    """How a prerequisite has to end."""
+
+    SUCCESS = "success", _("succeeded")
+    FAILURE = "failure", _("failed or expired")
+    ANY = "any", _("ended")
+
+
+ENDINGS: Final = {
+    Condition.SUCCESS: frozenset({Status.SUCCEEDED}),
+    Condition.FAILURE: frozenset({Status.FAILED, Status.EXPIRED}),
+    Condition.ANY: frozenset({Status.SUCCEEDED, Status.FAILED, Status.EXPIRED}),
+}
+
+
+class Edge(NamedTuple):
+    """A dependency of a row that isn't written yet.
+
+    `prerequisite`: a row, written or to be written with it, or the id of one. `place`: the place of
+    its result, or its error, among those that are handed over; None: nothing of it is.
+    `keeps_result`: whether the prerequisite keeps its result for it.
+    """
+
+    prerequisite: Any
+    condition: str = Condition.SUCCESS
+    place: int | None = None
+    keeps_result: bool = False
+
+
+def as_edges(depends_on: Any) -> tuple[Edge, ...]:
+    """The edges that the option `depends_on` stands for: to attempts, ids, or (one, condition).
+
+    Raises InvalidOption for anything else.
+    """
+    if depends_on is None:
+        return ()
+    if isinstance(depends_on, Mapping):
+        given: Iterable[Any] = depends_on.items()
+    elif isinstance(depends_on, models.Model | UUID):
+        given = (depends_on,)
+    elif isinstance(depends_on, Iterable) and not isinstance(depends_on, str | bytes):
+        given = depends_on
+    else:
+        raise _not_an_attempt(depends_on)
+    edges = {_key(edge.prerequisite): edge for edge in map(_as_edge, given)}
+    return tuple(edges.values())
+
+
+def note_prerequisites(rows: Sequence[Any]) -> None:
+    """Let those new rows know that others of them wait for them.
+
+    Raises InvalidOption for rows that wait for each other, so that none could ever begin.
+    """
+    waiting = {id(row): row for row in rows if row.edges}
+    if not waiting:
+        return
+    blockers, dependents = {}, defaultdict(list)
+    for key, row in waiting.items():
+        new = [edge for edge in row.edges if _is_new(edge.prerequisite)]
+        blockers[key] = len(new)
+        for edge in new:
+            edge.prerequisite.is_prerequisite = True
+            edge.prerequisite.keeps_for_others |= edge.keeps_result
+            dependents[id(edge.prerequisite)].append(key)
+    free = [id(row) for row in rows if not blockers.get(id(row))]
+    while free:
+        key = free.pop()
+        blockers.pop(key, None)
+        for dependent in dependents.pop(key, ()):
+            blockers[dependent] -= 1
+            if not blockers[dependent]:
+                free.append(dependent)
+    if blockers:
+        circle = ", ".join(str(waiting[key]) for key in list(blockers)[:3])
+        raise InvalidOption(
+            f"depends_on: these wait for each other, or for rows that aren't written with them, "
+            f"so that none could ever begin: {circle}."
+        )
+
+
+def _is_new(prerequisite: Any) -> bool:
+    return not isinstance(prerequisite, UUID) and prerequisite._state.adding
+
+
+def _as_edge(given: Any) -> Edge:
+    if isinstance(given, Edge):
+        return given
+    prerequisite, condition = given if isinstance(given, tuple) else (given, Condition.SUCCESS)
+    if not isinstance(prerequisite, UUID) and not hasattr(prerequisite, "is_prerequisite"):
+        raise _not_an_attempt(prerequisite)
+    if condition not in Condition.values:
+        raise InvalidOption(
+            f"depends_on: the condition {condition!r} must be one of {', '.join(Condition.values)}."
+        )
+    return Edge(prerequisite, str(condition), keeps_result=True)
+
+
+def _key(prerequisite: Any) -> Any:
+    return getattr(prerequisite, "pk", prerequisite)
+
+
+def _not_an_attempt(given: Any) -> InvalidOption:
+    return InvalidOption(
+        f"depends_on: a {type(given).__name__} is no attempt; give attempts, their ids, or "
+        "(attempt, condition)."
+    )
+
+
+class Dependency(models.Model):
+    """The attempt waits until the prerequisite has ended as wanted.
+
+    There are no foreign keys in the database: inserting one would lock the prerequisite, and a
+    caller's open transaction must never hold up a finish.
+    """
+
+    class State(models.TextChoices):
+        """What became of it."""
+
+        OPEN = "open", _("waits")
+        MET = "met", _("ended as wanted")
+        UNMET = "unmet", _("ended otherwise")
+
+    id = models.BigAutoField(primary_key=True)
+    attempt = models.ForeignKey(
+        attempt_model_name(),
+        models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="dependencies",
+        verbose_name=_("attempt"),
+    )
+    prerequisite = models.ForeignKey(
+        attempt_model_name(),
+        models.DO_NOTHING,
+        db_constraint=False,
+        related_name="dependents",
+        verbose_name=_("prerequisite"),
+    )
+    condition = models.CharField(_("condition"), max_length=7, choices=Condition.choices)
+    place = models.IntegerField(_("place among what is handed over"), null=True)
+    state = models.CharField(_("state"), max_length=5, choices=State.choices, default=State.OPEN)
+    has_expired_it = models.BooleanField(_("expired the attempt"), default=False)
+    cause = models.UUIDField(_("first that ended otherwise"), null=True)
+
+    class Meta:
+        verbose_name = _("dependency")
+        verbose_name_plural = _("dependencies")
+        indexes = (
+            models.Index(fields=("attempt", "place"), name="aa_dependency_attempt"),
+            SelectiveIndex(
+                fields=("id",), where=Q(state="open"), lead=("state",), name="aa_dependency_open"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.condition} of {self.prerequisite_id}"

@@ -1,0 +1,112 @@
+"""A schedule: which target is enqueued again and again, and when next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH
+from ..cron import Cron
+from ..encryption import Context, cipher
+from ..ids import uuid7
+from ..payload import Arguments, dump_arguments, load_arguments
+from ..targets.declared import Declared
+
+DEFINITION = "cron timezone target catch_up overlap queue priority".split()
+
+
+class Schedule(models.Model):
+    """One row for each schedule; a tick is a moment at which one is due.
+
+    `next_tick` is None while it is paused, and when code declares it no longer: then nothing of
+    it is due. The row is locked while a tick is enqueued, and `next_tick` moved with it.
+    """
+
+    class Source(models.TextChoices):
+        """Where it is declared."""
+
+        CODE = "in code", _("in code")
+        SETTINGS = "settings", _("settings")
+        ADMIN = "admin", _("admin")
+
+    class CatchUp(models.TextChoices):
+        """What is enqueued for ticks that no worker was there for."""
+
+        LATEST = "latest", _("the latest missed tick")
+        NONE = "none", _("no missed tick")
+
+    class Overlap(models.TextChoices):
+        """What a tick does while the last attempt hasn't ended."""
+
+        ALLOW = "allow", _("enqueue another attempt")
+        SKIP = "skip", _("skip the tick")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(_("name"), max_length=SCHEDULE_LENGTH, unique=True)
+    source = models.CharField(
+        _("source"), max_length=8, choices=Source.choices, default=Source.ADMIN, editable=False
+    )
+    is_declared = models.BooleanField(_("declared"), default=True, editable=False)
+    declared_at = models.DateTimeField(_("last declared by a worker"), null=True, editable=False)
+    cron = models.CharField(_("cron"), max_length=255)
+    timezone = models.CharField(_("timezone"), max_length=64)
+    target = models.CharField(_("target"), max_length=511)
+    args = models.BinaryField(_("arguments"))
+    catch_up = models.CharField(
+        _("after an outage"), max_length=6, choices=CatchUp.choices, default=CatchUp.LATEST
+    )
+    overlap = models.CharField(
+        _("when the last one hasn't ended"),
+        max_length=5,
+        choices=Overlap.choices,
+        default=Overlap.ALLOW,
+    )
+    queue = models.CharField(_("queue"), max_length=QUEUE_LENGTH, null=True, blank=True)
+    priority = models.SmallIntegerField(_("priority"), null=True, blank=True)
+    is_paused = models.BooleanField(_("paused"), default=False, editable=False)
+    next_tick = models.DateTimeField(_("next tick"), null=True, editable=False)
+    last_tick = models.DateTimeField(_("last tick"), null=True, editable=False)
+    last_attempt = models.UUIDField(_("last attempt"), null=True, editable=False)
+    num_skipped = models.IntegerField(_("skipped ticks"), default=0, editable=False)
+    last_skipped = models.DateTimeField(_("last skipped tick"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedules")
+        permissions = (
+            ("pause_schedule", _("Can pause and resume schedules")),
+            ("enqueue_schedule", _("Can enqueue schedules now")),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def when(self) -> Cron:
+        """Its ticks. Raises InvalidOption if the row was edited past all checks."""
+        return Cron(self.cron, self.timezone)
+
+    @property
+    def arguments(self) -> Arguments:
+        """What the target is called with, decrypted at each reading. Raises DecryptionError."""
+        return load_arguments(self.plaintext())
+
+    def plaintext(self) -> bytes:
+        """The arguments as bytes. Raises DecryptionError."""
+        return cipher().decrypt(self.args, self.context("args"))
+
+    def seal(self, arguments: Arguments) -> None:
+        """Encrypt the arguments for the present target. Raises InvalidArguments."""
+        self.args = cipher().encrypt(dump_arguments(arguments), self.context("args"))
+
+    def context(self, purpose: Any) -> Context:
+        """What the ciphertext of its arguments is bound to."""
+        target, _dot, method_name = self.target.rpartition(".")
+        return Context(purpose, self.id, target, None, method_name)
+
+    def declared(self, arguments: Arguments) -> Declared:
+        """As it would be declared in code with these arguments. Raises InvalidOption."""
+        definition = {column: getattr(self, column) for column in DEFINITION}
+        return Declared(name=self.name, arguments=arguments, **definition)

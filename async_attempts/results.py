@@ -1,0 +1,107 @@
+"""How attempts ended, for those that come after them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import F
+
+from .exceptions import InvalidArguments
+from .lifecycle import FINAL, Status
+from .models import Dependency
+from .payload import Handed
+from .store import Store, store_for
+from .store.depending import in_batches
+
+COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one attempt ended.
+
+    `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
+    "gone" for one that was deleted. `result`: what the target returned, None if it wasn't kept.
+    `error_class`, `message`: of the last execution that failed, else empty and the reason why it
+    failed or expired.
+    """
+
+    attempt_id: UUID
+    status: str
+    target: str = ""
+    method_name: str = ""
+    result: Any = field(default=None, repr=False)
+    error_class: str = ""
+    message: str = field(default="", repr=False)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == Status.SUCCEEDED
+
+
+GONE: Final = "gone"
+
+
+def prerequisites(attempt_id: UUID, database: str) -> list[Ending]:
+    """How those ended that an attempt waited for: what is handed over first, in its order."""
+    store = store_for(database)
+    edges = _edges(store, attempt_id)
+    endings = endings_of(store, [edge.prerequisite_id for edge in edges])
+    return [endings[edge.prerequisite_id] for edge in edges]
+
+
+def handed_over(handed: Handed, attempt_id: UUID, database: str) -> Any:
+    """What stands in for `handed` in the arguments of an attempt that is performed now."""
+    store = store_for(database)
+    edges = [edge for edge in _edges(store, attempt_id) if edge.place is not None]
+    if handed is Handed.ERROR:
+        causes = [edge.cause or edge.prerequisite_id for edge in edges]
+        return next(iter(endings_of(store, causes[:1]).values()), None)
+    endings = endings_of(store, [edge.prerequisite_id for edge in edges])
+    in_order = [endings[edge.prerequisite_id] for edge in edges]
+    if handed is Handed.ENDINGS:
+        return in_order
+    for ending in in_order:
+        if not ending.succeeded:
+            raise InvalidArguments(f"The result of {ending.attempt_id}, which is {ending.status}.")
+    results = [ending.result for ending in in_order]
+    return results if handed is Handed.RESULTS else results[0]
+
+
+def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
+    """How each of these attempts ended."""
+    endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}
+    for some in in_batches(ids):
+        rows = store.attempts.filter(pk__in=some).only(*COLUMNS)
+        failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
+        messages = _messages(store, failed.values())
+        for row in rows:
+            endings[row.pk] = Ending(
+                row.pk,
+                str(row.status),
+                row.target,
+                row.method_name,
+                row.stored_result if row.status == Status.SUCCEEDED else None,
+                row.error_class if row.pk in failed else "",
+                messages.get(row.pk, ""),
+            )
+    return endings
+
+
+def _edges(store: Store, attempt_id: UUID) -> list[Dependency]:
+    edges = list(store.dependencies.filter(attempt_id=attempt_id))
+    return sorted(edges, key=lambda edge: (edge.place is None, edge.place, edge.pk))
+
+
+def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
+    """What the last error of each of these attempts said, else why they ended."""
+    by_id = {row.pk: row for row in rows}
+    messages = {pk: row.reason for pk, row in by_id.items()}
+    last = store.failures.filter(attempt_id__in=by_id, number=F("attempt__num_attempts"))
+    for failure in last.order_by("failed_at", "id"):
+        failure.attempt = by_id[failure.attempt_id]
+        messages[failure.attempt_id] = failure.message or messages[failure.attempt_id]
+    return messages

@@ -1,0 +1,150 @@
+"""Recurring schedules: declaring them in code, and what operators do with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .conf import settings
+from .exceptions import AttemptsError, InvalidOption, InvalidTarget
+from .payload import Arguments
+from .targets.declared import Declared
+from .targets.registry import own_name, underlying
+
+if TYPE_CHECKING:
+    from .models import Attempt
+    from .store import Store
+
+Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
+
+logger = logging.getLogger("async_attempts")
+
+_in_code: Final[dict[str, Declared]] = {}
+
+
+def recurring(
+    cron: str,
+    /,
+    *,
+    name: str | None = None,
+    method_args: Any = None,
+    timezone: str | None = None,
+    catch_up: str = "latest",
+    overlap: str = "allow",
+    queue: str | None = None,
+    priority: int | str | None = None,
+) -> Callable[[Function], Function]:
+    """Let workers enqueue this `@attemptable` target again and again. Returns what it was given.
+
+    `cron`: five fields, six with seconds last, or `@daily` and its like. `name`: the target's
+    dotted name by default; a target may have several schedules under names of their own.
+    `method_args`: as `Attempt.objects.create` takes them. `timezone`: the setting TIME_ZONE by
+    default. `catch_up`: "latest" enqueues the latest tick that no worker was there for, "none"
+    leaves it out. `overlap`: "skip" leaves a tick out while the last attempt hasn't ended.
+    `queue`, `priority`: as the target's policy says by default.
+
+    Raises InvalidOption, InvalidArguments, InvalidTarget, naming the part.
+    """
+
+    def decorate(function: Any) -> Any:
+        target = own_name(underlying(function))
+        if target is None or "<" in target:
+            raise InvalidTarget(
+                f"@recurring: {target or type(function).__name__} has no name that leads to it; "
+                "define it with def in its module or class."
+            )
+        declared = Declared(
+            name=target if name is None else name,
+            cron=cron,
+            target=target,
+            timezone=timezone,
+            arguments=Arguments.of(method_args),
+            catch_up=catch_up,
+            overlap=overlap,
+            queue=queue,
+            priority=priority,
+        )
+        holder = _in_code.setdefault(declared.name, declared)
+        if holder.target != target:
+            raise InvalidOption(
+                f"name: {declared.name!r} is the schedule of {holder.target} already; give "
+                f"{target} another."
+            )
+        if holder.cron != cron and name is None:
+            raise InvalidOption(f"name: {target} has two schedules; give the second a name.")
+        _in_code[declared.name] = declared
+        return function
+
+    return decorate
+
+
+def declared_in_code() -> dict[str, Declared]:
+    """What `@recurring` has declared in the modules that are imported, by name."""
+    return dict(_in_code)
+
+
+def declared_in_settings() -> dict[str, Declared]:
+    """What the setting SCHEDULES declares, by name. Raises InvalidArguments, InvalidOption."""
+    declared = {}
+    for name, options in settings().SCHEDULES.items():
+        given = dict(options)
+        arguments = Arguments.of(given.pop("method_args", None))
+        declared[name] = Declared(name=name, arguments=arguments, source="settings", **given)
+    return declared
+
+
+def declared() -> dict[str, Declared]:
+    """All of them; where both have a name, the settings'."""
+    return declared_in_code() | declared_in_settings()
+
+
+def declare(store: Store) -> frozenset[str]:
+    """Let the rows say what this code declares; returns the names of what it can enqueue.
+
+    What can't be enqueued is logged and left out.
+    """
+    enqueueable = {}
+    for name, schedule in declared().items():
+        try:
+            schedule.require_enqueueable()
+        except AttemptsError as error:
+            logger.error("schedule %s: left out: %s", name, error)
+        else:
+            enqueueable[name] = schedule
+    store.declare(enqueueable)
+    return frozenset(enqueueable)
+
+
+def pause(name: str, *, database: str = "default") -> None:
+    """Enqueue nothing more for this schedule until it is resumed. Raises InvalidOption."""
+    _store(database).pause([_id_of(name, database)])
+
+
+def resume(name: str, *, database: str = "default") -> None:
+    """Go on with the next tick; what was due meanwhile is left out. Raises InvalidOption."""
+    _store(database).resume([_id_of(name, database)])
+
+
+def enqueue_now(name: str, *, database: str = "default") -> Attempt:
+    """Enqueue an attempt of this schedule, paused or not, beside its ticks.
+
+    Raises InvalidOption for an unknown name, and what `enqueue` raises.
+    """
+    attempt: Attempt = _store(database).enqueue_now(_id_of(name, database))
+    return attempt
+
+
+def _store(database: str) -> Any:
+    # Late, so that `recurring` can be imported before the models are.
+    from .store import store_for
+
+    return store_for(database)
+
+
+def _id_of(name: str, database: str) -> Any:
+    schedules = _store(database).schedules
+    if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
+        known = ", ".join(schedules.order_by("name").values_list("name", flat=True)) or "none"
+        raise InvalidOption(f"name: {name!r} is no schedule; there are: {known}.")
+    return pk

@@ -1,0 +1,277 @@
+"""What waits for what: written with the rows, closed when prerequisites end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, Q, Value, When
+
+from ..exceptions import InvalidOption
+from ..lifecycle import FINAL, Status
+from ..models import AbstractAttempt, Condition, DatabaseNow, Dependency, Edge
+from ..models.dependency import ENDINGS
+from .dooming import Dooming, as_uuid, by_value
+
+BATCH: Final = 1000
+OPEN, MET, UNMET = Dependency.State.OPEN, Dependency.State.MET, Dependency.State.UNMET
+
+
+ANY_OPEN: Final = "SELECT 1 FROM {dependency} WHERE state = 'open' LIMIT 1"
+
+LEFT: Final = """
+SELECT d.prerequisite_id FROM {dependency} d LEFT JOIN {attempt} p ON p.id = d.prerequisite_id
+WHERE d.state = 'open' AND (p.id IS NULL OR p.status IN ('succeeded', 'failed', 'expired'))
+ORDER BY d.id LIMIT {batch}
+"""
+"""Open edges to what has ended, or is gone. An EXISTS would have MariaDB read all attempts."""
+
+
+class Ending(NamedTuple):
+    """How a prerequisite ended; None: it is gone. `cause`: which one ended so first, maybe it."""
+
+    status: str | None
+    cause: UUID
+
+
+class Closed(NamedTuple):
+    """An edge whose prerequisite has ended. `cause`: what failed or expired first, if it did."""
+
+    id: int
+    attempt_id: UUID
+    is_met: bool
+    cause: UUID | None
+
+
+class Depending(Dooming):
+    """From waiting to pending or scheduled, or to expired."""
+
+    times_closed = 0
+    """Whoever sees it grow knows that something may have become due in this process's doing."""
+
+    def link(self, rows: Sequence[AbstractAttempt], found: Sequence[AbstractAttempt]) -> None:
+        """Write the edges of those of `rows` that are new, in the transaction that wrote them.
+
+        `found`: for each of them the row that is there, itself or another that has its token.
+        Raises InvalidOption for a prerequisite that doesn't exist on this database.
+        """
+        if not any(row.edges for row in rows):
+            return
+        actual = {id(row): there for row, there in zip(rows, found, strict=True)}
+        new = {there.pk for there in found if there.created}
+        edges = [
+            Dependency(
+                attempt_id=row.pk,
+                prerequisite_id=_key(actual.get(id(edge.prerequisite), edge.prerequisite)),
+                condition=edge.condition,
+                place=edge.place,
+            )
+            for row, there in zip(rows, found, strict=True)
+            if there is row
+            for edge in row.edges
+        ]
+        for row, there in zip(rows, found, strict=True):
+            if there is row:
+                ends = [(edge, actual.get(id(edge.prerequisite))) for edge in row.edges]
+                _require_sound(row, ends)
+        older = {edge.prerequisite_id for edge in edges} - new
+        self._require(older)
+        self.dependencies.bulk_create(edges, BATCH)
+        if older:
+
+            def later() -> None:
+                self.note_dependents(sorted(older))
+
+            transaction.on_commit(later, self.alias, robust=True)
+
+    def _require(self, ids: Collection[UUID]) -> None:
+        for some in in_batches(sorted(ids)):
+            there = set(self.attempts.filter(pk__in=some).values_list("pk", flat=True))
+            for missing in some:
+                if missing not in there:
+                    raise InvalidOption(
+                        f"depends_on: there is no attempt {missing} on {self.alias!r}; enqueue it "
+                        "first, in this transaction or a committed one."
+                    )
+
+    def note_dependents(self, ids: Sequence[UUID]) -> None:
+        """Let prerequisites know that they have dependents; close what waits for ended ones.
+
+        Called when the dependents are committed: a caller's open transaction must not hold up the
+        finish of what is older than itself.
+        """
+        for some in in_batches(ids):
+            self.whole(partial(self._note_dependents, some))
+        self.close(ids)
+
+    def _note_dependents(self, ids: Sequence[UUID]) -> None:
+        mine = self.attempts.filter(pk__in=ids).order_by("id")
+        # What runs atomically is locked for as long as that takes; a sweep finds what it leaves.
+        locked = list(mine.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        self.attempts.filter(pk__in=locked).update(has_dependents=True)
+
+    def close(self, ids: Iterable[UUID]) -> int:
+        """Close the open edges to those of these attempts that have ended; returns how many.
+
+        What waits for nothing any more may begin. What can never begin is expired, and so is what
+        waits for that. Each transaction closes at most BATCH edges, or those of a deep chain.
+        """
+        closed = 0
+        waiting = list(ids)
+        while waiting:
+            some, waiting = waiting[:BATCH], waiting[BATCH:]
+            while True:
+                edges, expired = self.whole(partial(self._close, some))
+                closed += edges
+                while expired:
+                    waiting += expired
+                    expired = self.whole(partial(self.doom, expired))
+                if edges < BATCH:
+                    break
+        self.times_closed += closed > 0
+        return closed
+
+    def sweep(self) -> int:
+        """Close what nobody came to close, as a process ended between two commits; how many."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._left_sql)
+            left = {as_uuid(key) for (key,) in cursor.fetchall()}
+        return self.close(left) if left else 0
+
+    def _close(self, ids: Sequence[UUID]) -> tuple[int, list[UUID]]:
+        """Close a batch; returns how many edges, and what was expired that others wait for."""
+        endings = self._endings(ids)
+        mine = self.dependencies.filter(prerequisite_id__in=list(endings), state=OPEN)
+        # Others' may have been inserted by a transaction that is still open.
+        locked = list(mine.order_by("id").select_for_update(skip_locked=True)[:BATCH])
+        dependents = self.lock_dependents({edge.attempt_id for edge in locked})
+        closed = [
+            _judged(edge, endings[edge.prerequisite_id])
+            for edge in locked
+            if edge.attempt_id in dependents
+        ]
+        waiting = {
+            pk: row for pk, row in dependents.items() if row and row.status == Status.WAITING
+        }
+        unmet = {edge.attempt_id: edge.cause for edge in closed if not edge.is_met}
+        expired = {pk: unmet[pk] for pk in waiting if pk in unmet}
+        self.expire_doomed(expired)
+        self._judge(closed, expired)
+        counts = Counter(e.attempt_id for e in closed if e.is_met and e.attempt_id not in expired)
+        self._lower({pk: row.blockers - counts[pk] for pk, row in waiting.items() if counts[pk]})
+        return len(closed), [pk for pk in expired if waiting[pk].has_dependents]
+
+    def _endings(self, ids: Sequence[UUID]) -> dict[UUID, Ending]:
+        """How those that have ended did.
+
+        Locks them: the edges to one that is retried meanwhile are opened again, not closed.
+        """
+        rows = self.attempts.filter(pk__in=ids)
+        # Looked at first: what runs atomically is locked for as long as that takes.
+        there = dict(rows.values_list("pk", "status"))
+        over = [pk for pk, status in there.items() if status in FINAL]
+        locked = self.attempts.filter(pk__in=over, status__in=FINAL).order_by("id")
+        ended = dict(locked.select_for_update().values_list("pk", "status"))
+        through = self.dependencies.filter(attempt_id__in=over, has_expired_it=True, state=UNMET)
+        causes = dict(through.values_list("attempt_id", "cause"))
+        endings = {pk: Ending(status, causes.get(pk) or pk) for pk, status in ended.items()}
+        return endings | {pk: Ending(None, pk) for pk in ids if pk not in there}
+
+    def _judge(self, closed: Sequence[Closed], expired: Collection[UUID]) -> None:
+        """Note what became of these edges."""
+        verdicts = {
+            edge.id: (edge.is_met, edge.cause, edge.attempt_id in expired) for edge in closed
+        }
+        for (is_met, cause, has_expired), edges in by_value(verdicts).items():
+            # What expired because of another edge has that from then: it is never taken back here.
+            noted = {"has_expired_it": True} if has_expired and not is_met else {}
+            judged = self.dependencies.filter(pk__in=edges)
+            judged.update(state=MET if is_met else UNMET, cause=cause, **noted)
+
+    def _lower(self, left: Mapping[UUID, int]) -> None:
+        """These attempts, which are locked, wait for so many others now."""
+        for blockers, attempts in by_value(left).items():
+            mine = self.attempts.filter(pk__in=attempts, status=Status.WAITING)
+            if blockers > 0:
+                mine.update(blockers=blockers)
+            else:
+                mine.update(status=_when_free(), blockers=0)
+                self.pass_gate()
+
+    def close_when_committed(self, ids: Collection[UUID]) -> None:
+        """Close the edges to those of these attempts that have dependents, after the commit."""
+        if ids:
+
+            def later() -> None:
+                self.close(ids)
+
+            transaction.on_commit(later, self.alias, robust=True)
+
+    def anybody_waits(self) -> bool:
+        """Whether there is any open edge; each batch of successes asks this on most databases."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._any_open_sql)
+            return cursor.fetchone() is not None
+
+    @cached_property
+    def _any_open_sql(self) -> str:
+        return ANY_OPEN.format(**self.words)
+
+    @cached_property
+    def _left_sql(self) -> str:
+        return LEFT.format(**self.words, **self.names, batch=BATCH)
+
+    def waited_for(self, ids: Collection[UUID]) -> set[UUID]:
+        """Those of these attempts that others which haven't ended depend on."""
+        edges = self.dependencies.filter(prerequisite_id__in=ids)
+        pairs = list(edges.values_list("prerequisite_id", "attempt_id"))
+        dependents = self.attempts.filter(pk__in={dependent for _, dependent in pairs})
+        live = set(dependents.exclude(status__in=FINAL).values_list("pk", flat=True))
+        return {prerequisite for prerequisite, dependent in pairs if dependent in live}
+
+    def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
+        """Those of these attempts that others may wait for."""
+        if not ids or not self.anybody_waits():
+            return []
+        mine = self.attempts.filter(pk__in=ids, has_dependents=True)
+        return list(mine.values_list("pk", flat=True))
+
+
+def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
+    """Raises InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
+    for edge, prerequisite in edges:
+        if _key(prerequisite or edge.prerequisite) == row.pk:
+            raise InvalidOption(f"depends_on: {row} would wait for itself.")
+        is_handed = edge.place is not None and edge.keeps_result and prerequisite is not None
+        if is_handed and not prerequisite.keep_result:
+            raise InvalidOption(
+                f"keep_result: {prerequisite} hands its result to {row}, so it must be kept."
+            )
+
+
+def _key(prerequisite: Any) -> UUID:
+    key: UUID = getattr(prerequisite, "pk", prerequisite)
+    return key
+
+
+def _judged(edge: Dependency, ending: Ending) -> Closed:
+    condition, (status, cause) = edge.condition, ending
+    is_met = condition == Condition.ANY or status in ENDINGS[Condition(condition)]
+    return Closed(edge.pk, edge.attempt_id, is_met, None if status == Status.SUCCEEDED else cause)
+
+
+def _when_free() -> Any:
+    later = Q(scheduled_at__gt=DatabaseNow())
+    return Case(When(later, then=Value(Status.SCHEDULED)), default=Value(Status.PENDING))
+
+
+def in_batches(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
+    """`ids`, as many at a time as one statement takes everywhere."""
+    walk = iter(ids)
+    while some := list(islice(walk, BATCH)):
+        yield some

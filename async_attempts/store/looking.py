@@ -1,0 +1,73 @@
+"""What there is to do, asked in one statement, so that an idle worker costs its database little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from ..models import DatabaseNow
+from .rows import Rows
+
+LOOK: Final = """
+SELECT {seconds}, {seconds_to_tick},
+    EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
+    EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
+    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND lease < {now}))
+"""
+DUE: Final = "status = 'pending' AND claimed_by IS NULL AND queue IN ({queues}) AND {scheduled_at}"
+NEXT: Final = "(SELECT MIN(scheduled_at) FROM {attempt} WHERE status = 'scheduled')"
+NEXT_TICK: Final = "(SELECT MIN(next_tick) FROM {schedule})"
+SECONDS_UNTIL: Final = {
+    "postgresql": "EXTRACT(EPOCH FROM {next} - {now})::float8",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, {now}, {next}) / 1e6",
+    "sqlite": "(julianday({next}) - julianday({now})) * 86400.0",
+}
+
+
+class Glance(NamedTuple):
+    """What a worker sees.
+
+    `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
+    the next tick of a schedule.
+    """
+
+    next_due: float | None
+    next_tick: float | None
+    has_due: bool
+    has_suspects: bool
+    has_dead_workers: bool
+
+
+class Looking(Rows):
+    """Reads only."""
+
+    @property
+    def by_claim_index(self) -> str:
+        """SQL that makes a statement use the claim index, where the database has to be told."""
+        return ""
+
+    def look(self, queues: Sequence[str]) -> Glance:
+        """What there is to do in `queues`, and among the workers."""
+        vendor = self.connection.vendor
+        now, moment = DatabaseNow().on(vendor)
+        due = DUE.format(
+            queues=", ".join(["%s"] * len(queues)), scheduled_at=f"scheduled_at <= {now}"
+        )
+        until = SECONDS_UNTIL[vendor]
+        sql = LOOK.format(
+            seconds=until.format(next=NEXT.format(**self.names), now=now),
+            seconds_to_tick=until.format(next=NEXT_TICK.format(**self.names), now=now),
+            due=due,
+            now=now,
+            by_index=self.by_claim_index,
+            **self.names,
+        )
+        params: list[Any] = [*moment, *moment, *queues, *moment, *queues, *moment, *moment]
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            to_due, to_tick, *facts = cursor.fetchone()
+        return Glance(_not_negative(to_due), _not_negative(to_tick), *map(bool, facts))
+
+
+def _not_negative(seconds: Any) -> float | None:
+    return None if seconds is None else max(0.0, float(seconds))

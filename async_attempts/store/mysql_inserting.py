@@ -1,0 +1,90 @@
+"""MariaDB and MySQL: a token that is taken is an error of the one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from ..models import AbstractAttempt
+from ..models.beginning import Kind
+from .coalescing import Held, Last
+from .inserting import Inserting
+
+DUPLICATE_ENTRY: Final = 1062
+
+HOLD: Final = """
+INSERT INTO {pace} ({key}, calls, period, look_at) VALUES (%s, %s, 0, UTC_TIMESTAMP(6))
+ON DUPLICATE KEY UPDATE calls = calls + %s
+"""
+"""It locks exclusively at once: of two with shared locks each would wait for the other."""
+
+
+class _DuplicateEntry(Exception):
+    """The server has undone the one statement; the caller's transaction goes on.
+
+    No database error: an atomic target that enqueues has swallowed none.
+    """
+
+    def __init__(self, error: IntegrityError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _duplicates_apart(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+    try:
+        return execute(sql, params, many, context)
+    except IntegrityError as error:
+        if error.args[0] != DUPLICATE_ENTRY:
+            raise
+        raise _DuplicateEntry(error) from error
+
+
+class MySQLInserting(Inserting):
+    """From nothing to pending or scheduled, without ON CONFLICT."""
+
+    unique_conflict = ""
+
+    def _write(self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None) -> int:
+        if len(attempts) > 1 and any(a.unique_key is not None for a in attempts):
+            # A statement of many rows fails whole; each row with a token needs its own.
+            free = [attempt for attempt in attempts if attempt.unique_key is None]
+            keyed = [attempt for attempt in attempts if attempt.unique_key is not None]
+            return (self._write(free) if free else 0) + sum(self._write([a]) for a in keyed)
+        if attempts[0].unique_key is None:
+            return super()._write(attempts, kind)
+        try:
+            with self.connection.execute_wrapper(_duplicates_apart):
+                return super()._write(attempts)
+        except _DuplicateEntry as duplicate:
+            if self._with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
+                raise duplicate.error from None
+            return 0
+
+    def _hold_pace(self, key: bytes, calls: int) -> Held:
+        with self.connection.cursor() as cursor:
+            cursor.execute(HOLD.format(**self.pace_names), [key, calls, calls])
+        mine = self.paces.filter(pk=key).select_for_update()
+        return Held._make(mine.values_list(*Held._fields).get())
+
+    def _look(self, attempt_id: UUID) -> Last | None:
+        if (last := super()._look(attempt_id)) is not None:
+            return last
+        # At REPEATABLE READ only a locking read sees what is newer than the snapshot.
+        newer = self.attempts.filter(pk=attempt_id).select_for_update()
+        columns = [name for name in Last._fields if name != "waits"]
+        row = newer.values_list(*columns).first()
+        return None if row is None else Last._make((*row, True))
+
+    def _is_primary(self, attempt: AbstractAttempt) -> bool:
+        return self.attempts.filter(pk=attempt.pk).exists()
+
+    def _with_key(self, key: bytes | None) -> AbstractAttempt | None:
+        if (row := super()._with_key(key)) is not None:
+            return row
+        # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
+        # A shared lock: those who wait for the same winner hold one already and would deadlock.
+        sql = f"SELECT * FROM {self.columns.table} WHERE unique_key = %s LOCK IN SHARE MODE"
+        return next(iter(self.attempts.raw(sql, [key])), None)

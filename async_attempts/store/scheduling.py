@@ -1,0 +1,139 @@
+"""Recurring schedules: one attempt for each tick, whatever number of workers there is.
+
+A tick is due by the database's clock. Who enqueues it locks the schedule's row, moves `next_tick`
+by a statement that names the old one, and writes the attempt under a unique key of schedule and
+tick, all in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.signals import post_save, pre_save
+
+from ..exceptions import AttemptsError
+from ..lifecycle import LIVE
+from ..models import AbstractAttempt, DatabaseNow, Schedule
+from ..models.editing import announce
+from ..models.schedule import DEFINITION
+from .inserting import Inserting
+
+ON_TIME: Final = timedelta(seconds=60)
+"""Who isn't to catch up still enqueues a tick that is no older."""
+
+INSTANT: Final = timedelta(microseconds=1)
+
+
+UNPACED: Final = {"debounce": False, "throttle": False}
+"""A tick is an attempt of its own, whatever the target says of calls."""
+
+
+class Ticked(NamedTuple):
+    """What came of a tick: the attempt, if it wasn't skipped, or why it couldn't be enqueued."""
+
+    schedule: str
+    attempt: AbstractAttempt | None = None
+    problem: AttemptsError | None = None
+
+
+class Scheduling(Inserting):
+    """From the clock to an attempt."""
+
+    @property
+    def schedules(self) -> QuerySet[Schedule]:
+        return Schedule._base_manager.using(self.alias)
+
+    def enqueue_ticks(self, names: Collection[str]) -> list[Ticked]:
+        """Enqueue what is due of the schedules that people made, and of those of these `names`.
+
+        A tick that somebody else is enqueueing is left to them. One that can't be enqueued stays
+        due, and is told.
+        """
+        mine = self.schedules.filter(Q(source=Schedule.Source.ADMIN) | Q(name__in=names))
+        due = mine.filter(next_tick__lte=DatabaseNow())
+        ticked = []
+        for pk, name in list(due.order_by("next_tick", "pk").values_list("pk", "name")):
+            try:
+                found = self.whole(partial(self._enqueue_tick, due, pk))
+            except AttemptsError as error:
+                found = Ticked(name, problem=error)
+            if found is not None:
+                ticked.append(found)
+        return ticked
+
+    def _enqueue_tick(self, due: QuerySet[Schedule], pk: UUID) -> Ticked | None:
+        locked = due.filter(pk=pk).select_for_update(skip_locked=True)
+        row: Any = locked.annotate(now=DatabaseNow()).first()
+        if row is None:
+            return None
+        tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
+        is_skipped = self._is_to_be_skipped(row, tick)
+        moved: dict[str, Any] = {"next_tick": row.when.after(row.now), "last_tick": tick}
+        if is_skipped:
+            moved |= {"num_skipped": F("num_skipped") + 1, "last_skipped": tick}
+        if not self.schedules.filter(pk=pk, next_tick=row.next_tick).update(**moved):
+            return None
+        return Ticked(row.name, None if is_skipped else self._enqueue_for(row, tick))
+
+    def _is_to_be_skipped(self, row: Any, tick: datetime) -> bool:
+        if row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME:
+            return True
+        if row.overlap != Schedule.Overlap.SKIP or row.last_attempt is None:
+            return False
+        return bool(self.attempts.filter(pk=row.last_attempt, status__in=LIVE).exists())
+
+    def _enqueue_for(self, schedule: Schedule, due: datetime | float) -> AbstractAttempt:
+        """Enqueue an attempt that is due at this tick, or so many seconds from now."""
+        columns: dict[str, Any] = {"schedule": schedule.name, "scheduled_at": due}
+        given = {"queue": schedule.queue, "priority": schedule.priority}
+        columns |= {name: value for name, value in given.items() if value is not None}
+        attempt = self.model(target=schedule.target, **columns)
+        attempt._plain = schedule.arguments
+        attempt.pacing = UNPACED
+        announce(pre_save, attempt, self.alias)
+        found = self.insert_or_get(attempt)
+        if found.created:
+            announce(post_save, found, self.alias, created=True)
+        self.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
+        return found
+
+    def enqueue_now(self, schedule_id: UUID) -> AbstractAttempt:
+        """Enqueue an attempt beside the ticks, whatever the last one does.
+
+        Raises Schedule.DoesNotExist, and what `insert` raises.
+        """
+        with transaction.atomic(self.alias):
+            row = self.schedules.select_for_update().get(pk=schedule_id)
+            return self._enqueue_for(row, 0)
+
+    def pause(self, schedule_ids: Iterable[UUID]) -> int:
+        """From now on none of their ticks is due; returns how many weren't paused."""
+        going = self.schedules.filter(pk__in=list(schedule_ids), is_paused=False)
+        return going.update(is_paused=True, next_tick=None)
+
+    def resume(self, schedule_ids: Iterable[UUID]) -> int:
+        """Go on with the first tick after now; returns how many were paused."""
+        paused = self.schedules.filter(pk__in=list(schedule_ids), is_paused=True)
+        resumed = 0
+        for row in cast("Iterable[Any]", paused.annotate(now=DatabaseNow())):
+            next_tick = row.when.after(row.now) if row.is_declared else None
+            resumed += paused.filter(pk=row.pk).update(is_paused=False, next_tick=next_tick)
+        return resumed
+
+    def put(self, schedule: Schedule) -> None:
+        """Write a schedule that a person has made or defined anew; new times hold from now on."""
+        with transaction.atomic(self.alias):
+            old = self.schedules.select_for_update().filter(pk=schedule.pk).first()
+            defined = None if old is None else [*DEFINITION, "args"]
+            schedule.save(using=self.alias, update_fields=defined)
+            if old is not None and (old.is_paused or old.when == schedule.when):
+                return
+            row: Any = self.schedules.annotate(now=DatabaseNow()).get(pk=schedule.pk)
+            schedule.next_tick = row.when.after(row.now)
+            self.schedules.filter(pk=row.pk).update(next_tick=schedule.next_tick)

@@ -1,0 +1,143 @@
+"""Debounce and throttle: how many calls of one target and key become few attempts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from async_attempts.conf import CENTURY
+from async_attempts.exceptions import InvalidOption
+
+if TYPE_CHECKING:
+    from .policy import Policy
+
+OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive", "key")
+"""What a call may say of it; a target's author the same, but for the key."""
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """What was decided for one call; times in seconds, one of `debounce` and `throttle` is set.
+
+    `debounce`: each call moves the attempt that still waits to so many seconds from now, never
+    later than its first call + `max_wait`. With `adaptive` the n-th call moves it to n times as
+    many: due = min(now + n * debounce, first call + max_wait).
+    `throttle`: of one key, attempts begin at least so many seconds apart.
+    `key`: what keeps apart the calls of one target; None for all of them.
+    """
+
+    debounce: float | None = None
+    throttle: float | None = None
+    max_wait: float | None = None
+    adaptive: bool = False
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.debounce is not None and self.throttle is not None:
+            raise InvalidOption(
+                "debounce, throttle: an attempt has one of them; debounce waits until the calls "
+                "pause, throttle performs the first one at once."
+            )
+        if self.debounce is None:
+            for name in ("max_wait", "adaptive"):
+                if getattr(self, name):
+                    raise InvalidOption(f"{name}: belongs to debounce; say debounce=… with it.")
+        elif self.max_wait is None:
+            if self.adaptive:
+                raise InvalidOption(
+                    "adaptive: needs max_wait=…, up to which the delay grows with each call."
+                )
+        elif self.max_wait < self.debounce:
+            raise InvalidOption(
+                f"max_wait: must be at least debounce ({self.debounce:g} s), "
+                f"not {self.max_wait:g} s."
+            )
+        if self.key is not None and self.name is None:
+            raise InvalidOption("key: belongs to debounce or throttle; say one of them with it.")
+
+    @property
+    def name(self) -> str | None:
+        """Which of the two it is, by the name of the option."""
+        if self.debounce is not None:
+            return "debounce"
+        return "throttle" if self.throttle is not None else None
+
+    def delay(self, calls: int) -> float:
+        """Seconds from the last one of so many debounced calls."""
+        delay = self.debounce or 0.0
+        if self.adaptive and self.max_wait is not None:
+            return min(delay * calls, self.max_wait)
+        return delay
+
+
+def pacing_of(policy: Policy, given: Mapping[str, Any]) -> Pacing | None:
+    """What a call says, else what the target's author said; None when neither paces it.
+
+    A call's own `debounce` or `throttle` is instead of either of the author's; False turns it
+    off. Raises InvalidOption, naming the option.
+    """
+    said = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    chosen: dict[str, float | None] = {
+        name: period_of(name, said[name]) for name in ("debounce", "throttle") if name in said
+    }
+    if not any(chosen.values()):
+        chosen = {"debounce": policy.debounce, "throttle": policy.throttle} | chosen
+    is_debounced = chosen.get("debounce") is not None
+    pacing = Pacing(
+        debounce=chosen.get("debounce"),
+        throttle=chosen.get("throttle"),
+        max_wait=seconds_over_zero("max_wait", said["max_wait"])
+        if "max_wait" in said
+        else policy.max_wait
+        if is_debounced
+        else None,
+        adaptive=_flag("adaptive", said["adaptive"])
+        if "adaptive" in said
+        else policy.adaptive and is_debounced,
+        key=_key(said["key"]) if "key" in said else None,
+    )
+    return pacing if pacing.name is not None else None
+
+
+def period_of(name: str, value: Any) -> float | None:
+    """Seconds; None for False, which turns it off."""
+    return None if value is False else seconds_over_zero(name, value)
+
+
+def seconds_over_zero(name: str, value: Any) -> float:
+    """The seconds of a number or a timedelta. Raises InvalidOption."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not 0 < seconds <= CENTURY
+    ):
+        raise InvalidOption(
+            f"{name}: must be seconds or a timedelta, over zero and within a hundred years, not "
+            f"{value!r}; max_wait, adaptive and key are options of their own beside it."
+        )
+    return float(seconds)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(f"{name}: must be True or False, not {value!r}.")
+    return value
+
+
+def _key(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
+        raise InvalidOption(
+            f"key: must be a string, a whole number or a UUID, not a {type(value).__name__}; of a "
+            f"model instance pass its pk."
+        )
+    text = str(value)
+    if not text or _LONE_SURROGATE.search(text):
+        raise InvalidOption("key: must have a character at least, and no lone surrogate.")
+    return text

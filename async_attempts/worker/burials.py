@@ -1,0 +1,93 @@
+"""Take back what a dead child held: in a process of its own, since hooks are the project's code."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import Error
+
+from ..conf import settings
+from ..lifecycle import FailureKind
+from ..store import Verdict, store_for
+from ..targets import Policy, method_of
+from .acknowledging import announce_rescue
+from .connecting import use_own_connection
+from .errors import again_or_never
+from .memory import Begun, now
+from .orphans import die_with_parent
+
+logger = logging.getLogger("async_attempts")
+
+PAUSE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a child ended, and what it left.
+
+    `culprits`: those that were the reason why it had to be killed. `is_innocent`: no attempt was.
+    """
+
+    worker_id: UUID
+    how: str
+    begun: Collection[Begun] = ()
+    culprits: frozenset[UUID] = frozenset()
+    is_innocent: bool = False
+
+    def judge(self, row: Any) -> Verdict | None:
+        """What became of one attempt that the child held; None: it is given back uncounted."""
+        seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
+        if self.is_innocent or seqs.get(row.id) != row.claim_seq:
+            return None
+        if row.id in self.culprits:
+            return _timed_out(row)
+        if self.culprits:
+            return None
+        return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
+
+
+def bury(database: str, death: Death) -> int:
+    """Take back all that the dead child held; returns an exit code.
+
+    What the server hasn't noticed to be dead is waited for as long as a lease; after that, it is
+    anybody's who rescues.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with_parent(signal.SIGKILL)
+    use_own_connection(database)
+    store = store_for(database)
+    until = now() + settings().LEASE
+    pause = PAUSE
+    while now() < until:
+        try:
+            rescue = store.bury(death.worker_id, death.judge)
+        except Error as error:
+            logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
+            store.connection.close()
+            pause = min(2 * pause, settings().LEASE / 3)
+        else:
+            if rescue is not None and rescue.attempt_ids:
+                announce_rescue(store, rescue)
+            if rescue is None or rescue.is_complete:
+                return 0
+        time.sleep(pause * random.uniform(0.5, 1))
+    return 1
+
+
+def _timed_out(row: Any) -> Verdict:
+    """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    try:
+        policy = method_of(row.target, row.method_name).policy
+    except Exception:
+        policy = Policy()
+    delay, reason = again_or_never(row.num_attempts, row.max_attempts, policy)
+    message = "it ignored its timeout, and was ended with its process"
+    return Verdict(FailureKind.TIMEOUT, message, delay, reason)

@@ -1,0 +1,102 @@
+"""A worker in the calling process and thread: for tests, and for code that calls the command."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..conf import settings
+from ..store import store_for
+from .executors.inline import Inline
+from .hand import Hand
+from .incarnation import Alone
+from .lookout import Lookout
+from .loop import Loop
+from .options import Options
+from .runner import Runner
+from .stopping import Stopping
+from .timeouts import AlarmWatch, NoWatch, Watch
+from .wakeup import WakeUp
+
+
+class NoPulse:
+    """That of a loop that nobody feels."""
+
+    def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
+        """Nobody feels it."""
+
+    def is_worn_out(self, performed: int) -> bool:
+        return False
+
+
+def perform_here(options: Options) -> None:
+    """Perform attempts as `options` say; returns when done, or told to by SIGTERM or SIGINT.
+
+    One at a time, `async def` targets too. Who ignores the soft timeout isn't ended: there is no
+    process that could be.
+    """
+    with Stopping() as stopping, stopped_by_signals(stopping), watching() as watch:
+        EmbeddedLoop(options, stopping, watch).run_alone()
+
+
+class EmbeddedLoop(Loop):
+    """A loop whose own thread performs."""
+
+    def __init__(self, options: Options, stopping: Stopping, watch: Watch) -> None:
+        store = store_for(options.database)
+        self.alone = Alone(store, options)
+        hand = Hand(store)
+        runner = Runner(store, self.alone, watch)
+        wakeup = None
+        if not options.comes_to_an_end:
+            wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
+        super().__init__(
+            options,
+            hand,
+            executor=Inline(hand, runner, stopping),
+            lookout=Lookout(store, options.queues, wakeup),
+            stopping=stopping,
+            pulse=NoPulse(),
+        )
+
+    def stop(self) -> None:
+        """Finish what has begun, release the rest, and end."""
+        self.stopping.set()
+
+    def run_alone(self) -> None:
+        """Live until done or stopped."""
+        self.run(self.alone)
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Soft timeouts, where signals can be had."""
+    if threading.current_thread() is not threading.main_thread():
+        yield NoWatch()
+        return
+    watch = AlarmWatch()
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+@contextmanager
+def stopped_by_signals(stopping: Stopping) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stopping`; only the main thread can listen to signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

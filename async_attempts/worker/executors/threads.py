@@ -1,0 +1,74 @@
+"""Several threads perform, the process's main thread the first of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from django.db import connections
+
+from ..bell import Bell
+from ..hand import Hand
+from ..runner import Runner
+from .event_loop import EventLoop
+
+
+class Threads:
+    """The loop runs in a thread of its own, so that it is there while targets are slow."""
+
+    def __init__(
+        self,
+        hand: Hand,
+        runner: Callable[[], Runner],
+        bell: Bell,
+        performers: int,
+        event_loop: EventLoop | None,
+    ) -> None:
+        self.performers = self.first_batch = performers
+        self._hand = hand
+        self._runner = runner
+        self._bell = bell
+        self._event_loop = event_loop
+        self._loop_waits = False
+        hand.ring = self._ring
+        self._threads = [
+            threading.Thread(target=self.perform, name=f"performer-{number}", daemon=True)
+            for number in range(2, performers + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def elsewhere(self) -> int:
+        return 0 if self._event_loop is None else self._event_loop.in_flight
+
+    def perform(self) -> None:
+        """Perform what comes, until the hand is closed."""
+        runner = self._runner()
+        try:
+            while (claim := self._hand.next()) is not None:
+                if (execution := runner.perform(claim)) is not None:
+                    self._hand.ended(execution)
+        finally:
+            connections.close_all()
+
+    def work(self, seconds: float, socket: int | None = None) -> bool:
+        """Wait for what has ended."""
+        self._loop_waits = True
+        if self._hand.has_ended:
+            seconds = 0.0
+        try:
+            return self._bell.wait(seconds, socket)
+        finally:
+            self._loop_waits = False
+
+    def _ring(self) -> None:
+        if self._loop_waits:
+            self._loop_waits = False
+            self._bell.ring()
+
+    def close(self) -> None:
+        """Let all performers end, but for the main thread, which the caller of this waits for."""
+        self._hand.close(self.performers)
+        for thread in self._threads:
+            thread.join()

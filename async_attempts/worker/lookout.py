@@ -1,0 +1,112 @@
+"""What there is to do, and when to look for it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..store import Store
+from .memory import now
+from .wakeup import WakeUp
+
+BUSY_INTERVAL: Final = 1.0
+"""Seconds after which a busy worker looks, too: for scheduled attempts, and for suspects."""
+
+LONGEST: Final = 5.0
+
+LOCKED_PAUSE: Final = 0.05
+"""Seconds after which what somebody else's transaction locks is tried again."""
+
+SOON: Final = 0.001
+
+
+class Lookout:
+    """Knows whether a claim is worth its statement, so that an idle worker makes none."""
+
+    def __init__(self, store: Store, queues: Sequence[str], wakeup: WakeUp | None) -> None:
+        """`wakeup` None: the work comes to an end when nothing is due."""
+        self._store = store
+        self._queues = queues
+        self._wakeup = wakeup
+        self._next_look = now() + BUSY_INTERVAL
+        self._saw_due = False
+        """By a look after which nothing was taken, nor given back."""
+        self.is_hungry = True
+        self.is_dry = False
+        self.has_suspects = False
+        self.has_dead_workers = False
+        self.suspects_since = 0.0
+        self.next_tick_at: float | None = None
+        """When a schedule's next tick is, by this process's clock."""
+
+    @property
+    def socket(self) -> int | None:
+        """What to listen to while there is room in the hand."""
+        return None if self._wakeup is None else self._wakeup.fileno()
+
+    @property
+    def seconds(self) -> float:
+        """Until the next look."""
+        return max(0.0, self._next_look - now())
+
+    def expect(self) -> None:
+        """Something may have become due, or suspect."""
+        self.is_hungry = True
+        self.is_dry = self._saw_due = False
+        self._next_look = min(self._next_look, now() + SOON)
+
+    def look(self, *, has_room: bool) -> None:
+        """See whether a claim is worth its statement, if it is time to look.
+
+        `has_room`: what is found can be claimed; else it is looked for the dead's sake.
+        """
+        if has_room and self._wakeup is not None and self._wakeup.notified():
+            self.is_hungry = True
+        if now() >= self._next_look:
+            self._look(has_room)
+
+    def took(self, claimed: int, wanted: int) -> None:
+        """A claim took so many of those that were wanted."""
+        self.is_hungry = claimed >= wanted
+        if claimed and self._wakeup is not None:
+            self._wakeup.busy()
+            if self.is_hungry:
+                # Nothing else can be taken for now: let a neighbour be woken in its place.
+                self._wakeup.busy()
+        self.is_dry = not claimed and self._saw_due
+        self._saw_due = False
+        if not self.is_hungry:
+            self._next_look = now() + (LOCKED_PAUSE if self.is_dry else 0.0)
+
+    def took_suspects(self, claimed: int) -> None:
+        """A claim took so many suspects; the next one, if there is one, after others' turn."""
+        self.has_suspects = self.is_dry = self._saw_due = False
+        if claimed and not self.is_hungry:
+            self._next_look = now()
+
+    def _look(self, has_room: bool) -> None:
+        glance = self._store.look(self._queues)
+        promoted = self._store.promote() if glance.next_due == 0.0 else 0
+        self._saw_due = glance.has_due
+        self.is_hungry = self.is_hungry or glance.has_due or promoted > 0
+        self.is_dry = not (self.is_hungry or glance.has_suspects)
+        if glance.has_suspects and not self.has_suspects:
+            self.suspects_since = now()
+        self.has_suspects = glance.has_suspects
+        self.has_dead_workers = glance.has_dead_workers
+        wait = BUSY_INTERVAL
+        if self.is_dry and has_room and self._wakeup is not None:
+            wait = self._wakeup.longest_sleep()
+        if glance.next_due is not None:
+            wait = min(wait, glance.next_due + SOON if glance.next_due else LOCKED_PAUSE)
+        self.next_tick_at = None
+        if (to_tick := glance.next_tick) is not None:
+            self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)
+        if to_tick:
+            wait = min(wait, to_tick + SOON)
+        # However long a poll may last, the dead are missed.
+        self._next_look = now() + min(wait, LONGEST)
+
+    def close(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.close()

@@ -1,0 +1,219 @@
+"""The page of shared memory by which a child tells its supervisor how it does.
+
+It outlives the child, whatever ends that: the supervisor reads there what had begun. It reads while
+the child writes, so a number is written by one store of its eight bytes; `struct.pack_into` empties
+the place before, and a loop that had just ticked would look as if it never had.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from functools import partial
+from typing import Final, NamedTuple
+from uuid import UUID
+
+_NUMBER: Final = struct.Struct("d")
+_BEGUN: Final = struct.Struct("16sqd")
+_NOBODY: Final = bytes(16)
+
+_MINE, _LOST = 0, 16
+_HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED, _TOLD, _LATE = (
+    range(32, 120, 8)
+)
+_TABLE: Final = 120
+
+
+now: Final[Callable[[], float]] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+"""Seconds of a clock that all processes share, and that goes on while the machine sleeps, if the
+system has one."""
+
+
+class End(IntEnum):
+    """How a child ended."""
+
+    UNTIMELY = 0
+    DONE = 1
+    WORN_OUT = 2
+    WITHOUT_DATABASE = 3
+
+
+class Begun(NamedTuple):
+    """An execution that has begun and isn't recorded. `deadline`: of `now()`; 0: it has ended."""
+
+    attempt_id: UUID
+    claim_seq: int
+    deadline: float
+
+
+class Page:
+    """One child's facts; each is written by one side only."""
+
+    def __init__(self, rows: int) -> None:
+        self._memory = mmap.mmap(-1, _TABLE + rows * _BEGUN.size)
+        self._numbers = memoryview(self._memory).cast("d")
+        self._free = deque(range(_TABLE, _TABLE + rows * _BEGUN.size, _BEGUN.size))
+
+    def clear(self, born_at: float) -> None:
+        """For the next child, which is born at that moment of `now()`."""
+        self._memory[:] = bytes(len(self._memory))
+        self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
+        self._write(_BORN, born_at)
+
+    def _number(self, offset: int) -> float:
+        return self._numbers[offset // _NUMBER.size]
+
+    def _write(self, offset: int, value: float) -> None:
+        self._numbers[offset // _NUMBER.size] = value
+
+    # --- written by the child
+
+    @property
+    def worker_id(self) -> UUID | None:
+        """The incarnation whose lease is to be renewed."""
+        found = self._memory[_MINE : _MINE + 16]
+        return None if found == _NOBODY else UUID(bytes=found)
+
+    def become(self, worker_id: UUID | None) -> None:
+        """Be this incarnation from now on; None: nobody's lease is to be renewed."""
+        self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
+
+    @property
+    def ticked_at(self) -> float:
+        """When the claim loop last went round; 0: never."""
+        return self._number(_TICKED)
+
+    def tick(self, performed: int, in_hand: int) -> None:
+        """The claim loop goes round."""
+        self._write(_TICKED, now())
+        self._write(_PERFORMED, performed)
+        self._write(_IN_HAND, in_hand)
+
+    @property
+    def performed(self) -> int:
+        return int(self._number(_PERFORMED))
+
+    @property
+    def in_hand(self) -> int:
+        return int(self._number(_IN_HAND))
+
+    @property
+    def wants_suspects_performed(self) -> bool:
+        """Whether suspects wait while this child's hand never runs empty."""
+        return bool(self._number(_WANTS))
+
+    def want_suspects_performed(self, wanted: bool) -> None:
+        self._write(_WANTS, wanted)
+
+    @property
+    def end(self) -> End:
+        """How the child came to its end, if it did by itself."""
+        return End(int(self._number(_END)))
+
+    def come_to(self, end: End) -> None:
+        """This is how it ends. (An exit code may be a target's: `os._exit(0)`.)"""
+        self._write(_END, end)
+
+    def tell_stacks(self) -> None:
+        """The stacks that were asked for are told."""
+        self._write(_TOLD, self._number(_ASKED))
+
+    def begin(self, id_bytes: bytes, claim_seq: int, deadline: float) -> int | None:
+        """Note that an execution begins; returns the place of the note, None if there is none."""
+        if not self._free:
+            return None
+        place = self._free.popleft()
+        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, deadline)
+        return place
+
+    def move(self, place: int, deadline: float) -> None:
+        """The execution noted there has another deadline; 0: it has ended."""
+        self._write(place + 24, deadline)
+
+    def recorded(self, place: int) -> None:
+        """The execution noted there is recorded, or was given back."""
+        self._memory[place : place + 16] = _NOBODY
+        self._free.append(place)
+
+    def begun(self) -> Iterator[Begun]:
+        """What had begun and wasn't recorded."""
+        table = memoryview(self._memory)[_TABLE:]
+        for id_bytes, claim_seq, deadline in _BEGUN.iter_unpack(table):
+            if id_bytes != _NOBODY:
+                yield Begun(UUID(bytes=id_bytes), claim_seq, deadline)
+
+    # --- written by the supervisor (the first lease also by the child)
+
+    @property
+    def born_at(self) -> float:
+        """When the child was born; 0: there was none."""
+        return self._number(_BORN)
+
+    @property
+    def holds_until(self) -> float:
+        """Until when the lease holds, by `now()`."""
+        return self._number(_HOLDS_UNTIL)
+
+    def hold_until(self, moment: float) -> None:
+        self._write(_HOLDS_UNTIL, moment)
+
+    @property
+    def late_at(self) -> float:
+        """When the lease was last renewed later than is usual, by `now()`; 0: never."""
+        return self._number(_LATE)
+
+    def came_late(self, moment: float) -> None:
+        self._write(_LATE, moment)
+
+    def lose(self, worker_id: UUID) -> None:
+        """This incarnation was rescued: it begins nothing any more."""
+        self.hold_until(0.0)
+        self._memory[_LOST : _LOST + 16] = worker_id.bytes
+
+    def has_lost(self, worker_id: UUID) -> bool:
+        return self._memory[_LOST : _LOST + 16] == worker_id.bytes
+
+    @property
+    def owes_stacks(self) -> bool:
+        """Whether the child has been asked for its threads' stacks, and hasn't told them."""
+        return self._number(_ASKED) > self._number(_TOLD)
+
+    def ask_for_stacks(self) -> None:
+        self._write(_ASKED, self._number(_ASKED) + 1)
+
+    @property
+    def is_to_stop(self) -> bool:
+        return bool(self._number(_STOP))
+
+    def ask_to_stop(self) -> None:
+        self._write(_STOP, 1)
+
+
+class SupervisorPage:
+    """What the supervisor tells those who answer for its health."""
+
+    def __init__(self) -> None:
+        self._numbers = memoryview(mmap.mmap(-1, 2 * _NUMBER.size)).cast("d")
+
+    @property
+    def renewed_at(self) -> float:
+        """When the lease was last renewed, by `now()`."""
+        return self._numbers[0]
+
+    def renewed(self) -> None:
+        self._numbers[0] = now()
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._numbers[1])
+
+    def stop(self) -> None:
+        self._numbers[1] = 1

@@ -1,0 +1,51 @@
+"""From a claim to a call that is ready: authenticated first, so a forged row gets nowhere."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ..conf import SETTING, settings
+from ..encryption import cipher
+from ..exceptions import InvalidArguments
+from ..payload import Arguments, Handed, load_arguments
+from ..results import handed_over
+from ..store import Claim
+from ..targets import Resolved, TargetName, resolve
+
+ENVELOPE_BYTES: Final = 1024
+"""More than any cipher adds to what it encrypts."""
+
+
+class Prepared(NamedTuple):
+    """A claim, what it calls, and with what."""
+
+    claim: Claim
+    resolved: Resolved
+    arguments: Arguments
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the call may take."""
+        given = self.claim.timeout or self.resolved.policy.timeout
+        return given or settings().DEFAULT_TIMEOUT
+
+
+def prepared(claim: Claim) -> Prepared:
+    """Open the arguments of `claim` and find its target.
+
+    Raises what opening and finding raise: see `errors.outcome_of_preparing`.
+    """
+    limit = settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
+    if len(claim.args) > limit:
+        raise InvalidArguments(
+            f"The stored arguments have {len(claim.args)} bytes, more than "
+            f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
+        )
+    plaintext = cipher().decrypt(claim.args, claim.context("args"))
+    name = TargetName(claim.target, claim.target_pk, claim.method_name)
+    resolved = resolve(name, claim.database)
+    arguments = load_arguments(plaintext)
+    if arguments.args and type(arguments.args[0]) is Handed:
+        handed = handed_over(arguments.args[0], claim.id, claim.database)
+        arguments = Arguments(handed, *arguments.args[1:], **arguments.kwargs)
+    return Prepared(claim, resolved, arguments)

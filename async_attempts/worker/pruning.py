@@ -1,0 +1,47 @@
+"""Prune in batches that are never long: nobody waits long for a lock, and no claim for a chore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..retention import Retention
+from ..store import Store, Walk
+from .memory import now
+
+SLOW: Final = 0.05
+"""Seconds after which the next batch is to be half as long; before that, twice."""
+
+FEWEST: Final = 10
+FIRST: Final = 100
+MOST: Final = 1000
+
+
+class Pruner:
+    """Walks over all attempts, again and again."""
+
+    def __init__(self, store: Store, *, only_counts: bool = False) -> None:
+        self._prune: Callable[..., tuple[int, Walk | None]] = (
+            store.count_unwanted if only_counts else store.prune
+        )
+        self._walk: Walk | None = None
+        self.batch_size = FIRST
+
+    @property
+    def is_through(self) -> bool:
+        """Whether the last walk came to its end: the next batch begins another."""
+        return self._walk is None
+
+    def prune(self, retention: Retention) -> int:
+        """Look at the next batch; returns how many of it were deleted (or only counted)."""
+        began = now()
+        number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
+        is_slow = now() - began > SLOW
+        self.batch_size = (
+            max(FEWEST, self.batch_size // 2) if is_slow else min(MOST, self.batch_size * 2)
+        )
+        return number
+
+    def begin_anew(self) -> None:
+        """Forget how far the walk has come."""
+        self._walk = None

@@ -1,0 +1,372 @@
+"""The guards that `mutations` takes out, and the tests that must notice."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+Replacement = tuple[str, str, str]
+"""A file of the package, a text that it has once, and what stands there instead."""
+
+
+class Mutant(NamedTuple):
+    """The package without one guard."""
+
+    name: str
+    replacements: tuple[Replacement, ...]
+    tests: tuple[str, ...]
+
+
+FENCES = "tests/store/test_fences.py::test_no_outcome_of_a_lost_claim_changes_anything"
+HOLDS = "tests/store/test_fences.py::test_a_lost_claim_cannot_be_held"
+CLAIM = "tests/store/test_claim.py::"
+RESCUE = "tests/store/test_rescue.py::"
+COUNTED = "tests/faults/test_counted_first.py::test_others_see_it_while_the_target_runs"
+ENDURING = "tests/worker/test_enduring.py::"
+OUTAGE = (
+    "tests/faults/test_outages.py::"
+    "test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewal"
+)
+UNWRITABLE = (
+    "tests/faults/test_starved.py::test_nobody_is_taken_for_dead_whose_lease_nobody_could_renew"
+)
+KEPT_BACK = (
+    "tests/store/test_leases.py::test_a_worker_whose_row_is_locked_does_not_keep_back_the_others"
+)
+STUCK = (
+    "tests/faults/test_timeouts.py::"
+    "test_its_process_ends_who_cannot_be_reached_and_the_neighbours_lose_no_count"
+)
+SUSPECTS = f"{CLAIM}test_suspects_are_left_by_ordinary_claims_and_taken_by_those_who_ask"
+WAKING = "tests/worker/test_wakeup.py::"
+UNBEGUN = "tests/faults/test_poison.py::test_it_fails_and_the_unbegun_around_it_lose_nothing"
+UNHEARD = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
+FROZEN = "tests/faults/test_frozen.py::test_nothing_is_begun_when_the_lease_may_have_run_out"
+FROZEN_LOOP = (
+    "tests/faults/test_frozen.py::test_nothing_that_waits_for_the_event_loop_is_begun_either"
+)
+UNKEPT = "tests/store/test_unkept_successes.py::"
+OVERDUE = "tests/store/test_expire_overdue.py::"
+RACES = "tests/store/test_rescue_races.py::"
+COALESCING = "tests/store/test_coalescing.py::"
+
+MUTANTS: Final = (
+    Mutant(
+        "the fence of a success on PostgreSQL",
+        (("store/postgresql.py", "AND claim_seq = %(seq)s AND claimed", "AND claimed"),),
+        (f"{FENCES}[postgresql-claimed_again]",),
+    ),
+    Mutant(
+        "the holder of a success on PostgreSQL",
+        (("store/postgresql.py", "(seq)s AND claimed_by = %(worker)s", "(seq)s"),),
+        (f"{FENCES}[postgresql-given_to_another_worker_under_the_same_number]",),
+    ),
+    Mutant(
+        "the status of a success on PostgreSQL",
+        (
+            (
+                "store/postgresql.py",
+                "\n        AND status = 'pending'\n    ORDER BY id FOR",
+                "\n    ORDER BY id FOR",
+            ),
+        ),
+        (f"{FENCES}[postgresql-expired_by_a_person]",),
+    ),
+    Mutant(
+        "the fence of a success on SQLite",
+        (("store/sqlite.py", "AND claim_seq = %s AND", "AND %s > 0 AND"),),
+        (f"{FENCES}[sqlite-claimed_again]",),
+    ),
+    Mutant(
+        "the fence of a finish",
+        (
+            (
+                "store/finishing.py",
+                "if held.get(c.id, (None,))[0] == c.claim_seq]",
+                "if c.id in held]",
+            ),
+            ("store/finishing.py", "claim_seq=claim_seq, claimed_by", "claimed_by"),
+        ),
+        (
+            f"{FENCES}[sqlite-claimed_again]",
+            f"{FENCES}[postgresql-claimed_again]",
+        ),
+    ),
+    Mutant(
+        "the holder of a finish",
+        (
+            (
+                "store/finishing.py",
+                "(status=Status.PENDING, claimed_by=worker_id)",
+                "(status=Status.PENDING)",
+            ),
+            (
+                "store/finishing.py",
+                "claim_seq=claim_seq, claimed_by=worker_id,",
+                "claim_seq=claim_seq,",
+            ),
+        ),
+        (f"{FENCES}[sqlite-given_to_another_worker_under_the_same_number]",),
+    ),
+    Mutant(
+        "the status of a finish",
+        (
+            (
+                "store/finishing.py",
+                "(status=Status.PENDING, claimed_by=worker_id)",
+                "(claimed_by=worker_id)",
+            ),
+            (
+                "store/finishing.py",
+                "claimed_by=worker_id, status=Status.PENDING\n",
+                "claimed_by=worker_id\n",
+            ),
+        ),
+        (
+            f"{FENCES}[sqlite-failed_by_a_person]",
+            f"{HOLDS}[sqlite-failed_by_a_person]",
+        ),
+    ),
+    Mutant(
+        "the hold before an atomic target",
+        (("worker/runner.py", "if not self.store.hold(claim.worker_id, claim):", "if False:"),),
+        ("tests/worker/test_atomic.py::test_what_was_expired_in_hand_is_not_performed[sqlite]",),
+    ),
+    Mutant(
+        "the lease before a begin",
+        (("worker/runner.py", "if moment >= self.lease.holds_until:", "if False:"),),
+        (f"{FROZEN}[sqlite]",),
+    ),
+    Mutant(
+        "the lease before a begin in the event loop",
+        (
+            (
+                "worker/executors/event_loop.py",
+                "is_held = now() < self._lease.holds_until",
+                "is_held = True",
+            ),
+        ),
+        (f"{FROZEN_LOOP}[sqlite]",),
+    ),
+    Mutant(
+        "SKIP LOCKED",
+        (
+            (
+                "store/postgresql.py",
+                "scheduled_at, id\n    FOR NO KEY UPDATE SKIP LOCKED",
+                "scheduled_at, id\n    FOR NO KEY UPDATE",
+            ),
+        ),
+        (f"{CLAIM}test_a_row_that_somebody_has_locked_is_skipped[postgresql]",),
+    ),
+    Mutant(
+        "the claim's commit",
+        (
+            (
+                "store/postgresql.py",
+                "rows = self._alone(",
+                "self.connection.set_autocommit(False); rows = self._alone(",
+            ),
+        ),
+        (
+            f"{CLAIM}test_a_claim_is_committed_when_it_is_given_back[postgresql]",
+            f"{COUNTED}[postgresql-tell_what_others_see]",
+        ),
+    ),
+    Mutant(
+        "the claim's own transaction",
+        (("store/postgresql.py", "refuse_callers_block(self.alias)\n        return", "return"),),
+        (f"{CLAIM}test_a_claim_is_not_part_of_a_callers_transaction[postgresql]",),
+    ),
+    Mutant(
+        "the count of a claim",
+        (("store/postgresql.py", "    num_attempts = num_attempts + 1, ", "    "),),
+        (
+            f"{CLAIM}test_a_claim_is_counted_and_signed[postgresql]",
+            f"{COUNTED}[postgresql-tell_what_others_see]",
+        ),
+    ),
+    Mutant(
+        "the number of a claim",
+        (("store/postgresql.py", "claim_seq = claim_seq + 1", "claim_seq = claim_seq"),),
+        (f"{FENCES}[postgresql-claimed_again]",),
+    ),
+    Mutant(
+        "the worker's state in a claim on PostgreSQL",
+        (("store/postgresql.py", "WHERE EXISTS (SELECT 1 FROM me) AND status", "WHERE status"),),
+        (f"{CLAIM}test_a_worker_that_is_not_live_claims_nothing[postgresql-rescued]",),
+    ),
+    Mutant(
+        "the lock of the worker's row in a claim on PostgreSQL",
+        (
+            (
+                "store/postgresql.py",
+                "WHERE id = %(worker)s AND state = 'live' FOR KEY SHARE",
+                "WHERE id = %(worker)s AND state = 'live'",
+            ),
+        ),
+        (f"{RACES}test_a_claim_that_arrives_during_the_rescue_gets_nothing[postgresql]",),
+    ),
+    Mutant(
+        "the worker's state in a claim on SQLite",
+        (
+            (
+                "store/sqlite.py",
+                "WHERE id = %(worker)s AND state = 'live')",
+                "WHERE id = %(worker)s)",
+            ),
+        ),
+        (f"{CLAIM}test_a_worker_that_is_not_live_claims_nothing[sqlite-dead]",),
+    ),
+    Mutant(
+        "suspects apart",
+        (("store/claiming.py", '"num_crashes = 0"', '"num_crashes >= 0"'),),
+        (f"{SUSPECTS}[postgresql]",),
+    ),
+    Mutant(
+        "the lease of whom is rescued",
+        (
+            (
+                "store/rescuing.py",
+                "filter(state=Worker.State.LIVE, lease__lt=DatabaseNow())",
+                "filter(state=Worker.State.LIVE)",
+            ),
+        ),
+        (f"{RESCUE}test_a_worker_whose_lease_holds_keeps_what_it_has[sqlite]",),
+    ),
+    Mutant(
+        "the count of a crash",
+        (("store/rescuing.py", "crashes = row.num_crashes + 1", "crashes = row.num_crashes"),),
+        (f"{RESCUE}test_what_a_worker_held_is_pending_again_and_suspect[sqlite]",),
+    ),
+    Mutant(
+        "the end of a poison pill",
+        (("store/rescuing.py", "if crashes >= settings().MAX_CRASHES:", "if False:"),),
+        (f"{RESCUE}test_what_was_lost_too_often_is_failed_for_good[sqlite]",),
+    ),
+    Mutant(
+        "the innocence of the unbegun",
+        (
+            (
+                "worker/burials.py",
+                "if self.is_innocent or seqs.get(row.id) != row.claim_seq:",
+                "if self.is_innocent:",
+            ),
+        ),
+        (f"{UNBEGUN}[postgresql-segfault]",),
+    ),
+    Mutant(
+        "the innocence of who ran beside a timeout",
+        (("worker/burials.py", "        if self.culprits:\n            return None\n", ""),),
+        (f"{STUCK}[postgresql-hang_in_c]",),
+    ),
+    Mutant(
+        "the fence of a renewal",
+        (
+            (
+                "store/leasing.py",
+                "lambda: mine.update(lease",
+                "lambda: self.workers.filter(pk=worker_id).update(lease",
+            ),
+        ),
+        ("tests/store/test_leases.py::test_a_worker_that_is_not_live_renews_nothing[sqlite-dead]",),
+    ),
+    Mutant(
+        "what was claimed and never heard of",
+        (("worker/loop.py", "self.store.release_unknown(me.worker.pk, self.hand.ids)", "pass"),),
+        (f"{UNHEARD}[postgresql]",),
+    ),
+    Mutant(
+        "the time for others to renew after an outage",
+        (
+            (
+                "worker/maintenance.py",
+                "max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())",
+                "0.0",
+            ),
+        ),
+        (f"{OUTAGE}[sqlite-True-False]",),
+    ),
+    Mutant(
+        "the time for others to renew after a late renewal",
+        (("worker/maintenance.py", "max(self._connected, late_at)", "self._connected"),),
+        (f"{UNWRITABLE}[sqlite]",),
+    ),
+    Mutant(
+        "the skipping of a locked worker when leases are renewed",
+        (
+            (
+                "store/leasing.py",
+                "select_for_update(skip_locked=True)",
+                "select_for_update()",
+            ),
+        ),
+        (f"{KEPT_BACK}[postgresql]",),
+    ),
+    Mutant(
+        "the look once more before a sleep",
+        (
+            (
+                "worker/wakeup.py",
+                "if self._is_sentinel or not was_beside or self._heard:",
+                "if self._heard:",
+            ),
+        ),
+        (
+            f"{WAKING}test_one_that_begins_to_listen_looks_once_more_before_it_sleeps[postgresql]",
+            f"{WAKING}test_one_beside_a_sentinel_looks_once_more_before_it_sleeps[postgresql]",
+        ),
+    ),
+    Mutant(
+        "the sparing of what is claimed when the overdue expire",
+        (("store/expiring.py", "DatabaseNow(), claimed_by=None)", "DatabaseNow())"),),
+        (
+            f"{OVERDUE}test_a_claim_between_the_look_and_the_move_wins[postgresql]",
+            f"{OVERDUE}test_only_what_is_live_unclaimed_and_past_its_time_expires[sqlite]",
+        ),
+    ),
+    Mutant(
+        "the fence of a success that deletes its row",
+        (
+            (
+                "store/finishing.py",
+                "held = self.lock_without_dependents(rows)",
+                "held = [UUID(bytes=one) for one in ids]",
+            ),
+        ),
+        (f"{UNKEPT}test_a_lost_claim_deletes_nothing[sqlite-plain-expired_by_a_person]",),
+    ),
+    Mutant(
+        "the sparing of a success that others wait for",
+        (
+            ("store/deleting.py", "rows.filter(has_dependents=False)", "rows"),
+            ("store/pruning.py", "needed = self.waited_for(found)", "needed = set()"),
+        ),
+        (
+            f"{UNKEPT}test_what_others_wait_for_is_kept[sqlite-plain]",
+            "tests/store/test_prune.py::test_what_others_wait_for_is_left[sqlite-age]",
+        ),
+    ),
+    Mutant(
+        "the doubt about a row that is gone since its worker was taken for dead",
+        (("store/finishing.py", "if not unkept or not me.exists():", "if not unkept:"),),
+        (f"{UNKEPT}test_what_another_let_succeed_since_is_not_taken_for_its_own[sqlite]",),
+    ),
+    Mutant(
+        "a debounced call changes nothing that has begun",
+        (("store/coalescing.py", "filter(WAITS, pk=last_id)", "filter(pk=last_id)"),),
+        (
+            f"{COALESCING}test_a_call_during_a_claim_makes_a_new_one[postgresql-debounced]",
+            f"{COALESCING}test_a_call_during_a_claim_makes_a_new_one[mariadb-throttled]",
+        ),
+    ),
+    Mutant(
+        "the period of a throttle",
+        (("store/coalescing.py", "Greatest(free_at, DatabaseNow())", "DatabaseNow()"),),
+        (f"{COALESCING}test_calls_and_claims_at_once_lose_nothing[postgresql-throttle]",),
+    ),
+    Mutant(
+        "forgetting waits for no caller",
+        (("store/forgetting.py", "select_for_update(skip_locked=True)", "select_for_update()"),),
+        (f"{COALESCING}test_forgetting_waits_for_no_call[postgresql-debounced]",),
+    ),
+)

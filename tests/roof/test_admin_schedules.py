@@ -1,0 +1,198 @@
+"""Schedules in the admin: for whom, what may be changed, and what the verbs do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from async_attempts import recurring, schedules
+from async_attempts.models import Attempt, Schedule
+from async_attempts.payload import Arguments
+from async_attempts.store import store_for
+from tests.roof.admin_pages import logged_in, operator, said, select
+from tests.shop import reports
+
+LIST = "/admin/async_attempts/schedule/"
+ADD = f"{LIST}add/"
+GIVEN = {
+    "name": "weekly",
+    "cron": "0 2 * * mon",
+    "timezone": "Europe/Berlin",
+    "target": "tests.shop.reports.report",
+    "method_args": '{"note": "secret-canary"}',
+    "catch_up": "latest",
+    "overlap": "skip",
+    "queue": "",
+    "priority": "",
+}
+
+
+@pytest.fixture
+def declared(db, monkeypatch):
+    monkeypatch.setattr(schedules, "_in_code", {})
+    recurring("30 2 * * *", name="nightly", timezone="Asia/Tokyo")(reports.recount)
+    schedules.declare(store_for("default"))
+    return Schedule._base_manager.get()
+
+
+def page_of(schedule):
+    return reverse("admin:async_attempts_schedule_change", args=[schedule.pk])
+
+
+def made(client, **given):
+    assert client.post(ADD, GIVEN | given).status_code == 302
+    return Schedule._base_manager.get(name=given.get("name", GIVEN["name"]))
+
+
+def test_a_person_makes_one(db):
+    row = made(operator(), priority="9", queue="emails")
+    assert (row.source, row.overlap, row.priority, row.queue) == ("admin", "skip", 9, "emails")
+    assert row.arguments == Arguments(note="secret-canary")
+    assert row.next_tick > datetime.now(UTC)
+    assert b"canary" not in bytes(row.args)
+
+
+def test_it_is_listed_and_shown_without_its_arguments(db):
+    client = operator()
+    row = made(client)
+    for page in (LIST, page_of(row)):
+        text = client.get(page).content.decode()
+        assert "weekly" in text
+        assert "canary" not in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("cron", "61 2 * * *", "out of range"),
+        ("cron", "0 0 30 2 *", "names a day that no year has"),
+        ("timezone", "Europe/Berln", "did you mean"),
+        ("target", "tests.shop.reports.nothing", "nothing"),
+        ("target", "os.path.join", "no installed app"),
+        ("method_args", "{", "JSON"),
+        ("method_args", '{"nota": 1}', "nota"),
+        ("method_args", "1", "method_args"),
+        ("priority", "101", "100"),
+        ("queue", "nowhere", "nowhere"),
+        ("overlap", "queue", "queue"),
+    ],
+)
+def test_what_is_wrong_is_told_at_its_field(db, field, value, told):
+    page = operator().post(ADD, GIVEN | {field: value})
+    assert page.status_code == 200
+    errors = page.context["adminform"].form.errors
+    assert list(errors) == [field]
+    assert told in str(errors[field])
+    assert not Schedule._base_manager.exists()
+
+
+def test_a_name_that_code_has_taken_is_refused(declared):
+    page = operator().post(ADD, GIVEN | {"name": "nightly"})
+    assert "name" in page.context["adminform"].form.errors
+
+
+def test_a_person_changes_it_and_its_arguments_stay(db):
+    client = operator()
+    row = made(client)
+    client.post(page_of(row), GIVEN | {"cron": "0 4 * * *", "timezone": "UTC", "method_args": ""})
+    row.refresh_from_db()
+    assert (row.cron, row.next_tick.hour) == ("0 4 * * *", 4)
+    assert row.arguments == Arguments(note="secret-canary")
+
+
+def test_arguments_go_along_to_another_target(db):
+    client = operator()
+    row = made(client, method_args="")
+    client.post(page_of(row), GIVEN | {"target": "tests.shop.reports.recount", "method_args": ""})
+    row.refresh_from_db()
+    assert row.target == "tests.shop.reports.recount"
+    assert row.arguments == Arguments()
+
+
+def test_what_code_declares_is_read_only_and_can_be_paused(declared):
+    client = operator()
+    page = client.get(page_of(declared)).content.decode()
+    assert 'name="cron"' not in page
+    assert client.post(page_of(declared), GIVEN).status_code == 403
+    assert client.post(f"{page_of(declared)}delete/".replace("change/", "")).status_code == 403
+    response = select(client, "pause", declared, path=LIST)
+    assert said(client, response) == ["1 paused."]
+    declared.refresh_from_db()
+    assert (declared.is_paused, declared.cron) == (True, "30 2 * * *")
+
+
+def test_the_page_shows_the_next_five_runs_by_the_schedules_clock(declared):
+    page = operator().get(page_of(declared)).content.decode()
+    assert page.count("2:30 a.m. JST") == 5
+
+
+def test_verbs_are_buttons_that_lead_back(declared):
+    client = operator()
+    response = select(client, "pause", declared, path=LIST, from_page="1")
+    assert response.url == page_of(declared)
+    page = client.get(page_of(declared)).content.decode()
+    assert 'value="resume"' in page
+    assert 'value="pause"' not in page
+    select(client, "resume", declared, path=LIST)
+    declared.refresh_from_db()
+    assert declared.next_tick > datetime.now(UTC)
+    assert {entry.change_message for entry in LogEntry.objects.all()} == {"Paused.", "Resumed."}
+
+
+def test_one_is_run_now_and_linked(declared):
+    client = operator()
+    response = select(client, "run_now", declared, path=LIST)
+    assert said(client, response) == ["1 attempt enqueued."]
+    attempt = Attempt.objects.get()
+    assert attempt.schedule == "nightly"
+    assert reverse("admin:async_attempts_attempt_change", args=[attempt.pk]) in (
+        client.get(LIST).content.decode()
+    )
+
+
+def test_what_can_not_be_run_is_told(declared):
+    Schedule._base_manager.update(target="tests.shop.reports.nothing")
+    client = operator()
+    messages = said(client, select(client, "run_now", declared, path=LIST))
+    assert messages[0].startswith("nightly: ")
+    assert messages[1] == "0 attempts enqueued."
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "run_now"])
+@pytest.mark.parametrize("allowed", [None, "pause", "enqueue", "change"])
+def test_each_verb_needs_its_permission(declared, verb, allowed):
+    if verb == "resume":
+        store_for("default").pause([declared.pk])
+    client = logged_in("view_schedule", *([f"{allowed}_schedule"] if allowed else []))
+    select(client, verb, declared, path=LIST)
+    row = Schedule._base_manager.get()
+    done = {
+        "pause": row.is_paused,
+        "resume": not row.is_paused,
+        "run_now": Attempt.objects.exists(),
+    }[verb]
+    assert done == (allowed == ("enqueue" if verb == "run_now" else "pause"))
+
+
+def test_what_is_declared_no_longer_says_so_and_can_be_deleted(declared):
+    Schedule._base_manager.update(is_declared=False, next_tick=None)
+    client = operator()
+    assert "no longer declared in code" in client.get(LIST).content.decode()
+    delete = reverse("admin:async_attempts_schedule_delete", args=[declared.pk])
+    client.post(delete, {"post": "yes"})
+    assert not Schedule._base_manager.exists()
+
+
+def test_ids_that_are_none_are_refused(declared):
+    data = {"action": "pause", "index": "0", "_selected_action": ["1"]}
+    assert operator().post(LIST, data).status_code == 400
+
+
+def test_the_field_for_arguments_is_empty_as_they_are_not_shown(db):
+    client = operator()
+    schedule = made(client)
+    for page in (ADD, page_of(schedule)):
+        assert "null" not in client.get(page).content.decode().partition("id_method_args")[2]

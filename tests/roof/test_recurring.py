@@ -1,0 +1,143 @@
+"""`@recurring` and the setting SCHEDULES: what they declare, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from async_attempts import (
+    Arguments,
+    InvalidArguments,
+    InvalidOption,
+    InvalidTarget,
+    recurring,
+    schedules,
+)
+from async_attempts.models import Schedule
+from async_attempts.store import store_for
+from tests.shop import clients, reports
+
+TARGET = "tests.shop.reports.recount"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_declared(monkeypatch):
+    monkeypatch.setattr(schedules, "_in_code", {})
+
+
+def test_it_returns_what_it_was_given_and_is_named_after_the_target():
+    assert recurring("@daily")(reports.recount) is reports.recount
+    [declared] = schedules.declared().values()
+    assert (declared.name, declared.target, declared.source) == (TARGET, TARGET, "in code")
+    assert (declared.catch_up, declared.overlap, declared.zone) == ("latest", "allow", "UTC")
+    declared.require_enqueueable()
+
+
+def test_the_projects_zone_is_the_default(settings):
+    recurring("@daily")(reports.recount)
+    settings.TIME_ZONE = "Europe/Berlin"
+    assert schedules.declared()[TARGET].columns()["timezone"] == "Europe/Berlin"
+
+
+def test_static_and_class_methods_may_recur():
+    method = vars(clients.OrderClient)["fulfill"]
+    arguments = {"customer_token": "token", "order_number": 1}
+    assert recurring("@daily", method_args=arguments)(method) is method
+    [declared] = schedules.declared().values()
+    assert declared.target == "tests.shop.clients.OrderClient.fulfill"
+    declared.require_enqueueable()
+
+
+def test_a_target_may_have_several_schedules_with_names():
+    recurring("0 3 * * *", name="early")(recurring("0 4 * * *", name="late")(reports.recount))
+    assert set(schedules.declared()) == {"early", "late"}
+
+
+def test_a_module_may_be_loaded_again():
+    for _ in range(2):
+        recurring("0 3 * * *")(reports.recount)
+    assert len(schedules.declared()) == 1
+
+
+def test_two_without_names_are_refused():
+    recurring("0 3 * * *")(reports.recount)
+    with pytest.raises(InvalidOption, match=r"name: .*recount has two schedules; give the second"):
+        recurring("0 4 * * *")(reports.recount)
+
+
+def test_a_name_is_one_targets():
+    recurring("0 3 * * *", name="nightly")(reports.recount)
+    with pytest.raises(InvalidOption, match=r"name: 'nightly' is the schedule of .*recount"):
+        recurring("0 3 * * *", name="nightly")(reports.report)
+
+
+@pytest.mark.parametrize(
+    ("cron", "options", "told"),
+    [
+        ("61 * * * *", {}, "cron: "),
+        ("0 0 30 2 *", {}, "cron: "),
+        ("", {}, "cron: must be"),
+        (5, {}, "cron: must be"),
+        ("@daily", {"timezone": "Mars/Base"}, "timezone: "),
+        ("@daily", {"catch_up": "all"}, "catch_up: must be 'latest' or 'none'"),
+        ("@daily", {"overlap": True}, "overlap: must be 'allow' or 'skip'"),
+        ("@daily", {"name": ""}, "name: must be"),
+        ("@daily", {"name": "n" * 256}, "name: must be"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(cron, options, told):
+    with pytest.raises(InvalidOption, match=told):
+        recurring(cron, **options)(reports.recount)
+    assert schedules.declared() == {}
+
+
+def test_arguments_of_no_kind_are_refused():
+    with pytest.raises(InvalidArguments, match="method_args"):
+        recurring("@daily", method_args=1)(reports.recount)
+
+
+def test_what_has_no_name_is_refused():
+    with pytest.raises(InvalidTarget, match="no name that leads to it"):
+        recurring("@daily")(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "told"),
+    [
+        (clients.OrderClient, {}, "OrderClient"),
+        (reports.recount, {"method_args": [1]}, "recount"),
+        (reports.recount, {"queue": "nowhere"}, "queue: 'nowhere'"),
+        (reports.recount, {"priority": "urgent"}, "priority: 'urgent'"),
+    ],
+)
+def test_what_can_not_be_enqueued_is_left_out_and_told(db, caplog, target, options, told):
+    recurring("@daily", **options)(target)
+    recurring("@daily", name="another")(reports.recount)
+    assert schedules.declare(store_for("default")) == {"another"}
+    assert [row.name for row in Schedule._base_manager.all()] == ["another"]
+    assert "left out: " in caplog.text
+    assert told in caplog.text
+
+
+def test_the_setting_declares_too_and_is_first(settings):
+    recurring("0 3 * * *", name="nightly")(reports.recount)
+    nightly = {"cron": "0 2 * * *", "target": TARGET, "method_args": {"a": 1}}
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"SCHEDULES": {"nightly": nightly}}
+    [declared] = schedules.declared().values()
+    assert (declared.source, declared.cron) == ("settings", "0 2 * * *")
+    assert declared.arguments == Arguments(a=1)
+
+
+def test_operators_do_by_name(database):
+    store = store_for(database)
+    with override_settings(TIME_ZONE="Europe/Berlin"):
+        recurring("0 3 * * *", name="nightly")(reports.recount)
+        schedules.declare(store)
+    schedules.pause("nightly", database=database)
+    assert store.schedules.get().is_paused
+    attempt = schedules.enqueue_now("nightly", database=database)
+    assert (attempt.schedule, attempt.priority) == ("nightly", 7)
+    schedules.resume("nightly", database=database)
+    assert not store.schedules.get().is_paused
+    with pytest.raises(InvalidOption, match=r"name: 'nightley' is no schedule; there are: nightly"):
+        schedules.pause("nightley", database=database)

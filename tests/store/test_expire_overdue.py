@@ -1,0 +1,152 @@
+"""What nobody claims before its `expires_at` is expired, batch by batch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+from django.test.utils import CaptureQueriesContext
+
+from async_attempts.store import Place
+from async_attempts.store.claims import TOO_LATE
+from async_attempts.store.expiring import START
+from async_attempts.store.rows import seconds_from_now
+
+from .rows import enqueued, every_column, one_in_each_state, put, row, states
+
+LIVE = ("pending", "scheduled")
+
+
+def whole_walk(store, limit):
+    """All that one walk expires, and how many steps it took."""
+    expired, steps = [], 0
+    place: Place | None = START
+    while place is not None:
+        ids, place = store.expire_overdue(limit, after=place)
+        assert len(ids) <= limit
+        expired += ids
+        steps += 1
+    return expired, steps
+
+
+def test_only_what_is_live_unclaimed_and_past_its_time_expires(store, worker):
+    late = one_in_each_state(store, worker)
+    in_time, unlimited = (one_in_each_state(store, worker) for _ in range(2))
+    for attempts, seconds in ((late, -1), (in_time, 3600)):
+        for attempt in attempts.values():
+            put(store, attempt, expires_at=seconds_from_now(seconds))
+    spared = [states(store, attempts) for attempts in (in_time, unlimited)]
+    expired, _ = whole_walk(store, 100)
+    assert {*expired} == {late[state].pk for state in LIVE}
+    assert [states(store, attempts) for attempts in (in_time, unlimited)] == spared
+    # What waits is expired once there is an index to find it by.
+    assert states(store, late) == {s: "expired" if s in LIVE else s for s in late}
+
+
+def test_an_expired_row_says_why_and_keeps_the_rest(store):
+    later = enqueued(store, scheduled_at=timedelta(hours=1), idempotence_token="once")
+    now = enqueued(store, idempotence_token="now")
+    for attempt in now + later:
+        put(store, attempt, expires_at=seconds_from_now(-1))
+    before = {columns["id"]: columns for columns in every_column(store)}
+    whole_walk(store, 100)
+    for columns in every_column(store):
+        assert columns["completed_at"] is not None
+        kept = before[columns["id"]]
+        changed = {"status": "expired", "reason": TOO_LATE.reason}
+        assert columns == {**kept, **changed, "completed_at": columns["completed_at"]}
+    # The token is the row's, as long as that is kept.
+    assert [a.created for a in enqueued(store, idempotence_token="once")] == [False]
+
+
+def test_it_can_be_retried(store):
+    [attempt] = enqueued(store)
+    put(store, attempt, expires_at=seconds_from_now(-1))
+    whole_walk(store, 100)
+    store.attempts.filter(pk=attempt.pk).retry()
+    again = row(store, attempt)
+    assert (again.state, again.expires_at, again.reason) == ("pending", None, "")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
+def test_a_walk_in_steps_finds_every_one(store, limit):
+    """Of several queues, priorities, moments and statuses, some rows alike in all of these."""
+    wanted = set()
+    for number, attempt in enumerate(enqueued(store, 24)):
+        put(
+            store,
+            attempt,
+            queue=("a", "b", "undeclared")[number % 3],
+            priority=(5, -5)[number // 3 % 2],
+            num_crashes=(0, 0, 0, 2)[number // 6],
+            status=("pending", "scheduled")[number % 8 == 0],
+            scheduled_at=datetime(2020, 1, 1 + number % 2, tzinfo=UTC),
+            expires_at=seconds_from_now(-1 if number % 4 else 3600),
+        )
+        if number % 4:
+            wanted.add(attempt.pk)
+    assert {one.state for one in store.attempts.all()} == {"pending", "scheduled"}
+    expired, steps = whole_walk(store, limit)
+    assert ({*expired}, len(expired)) == (wanted, len(wanted))
+    assert steps >= 24 / limit
+    assert whole_walk(store, limit)[0] == []
+
+
+def test_a_step_looks_at_no_more_than_its_limit(store):
+    attempts = enqueued(store, 5)
+    put(store, attempts[4], expires_at=seconds_from_now(-1))
+    assert store.expire_overdue(4) == ([], store.expire_overdue(4)[1])
+    ids, place = store.expire_overdue(4, after=store.expire_overdue(4)[1])
+    assert (ids, place.status) == ([attempts[4].pk], "scheduled")
+    assert store.expire_overdue(4, after=place) == ([], None)
+
+
+def test_a_step_over_what_is_in_time_is_one_read(store):
+    enqueued(store, 3, expires_at=timedelta(hours=1))
+    with CaptureQueriesContext(store.connection) as queries:
+        assert store.expire_overdue(3)[0] == []
+    assert [query["sql"][:6] for query in queries] == ["SELECT"]
+
+
+@pytest.mark.usefixtures("an_hour_ahead")
+def test_the_databases_clock_decides(store):
+    late, in_time = enqueued(store, 2)
+    put(store, late, expires_at=datetime.now(UTC) + timedelta(minutes=59))
+    put(store, in_time, expires_at=datetime.now(UTC) + timedelta(minutes=61))
+    assert whole_walk(store, 10)[0] == [late.pk]
+
+
+def test_it_is_not_part_of_a_callers_transaction(store):
+    [attempt] = enqueued(store)
+    put(store, attempt, expires_at=seconds_from_now(-1))
+    with transaction.atomic(store.alias), pytest.raises(RuntimeError):
+        store.expire_overdue()
+
+
+def test_a_claim_between_the_look_and_the_move_wins(store, worker, monkeypatch):
+    [attempt] = enqueued(store, expires_at=timedelta(hours=1))
+    look = store._next
+
+    def look_and_lose(place, limit):
+        seen = look(place, limit)
+        assert len(store.claim(worker.pk, ["default"], 1)) == 1
+        put(store, attempt, expires_at=seconds_from_now(-1))
+        return [(*columns, True) for *columns, _ in seen]
+
+    monkeypatch.setitem(store.__dict__, "_next", look_and_lose)
+    assert store.expire_overdue()[0] == []
+    assert row(store, attempt).state == "running"
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+def test_what_somebody_holds_is_left_for_the_next_time(store, sessions):
+    held, free = enqueued(store, 2)
+    for attempt in (held, free):
+        put(store, attempt, expires_at=seconds_from_now(-1))
+    other = sessions()
+    other.begin()
+    other.do(held.request_cancel)
+    assert whole_walk(store, 10)[0] == [free.pk]
+    other.rollback()
+    assert whole_walk(store, 10)[0] == [held.pk]

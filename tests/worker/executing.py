@@ -1,0 +1,42 @@
+"""A drain in this process as a child does it: by threads, and by an event loop."""
+
+from __future__ import annotations
+
+from async_attempts.store import store_for
+from async_attempts.worker.embedded import NoPulse
+from async_attempts.worker.executors.event_loop import EventLoop
+from async_attempts.worker.executors.threads import Threads
+from async_attempts.worker.hand import Hand
+from async_attempts.worker.incarnation import Alone
+from async_attempts.worker.lookout import Lookout
+from async_attempts.worker.loop import Loop
+from async_attempts.worker.options import Options
+from async_attempts.worker.runner import Runner
+from async_attempts.worker.stopping import Stopping
+from async_attempts.worker.timeouts import ThreadWatch, Timekeeper
+
+
+def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> None:
+    """Perform what is due in so many threads, and so many async targets at once."""
+    store = store_for(database)
+    options = Options(database=database, queues=("default", "emails", "fulfilment"), drain=True)
+    hand, stopping, timekeeper = Hand(store), Stopping(), Timekeeper()
+    alone = Alone(store, options)
+    timekeeper.start()
+    event_loop = EventLoop(async_tasks, hand.ended, alone)
+
+    def runner() -> Runner:
+        return Runner(store, alone, ThreadWatch(timekeeper), elsewhere=event_loop)
+
+    # The first performer is the thread that would else wait for the loop's: nobody here.
+    executor = Threads(hand, runner, stopping.bell, threads + 1, event_loop)
+    lookout = Lookout(store, options.queues, None)
+    loop = Loop(
+        options, hand, executor=executor, lookout=lookout, stopping=stopping, pulse=NoPulse()
+    )
+    try:
+        loop.run(alone)
+    finally:
+        executor.close()
+        event_loop.close()
+        timekeeper.stop()

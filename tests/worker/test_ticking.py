@@ -1,0 +1,167 @@
+"""Ticks, as workers enqueue them: on time, cheaply, and not for ever."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+
+from async_attempts import Arguments, Attempt, recurring, schedules
+from async_attempts.models import Schedule
+from async_attempts.store import store_for
+from async_attempts.store.rows import seconds_from_now
+from async_attempts.worker import lookout as lookouts
+from async_attempts.worker import ticking
+from async_attempts.worker.lookout import Lookout
+from async_attempts.worker.maintenance import Maintenance
+from async_attempts.worker.ticking import DECLARE_INTERVAL, Ticking
+from tests.shop import effects
+from tests.worker.attempts import drain
+from tests.worker.processes import until
+from tests.worker.test_lookout import Idle
+
+
+@pytest.fixture(autouse=True)
+def _nothing_declared(monkeypatch):
+    monkeypatch.setattr(schedules, "_in_code", {})
+
+
+@pytest.fixture
+def moment(monkeypatch):
+    """The time by the worker's clock, which stands still."""
+    moment = [1000.0]
+    for module in (ticking, lookouts):
+        monkeypatch.setattr(module, "now", lambda: moment[0])
+    return moment
+
+
+@pytest.fixture
+def recorded(database):
+    """A store with one schedule, whose next tick is in an hour."""
+    recurring("0 0 1 1 *", name="yearly", method_args=["ticked"])(effects.record)
+    store = store_for(database)
+    schedules.declare(store)
+    next_tick_in(store, 3600)
+    return store
+
+
+def next_tick_in(store, seconds):
+    store.schedules.update(next_tick=seconds_from_now(seconds))
+
+
+def looked(store):
+    lookout = Lookout(store, ("default",), Idle(600.0))
+    lookout.took(0, 1)
+    lookout.look(has_room=True)
+    return lookout
+
+
+def test_an_idle_worker_sleeps_until_the_next_tick(recorded, moment):
+    next_tick_in(recorded, 2)
+    lookout = looked(recorded)
+    assert 1 < lookout.seconds <= 2.1
+    assert moment[0] + 1 < lookout.next_tick_at <= moment[0] + 2.01
+
+
+def test_a_tick_that_stays_due_keeps_no_worker_awake(recorded, moment):
+    next_tick_in(recorded, -100)
+    assert looked(recorded).seconds == lookouts.LONGEST
+
+
+def test_before_the_next_tick_no_statement_is_made(recorded, moment, django_assert_num_queries):
+    one = Ticking(recorded)
+    assert not one.tick(None)
+    with django_assert_num_queries(0, using=recorded.alias):
+        for at in (None, moment[0] + 1):
+            assert not one.tick(at)
+
+
+def test_a_due_tick_is_enqueued(recorded, moment):
+    next_tick_in(recorded, -1)
+    one = Maintenance(recorded)
+    assert one.tick(has_dead_workers=False, late_at=0.0, next_tick_at=looked(recorded).next_tick_at)
+    assert recorded.attempts.get().schedule == "yearly"
+
+
+def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
+    recorded, moment, django_assert_max_num_queries
+):
+    next_tick_in(recorded, -1)
+    schedules._in_code.clear()
+    one = Ticking(recorded)
+    one.tick(None)
+    with django_assert_max_num_queries(12, using=recorded.alias):
+        for _ in range(50):
+            one.tick(moment[0])
+            moment[0] += 1.0
+    assert not recorded.attempts.exists()
+
+
+def test_what_can_not_be_enqueued_is_logged(recorded, moment, caplog):
+    next_tick_in(recorded, -1)
+    one = Ticking(recorded)
+    one.tick(None)
+    recorded.schedules.update(target="tests.shop.effects.nothing")
+    with caplog.at_level(logging.ERROR):
+        assert not one.tick(moment[0])
+        moment[0] += 5
+        assert not one.tick(moment[0])
+    assert caplog.text.count("schedule yearly: a tick can't be enqueued: ") == 1
+
+
+def test_what_code_declares_is_declared_once_a_minute(recorded, moment):
+    one = Ticking(recorded)
+    one.tick(None)
+    recorded.schedules.all().delete()
+    moment[0] += DECLARE_INTERVAL - 1
+    one.tick(None)
+    assert not recorded.schedules.exists()
+    moment[0] += 1
+    one.tick(None)
+    assert recorded.schedules.exists()
+
+
+def test_a_drain_enqueues_what_is_due_once_and_performs_it(recorded):
+    next_tick_in(recorded, -1)
+    drain(recorded.alias)
+    assert effects.seen == [("function", ("ticked",), {})]
+    [attempt] = Attempt.objects.using(recorded.alias)
+    assert (attempt.schedule, attempt.status) == ("yearly", "succeeded")
+
+
+def test_a_drain_does_not_wait_for_what_comes_each_second(database):
+    recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
+    store = store_for(database)
+    schedules.declare(store)
+    next_tick_in(store, -1)
+    drain(database)
+    assert len(effects.seen) == 1
+    next_tick = store.schedules.get().next_tick
+    assert next_tick
+    assert next_tick > store.moment() - timedelta(seconds=20)
+
+
+def test_a_worker_that_goes_on_enqueues_what_comes(database):
+    recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
+    call_command("run_attempts", max_attempts=2, database=database, verbosity=0)
+    ticks = list(Attempt.objects.using(database).values_list("scheduled_at", flat=True))
+    assert len(ticks) >= 2
+    assert len({*ticks}) == len(ticks)
+    assert all(tick.microsecond == 0 for tick in ticks)
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process")
+def test_several_processes_enqueue_each_tick_once(database, workers):
+    row = Schedule(
+        name="each second", cron="* * * * * *", timezone="UTC", target="tests.shop.effects.record"
+    )
+    row.seal(Arguments())
+    store_for(database).put(row)
+    arguments = ("--database", database, "--processes", "2", "--threads", "1")
+    started = [workers.start(*arguments) for _ in range(2)]
+    done = Attempt.objects.using(database).filter(status="succeeded", schedule="each second")
+    until(lambda: done.count() >= 4, *started)
+    ticks = list(Attempt.objects.using(database).values_list("scheduled_at", flat=True))
+    assert len({*ticks}) == len(ticks)
