@@ -80,6 +80,8 @@ class Finishing(Deleting):
         if any(isinstance(outcome, AGAIN) for _, outcome in current):
             self.pass_gate()
         over = [claim.id for claim, outcome in current if not isinstance(outcome, AGAIN)]
+        if over:
+            self.tell_waiters()
         over += [claim.id for claim, _ in current if held[claim.id][1]]
         self.close_when_committed(self.with_dependents(over))
         kept = {claim.id_bytes for claim, _ in current}
@@ -129,7 +131,10 @@ class Finishing(Deleting):
         if not retention().deletes_successes or self.is_referred_to:
             return 0
         unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
-        return sum(self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        deleted = sum(self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        if deleted:
+            self.tell_waiters()
+        return deleted
 
     def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
