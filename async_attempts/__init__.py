@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .backoff import Backoff
     from .events import Event, aemit, emit, event, on
     from .exceptions import (
+        AttemptExpired,
+        AttemptFailed,
+        AttemptGone,
         AttemptTimeout,
+        AttemptUnsuccessful,
         ConditionFailed,
         DuplicateAttempt,
         Expire,
@@ -24,12 +28,13 @@ if TYPE_CHECKING:
         InvalidTarget,
         InvalidTransition,
         Snooze,
+        WaitingInTransaction,
         WrongTransaction,
     )
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
-    from .results import Ending
+    from .results import Ending, Progress, agather, gather
     from .schedules import recurring
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
@@ -38,7 +43,11 @@ __all__ = [
     "AbstractAttempt",
     "Arguments",
     "Attempt",
+    "AttemptExpired",
+    "AttemptFailed",
+    "AttemptGone",
     "AttemptTimeout",
+    "AttemptUnsuccessful",
     "Backoff",
     "Call",
     "Changes",
@@ -54,10 +63,13 @@ __all__ = [
     "InvalidOption",
     "InvalidTarget",
     "InvalidTransition",
+    "Progress",
     "Snooze",
+    "WaitingInTransaction",
     "WrongTransaction",
     "aemit",
     "aenqueue",
+    "agather",
     "attemptable",
     "call",
     "current_attempt",
@@ -65,6 +77,7 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "event",
+    "gather",
     "on",
     "parallel",
     "recurring",
@@ -76,7 +89,11 @@ _HOMES = {
     ".backoff": ("Backoff",),
     ".events": ("Event", "aemit", "emit", "event", "on"),
     ".exceptions": (
+        "AttemptExpired",
+        "AttemptFailed",
+        "AttemptGone",
         "AttemptTimeout",
+        "AttemptUnsuccessful",
         "ConditionFailed",
         "DuplicateAttempt",
         "Expire",
@@ -86,12 +103,13 @@ _HOMES = {
         "InvalidTarget",
         "InvalidTransition",
         "Snooze",
+        "WaitingInTransaction",
         "WrongTransaction",
     ),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
-    ".results": ("Ending",),
+    ".results": ("Ending", "Progress", "agather", "gather"),
     ".schedules": ("recurring",),
     ".targets": ("attemptable",),
     ".worker.current": ("CurrentAttempt", "current_attempt"),

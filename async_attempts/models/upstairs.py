@@ -7,7 +7,7 @@ no import goes up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -46,10 +46,34 @@ class Perform(Protocol):
     def __call__(self, attempt: Any, /) -> None: ...
 
 
+class Progress(Protocol):
+    """The part of `async_attempts.results.Progress` that is said here."""
+
+    @property
+    def percent(self) -> int | None: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+class Waiting(Protocol):
+    """The part of `async_attempts.results` that rows call."""
+
+    def result(self, attempt: Any, timeout: float | timedelta | None, /) -> Any: ...
+    def aresult(
+        self, attempt: Any, timeout: float | timedelta | None, /
+    ) -> Coroutine[Any, Any, Any]: ...
+    def watch(
+        self, attempt: Any, timeout: float | timedelta | None, /
+    ) -> AsyncIterator[Progress]: ...
+
+
 store_for: StoreFor
 perform: Perform
+waiting: Waiting
 
 
-def bind(*, store_for: StoreFor, perform: Perform) -> None:
+def bind(*, store_for: StoreFor, perform: Perform, waiting: Waiting) -> None:
     """Hand in what the floors above can do; called once, when the app is ready."""
-    globals().update(store_for=store_for, perform=perform)
+    globals().update(store_for=store_for, perform=perform, waiting=waiting)

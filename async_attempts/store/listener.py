@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from ..conf import settings
@@ -84,6 +85,11 @@ class Listener:
         # They may have come with the answer, and the socket would never tell.
         self._note_notifications()
         return answer.decode()
+
+    def wait(self, seconds: float) -> None:
+        """Until something may have come, but no longer than so many seconds."""
+        with suppress(TimeoutError):
+            self._wait(selectors.EVENT_READ, time.monotonic() + seconds)
 
     def heard(self) -> bool:
         """Whether another session has notified since the last call; never waits."""
