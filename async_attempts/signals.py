@@ -17,6 +17,9 @@ succeeded = Signal()
 retried = Signal()
 """With `outcome` (delay, error) and `exception`."""
 
+progressed = Signal()
+"""With `percent` and `note`, as they were written."""
+
 snoozed = Signal()
 failed = Signal()
 """With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""

@@ -18,6 +18,7 @@ from .claims import Claim
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
+from .progressing import Said
 from .pruning import Walk
 from .rescuing import Judge, Rescue, Verdict
 from .rows import driver_problem
@@ -30,6 +31,7 @@ __all__ = [
     "Place",
     "Rescue",
     "Result",
+    "Said",
     "Store",
     "Ticked",
     "Verdict",

@@ -10,6 +10,7 @@ from uuid import UUID
 from ..store import Claim, Store
 from .acknowledging import acknowledge
 from .memory import now
+from .progress import Progress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 
 
@@ -21,6 +22,7 @@ class Hand:
 
     def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
+        self.progress = Progress(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -153,6 +155,7 @@ class Hand:
         """
         if not self._unrecorded:
             return False
+        self.progress.write_last(execution.claim for execution in self._unrecorded)
         acknowledge(self.store, self._unrecorded)
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed

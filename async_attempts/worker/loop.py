@@ -121,6 +121,7 @@ class Loop:
             self.batch_size.stuck()
             self.hand.give_back()
         self._record()
+        self.hand.progress.write()
         self._claim(me)
         if self.hand.is_empty and self._is_done(me):
             return True

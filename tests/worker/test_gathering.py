@@ -148,7 +148,7 @@ def test_what_is_no_attempt_is_refused(wrong):
 
 def test_another_until_is_refused(fetched):
     with pytest.raises(InvalidOption, match="until: must be one of all, first, settled"):
-        gather(*fetched(1), until="some")
+        gather(*fetched(1), until="some")  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
