@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import upstairs
+from .progress import Progress
 from .verbs import VerbsRow
-
-if TYPE_CHECKING:
-    from .upstairs import Progress
 
 
 class AwaitedRow(VerbsRow):
@@ -32,7 +30,7 @@ class AwaitedRow(VerbsRow):
         """`result` for async code; the event loop isn't kept waiting."""
         return await upstairs.waiting.aresult(self, timeout)
 
-    def watch(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
+    def watch(self, timeout: float | timedelta | None = None) -> AsyncGenerator[Progress, None]:
         """How far it is, now and whenever that changes: `Progress(percent, note, state)`.
 
         Ends after the final state. Raises TimeoutError and WaitingInTransaction as `result`.

@@ -7,11 +7,12 @@ no import goes up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .querysets import AttemptQuerySet
 
 
@@ -46,17 +47,6 @@ class Perform(Protocol):
     def __call__(self, attempt: Any, /) -> None: ...
 
 
-class Progress(Protocol):
-    """The part of `async_attempts.results.Progress` that is said here."""
-
-    @property
-    def percent(self) -> int | None: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-
-
 class Waiting(Protocol):
     """The part of `async_attempts.results` that rows call."""
 
@@ -66,7 +56,7 @@ class Waiting(Protocol):
     ) -> Coroutine[Any, Any, Any]: ...
     def watch(
         self, attempt: Any, timeout: float | timedelta | None, /
-    ) -> AsyncIterator[Progress]: ...
+    ) -> AsyncGenerator[Progress, None]: ...
 
 
 store_for: StoreFor

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..models.progress import Progress
 from .endings import Ending, handed_over, prerequisites
 from .gathering import agather, aresult, gather, result
-from .watching import Progress, watch
+from .watching import watch
 
 __all__ = [
     "Ending",

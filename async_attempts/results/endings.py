@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F
 
 from ..exceptions import InvalidArguments
-from ..lifecycle import FINAL, Status
+from ..lifecycle import FINAL, GONE, Status
 from ..models import Dependency
 from ..payload import Handed
 from ..store import Store, store_for
@@ -40,9 +40,6 @@ class Ending:
     @property
     def succeeded(self) -> bool:
         return self.status == Status.SUCCEEDED
-
-
-GONE: Final = "gone"
 
 
 def prerequisites(attempt_id: UUID, database: str) -> list[Ending]:

@@ -15,11 +15,11 @@ from ..exceptions import (
     AttemptUnsuccessful,
     InvalidOption,
 )
-from ..lifecycle import FINAL, Status
+from ..lifecycle import FINAL, GONE, Status
 from ..models import AbstractAttempt
 from ..store import store_for
 from ..store.depending import in_batches
-from .endings import GONE, Ending, endings_of
+from .endings import Ending, endings_of
 from .pauses import Pauses
 from .waiting import AsyncWait, Question, database_of, wait
 

@@ -35,8 +35,8 @@ class Question(ABC):
         """What a TimeoutError says before "after … s"; and why."""
 
     def begin(self, wake: Callable[[], None]) -> bool:
-        """Ask for the first time; whether that answered it. From then on `wake` is called by
-        another thread when it may be worth asking again.
+        """Ask; whether that answered it. If not, `wake` is called from then on by another thread
+        when it may be worth asking again.
 
         Raises WaitingInTransaction.
         """
@@ -49,6 +49,8 @@ class Question(ABC):
                 )
         if self.ask():
             return True
+        if self._leave:
+            return False
         for alias in self._aliases:
             if (hearing := hearing_on(alias)) is not None:
                 hearing.join(wake)
@@ -85,16 +87,11 @@ class AsyncWait:
         self._pauses = pauses
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._has_begun = False
 
     async def answered(self) -> None:
         """Until the question is answered."""
         question, pauses = self._question, self._pauses
-        if self._has_begun:
-            is_answered = await sync_to_async(question.ask)()
-        else:
-            self._has_begun = True
-            is_answered = await sync_to_async(question.begin)(self._wake)
+        is_answered = await sync_to_async(question.begin)(self._wake)
         while not is_answered:
             refuse_if_over(question, pauses)
             with suppress(TimeoutError):

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 
-from ..lifecycle import FINAL
+from ..lifecycle import GONE
 from ..models import AbstractAttempt
+from ..models.progress import Progress
 from ..store import store_for
-from .endings import GONE
 from .pauses import Pauses
 from .waiting import AsyncWait, Question, database_of
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an attempt is.
-
-    `percent`, `note`: as its target said last; None and empty while it has said nothing. `state`:
-    a status, or "running"; "gone" when it was deleted.
-    """
-
-    percent: int | None
-    note: str
-    state: str
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self.state in FINAL or self.state == GONE
 
 
 class Watched(Question):
@@ -59,7 +40,7 @@ class Watched(Question):
 async def watch(
     attempt: AbstractAttempt,
     timeout: float | timedelta | None = None,  # noqa: ASYNC109 the same surface as `result`
-) -> AsyncIterator[Progress]:
+) -> AsyncGenerator[Progress, None]:
     """How far it is, now and whenever that changes, until it has ended; see `Attempt.watch`."""
     watched, pauses = Watched(attempt), Pauses(timeout)
     waiting = AsyncWait(watched, pauses)
