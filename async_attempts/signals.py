@@ -25,6 +25,8 @@ failed = Signal()
 """With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""
 
 expired = Signal()
+"""Its target raised Expire, or it was claimed too late; for what nobody claimed, see `overdue`."""
+
 released = Signal()
 stale = Signal()
 """An outcome was refused since a newer claim, or a person, was faster; with `outcome`."""

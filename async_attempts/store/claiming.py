@@ -11,6 +11,7 @@ from django.db.models import F, Q
 
 from ..lifecycle import Status
 from ..models import DatabaseNow
+from ..signals import expired
 from .claims import TOO_LATE, Claim
 from .finishing import Finishing
 
@@ -107,6 +108,10 @@ class Claiming(Finishing):
 
     def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:
-            self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+            lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+            if expired.receivers:
+                for claim in late:
+                    if claim not in lost:
+                        expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
             return [claim for claim in claims if not claim.late]
         return list(claims)
