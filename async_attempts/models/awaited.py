@@ -8,6 +8,7 @@ from typing import Any
 
 from . import upstairs
 from .progress import Progress
+from .querysets import writing
 from .verbs import VerbsRow
 
 
@@ -17,6 +18,7 @@ class AwaitedRow(VerbsRow):
     class Meta:
         abstract = True
 
+    @writing
     def result(self, timeout: float | timedelta | None = None) -> Any:
         """Wait until it has ended; returns what its target returned, None if that wasn't kept.
 
@@ -26,10 +28,12 @@ class AwaitedRow(VerbsRow):
         """
         return upstairs.waiting.result(self, timeout)
 
+    @writing
     async def aresult(self, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 as `result`
         """`result` for async code; the event loop isn't kept waiting."""
         return await upstairs.waiting.aresult(self, timeout)
 
+    @writing
     def watch(self, timeout: float | timedelta | None = None) -> AsyncGenerator[Progress, None]:
         """How far it is, now and whenever that changes: `Progress(percent, note, state)`.
 

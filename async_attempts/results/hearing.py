@@ -37,11 +37,14 @@ Wake = Callable[[], None]
 
 
 class Hearing:
-    """Has a thread and a session from the first who joins until some seconds after the last."""
+    """Has a thread and a session from the first who joins until some seconds after the last.
+
+    Without locks: a target that waits may be told anywhere that its timeout is over, and one that
+    was left taken would keep all others waiting. Two threads at once would do no harm.
+    """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        self._lock = threading.Lock()
         self._wakes: set[Wake] = set()
         self._left_at = 0.0
         self._thread: threading.Thread | None = None
@@ -49,21 +52,22 @@ class Hearing:
         self._is_closed = False
 
     def join(self, wake: Wake) -> None:
-        """From now on `wake` is called, in another thread, when something may have ended."""
-        with self._lock:
-            self._wakes.add(wake)
-            if self._thread is None:
-                params = params_of(connections[self._alias])
-                self._thread = threading.Thread(
-                    target=self._live, args=[params], name="hearing", daemon=True
-                )
-                self._thread.start()
+        """From now on `wake`, which takes no locks, is called, in another thread, when something
+        may have ended.
+        """
+        self._wakes.add(wake)
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            params = params_of(connections[self._alias])
+            self._thread = threading.Thread(
+                target=self._live, args=[params], name="hearing", daemon=True
+            )
+            self._thread.start()
 
     def leave(self, wake: Wake) -> None:
         """Don't call it any more."""
-        with self._lock:
-            self._wakes.discard(wake)
-            self._left_at = time.monotonic()
+        self._wakes.discard(wake)
+        self._left_at = time.monotonic()
 
     def close(self) -> None:
         """End the session now; who still waits polls."""
@@ -85,11 +89,11 @@ class Hearing:
 
     def _ends(self) -> bool:
         """Whether nobody waits any more; the next one begins a thread of its own then."""
-        with self._lock:
-            if self._is_wanted:
-                return False
-            self._thread = None
-            return True
+        if self._is_wanted:
+            return False
+        self._thread = None
+        # Somebody may have joined who still saw this one.
+        return not self._is_wanted
 
     @property
     def _is_wanted(self) -> bool:
@@ -131,9 +135,7 @@ class Hearing:
             time.sleep(LONGEST)
 
     def _wake_all(self) -> None:
-        with self._lock:
-            wakes = list(self._wakes)
-        for wake in wakes:
+        for wake in list(self._wakes):
             wake()
 
 

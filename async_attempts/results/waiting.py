@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 
 from asgiref.sync import sync_to_async
 
@@ -25,6 +25,7 @@ class Question(ABC):
     def __init__(self, aliases: Iterable[str]) -> None:
         self._aliases = tuple(aliases)
         self._leave: list[Callable[[], None]] = []
+        self._is_over = False
 
     @abstractmethod
     def ask(self) -> bool:
@@ -55,25 +56,31 @@ class Question(ABC):
             if (hearing := hearing_on(alias)) is not None:
                 hearing.join(wake)
                 self._leave.append(partial(hearing.leave, wake))
+        if self._is_over:
+            # The coroutine that waited was cancelled, and this thread not.
+            self.end()
         # What has ended between the first look and these lines notified nobody here.
         return bool(self._leave) and self.ask()
 
     def end(self) -> None:
         """Nobody asks any more."""
+        self._is_over = True
         while self._leave:
             self._leave.pop()()
 
 
 def wait(question: Question, pauses: Pauses) -> None:
     """Until the question is answered. Raises WaitingInTransaction, TimeoutError."""
-    woken = threading.Event()
+    woken: SimpleQueue[None] = SimpleQueue()
     try:
-        is_answered = question.begin(woken.set)
+        is_answered = question.begin(partial(woken.put, None))
         while not is_answered:
             refuse_if_over(question, pauses)
-            if woken.wait(pauses.next()):
+            with suppress(Empty):
+                woken.get(timeout=pauses.next())
                 time.sleep(pauses.deafness())
-            woken.clear()
+                while True:
+                    woken.get_nowait()
             is_answered = question.ask()
     finally:
         question.end()

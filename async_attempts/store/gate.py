@@ -74,7 +74,7 @@ def pass_gate(connection: Any, of: str = DUE) -> None:
     In autocommit, call it after the statement that made them due: its own transaction covers what
     is committed already.
     """
-    if gate := passing_gate(connection, of):
+    if gate := gate_of(connection.alias, of):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {gate}", [])
 

@@ -25,20 +25,27 @@ class Said(NamedTuple):
 class Progressing(Rows):
     """No move: running stays running."""
 
-    def write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+    def write_progress(self, said: Sequence[Said]) -> list[Said]:
         """Write what those said whose claim still holds; returns them.
 
-        And those that were left as somebody locks their row: that may last as long as their target.
+        Waits for who locks their rows, as their finish will.
         """
-        written = self.whole(lambda: self.write_progress_within(said))
-        if len(written) == len(said):
-            return written, []
-        left = [one for one in said if one not in written]
-        return written, self._held(left, self._running(left))
+        return self.whole(lambda: self.write_progress_within(said))
 
-    def write_progress_within(self, said: Sequence[Said]) -> list[Said]:
+    def try_to_write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+        """`write_progress` of those whose rows nobody locks; returns the locked ones, too.
+
+        The lock may be their own target's, and last as long as that.
+        """
+        written = self.whole(lambda: self.write_progress_within(said, skip_locked=True))
+        left = [one for one in said if one not in written]
+        return written, self._held(left, self._running(left)) if left else []
+
+    def write_progress_within(
+        self, said: Sequence[Said], *, skip_locked: bool = False
+    ) -> list[Said]:
         """`write_progress`, as a part of the transaction that is open."""
-        rows = self._running(said).order_by("id").select_for_update(skip_locked=True)
+        rows = self._running(said).order_by("id").select_for_update(skip_locked=skip_locked)
         if held := self._held(said, rows):
             self._note_progress(held)
             self.tell_waiters()

@@ -259,6 +259,7 @@ class Loop:
             try:
                 self._collect()
                 self.hand.record()
+                self.hand.progress.write()
                 if me.lease.lost and not self.stopping.is_set():
                     return
                 if self.hand.is_empty:

@@ -7,7 +7,8 @@ it, so that a target may say it anywhere, in a transaction of its own or on an e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from django.db import DataError, Error
@@ -60,47 +61,46 @@ class Progress:
     def committed(self, claim: Claim) -> None:
         """That transaction is committed."""
         if (said := self._held.pop(_key(claim), None)) is not None:
-            announce(said)
+            announce([said])
 
     # --- by the one who records
 
     def write(self) -> None:
         """Write what was said, not more often than each PAUSE."""
-        if self._said and now() >= self._written_at + PAUSE:
-            self._written_at = now()
-            self._write(self._taken([*self._said]))
+        if not self._said or now() < self._written_at + PAUSE:
+            return
+        self._written_at = now()
+        said = self._taken([*self._said])
+        with self._kept_in_outages(said):
+            written, locked = self._store.try_to_write_progress(said)
+            self._put_back(locked)
+            announce(written)
 
     def write_last(self, claims: Iterable[Claim]) -> None:
         """Write what these said last: they are to be recorded."""
         if not (self._said or self._held):
             return
         keys = [_key(claim) for claim in claims]
-        for key in keys:
-            # Its transaction was rolled back, and what it said before is as true as ever.
-            if (held := self._held.pop(key, None)) is not None:
-                self._said[key] = held
-        self._write(self._taken(keys))
-        # Whose row somebody locks says it to nobody.
-        self._taken(keys)
+        # Of what was held the transaction was rolled back; it is as true as ever.
+        said = self._taken(keys) + self._taken(keys, self._held)
+        if said:
+            with self._kept_in_outages(said):
+                announce(self._store.write_progress(said))
 
-    def _taken(self, keys: Iterable[Key]) -> list[Said]:
-        return [said for key in keys if (said := self._said.pop(key, None)) is not None]
+    def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
+        there = self._said if source is None else source
+        return [said for key in keys if (said := there.pop(key, None)) is not None]
 
-    def _write(self, said: list[Said]) -> None:
-        if not said:
-            return
+    @contextmanager
+    def _kept_in_outages(self, said: Iterable[Said]) -> Iterator[None]:
         try:
-            written, locked = self._store.write_progress(said)
+            yield
         except DataError as error:
             # Nobody's outcome depends on it.
             logger.error("the database refuses a progress: %s", type(error).__name__)
-            return
         except Error:
             self._put_back(said)
             raise
-        self._put_back(locked)
-        for one in written:
-            announce(one)
 
     def _put_back(self, said: Iterable[Said]) -> None:
         """For the next time, unless something newer was said meanwhile."""
@@ -108,9 +108,8 @@ class Progress:
             self._said.setdefault(_key(one.claim), one)
 
 
-def announce(said: Said) -> None:
+def announce(written: Iterable[Said]) -> None:
     """Tell those who want to know; the write is committed."""
     if signals.progressed.receivers:
-        signals.progressed.send_robust(
-            Progress, claim=said.claim, percent=said.percent, note=said.note
-        )
+        for claim, percent, note in written:
+            signals.progressed.send_robust(Progress, claim=claim, percent=percent, note=note)

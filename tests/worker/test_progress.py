@@ -150,13 +150,13 @@ def test_many_executions_are_written_together(database, acting, monkeypatch):
     acting(work)
     attempts = [enqueued(database, effects.act, n) for n in (1, 2, 3)]
     sent: list[int] = []
-    real = store_for(database).write_progress
+    real = store_for(database).try_to_write_progress
 
     def count(said):
         sent.append(len(said))
         return real(said)
 
-    monkeypatch.setattr(store_for(database), "write_progress", count)
+    monkeypatch.setattr(store_for(database), "try_to_write_progress", count)
     drain_in_threads(database, threads=3)
     assert [shown(attempt)[0] for attempt in attempts] == [1, 2, 3]
     assert len(sent) <= 2
@@ -198,7 +198,7 @@ def test_a_lost_claim_writes_nothing_and_is_forgotten(database, acting):
     attempt = enqueued(database, effects.act)
     drain(database)
     assert shown(attempt) == (None, "")
-    assert store.write_progress([Said(claims[0], 10, "")]) == ([], [])
+    assert store.try_to_write_progress([Said(claims[0], 10, "")]) == ([], [])
 
 
 def test_what_a_thread_says_after_the_end_is_not_heard(database, acting):
@@ -222,12 +222,12 @@ def test_the_newest_survives_an_outage(database, monkeypatch):
         written.extend(said)
         return [], []
 
-    monkeypatch.setattr(board._store, "write_progress", fail)
+    monkeypatch.setattr(board._store, "try_to_write_progress", fail)
     board.say(Said(claim, 1, "older"))
     with pytest.raises(OperationalError):
         board.write()
     monkeypatch.setattr(progress, "PAUSE", 0.0)
-    monkeypatch.setattr(board._store, "write_progress", write)
+    monkeypatch.setattr(board._store, "try_to_write_progress", write)
     board.write()
     assert [said.note for said in written] == ["newer"]
 
