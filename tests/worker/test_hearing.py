@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import psycopg
@@ -241,6 +243,21 @@ def test_what_ends_before_the_gate_can_be_taken_is_seen_once_it_is(
     assert not holds_gate(database)
     bystander.execute("COMMIT")
     beside.close()
+
+
+def test_a_coroutine_that_is_cancelled_leaves(database, monkeypatch):
+    attempt = enqueued(database, effects.act)
+
+    async def cancelled(after: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(after):
+                await attempt.aresult()
+
+    # At any moment: before its first look, during it, and while it waits.
+    for after in (0, 0.0005, 0.001, 0.002, 0.004, 0.1):
+        async_to_sync(cancelled)(after)
+        until(lambda: not any(h._wakes for h in hearing._hearings.values()))
+    assert hearing._hearings
 
 
 @pytest.mark.parametrize("given", [{"NOTIFY": False}, {"LISTEN_DSN": "host=127.0.0.1 port=9"}])

@@ -185,6 +185,28 @@ def test_a_target_that_holds_its_own_row_is_not_waited_for(database, acting):
     assert shown(attempt) == (10, "")
 
 
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite locks no rows")
+def test_the_last_word_is_not_lost_to_somebodys_lock(database, acting, beside):
+    is_locked = threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic(database):
+            Attempt.objects.using(database).select_for_update().get(pk=attempt.pk)
+            is_locked.set()
+            time.sleep(0.3)
+
+    def work() -> None:
+        say(10)
+        beside.do(hold)
+        assert is_locked.wait(10)
+
+    acting(work)
+    attempt = enqueued(database, effects.act)
+    drain(database)
+    assert stored(attempt).status == "succeeded"
+    assert shown(attempt) == (10, "")
+
+
 def test_a_lost_claim_writes_nothing_and_is_forgotten(database, acting):
     store = store_for(database)
     claims = []

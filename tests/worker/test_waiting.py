@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
+from django.template import Context, Template
 
 from async_attempts import (
     Attempt,
@@ -49,6 +50,21 @@ def test_a_result_is_there_when_the_attempt_has_ended(database, acting, beside, 
     beside.drain(database)
     assert waited(attempt) == {"sent": 5}
     assert waited(stored(attempt)) == {"sent": 5}
+
+
+def test_a_worker_in_another_process_is_waited_for(database, workers):
+    fetched = [
+        call(flows.fetch, value).using(database=database, keep_result=True) for value in (1, 2)
+    ]
+    workers.start("--database", database, prepare=flows.noted.clear)
+    for one in fetched:
+        assert one.enqueue().result(60) == one.arguments.args[0]
+
+
+def test_a_template_waits_for_nothing(database):
+    attempt = enqueued(database, effects.act)
+    template = Template("[{{ attempt.result }}{{ attempt.aresult }}{{ attempt.watch }}]")
+    assert template.render(Context({"attempt": attempt})) == "[]"
 
 
 @both
