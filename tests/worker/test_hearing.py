@@ -146,6 +146,20 @@ def test_a_deleted_success_wakes_who_waits(database, no_polling, when_heard):
             attempt.result(30)
 
 
+def test_what_ends_before_one_who_waits_joins_is_seen(database, no_polling, beside, monkeypatch):
+    other, attempt = (enqueued(database, effects.act) for _ in range(2))
+    beside.do(other.result, 30)
+    until(lambda: holds_gate(database))
+
+    def join_late(alias):
+        put(attempt, status="succeeded", completed_at=attempt.created_at)
+        return hearing.hearing_on(alias)
+
+    monkeypatch.setattr("async_attempts.results.waiting.hearing_on", join_late)
+    assert attempt.result(30) is None
+    drain(database)
+
+
 def test_what_is_rolled_back_wakes_nobody(database, bystander, when_heard):
     attempt = enqueued(database, effects.act)
 

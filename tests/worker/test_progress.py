@@ -182,6 +182,7 @@ def test_a_target_that_holds_its_own_row_is_not_waited_for(database, acting):
     acting(work)
     attempt, other = (enqueued(database, effects.act, is_other) for is_other in (False, True))
     drain_in_threads(database)
+    assert stored(attempt).status == "succeeded"
     assert shown(attempt) == (10, "")
 
 
@@ -229,6 +230,17 @@ def test_what_a_thread_says_after_the_end_is_not_heard(database, acting):
     attempt = performed(database, effects.act)
     later[0].set_progress(50)
     assert shown(attempt) == (None, "")
+
+
+@pytest.mark.only("sqlite", reason="this asks nothing of a database itself")
+def test_the_first_word_wakes_the_one_who_writes_it(database):
+    board = Progress(store_for(database))
+    rung: list[bool] = []
+    board.ring = lambda: rung.append(True)
+    claim: Any = SimpleNamespace(id_bytes=b"1", claim_seq=1)
+    for percent in (1, 2, 3):
+        board.say(Said(claim, percent, ""))
+    assert rung == [True]
 
 
 def test_the_newest_survives_an_outage(database, monkeypatch):
