@@ -11,9 +11,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from django.db import connections
 
@@ -58,10 +58,7 @@ class Hearing:
         self._wakes.add(wake)
         thread = self._thread
         if thread is None or not thread.is_alive():
-            params = params_of(connections[self._alias])
-            self._thread = threading.Thread(
-                target=self._live, args=[params], name="hearing", daemon=True
-            )
+            self._thread = threading.Thread(target=self._live, name="hearing", daemon=True)
             self._thread.start()
 
     def leave(self, wake: Wake) -> None:
@@ -75,11 +72,11 @@ class Hearing:
         if thread is not None:
             thread.join()
 
-    def _live(self, params: Mapping[str, Any]) -> None:
+    def _live(self) -> None:
         pause = FIRST_PAUSE
         while not self._ends():
             try:
-                with self._session(params) as listener:
+                with self._session() as listener:
                     self._listen(listener)
                 pause = FIRST_PAUSE
             except Exception as error:  # noqa: BLE001 whatever it is, polling goes on
@@ -102,8 +99,8 @@ class Hearing:
         return not self._is_closed and (bool(self._wakes) or is_soon)
 
     @contextmanager
-    def _session(self, params: Mapping[str, Any]) -> Iterator[Listener]:
-        listener = self._listener = Listener(params, gate.ENDED)
+    def _session(self) -> Iterator[Listener]:
+        listener = self._listener = Listener(params_of(connections[self._alias]), gate.ENDED)
         try:
             yield listener
         finally:

@@ -274,7 +274,9 @@ def test_a_coroutine_that_is_cancelled_leaves(database, monkeypatch):
     assert hearing._hearings
 
 
-@pytest.mark.parametrize("given", [{"NOTIFY": False}, {"LISTEN_DSN": "host=127.0.0.1 port=9"}])
+@pytest.mark.parametrize(
+    "given", [{"NOTIFY": False}, {"LISTEN_DSN": "host=127.0.0.1 port=9"}, {"LISTEN_DSN": "no dsn"}]
+)
 def test_who_can_not_hear_polls(database, beside, given, caplog):
     with (
         override_settings(ASYNC_ATTEMPTS={**settings.ASYNC_ATTEMPTS, **given}),
