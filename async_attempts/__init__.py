@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         InvalidOption,
         InvalidTarget,
         InvalidTransition,
+        QueueFull,
         Snooze,
         WrongTransaction,
     )
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
+    from .queues import pause_queue, resume_queue
     from .results import Ending
     from .schedules import recurring
     from .targets import attemptable
@@ -54,6 +56,7 @@ __all__ = [
     "InvalidOption",
     "InvalidTarget",
     "InvalidTransition",
+    "QueueFull",
     "Snooze",
     "WrongTransaction",
     "aemit",
@@ -67,7 +70,9 @@ __all__ = [
     "event",
     "on",
     "parallel",
+    "pause_queue",
     "recurring",
+    "resume_queue",
     "schedule",
 ]
 
@@ -85,12 +90,14 @@ _HOMES = {
         "InvalidOption",
         "InvalidTarget",
         "InvalidTransition",
+        "QueueFull",
         "Snooze",
         "WrongTransaction",
     ),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
+    ".queues": ("pause_queue", "resume_queue"),
     ".results": ("Ending",),
     ".schedules": ("recurring",),
     ".targets": ("attemptable",),

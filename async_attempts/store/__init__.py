@@ -14,7 +14,7 @@ from django.db import connections
 
 from ..conf import MODEL_SETTING
 from .base import Store
-from .claims import Claim
+from .claims import Claim, Claims
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
@@ -25,6 +25,7 @@ from .scheduling import Ticked
 
 __all__ = [
     "Claim",
+    "Claims",
     "Glance",
     "Judge",
     "Place",

@@ -13,11 +13,21 @@ from .expiring import Expiring
 from .forgetting import Forgetting
 from .leasing import Leasing
 from .looking import Looking
+from .pausing import Pausing
 from .pruning import Pruning
 from .rescuing import Rescuing
 
 
 class Store(
-    Declaring, Claiming, Looking, Leasing, Rescuing, Changing, Expiring, Pruning, Forgetting
+    Declaring,
+    Claiming,
+    Looking,
+    Leasing,
+    Rescuing,
+    Changing,
+    Expiring,
+    Pruning,
+    Forgetting,
+    Pausing,
 ):
     """The attempts and workers of one database."""

@@ -11,10 +11,10 @@ from django.db import transaction
 
 from ..conf import retention
 from .base import Store
-from .claiming import Which
 from .claims import COLUMNS, Claim
 from .finishing import Result, is_plain
 from .gate import passing_gate
+from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
 from .postgresql_inserting import PostgreSQLInserting
 from .rows import require_read_committed
@@ -93,9 +93,12 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return int(self._alone(lambda: self._execute(sql, {"limit": limit}).fetchone())[0])
 
     def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+        return self._alone(lambda: self._claim_within(worker_id, which, limit))
+
+    def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         params = {"worker": worker_id, "which": which.param, "limit": limit}
         sql = self._claim_sql(which.sql)
-        rows = self._alone(lambda: self._execute(sql, params).fetchall())
+        rows = self._execute(sql, params).fetchall()
         if not rows:
             return []
         rows.sort(key=_best_first)

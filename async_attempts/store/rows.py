@@ -19,6 +19,7 @@ from ..models import (
     DatabaseNow,
     Failure,
     Pace,
+    Queue,
     Schedule,
     Worker,
     get_attempt_model,
@@ -55,6 +56,10 @@ class Rows:
         return Failure._base_manager.using(self.alias)
 
     @property
+    def queues(self) -> QuerySet[Queue]:
+        return Queue._base_manager.using(self.alias)
+
+    @property
     def paces(self) -> QuerySet[Pace]:
         return Pace._base_manager.using(self.alias)
 
@@ -75,6 +80,7 @@ class Rows:
             "attempt": quote(self.model._meta.db_table),
             "worker": quote(Worker._meta.db_table),
             "schedule": quote(Schedule._meta.db_table),
+            "queue": quote(Queue._meta.db_table),
             "columns": ", ".join(self.quoted(name) for name in COLUMNS),
             "order": ", ".join(self.quoted(name) for name in ORDER),
         }

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ..store import Claim, Store
 from .acknowledging import acknowledge
+from .doors import Doors
 from .memory import now
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 
@@ -33,6 +34,7 @@ class Hand:
         self.closed = False
         self.ring: Callable[[], None] | None = None
         self.elsewhere: Elsewhere | None = None
+        self.doors: Doors | None = None
 
     # --- by those who perform
 
@@ -161,8 +163,17 @@ class Hand:
             is_again = is_again or execution.outcome is not SUCCEEDED
             if self._recorded is not None and execution.place is not None:
                 self._recorded(execution.place)
-        self._unrecorded.clear()
-        return is_again
+        recorded, self._unrecorded = self._unrecorded, []
+        return self._let_in(recorded) or is_again
+
+    def _let_in(self, ended: Iterable[Execution]) -> bool:
+        """Wake what waits for the places of these; whether something may have become due."""
+        keys = {execution.claim.limit_key for execution in ended} - {None}
+        if keys:
+            self.store.wake(key for key in keys if key is not None)
+        if self.doors is None or not self.doors.any_shut:
+            return bool(keys)
+        return self.doors.ended({execution.claim.queue for execution in ended}) or bool(keys)
 
     def close(self, performers: int) -> None:
         """There will be nothing more to begin: so many performers may end."""
