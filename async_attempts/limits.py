@@ -70,6 +70,16 @@ class Limits:
     max_pending: int | None = None
     paused: bool = False
 
+    def __str__(self) -> str:
+        said = []
+        if self.concurrency is not None:
+            said.append(f"{self.concurrency} at once")
+        if self.rate is not None:
+            said.append(f"{self.rate}, burst {self.burst}")
+        if self.max_pending is not None:
+            said.append(f"at most {self.max_pending} pending")
+        return "; ".join(said)
+
     @property
     def of_claims(self) -> bool:
         """Whether a claim has to ask for more than what is due."""

@@ -14,6 +14,7 @@ import pytest
 from django.core.management.color import no_style
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
@@ -88,6 +89,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 def _others_on_postgresql() -> list[tuple[object, ...]]:
     if "postgresql" not in connections:
+        return []
+    if not str(connections["postgresql"].settings_dict["NAME"]).startswith(TEST_DATABASE_PREFIX):
+        # No test of this session asked for one.
         return []
     with connections["postgresql"].cursor() as cursor:
         cursor.execute(

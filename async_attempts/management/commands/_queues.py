@@ -7,7 +7,6 @@ from typing import Final
 
 from ...conf import limits
 from ...lifecycle import Status
-from ...limits import Limits
 from ...store import Store
 
 QUEUES_HEAD: Final = ("QUEUE", "STATE", "PENDING", "LIMITS")
@@ -21,16 +20,4 @@ def queues(store: Store) -> Iterator[tuple[str, ...]]:
         state = "paused" if name in paused else "active"
         pending = store.attempts.filter(queue=name, status=Status.PENDING)[:MOST_COUNTED].count()
         number = f"{pending}+" if pending == MOST_COUNTED else str(pending)
-        yield name, state, number, spoken(own) or "-"
-
-
-def spoken(limits: Limits) -> str:
-    """The limits in words."""
-    said = []
-    if limits.concurrency is not None:
-        said.append(f"{limits.concurrency} at once")
-    if limits.rate is not None:
-        said.append(f"{limits.rate}, burst {limits.burst}")
-    if limits.max_pending is not None:
-        said.append(f"at most {limits.max_pending} pending")
-    return "; ".join(said)
+        yield name, state, number, str(own) or "-"
