@@ -26,11 +26,13 @@ if TYPE_CHECKING:
         Snooze,
         WrongTransaction,
     )
+    from .figures import Executions, QueueStats, Stats, astats, stats
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
     from .results import Ending
     from .schedules import recurring
+    from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
 
@@ -47,6 +49,7 @@ __all__ = [
     "DuplicateAttempt",
     "Ending",
     "Event",
+    "Executions",
     "Expire",
     "Fail",
     "Flow",
@@ -54,21 +57,28 @@ __all__ = [
     "InvalidOption",
     "InvalidTarget",
     "InvalidTransition",
+    "QueueStats",
     "Snooze",
+    "Stats",
+    "Streamed",
     "WrongTransaction",
     "aemit",
     "aenqueue",
+    "aenqueue_stream",
+    "astats",
     "attemptable",
     "call",
     "current_attempt",
     "emit",
     "enqueue",
     "enqueue_many",
+    "enqueue_stream",
     "event",
     "on",
     "parallel",
     "recurring",
     "schedule",
+    "stats",
 ]
 
 _HOMES = {
@@ -88,11 +98,13 @@ _HOMES = {
         "Snooze",
         "WrongTransaction",
     ),
+    ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
     ".results": ("Ending",),
     ".schedules": ("recurring",),
+    ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),
     ".worker.current": ("CurrentAttempt", "current_attempt"),
 }

@@ -1,4 +1,4 @@
-"""The attempts, their failures, dependencies and paces, the workers, and the schedules."""
+"""The attempts, their failures, dependencies and paces, workers, tallies, and schedules."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -33,6 +33,39 @@ class Migration(migrations.Migration):
                 ("look_at", models.DateTimeField(db_index=True)),
             ],
             options={"default_permissions": ()},
+        ),
+        migrations.CreateModel(
+            name="Tally",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("minute", models.DateTimeField()),
+                ("queue", models.CharField(max_length=64)),
+                ("target", models.CharField(max_length=255)),
+                ("outcome", models.CharField(max_length=9)),
+                ("count", models.IntegerField(default=0)),
+                ("wait_seconds", models.FloatField(default=0.0)),
+                ("run_seconds", models.FloatField(default=0.0)),
+                ("to_1ms", models.IntegerField(default=0)),
+                ("to_3ms", models.IntegerField(default=0)),
+                ("to_10ms", models.IntegerField(default=0)),
+                ("to_30ms", models.IntegerField(default=0)),
+                ("to_100ms", models.IntegerField(default=0)),
+                ("to_300ms", models.IntegerField(default=0)),
+                ("to_1s", models.IntegerField(default=0)),
+                ("to_3s", models.IntegerField(default=0)),
+                ("to_10s", models.IntegerField(default=0)),
+                ("to_30s", models.IntegerField(default=0)),
+                ("to_100s", models.IntegerField(default=0)),
+                ("longer", models.IntegerField(default=0)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("minute", "queue", "target", "outcome"), name="aa_tally_key"
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Worker",

@@ -19,6 +19,7 @@ from .failure import Failure, sealed_details
 from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
 from .schedule import Schedule
+from .tally import Tally
 from .upstairs import Changes
 from .worker import Worker
 
@@ -35,6 +36,7 @@ __all__ = [
     "Failure",
     "Pace",
     "Schedule",
+    "Tally",
     "Worker",
     "get_attempt_model",
     "sealed_details",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .changing import Changing
 from .claiming import Claiming
+from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
 from .forgetting import Forgetting
@@ -15,9 +16,20 @@ from .leasing import Leasing
 from .looking import Looking
 from .pruning import Pruning
 from .rescuing import Rescuing
+from .tallying import Tallying
 
 
 class Store(
-    Declaring, Claiming, Looking, Leasing, Rescuing, Changing, Expiring, Pruning, Forgetting
+    Declaring,
+    Claiming,
+    Looking,
+    Leasing,
+    Rescuing,
+    Changing,
+    Expiring,
+    Pruning,
+    Forgetting,
+    Tallying,
+    Counting,
 ):
     """The attempts and workers of one database."""

@@ -64,8 +64,14 @@ class SQLiteStore(Store):
         if not self._any(which):
             return []
         rows = sorted(self.redone(work), key=_best_first)
-        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias)
-        return [Claim._make((bytes.fromhex(row[0]), *row[1:WIDTH], *end)) for row in rows]
+        moment = datetime.fromisoformat(now)
+        end = (moment.replace(tzinfo=UTC), worker_id, self.alias)
+        return [
+            Claim._make(
+                (bytes.fromhex(row[0]), *row[1:WIDTH], *end, (moment - row[-1]).total_seconds())
+            )
+            for row in rows
+        ]
 
     def _any(self, which: Which) -> bool:
         """Whether there is something to claim."""

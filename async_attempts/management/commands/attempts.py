@@ -12,11 +12,12 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
-from ...exceptions import AttemptsError, InvalidSetting
+from ...exceptions import AttemptsError, InvalidOption, InvalidSetting
+from ...figures import stats
 from ...models import Schedule
 from ...store import Store, store_for
 from ...store.resealing import Resealer
-from . import _pruning
+from . import _pruning, _stats
 from ._arguments import USAGE, attempts_database, batch
 from ._events import EVENTS_HEAD, subscriptions
 from ._tables import aligned
@@ -59,6 +60,8 @@ class Command(BaseCommand):
         verbs.add_argument("--run-now", metavar="NAME", help="enqueue an attempt beside the ticks")
         prune = commands.add_parser("prune", help="delete what has ended and isn't to be kept")
         _pruning.add_arguments(prune)
+        figures = commands.add_parser("stats", help="tell what there is to do, and what was done")
+        _stats.add_arguments(figures)
         for command in (rotate, schedules):
             command.add_argument(
                 "--database", help="alias; by default where the router puts attempts"
@@ -73,6 +76,9 @@ class Command(BaseCommand):
             raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
         if options["subcommand"] == "schedules":
             self.schedules(store_for(database), options)
+            return
+        if options["subcommand"] == "stats":
+            self.stats(database, options)
             return
         if options["subcommand"] == "prune":
             self.prune(store_for(database), options)
@@ -106,6 +112,22 @@ class Command(BaseCommand):
             return
         for line in aligned([SCHEDULES_HEAD, *listed(store)]):
             self.stdout.write(line)
+
+    def stats(self, database: str, options: dict[str, Any]) -> None:
+        """Tell the figures of now and of the last while."""
+        try:
+            figures = stats(database=database, window=_stats.window(options))
+        except InvalidOption as error:
+            raise CommandError(f"--window: {error}", returncode=USAGE) from error
+        if options["json"]:
+            self.stdout.write(_stats.as_json(figures))
+            return
+        for line in aligned([_stats.QUEUES_HEAD, *_stats.queues(figures)]):
+            self.stdout.write(line)
+        self.stdout.write("")
+        for line in aligned(list(_stats.executions(figures))):
+            self.stdout.write(line)
+        self.stdout.write(f"\n{figures.workers} workers are alive.")
 
     def prune(self, store: Store, options: dict[str, Any]) -> None:
         """Delete what the settings, or the flags, don't keep, and tell how many."""
