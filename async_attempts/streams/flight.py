@@ -79,7 +79,7 @@ class Flight:
     @property
     def is_ripe(self) -> bool:
         """Whether what was added is to be written now."""
-        return len(self._calls) >= self._size or not self.has_room
+        return len(self._calls) >= self._size or not self.has_room or not self._is_quick
 
     def add(self, item: Any) -> None:
         """Make this item's call."""
@@ -96,8 +96,7 @@ class Flight:
         calls, self._calls = self._calls, []
         if not calls:
             return
-        is_quick = time.monotonic() - self._since < QUICK
-        self._size = min(MOST_AT_ONCE, self._size * 2) if is_quick else 1
+        self._size = min(MOST_AT_ONCE, self._size * 2) if self._is_quick else 1
         try:
             self._write(calls)
         except AttemptsError:
@@ -132,6 +131,11 @@ class Flight:
         self._pause = FIRST_PAUSE if has_ended else min(LONGEST_PAUSE, self._pause * 1.5)
         self._live = live
         self._since = time.monotonic()
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether what was added has come quickly."""
+        return time.monotonic() - self._since < QUICK
 
     def _placed(self, made: Any) -> Call:
         """The call as it is written: to this database, and with the token of its place."""
