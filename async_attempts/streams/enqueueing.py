@@ -37,8 +37,8 @@ def enqueue_stream(
     alias, by default where attempts go to. `timeout`: seconds or a timedelta from the call.
 
     Raises TimeoutError; WrongTransaction inside an atomic block, whose attempts no worker could
-    see; InvalidOption, InvalidTarget, InvalidArguments, and what the iterable and `call_factory`
-    raise, with a note of the item's place, from 0. What was enqueued before stays.
+    see; what the iterable raises; what `call_factory` raises, and InvalidOption, InvalidTarget or
+    InvalidArguments for an item, with a note of its place, from 0. What was enqueued before stays.
     """
     if isinstance(iterable, AsyncIterable) and not isinstance(iterable, Iterable):
         raise InvalidOption("iterable: it is an asynchronous one; use aenqueue_stream.")

@@ -14,6 +14,7 @@ from async_attempts import Expire, Fail, Snooze
 from async_attempts.models import Tally
 from async_attempts.store import store_for
 from async_attempts.worker import tallies
+from async_attempts.worker.maintenance import Maintenance
 from async_attempts.worker.runner import SUCCEEDED, Execution
 from tests.shop import effects
 from tests.store.rows import claim_of
@@ -115,6 +116,20 @@ def test_those_of_an_event_loop_too(database, workers):
 def test_an_idle_worker_writes_nothing(database, writing):
     drain(database)
     assert writing == []
+
+
+def test_workers_forget_what_is_old(database, counting):
+    counting, execution = counting
+    store = store_for(database)
+    for days in (31, 29):
+        counting.count([execution], ())
+        counting.flush()
+        newest = store.tallies.order_by("-pk")[:1].get()
+        store.tallies.filter(pk=newest.pk).update(minute=newest.minute - timedelta(days=days))
+    assert store.tallies.count() == 2
+    Maintenance(store).prune()
+    [kept] = store.tallies.values_list("minute", flat=True)
+    assert store.now() - kept < timedelta(days=30)
 
 
 def test_a_lost_claim_is_not_counted(database, acting):
