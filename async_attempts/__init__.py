@@ -27,12 +27,14 @@ if TYPE_CHECKING:
         Snooze,
         WrongTransaction,
     )
+    from .figures import Executions, QueueStats, Stats, astats, stats
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
     from .queues import pause_queue, resume_queue
     from .results import Ending
     from .schedules import recurring
+    from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
 
@@ -49,6 +51,7 @@ __all__ = [
     "DuplicateAttempt",
     "Ending",
     "Event",
+    "Executions",
     "Expire",
     "Fail",
     "Flow",
@@ -57,16 +60,22 @@ __all__ = [
     "InvalidTarget",
     "InvalidTransition",
     "QueueFull",
+    "QueueStats",
     "Snooze",
+    "Stats",
+    "Streamed",
     "WrongTransaction",
     "aemit",
     "aenqueue",
+    "aenqueue_stream",
+    "astats",
     "attemptable",
     "call",
     "current_attempt",
     "emit",
     "enqueue",
     "enqueue_many",
+    "enqueue_stream",
     "event",
     "on",
     "parallel",
@@ -74,6 +83,7 @@ __all__ = [
     "recurring",
     "resume_queue",
     "schedule",
+    "stats",
 ]
 
 _HOMES = {
@@ -94,12 +104,14 @@ _HOMES = {
         "Snooze",
         "WrongTransaction",
     ),
+    ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
     ".queues": ("pause_queue", "resume_queue"),
     ".results": ("Ending",),
     ".schedules": ("recurring",),
+    ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),
     ".worker.current": ("CurrentAttempt", "current_attempt"),
 }

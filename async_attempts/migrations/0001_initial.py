@@ -1,4 +1,4 @@
-"""The attempts, their failures, dependencies, paces and limits, the workers, and the schedules."""
+"""Attempts, their failures, dependencies, paces and limits; workers, tallies and schedules."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -79,6 +79,39 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("queue", "key", "number"), name="aa_slot_number"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Tally",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("minute", models.DateTimeField()),
+                ("queue", models.CharField(max_length=64)),
+                ("target", models.CharField(max_length=255)),
+                ("outcome", models.CharField(max_length=9)),
+                ("count", models.IntegerField(default=0)),
+                ("wait_seconds", models.FloatField(default=0.0)),
+                ("run_seconds", models.FloatField(default=0.0)),
+                ("to_1ms", models.IntegerField(default=0)),
+                ("to_3ms", models.IntegerField(default=0)),
+                ("to_10ms", models.IntegerField(default=0)),
+                ("to_30ms", models.IntegerField(default=0)),
+                ("to_100ms", models.IntegerField(default=0)),
+                ("to_300ms", models.IntegerField(default=0)),
+                ("to_1s", models.IntegerField(default=0)),
+                ("to_3s", models.IntegerField(default=0)),
+                ("to_10s", models.IntegerField(default=0)),
+                ("to_30s", models.IntegerField(default=0)),
+                ("to_100s", models.IntegerField(default=0)),
+                ("longer", models.IntegerField(default=0)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("minute", "queue", "target", "outcome"), name="aa_tally_key"
                     )
                 ],
             },

@@ -20,6 +20,7 @@ from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
 from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
 from .schedule import Schedule
+from .tally import Tally
 from .upstairs import Changes
 from .worker import Worker
 
@@ -39,6 +40,7 @@ __all__ = [
     "Queue",
     "Schedule",
     "Slot",
+    "Tally",
     "Worker",
     "get_attempt_model",
     "key_of_limit",

@@ -22,6 +22,7 @@ from .pruning import Walk
 from .rescuing import Judge, Rescue, Verdict
 from .rows import driver_problem
 from .scheduling import Ticked
+from .tallying import Tallied
 
 __all__ = [
     "Claim",
@@ -32,6 +33,7 @@ __all__ = [
     "Rescue",
     "Result",
     "Store",
+    "Tallied",
     "Ticked",
     "Verdict",
     "Walk",

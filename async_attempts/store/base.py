@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .changing import Changing
 from .claiming import Claiming
+from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
 from .forgetting import Forgetting
@@ -16,6 +17,7 @@ from .looking import Looking
 from .pausing import Pausing
 from .pruning import Pruning
 from .rescuing import Rescuing
+from .tallying import Tallying
 
 
 class Store(
@@ -29,5 +31,7 @@ class Store(
     Pruning,
     Forgetting,
     Pausing,
+    Tallying,
+    Counting,
 ):
     """The attempts and workers of one database."""

@@ -13,7 +13,10 @@ from ..lifecycle import Expired
 
 
 class Claim(NamedTuple):
-    """One claimed attempt. The columns have the names of the model's, but for the id's bytes."""
+    """One claimed attempt. The columns have the names of the model's, but for the id's bytes.
+
+    `waited`: seconds from when it was due to the claim.
+    """
 
     id_bytes: bytes
     queue: str
@@ -34,6 +37,7 @@ class Claim(NamedTuple):
     started_at: datetime
     worker_id: UUID
     database: str
+    waited: float
 
     @property
     def id(self) -> UUID:

@@ -18,7 +18,8 @@ from .rows import require_read_committed
 _T = TypeVar("_T")
 
 SELECT = """
-SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE), UTC_TIMESTAMP(6)
+SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE),
+    TIMESTAMPDIFF(MICROSECOND, scheduled_at, UTC_TIMESTAMP(6)), UTC_TIMESTAMP(6)
 FROM {attempt} {by_index}
 WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= UTC_TIMESTAMP(6)
 ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -107,12 +108,12 @@ class MySQLStore(MySQLInserting, Store):
 
     def _claimed(self, row: Sequence[Any], worker_id: UUID) -> Claim:
         """The claim behind a row as it was before."""
-        values = list(row)
+        *values, waited, now = row
         values[0] = bytes.fromhex(row[0].replace("-", ""))
         values[NUM_ATTEMPTS] += 1
         values[CLAIM_SEQ] += 1
-        values[-1] = row[-1].replace(tzinfo=UTC)
-        return Claim._make((*values, worker_id, self.alias))
+        started_at = now.replace(tzinfo=UTC)
+        return Claim._make((*values, started_at, worker_id, self.alias, waited / 1e6))
 
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
         if not claims:

@@ -102,8 +102,9 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         if not rows:
             return []
         rows.sort(key=_best_first)
-        end = (moment(rows[0][WIDTH]), worker_id, self.alias)
-        return [Claim._make(row[:WIDTH] + end) for row in rows]
+        now = rows[0][WIDTH]
+        end = (moment(now), worker_id, self.alias)
+        return [Claim._make(row[:WIDTH] + end + ((now - row[-1]) / 1e6,)) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         claims = [claim for claim, outcome in results if is_plain(outcome)]

@@ -21,6 +21,7 @@ from ..models import (
     Pace,
     Queue,
     Schedule,
+    Tally,
     Worker,
     get_attempt_model,
 )
@@ -62,6 +63,10 @@ class Rows:
     @property
     def paces(self) -> QuerySet[Pace]:
         return Pace._base_manager.using(self.alias)
+
+    @property
+    def tallies(self) -> QuerySet[Tally]:
+        return Tally._base_manager.using(self.alias)
 
     def whole(self, work: Callable[[], _T]) -> _T:
         """Do `work` in a transaction of its own; see `transactions.whole`."""

@@ -61,8 +61,14 @@ class SQLiteStore(Store):
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
             rows = sorted(cursor.fetchall(), key=_best_first)
-        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias)
-        return [Claim._make((bytes.fromhex(row[0]), *row[1:WIDTH], *end)) for row in rows]
+        moment = datetime.fromisoformat(now)
+        end = (moment.replace(tzinfo=UTC), worker_id, self.alias)
+        return [
+            Claim._make(
+                (bytes.fromhex(row[0]), *row[1:WIDTH], *end, (moment - row[-1]).total_seconds())
+            )
+            for row in rows
+        ]
 
     def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
         _, now = DatabaseNow().on("sqlite")

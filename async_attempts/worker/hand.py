@@ -12,6 +12,7 @@ from .acknowledging import acknowledge
 from .doors import Doors
 from .memory import now
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
+from .tallies import Tallies
 
 
 class Hand:
@@ -22,6 +23,7 @@ class Hand:
 
     def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
+        self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -155,7 +157,7 @@ class Hand:
         """
         if not self._unrecorded:
             return False
-        acknowledge(self.store, self._unrecorded)
+        self.tallies.count(self._unrecorded, acknowledge(self.store, self._unrecorded))
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:

@@ -125,6 +125,7 @@ class Loop:
             self.batch_size.stuck()
             self.hand.give_back()
         self._record()
+        self.hand.tallies.flush_if_due()
         self._claim(me)
         if self.hand.is_empty and self._is_done(me):
             return True
@@ -278,6 +279,7 @@ class Loop:
                     return
                 self.outages.wait(error)
             self.executor.work(STILL_BUSY)
+        self.hand.tallies.flush()
         try:
             if self.outages.is_on:
                 self.store.release_unknown(me.worker.pk)

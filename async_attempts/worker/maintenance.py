@@ -20,6 +20,7 @@ RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
+TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
 SWEEP_INTERVAL: Final = 10.0
@@ -107,6 +108,7 @@ class Maintenance:
         self.store.forget_workers(DAY)
         self.store.forget_paces()
         self.store.forget_places()
+        self.store.forget_tallies(TALLIES_KEPT)
         try:
             for _ in range(PRUNE_BATCHES):
                 self._pruner.prune(retention())

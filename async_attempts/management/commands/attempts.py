@@ -12,12 +12,13 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
-from ...exceptions import AttemptsError, InvalidSetting
+from ...exceptions import AttemptsError, InvalidOption, InvalidSetting
+from ...figures import stats
 from ...models import Schedule
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...store.resealing import Resealer
-from . import _pruning
+from . import _pruning, _stats
 from ._arguments import USAGE, attempts_database, batch
 from ._events import EVENTS_HEAD, subscriptions
 from ._queues import QUEUES_HEAD, queues
@@ -69,6 +70,8 @@ class Command(BaseCommand):
         verbs = queues.add_mutually_exclusive_group()
         verbs.add_argument("--pause", metavar="QUEUE", help="let no worker claim of it")
         verbs.add_argument("--resume", metavar="QUEUE", help="let workers claim of it again")
+        figures = commands.add_parser("stats", help="tell what there is to do, and what was done")
+        _stats.add_arguments(figures)
         for command in (rotate, schedules, queues):
             command.add_argument(
                 "--database", help="alias; by default where the router puts attempts"
@@ -86,6 +89,9 @@ class Command(BaseCommand):
             return
         if options["subcommand"] == "queues":
             self.queues(store_for(database), options)
+            return
+        if options["subcommand"] == "stats":
+            self.stats(database, options)
             return
         if options["subcommand"] == "prune":
             self.prune(store_for(database), options)
@@ -130,6 +136,22 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}: {done.past}.")
             return True
         return False
+
+    def stats(self, database: str, options: dict[str, Any]) -> None:
+        """Tell the figures of now and of the last while."""
+        try:
+            figures = stats(database=database, window=_stats.window(options))
+        except InvalidOption as error:
+            raise CommandError(f"--window: {error}", returncode=USAGE) from error
+        if options["json"]:
+            self.stdout.write(_stats.as_json(figures))
+            return
+        for line in aligned([_stats.QUEUES_HEAD, *_stats.queues(figures)]):
+            self.stdout.write(line)
+        self.stdout.write("")
+        for line in aligned(list(_stats.executions(figures))):
+            self.stdout.write(line)
+        self.stdout.write(f"\n{figures.workers} workers are alive.")
 
     def prune(self, store: Store, options: dict[str, Any]) -> None:
         """Delete what the settings, or the flags, don't keep, and tell how many."""
