@@ -78,7 +78,8 @@ class QueueStats:
     """One queue, as it is now.
 
     `scheduled`: due later. `pending`: due and not claimed, `suspects` of them because they were in
-    hand when a worker died. `running`: claimed. `waiting`: for other attempts. `failed`, `expired`:
+    hand when a worker died. `running`: claimed. `waiting`: for other attempts, or for a
+    place of their limit key. `failed`, `expired`:
     became so within the window, whoever or whatever did it, and still are. `latency`: for how many
     seconds the oldest pending one has been due, 0.0 if there is none.
     """

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Count, Min, Q, Sum
 
 from ..lifecycle import Status
-from ..models import DatabaseNow, Dependency, Worker
+from ..models import DatabaseNow, Worker
 from ..models.tally import NUMBERS
 from .depending import Depending
 from .tallying import Tallied
@@ -78,9 +78,8 @@ class Counting(Depending):
         ]
 
     def count_waiting(self) -> dict[str, int]:
-        """How many wait for others, by queue: those with an open dependency."""
-        waiting = self.dependencies.filter(state=Dependency.State.OPEN).values("attempt_id")
-        rows = self.attempts.filter(status=Status.WAITING, pk__in=waiting)
+        """How many wait for others, or for a place of their limit key, by queue."""
+        rows = self.attempts.filter(status=Status.WAITING)
         return dict(rows.values("queue").annotate(n=Count("pk")).values_list("queue", "n"))
 
     def count_ended_badly(self, since: datetime) -> dict[tuple[str, str], int]:
