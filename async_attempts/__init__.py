@@ -27,15 +27,19 @@ if TYPE_CHECKING:
         InvalidOption,
         InvalidTarget,
         InvalidTransition,
+        QueueFull,
         Snooze,
         WaitingInTransaction,
         WrongTransaction,
     )
+    from .figures import Executions, QueueStats, Stats, astats, stats
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
+    from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
+    from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
 
@@ -56,6 +60,7 @@ __all__ = [
     "DuplicateAttempt",
     "Ending",
     "Event",
+    "Executions",
     "Expire",
     "Fail",
     "Flow",
@@ -64,24 +69,34 @@ __all__ = [
     "InvalidTarget",
     "InvalidTransition",
     "Progress",
+    "QueueFull",
+    "QueueStats",
     "Snooze",
+    "Stats",
+    "Streamed",
     "WaitingInTransaction",
     "WrongTransaction",
     "aemit",
     "aenqueue",
+    "aenqueue_stream",
     "agather",
+    "astats",
     "attemptable",
     "call",
     "current_attempt",
     "emit",
     "enqueue",
     "enqueue_many",
+    "enqueue_stream",
     "event",
     "gather",
     "on",
     "parallel",
+    "pause_queue",
     "recurring",
+    "resume_queue",
     "schedule",
+    "stats",
 ]
 
 _HOMES = {
@@ -102,15 +117,19 @@ _HOMES = {
         "InvalidOption",
         "InvalidTarget",
         "InvalidTransition",
+        "QueueFull",
         "Snooze",
         "WaitingInTransaction",
         "WrongTransaction",
     ),
+    ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
+    ".queues": ("pause_queue", "resume_queue"),
     ".results": ("Ending", "Progress", "agather", "gather"),
     ".schedules": ("recurring",),
+    ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),
     ".worker.current": ("CurrentAttempt", "current_attempt"),
 }

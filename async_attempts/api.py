@@ -34,7 +34,7 @@ CALLS_AT_A_TIME: Final = 500
 OPTIONS: Final = frozenset(
     "queue priority scheduled_at expires_at max_attempts timeout keep_result idempotence_token "
     "depends_on subject metadata database allow_autocommit debounce throttle max_wait adaptive "
-    "key".split()
+    "key limit_key concurrency".split()
 )
 
 
@@ -55,7 +55,9 @@ class Call:
         of one and "success", "failure" or "any"); subject (a saved model instance); metadata (a
         dict, stored in clear); database (an alias); allow_autocommit; debounce and throttle
         (seconds or a timedelta, False turns the target's own off), with key (text, a whole number
-        or a UUID), and max_wait and adaptive for debounce: see `async_attempts.targets.Pacing`.
+        or a UUID), and max_wait and adaptive for debounce: see `async_attempts.targets.Pacing`;
+        limit_key (text, a whole number or a UUID, False turns the target's own off) of which at
+        most concurrency attempts, 1 by default, run at once.
         Raises InvalidOption for any other.
         """
         for name in options.keys() - OPTIONS:

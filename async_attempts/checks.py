@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Notice
 from django.db import connections, router
 
-from .conf import QUEUE_OPTIONS_IN_EFFECT, SETTING, settings
+from .conf import IDLE_QUEUE_OPTIONS, SETTING, settings
 from .encryption import configuration_problem, uses_derived_key
 from .events import listeners
 from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
@@ -129,7 +129,7 @@ def _home() -> Iterator[CheckMessage]:
 
 def _idle_settings() -> Iterator[CheckMessage]:
     for queue, options in settings().QUEUES.items():
-        if idle := options.keys() - QUEUE_OPTIONS_IN_EFFECT:
+        if idle := options.keys() & IDLE_QUEUE_OPTIONS:
             yield Notice(
                 f"{SETTING}['QUEUES'][{queue!r}]: {', '.join(sorted(idle))}: no effect in this "
                 "version.",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -19,7 +18,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
+from .limits import Limits, limits_of, read_queue
 from .retention import DEFAULT, Keep, Retention, read_keep
+from .spelling import nearest
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -30,15 +31,12 @@ DAY: Final = 86_400.0
 CENTURY: Final = 36_525 * DAY
 QUEUE_LENGTH: Final = 64
 SCHEDULE_LENGTH: Final = 255
-QUEUE_OPTIONS: Final = frozenset(
-    {"concurrency", "rate", "burst", "max_pending", "paused", "relay", "keep"}
-)
 CATCH_UP: Final = ("latest", "none")
 OVERLAP: Final = ("allow", "skip")
 SCHEDULE_OPTIONS: Final = frozenset(
     "cron timezone target method_args catch_up overlap queue priority".split()
 )
-QUEUE_OPTIONS_IN_EFFECT: Final = frozenset({"keep"})
+IDLE_QUEUE_OPTIONS: Final = frozenset({"relay"})
 
 
 def attempt_model_name() -> str:
@@ -85,7 +83,7 @@ class Settings:
             except KeyError:
                 raise InvalidOption(
                     f"priority: {value!r} is not a name in PRIORITIES; "
-                    f"{_nearest(value, self.PRIORITIES)}."
+                    f"{nearest(value, self.PRIORITIES)}."
                 ) from None
         if type(value) is not int or value not in PRIORITY_RANGE:
             raise InvalidOption(
@@ -99,7 +97,7 @@ class Settings:
             return name
         raise InvalidOption(
             f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
-            f"{_nearest(str(name), self.QUEUES)}."
+            f"{nearest(str(name), self.QUEUES)}."
         )
 
 
@@ -113,7 +111,7 @@ def settings() -> Settings:
     known = {f.name for f in fields(Settings)}
     for key in given:
         if key not in known:
-            raise InvalidSetting(f"{SETTING}[{key!r}] is unknown; {_nearest(str(key), known)}.")
+            raise InvalidSetting(f"{SETTING}[{key!r}] is unknown; {nearest(str(key), known)}.")
     return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
 
 
@@ -124,22 +122,25 @@ def retention() -> Retention:
     return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
 
 
+@lru_cache(maxsize=1)
+def limits() -> Mapping[str, Limits]:
+    """The limits of each queue, by the settings in force. Raises InvalidSetting."""
+    return {name: limits_of(options) for name, options in settings().QUEUES.items()}
+
+
+@lru_cache(maxsize=1)
+def bounded_queues() -> Mapping[str, int]:
+    """How many attempts may be pending in those queues that say so. Raises InvalidSetting."""
+    return {name: one.max_pending for name, one in limits().items() if one.max_pending}
+
+
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting in (SETTING, "SECRET_KEY", "DEBUG"):
-        settings.cache_clear()
-        retention.cache_clear()
+        for read in (settings, retention, limits, bounded_queues):
+            read.cache_clear()
 
 
 setting_changed.connect(_forget)
-
-
-def _nearest(word: str, known: Any) -> str:
-    """The words that `word` may have been meant to be, as the end of a sentence."""
-    near = difflib.get_close_matches(word.casefold(), {k.casefold() for k in known}, n=1)
-    for name in known:
-        if near and name.casefold() == near[0]:
-            return f"did you mean {name!r}?"[:-1]
-    return "known are " + ", ".join(repr(name) for name in sorted(known))
 
 
 def _wrong(key: str, expected: str, value: object) -> InvalidSetting:
@@ -203,32 +204,13 @@ def _callable(key: str, value: Any) -> Callable[..., object] | None:
 def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping) or not value:
         raise _wrong(key, "a dict of queue names to their options, at least one", value)
-    for name, options in value.items():
-        if (
-            not isinstance(name, str)
-            or not 0 < len(name) <= QUEUE_LENGTH
-            or "," in name
-            or name == "*"
-        ):
+    for name in value:
+        is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
+        if not is_name or "," in name or name == "*":
             raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
-        if not isinstance(options, Mapping):
-            raise InvalidSetting(f"{SETTING}[{key!r}][{name!r}] must be a dict, not {options!r}.")
-        for option in options:
-            if option not in QUEUE_OPTIONS:
-                raise InvalidSetting(
-                    f"{SETTING}[{key!r}][{name!r}][{option!r}] is unknown; "
-                    f"{_nearest(str(option), QUEUE_OPTIONS)}."
-                )
     return MappingProxyType(
-        {name: _queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
+        {name: read_queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
     )
-
-
-def _queue(place: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    read = dict(options)
-    if "keep" in read:
-        read["keep"] = read_keep(f"{place}['keep']", read["keep"])
-    return MappingProxyType(read)
 
 
 def _priorities(key: str, value: Any) -> Mapping[str, int]:
@@ -258,7 +240,7 @@ def _check_schedule(where: str, options: Any) -> None:
         raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
     for option in options:
         if option not in SCHEDULE_OPTIONS:
-            near = _nearest(str(option), SCHEDULE_OPTIONS)
+            near = nearest(str(option), SCHEDULE_OPTIONS)
             raise InvalidSetting(f"{where}[{option!r}] is unknown; {near}.")
     for option in ("cron", "target"):
         if not isinstance(options.get(option), str):

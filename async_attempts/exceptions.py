@@ -55,6 +55,22 @@ class DuplicateAttempt(AttemptsError, IntegrityError):
     """An attempt for this target, method and idempotence token exists already."""
 
 
+class QueueFull(AttemptsError):
+    """Enqueueing would leave more attempts pending than the queue's `max_pending` allows.
+
+    Nothing was written, and the transaction is usable; try again when workers have caught up.
+    `queue`: its name. `max_pending`: how many it may have.
+    """
+
+    def __init__(self, queue: str, max_pending: int, new: int = 1) -> None:
+        super().__init__(
+            f"queue: {queue!r} has no room for {new} more: at most {max_pending} may be pending "
+            "(max_pending); enqueue later, or let more workers perform it."
+        )
+        self.queue = queue
+        self.max_pending = max_pending
+
+
 class WrongTransaction(AttemptsError):
     """Only another database's transaction is open: enqueueing here would be no outbox."""
 

@@ -118,7 +118,7 @@ def claimed() -> list[Any]:
         attempt.seal()
         name = (attempt.target, None, attempt.method_name)
         row = (attempt.pk.bytes, attempt.queue, *name, bytes(attempt.args), None, 1, None, 0, 1)
-        made.append(Claim._make((*row, None, False, "{}", False, moment, worker, "default")))
+        made.append(Claim._make((*row, None, False, "{}", False, moment, worker, "default", 0.0)))
     return made
 
 

@@ -5,6 +5,7 @@ child process reach the same ones.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,7 +14,9 @@ import pytest
 from django.core.management.color import no_style
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
 
 from tests import databases
 
@@ -21,6 +24,7 @@ from tests import databases
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
+LEFT_BEHIND_SECONDS: Final = 60.0
 KEPT_TABLES: Final = frozenset({"auth_permission", "django_content_type"})
 
 
@@ -66,6 +70,36 @@ def child_environment(transactional_db: None) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         databases.LIVE: databases.live(connections),
     }
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """As pytest-django's; at the end it waits for the connections of what tests have left behind.
+
+    A worker whose supervisor was killed lives on for some seconds, and PostgreSQL drops no database
+    that somebody uses. Who doesn't end at all is named.
+    """
+    yield
+    with django_db_blocker.unblock():
+        until = time.monotonic() + LEFT_BEHIND_SECONDS
+        while (left := _others_on_postgresql()) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not left, left
+
+
+def _others_on_postgresql() -> list[tuple[object, ...]]:
+    if "postgresql" not in connections:
+        return []
+    if not str(connections["postgresql"].settings_dict["NAME"]).startswith(TEST_DATABASE_PREFIX):
+        # No test of this session asked for one.
+        return []
+    with connections["postgresql"].cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, state, application_name, backend_start, query FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        )
+        return list(cursor.fetchall())
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,17 @@ import async_attempts
 PACKAGE = Path(async_attempts.__file__).parent
 GROUND = [
     name
-    for name in ("lifecycle", "retention", "backoff", "cron", "ids", "signals", "exceptions")
+    for name in (
+        "lifecycle",
+        "limits",
+        "retention",
+        "backoff",
+        "cron",
+        "ids",
+        "signals",
+        "spelling",
+        "exceptions",
+    )
     if find_spec(f"async_attempts.{name}")
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -13,15 +13,24 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ..models import Failure, Schedule, Worker, get_attempt_model
+from ..models import Failure, Queue, Schedule, Worker, get_attempt_model
 from .attempts import AttemptAdmin, AttemptAdminMixin
 from .failures import FailureAdmin
+from .queues import QueueAdmin
 from .schedules import ScheduleAdmin
 from .workers import WorkerAdmin
 
-__all__ = ["AttemptAdmin", "AttemptAdminMixin", "FailureAdmin", "ScheduleAdmin", "WorkerAdmin"]
+__all__ = [
+    "AttemptAdmin",
+    "AttemptAdminMixin",
+    "FailureAdmin",
+    "QueueAdmin",
+    "ScheduleAdmin",
+    "WorkerAdmin",
+]
 
 admin.site.register(get_attempt_model(), AttemptAdmin)
 admin.site.register(Failure, FailureAdmin)
+admin.site.register(Queue, QueueAdmin)
 admin.site.register(Schedule, ScheduleAdmin)
 admin.site.register(Worker, WorkerAdmin)

@@ -22,7 +22,7 @@ _GROUPS: Final = (
     (_("Promise"), _PROMISE),
     (_("State"), _STATE),
     (_("Times"), "created_at scheduled_at started_at completed_at expires_at"),
-    (_("Options"), "queue priority max_attempts timeout keep_result limit_key"),
+    (_("Options"), "queue priority max_attempts timeout keep_result limit_key concurrency"),
 )
 
 

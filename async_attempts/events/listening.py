@@ -16,7 +16,9 @@ from .listeners import Condition, Listener, Subscription, registry
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
 
-CODE_ONLY: Final = frozenset({"backoff", "atomic", "aliases", "debounce", "throttle"})
+CODE_ONLY: Final = frozenset(
+    {"backoff", "atomic", "aliases", "debounce", "throttle", "limit_key", "concurrency"}
+)
 
 
 def on(

@@ -1,4 +1,4 @@
-"""The attempts, their failures, dependencies and paces, the workers, and the schedules."""
+"""Attempts, their failures, dependencies, paces and limits; workers, tallies and schedules."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -33,6 +33,88 @@ class Migration(migrations.Migration):
                 ("look_at", models.DateTimeField(db_index=True)),
             ],
             options={"default_permissions": ()},
+        ),
+        migrations.CreateModel(
+            name="Queue",
+            fields=[
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64, primary_key=True, serialize=False, verbose_name="name"
+                    ),
+                ),
+                (
+                    "is_paused",
+                    models.BooleanField(
+                        help_text="Empty: as the settings say.", null=True, verbose_name="paused"
+                    ),
+                ),
+                (
+                    "tokens",
+                    models.FloatField(null=True, verbose_name="executions that its rate leaves"),
+                ),
+                ("tokens_at", models.DateTimeField(null=True, verbose_name="counted")),
+            ],
+            options={
+                "verbose_name": "queue",
+                "verbose_name_plural": "queues",
+                "permissions": (("pause_queue", "Can pause and resume queues"),),
+            },
+        ),
+        migrations.CreateModel(
+            name="Slot",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("queue", models.CharField(default="", max_length=64)),
+                (
+                    "key",
+                    async_attempts.models.fields.DigestField(default=bytes(16), max_length=16),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("attempt_id", models.UUIDField(null=True)),
+                ("claim_seq", models.BigIntegerField(default=0)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("queue", "key", "number"), name="aa_slot_number"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Tally",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("minute", models.DateTimeField()),
+                ("queue", models.CharField(max_length=64)),
+                ("target", models.CharField(max_length=255)),
+                ("outcome", models.CharField(max_length=9)),
+                ("count", models.IntegerField(default=0)),
+                ("wait_seconds", models.FloatField(default=0.0)),
+                ("run_seconds", models.FloatField(default=0.0)),
+                ("to_1ms", models.IntegerField(default=0)),
+                ("to_3ms", models.IntegerField(default=0)),
+                ("to_10ms", models.IntegerField(default=0)),
+                ("to_30ms", models.IntegerField(default=0)),
+                ("to_100ms", models.IntegerField(default=0)),
+                ("to_300ms", models.IntegerField(default=0)),
+                ("to_1s", models.IntegerField(default=0)),
+                ("to_3s", models.IntegerField(default=0)),
+                ("to_10s", models.IntegerField(default=0)),
+                ("to_30s", models.IntegerField(default=0)),
+                ("to_100s", models.IntegerField(default=0)),
+                ("longer", models.IntegerField(default=0)),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("minute", "queue", "target", "outcome"), name="aa_tally_key"
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Worker",
@@ -182,6 +264,12 @@ class Migration(migrations.Migration):
                     models.CharField(max_length=255, null=True, verbose_name="limit key"),
                 ),
                 (
+                    "concurrency",
+                    models.PositiveSmallIntegerField(
+                        null=True, verbose_name="most of its limit key at once"
+                    ),
+                ),
+                (
                     "subject_type",
                     models.CharField(max_length=255, null=True, verbose_name="subject's model"),
                 ),
@@ -216,6 +304,12 @@ class Migration(migrations.Migration):
                         lead=("status",),
                         name="aa_attempt_promote",
                         where=models.Q(("status", "scheduled")),
+                    ),
+                    async_attempts.models.indexes.SelectiveIndex(
+                        fields=["limit_key", "-priority", "scheduled_at", "id"],
+                        lead=("status",),
+                        where=models.Q(("status", "waiting")),
+                        name="aa_attempt_waiting",
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["completed_at"],

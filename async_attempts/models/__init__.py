@@ -18,11 +18,14 @@ from .dependency import Condition, Dependency, Edge
 from .failure import Failure, sealed_details
 from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
+from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
 from .schedule import Schedule
+from .tally import Tally
 from .upstairs import Changes
 from .worker import Worker
 
 __all__ = [
+    "QUEUE_ITSELF",
     "AbstractAttempt",
     "Attempt",
     "AttemptManager",
@@ -34,9 +37,13 @@ __all__ = [
     "Edge",
     "Failure",
     "Pace",
+    "Queue",
     "Schedule",
+    "Slot",
+    "Tally",
     "Worker",
     "get_attempt_model",
+    "key_of_limit",
     "sealed_details",
 ]
 

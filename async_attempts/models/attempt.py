@@ -46,6 +46,12 @@ class AbstractAttempt(AwaitedRow):
                 name="aa_%(class)s_promote",
             ),
             SelectiveIndex(
+                fields=("limit_key", "-priority", "scheduled_at", "id"),
+                where=Q(status=Status.WAITING),
+                lead=("status",),
+                name="aa_%(class)s_waiting",
+            ),
+            SelectiveIndex(
                 fields=("completed_at",),
                 where=Q(status__in=(Status.FAILED, Status.EXPIRED)),
                 lead=("status",),

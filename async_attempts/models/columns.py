@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import QUEUE_LENGTH
 from ..ids import uuid7
 from ..lifecycle import Status
+from ..targets import LIMIT_KEY_LENGTH
 from .fields import DigestField, StatusField, TargetField
 
 TOKEN_LENGTH: Final = 200
@@ -67,7 +68,8 @@ class AttemptColumns(models.Model):
 
     blockers = models.IntegerField(_("unmet prerequisites"), default=0)
     has_dependents = models.BooleanField(default=False)
-    limit_key = models.CharField(_("limit key"), max_length=255, null=True)
+    limit_key = models.CharField(_("limit key"), max_length=LIMIT_KEY_LENGTH, null=True)
+    concurrency = models.PositiveSmallIntegerField(_("most of its limit key at once"), null=True)
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
     schedule = models.CharField(_("schedule"), max_length=255, null=True)

@@ -24,7 +24,7 @@ PROMISE: Final = frozenset(
 STATE: Final = frozenset(
     "status reason num_attempts num_crashes claim_seq claimed_by cancel_requested scheduled_at "
     "started_at completed_at keep_result sealed_result error_class progress progress_note blockers "
-    "has_dependents limit_key".split()
+    "has_dependents limit_key concurrency".split()
 )
 
 BESIDE_COLUMNS: Final = (
@@ -32,7 +32,7 @@ BESIDE_COLUMNS: Final = (
     "keeps_for_others pacing paced".split()
 )
 
-OPTIONS: Final = frozenset({"scheduled_at", "keep_result"})
+OPTIONS: Final = frozenset({"scheduled_at", "keep_result", "limit_key", "concurrency"})
 """State that the caller chooses at the beginning."""
 
 

@@ -15,7 +15,7 @@ from ..encryption import Context, cipher, encrypt_many
 from ..exceptions import InvalidOption, ObjectGone
 from ..lifecycle import Status
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
-from ..targets import KnownTarget, Policy, known_target, load_by_text
+from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
 from .dependency import Edge, as_edges
@@ -27,7 +27,10 @@ DEFAULT_QUEUE: Final = "default"
 MOMENTS: Final = ("scheduled_at", "expires_at")
 
 
-FILLED_IN: Final = "target target_pk method_name queue priority keep_result unique_key".split()
+FILLED_IN: Final = (
+    "target target_pk method_name queue priority keep_result unique_key limit_key "
+    "concurrency".split()
+)
 DUE_NOW: Final = {
     "status": Status.PENDING,
     "scheduled_at": NOW,
@@ -192,7 +195,8 @@ class PromiseRow(PromptRow):
         else:
             relative = self._fill_in(known)
             moments = row["scheduled_at"], row["expires_at"]
-            if is_untouched and moments == (None, None) and self.paced is None:
+            is_alike = is_untouched and not callable(known.method.policy.limit_key)
+            if is_alike and moments == (None, None) and self.paced is None:
                 columns = {column: row[column] for column in FILLED_IN} | DUE_NOW
                 kind = Kind(type(self), columns, known.shapes)
                 row.update(DUE_NOW)
@@ -216,6 +220,10 @@ class PromiseRow(PromptRow):
         ):
             if row[column] is None:
                 row[column] = default
+        limits = row["limit_key"], row["concurrency"]
+        row["limit_key"], row["concurrency"] = place_of(
+            name, policy, limits, self._plain or Arguments()
+        )
         relative = self._relative_moments()
         self.check_options()
         row["unique_key"] = key_of_token(name, row["idempotence_token"])

@@ -14,7 +14,7 @@ from django.db import connections
 
 from ..conf import MODEL_SETTING
 from .base import Store
-from .claims import Claim
+from .claims import Claim, Claims
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
@@ -23,9 +23,11 @@ from .pruning import Walk
 from .rescuing import Judge, Rescue, Verdict
 from .rows import driver_problem
 from .scheduling import Ticked
+from .tallying import Tallied
 
 __all__ = [
     "Claim",
+    "Claims",
     "Glance",
     "Judge",
     "Place",
@@ -33,6 +35,7 @@ __all__ = [
     "Result",
     "Said",
     "Store",
+    "Tallied",
     "Ticked",
     "Verdict",
     "Walk",

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from .changing import Changing
 from .claiming import Claiming
+from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
 from .forgetting import Forgetting
 from .leasing import Leasing
 from .looking import Looking
+from .pausing import Pausing
 from .progressing import Progressing
 from .pruning import Pruning
 from .rescuing import Rescuing
+from .tallying import Tallying
 
 
 class Store(
@@ -29,5 +32,8 @@ class Store(
     Expiring,
     Pruning,
     Forgetting,
+    Pausing,
+    Tallying,
+    Counting,
 ):
     """The attempts and workers of one database."""

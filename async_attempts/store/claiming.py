@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from django.db.models import F, Q
@@ -12,21 +11,17 @@ from django.db.models import F, Q
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from ..signals import expired
-from .claims import TOO_LATE, Claim
-from .finishing import Finishing
+from .claims import TOO_LATE, Claim, Claims
+from .limiting import Limiting, Which, limits_of_queue
 
 ORDINARY: Final = "num_crashes = 0"
 SUSPECT: Final = "num_crashes > 0"
 
-
-class Which(NamedTuple):
-    """Which pending attempts a claim is to take: a condition in SQL and its parameter."""
-
-    sql: str
-    param: Any
+TRIES: Final = 20
+"""How often a claim is made again when some of what it took came too late, or has no place."""
 
 
-class Claiming(Finishing):
+class Claiming(Limiting):
     """From scheduled to pending to running."""
 
     def promote(self, limit: int = 1000) -> int:
@@ -53,34 +48,98 @@ class Claiming(Finishing):
         self.whole(lambda: due.update(status=Status.PENDING))
 
     def claim(
-        self, worker_id: UUID, queues: Iterable[str], limit: int, *, suspects: bool = False
-    ) -> list[Claim]:
+        self,
+        worker_id: UUID,
+        queues: Iterable[str],
+        limit: int,
+        *,
+        suspects: bool = False,
+        at_once: int | None = None,
+    ) -> Claims:
         """Claim the best `limit` due attempts of `queues`, the first queue's first.
 
-        Claims nothing for a worker that isn't live. What is past its `expires_at` is finished as
-        expired instead. Suspects (in hand when a worker died) are claimed only when asked for.
+        Claims nothing for a worker that isn't live, nor of a queue that is paused. What is past its
+        `expires_at` is finished as expired instead; what has no place under its limit key waits for
+        one. Suspects (in hand when a worker died) are claimed only when asked for. `at_once`: how
+        many can begin at once, which is the most that is taken of a queue with limits.
         """
         kind = SUSPECT if suspects else ORDINARY
-        claims: list[Claim] = []
+        claims = Claims()
         for queue in queues:
-            found_late = True
-            while found_late and len(claims) < limit:
-                which = Which(f"queue = %(which)s AND {kind}", queue)
-                found = self._claim_where(worker_id, which, limit - len(claims))
-                in_time = self._without_late(worker_id, found)
-                claims += in_time
-                # There may be more behind those that came too late.
-                found_late = len(in_time) < len(found)
+            which = Which(f"{self._of_open_queue(queue)} AND {kind}", queue)
+            for _ in range(TRIES):
+                wanted = limit - len(claims)
+                found = self._claim_of(
+                    queue, worker_id, which, wanted, at_once=at_once, claims=claims
+                )
+                kept = self._fit(worker_id, found)
+                claims += kept
+                # There may be more behind those that came too late, or have no place.
+                if len(kept) == len(found):
+                    break
+            else:
+                claims.is_partial = True
         return claims
 
-    def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
-        """Claim this attempt, if it is due and nobody has; None if not."""
-        claims = self._claim_where(worker_id, Which("id = %(which)s", attempt_id), 1)
-        return next(iter(self._without_late(worker_id, claims)), None)
+    def _claim_of(
+        self,
+        queue: str,
+        worker_id: UUID,
+        which: Which,
+        wanted: int,
+        *,
+        at_once: int | None,
+        claims: Claims,
+    ) -> Sequence[Claim]:
+        """Claim of one queue, beside the `claims` that others gave."""
+        if wanted <= 0:
+            return ()
+        if not limits_of_queue(queue).of_claims:
+            return self._claim_where(worker_id, which, wanted)
+        room = wanted if at_once is None else min(wanted, at_once - len(claims))
+        if room <= 0:
+            claims.held_back[queue] = None
+            return ()
+        if not self._any(which):
+            return ()
+        taken = self.claim_limited(worker_id, which, room, queue)
+        if taken.is_held_back:
+            claims.held_back[queue] = taken.seconds
+        return taken.claims
 
-    @abstractmethod
-    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
-        """Claim the best of `which`, late or not, in a transaction of its own."""
+    def _of_open_queue(self, queue: str) -> str:
+        """A condition in SQL: an attempt of this queue, which isn't paused."""
+        paused = "SELECT 1 FROM {queue} WHERE name = %(which)s AND {is_paused}"
+        if limits_of_queue(queue).paused:
+            resumed = paused.format(is_paused="NOT is_paused", **self.names)
+            return f"queue = %(which)s AND EXISTS ({resumed})"
+        paused = paused.format(is_paused="is_paused", **self.names)
+        return f"queue = %(which)s AND NOT EXISTS ({paused})"
+
+    def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
+        """Claim this attempt, if it is due and nobody has; None if not.
+
+        None, too, where its queue or its limit key has no place; a pause doesn't matter, nor a
+        rate.
+        """
+        which = Which("id = %(which)s", attempt_id)
+        queue = self.attempts.filter(pk=attempt_id).values_list("queue", flat=True).first()
+        if queue is None or limits_of_queue(queue).concurrency is None:
+            found: Sequence[Claim] = self._claim_where(worker_id, which, 1)
+        else:
+            found = self.claim_limited(worker_id, which, 1, queue, rated=False).claims
+        return next(iter(self._fit(worker_id, found)), None)
+
+    def _any(self, which: Which) -> bool:
+        """Whether there is something to claim, paused or not."""
+        if isinstance(which.param, UUID):
+            return bool(self.due(Q(pk=which.param)).exists())
+        suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
+        return bool(self.due(Q(queue=which.param) & suspects).exists())
+
+    def _fit(self, worker_id: UUID, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Those of `claims` that came in time and have a place."""
+        return self.with_places(worker_id, self._without_late(worker_id, claims))
 
     def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> int:
         """Give back, with their counts, a worker's claims but for those that it has `in_hand`.
@@ -99,12 +158,6 @@ class Claiming(Finishing):
             return held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
 
         return self.whole(work)
-
-    def due(self, which: Q) -> Any:
-        """Those attempts among `which` that may be claimed now."""
-        return self.attempts.filter(
-            which, status=Status.PENDING, claimed_by=None, scheduled_at__lte=DatabaseNow()
-        )
 
     def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         if late := [claim for claim in claims if claim.late]:

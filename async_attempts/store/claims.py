@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -12,7 +13,10 @@ from ..lifecycle import Expired
 
 
 class Claim(NamedTuple):
-    """One claimed attempt. The columns have the names of the model's, but for the id's bytes."""
+    """One claimed attempt. The columns have the names of the model's, but for the id's bytes.
+
+    `waited`: seconds from when it was due to the claim.
+    """
 
     id_bytes: bytes
     queue: str
@@ -27,11 +31,13 @@ class Claim(NamedTuple):
     claim_seq: int
     timeout: float | None
     keep_result: bool
+    limit_key: str | None
     metadata_json: str
     late: bool
     started_at: datetime
     worker_id: UUID
     database: str
+    waited: float
 
     @property
     def id(self) -> UUID:
@@ -62,11 +68,27 @@ class Claim(NamedTuple):
 
 COLUMNS: Final = (
     "id queue target target_pk method_name args idempotence_token num_attempts max_attempts "
-    "num_crashes claim_seq timeout keep_result metadata"
+    "num_crashes claim_seq timeout keep_result limit_key metadata"
 ).split()
 """The columns behind a claim, in its order; the facts of the claim itself follow."""
 
 ORDER: Final = ("priority", "scheduled_at")
 """What a claimed row is sorted by, together with its id."""
+
+
+class Claims(list[Claim]):
+    """What one claim took.
+
+    `is_partial`: there may be more behind what was taken and couldn't be kept. `held_back`: the
+    queues whose limits left nothing, or not enough, and the seconds after which to try again; None
+    for a queue that waits for an attempt to end.
+    """
+
+    is_partial = False
+
+    def __init__(self, claims: Iterable[Claim] = ()) -> None:
+        super().__init__(claims)
+        self.held_back: dict[str, float | None] = {}
+
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

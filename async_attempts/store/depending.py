@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import transaction
@@ -17,6 +17,8 @@ from ..lifecycle import FINAL, Status
 from ..models import AbstractAttempt, Condition, DatabaseNow, Dependency, Edge
 from ..models.dependency import ENDINGS
 from .dooming import Dooming, as_uuid, by_value
+
+_One = TypeVar("_One")
 
 BATCH: Final = 1000
 OPEN, MET, UNMET = Dependency.State.OPEN, Dependency.State.MET, Dependency.State.UNMET
@@ -270,7 +272,7 @@ def _when_free() -> Any:
     return Case(When(later, then=Value(Status.SCHEDULED)), default=Value(Status.PENDING))
 
 
-def in_batches(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
+def in_batches(ids: Iterable[_One]) -> Iterator[list[_One]]:
     """`ids`, as many at a time as one statement takes everywhere."""
     walk = iter(ids)
     while some := list(islice(walk, BATCH)):

@@ -15,8 +15,8 @@ from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
 from ..models.promise import Promised, Promises
+from .backlog import Backlog
 from .coalescing import Coalescing, Draft
-from .depending import Depending
 from .rows import seconds_from_now, status_when_due
 from .transactions import refuse_wrong_transaction, wrong_transaction
 from .writing import DECIDED, Many
@@ -30,7 +30,7 @@ A_FEW: Final = 32
 RE_READS: Final = 10
 
 
-class Inserting(Coalescing, Depending):
+class Inserting(Coalescing, Backlog):
     """From nothing to pending, scheduled or waiting."""
 
     def insert(self, attempt: AbstractAttempt) -> bool:
@@ -229,6 +229,7 @@ class Inserting(Coalescing, Depending):
             refuse_wrong_transaction(self.alias)
         attempt._state.db = self.alias
         promised = promised or attempt.promise()
+        self.require_room((attempt,))
         attempt.seal(promised.plaintext)
         return self._beginning(attempt, promised)
 
@@ -241,6 +242,7 @@ class Inserting(Coalescing, Depending):
         for attempt in attempts:
             attempt._state.db = self.alias
         if promises is not None:
+            self.require_room(attempts)
             return Many(attempts, promises)
         note_prerequisites(attempts)
         plaintexts, kinds = [], set()
@@ -248,6 +250,7 @@ class Inserting(Coalescing, Depending):
             promised = attempt.promise()
             plaintexts.append(promised.plaintext)
             kinds.add(self._beginning(attempt, promised))
+        self.require_room(attempts)
         return Many(attempts, Promises(plaintexts, kinds.pop() if len(kinds) == 1 else None))
 
     @staticmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from ..conf import limits
 from ..models import DatabaseNow
 from .rows import Rows
 
@@ -12,11 +14,20 @@ LOOK: Final = """
 SELECT {seconds}, {seconds_to_tick},
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
-    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND lease < {now}))
+    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND lease < {now})),
+    EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND limit_key IS NOT NULL),
+    (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
 """
 DUE: Final = "status = 'pending' AND claimed_by IS NULL AND queue IN ({queues}) AND {scheduled_at}"
 NEXT: Final = "(SELECT MIN(scheduled_at) FROM {attempt} WHERE status = 'scheduled')"
 NEXT_TICK: Final = "(SELECT MIN(next_tick) FROM {schedule})"
+PAUSED: Final = {
+    "postgresql": "json_object_agg(name, is_paused)::text",
+    "mysql": "JSON_OBJECTAGG(name, is_paused)",
+    "sqlite": "json_group_object(name, is_paused)",
+}
+"""Of the queues that people paused or resumed, which of the two."""
+
 SECONDS_UNTIL: Final = {
     "postgresql": "EXTRACT(EPOCH FROM {next} - {now})::float8",
     "mysql": "TIMESTAMPDIFF(MICROSECOND, {now}, {next}) / 1e6",
@@ -28,7 +39,8 @@ class Glance(NamedTuple):
     """What a worker sees.
 
     `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
-    the next tick of a schedule.
+    the next tick of a schedule. `has_waiting`: whether something waits for a place of a limit key.
+    `paused`: the queues that are.
     """
 
     next_due: float | None
@@ -36,6 +48,8 @@ class Glance(NamedTuple):
     has_due: bool
     has_suspects: bool
     has_dead_workers: bool
+    has_waiting: bool = False
+    paused: frozenset[str] = frozenset()
 
 
 class Looking(Rows):
@@ -48,10 +62,12 @@ class Looking(Rows):
 
     def look(self, queues: Sequence[str]) -> Glance:
         """What there is to do in `queues`, and among the workers."""
+        # No queue has an empty name.
+        asked = queues or ("",)
         vendor = self.connection.vendor
         now, moment = DatabaseNow().on(vendor)
         due = DUE.format(
-            queues=", ".join(["%s"] * len(queues)), scheduled_at=f"scheduled_at <= {now}"
+            queues=", ".join(["%s"] * len(asked)), scheduled_at=f"scheduled_at <= {now}"
         )
         until = SECONDS_UNTIL[vendor]
         sql = LOOK.format(
@@ -60,13 +76,26 @@ class Looking(Rows):
             due=due,
             now=now,
             by_index=self.by_claim_index,
+            paused=PAUSED[vendor],
             **self.names,
         )
-        params: list[Any] = [*moment, *moment, *queues, *moment, *queues, *moment, *moment]
+        params: list[Any] = [*moment, *moment, *asked, *moment, *asked, *moment, *moment]
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
-            to_due, to_tick, *facts = cursor.fetchone()
-        return Glance(_not_negative(to_due), _not_negative(to_tick), *map(bool, facts))
+            to_due, to_tick, *facts, paused = cursor.fetchone()
+        moments = _not_negative(to_due), _not_negative(to_tick)
+        has_due, has_suspects, has_dead_workers, has_waiting = map(bool, facts)
+        return Glance(
+            *moments, has_due, has_suspects, has_dead_workers, has_waiting, _paused(paused)
+        )
+
+
+def _paused(said: str | None) -> frozenset[str]:
+    """The queues that are paused, by what people said and what the settings say."""
+    by_people = json.loads(said or "{}")
+    by_settings = {name for name, own in limits().items() if own.paused}
+    names = by_people.keys() | by_settings
+    return frozenset(name for name in names if by_people.get(name, name in by_settings))
 
 
 def _not_negative(seconds: Any) -> float | None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from ..lifecycle import Status
 from .base import Store
-from .claiming import Which
 from .claims import COLUMNS, Claim
 from .dooming import as_uuid
+from .limiting import Which
 from .mysql_inserting import MySQLInserting
 from .progressing import Said
 from .rows import require_read_committed
 
+_T = TypeVar("_T")
+
 SELECT = """
-SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE), UTC_TIMESTAMP(6)
+SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE),
+    TIMESTAMPDIFF(MICROSECOND, scheduled_at, UTC_TIMESTAMP(6)), UTC_TIMESTAMP(6)
 FROM {attempt} {by_index}
 WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= UTC_TIMESTAMP(6)
 ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -49,6 +52,19 @@ NUM_ATTEMPTS, CLAIM_SEQ = COLUMNS.index("num_attempts"), COLUMNS.index("claim_se
 class MySQLStore(MySQLInserting, Store):
     """MariaDB and MySQL by one code path."""
 
+    def whole(self, work: Callable[[], _T]) -> _T:
+        """By the primary key what the ORM updates by it: see `CLAIM`."""
+        with self.connection.execute_wrapper(self._by_primary_key):
+            return super().whole(work)
+
+    def _by_primary_key(
+        self, execute: Callable[..., _T], sql: str, params: Any, many: bool, context: Any
+    ) -> _T:
+        update = f"UPDATE {self.names['attempt']} SET "
+        if sql.startswith(update) and f"{self.quoted('id')} IN (" in sql:
+            sql = sql.replace(" SET ", " FORCE INDEX (PRIMARY) SET ", 1)
+        return execute(sql, params, many, context)
+
     def isolation_problem(self) -> str | None:
         with self.connection.cursor() as cursor:
             # MariaDB before 11.1 has only the older of the two names.
@@ -74,35 +90,32 @@ class MySQLStore(MySQLInserting, Store):
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [self.stored(pk) for pk in ids])
 
-    def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+    def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         param = self.stored(which.param) if isinstance(which.param, UUID) else which.param
         by_index = "" if isinstance(which.param, UUID) else self.by_claim_index
         select = SELECT.format(which=which.sql, by_index=by_index, **self.names)
 
-        def work() -> list[Claim]:
-            if not self.live_worker(worker_id):
+        if not self.live_worker(worker_id):
+            return []
+        with self.connection.cursor() as cursor:
+            cursor.execute(select, {"which": param, "limit": limit})
+            rows = cursor.fetchall()
+            if not rows:
                 return []
-            with self.connection.cursor() as cursor:
-                cursor.execute(select, {"which": param, "limit": limit})
-                rows = cursor.fetchall()
-                if not rows:
-                    return []
-                places = ", ".join(["%s"] * len(rows))
-                sql = CLAIM.format(ids=places, **self.names)
-                ids = [row[0] for row in rows]
-                cursor.execute(sql, [self.stored(worker_id), rows[0][-1], *ids])
-            return [self._claimed(row, worker_id) for row in rows]
-
-        return self.whole(work)
+            places = ", ".join(["%s"] * len(rows))
+            sql = CLAIM.format(ids=places, **self.names)
+            ids = [row[0] for row in rows]
+            cursor.execute(sql, [self.stored(worker_id), rows[0][-1], *ids])
+        return [self._claimed(row, worker_id) for row in rows]
 
     def _claimed(self, row: Sequence[Any], worker_id: UUID) -> Claim:
         """The claim behind a row as it was before."""
-        values = list(row)
+        *values, waited, now = row
         values[0] = bytes.fromhex(row[0].replace("-", ""))
         values[NUM_ATTEMPTS] += 1
         values[CLAIM_SEQ] += 1
-        values[-1] = row[-1].replace(tzinfo=UTC)
-        return Claim._make((*values, worker_id, self.alias))
+        started_at = now.replace(tzinfo=UTC)
+        return Claim._make((*values, started_at, worker_id, self.alias, waited / 1e6))
 
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
         if not claims:

@@ -11,10 +11,10 @@ from django.db import transaction
 
 from ..conf import retention
 from .base import Store
-from .claiming import Which
 from .claims import COLUMNS, Claim
 from .finishing import Result, is_plain
 from .gate import ENDED, gate_of, passing_gate
+from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
 from .postgresql_inserting import PostgreSQLInserting
 from .rows import require_read_committed
@@ -93,14 +93,18 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return int(self._alone(lambda: self._execute(sql, {"limit": limit}).fetchone())[0])
 
     def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
+        return self._alone(lambda: self._claim_within(worker_id, which, limit))
+
+    def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         params = {"worker": worker_id, "which": which.param, "limit": limit}
         sql = self._claim_sql(which.sql)
-        rows = self._alone(lambda: self._execute(sql, params).fetchall())
+        rows = self._execute(sql, params).fetchall()
         if not rows:
             return []
         rows.sort(key=_best_first)
-        end = (moment(rows[0][WIDTH]), worker_id, self.alias)
-        return [Claim._make(row[:WIDTH] + end) for row in rows]
+        now = rows[0][WIDTH]
+        end = (moment(now), worker_id, self.alias)
+        return [Claim._make(row[:WIDTH] + end + ((now - row[-1]) / 1e6,)) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         claims = [claim for claim, outcome in results if is_plain(outcome)]

@@ -13,13 +13,13 @@ from ..encryption import Context
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import DatabaseNow, Failure, Worker, sealed_details
-from .depending import Depending
 from .finishing import CANCELLED
+from .placing import Placing
 from .rows import ended, seconds_from_now
 
 HELD_COLUMNS: Final = (
     "id target target_pk method_name num_attempts max_attempts num_crashes claim_seq "
-    "cancel_requested started_at"
+    "cancel_requested started_at limit_key"
 ).split()
 
 
@@ -51,7 +51,7 @@ class Rescue(NamedTuple):
     is_complete: bool
 
 
-class Rescuing(Depending):
+class Rescuing(Placing):
     """From running back to pending, with the crash counted."""
 
     def rescue(self) -> list[Rescue]:
@@ -95,6 +95,8 @@ class Rescuing(Depending):
         return self.whole(work)
 
     def _take_back(self, worker: Worker, judge: Judge) -> Rescue | None:
+        freed: set[str] = set()
+
         def work() -> Rescue | None:
             holder = self.workers.filter(pk=worker.pk, state=Worker.State.DEAD)
             if not list(holder.select_for_update(skip_locked=True)):
@@ -103,6 +105,7 @@ class Rescuing(Depending):
             rows = held.order_by("id").select_for_update(skip_locked=True)
             taken = list(rows.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, judge(row)) for row in taken]
+            freed.update(row.limit_key for row in taken if row.limit_key is not None)
             released = [row.id for row, verdict in judged if verdict is None]
             held.filter(pk__in=released).update(
                 claimed_by=None, started_at=None, num_attempts=F("num_attempts") - 1
@@ -118,7 +121,9 @@ class Rescuing(Depending):
                 holder.update(state=Worker.State.RESCUED)
             return Rescue(worker.pk, [row.id for row, _ in lost], failed, is_complete)
 
-        return self.whole(work)
+        rescue = self.whole(work)
+        self.wake(freed)
+        return rescue
 
     def _record_lost(self, worker: Worker, lost: Sequence[tuple[Any, Verdict]]) -> list[UUID]:
         """Write what became of what a worker had in hand; returns the ids of what failed."""

@@ -19,7 +19,9 @@ from ..models import (
     DatabaseNow,
     Failure,
     Pace,
+    Queue,
     Schedule,
+    Tally,
     Worker,
     get_attempt_model,
 )
@@ -55,8 +57,16 @@ class Rows:
         return Failure._base_manager.using(self.alias)
 
     @property
+    def queues(self) -> QuerySet[Queue]:
+        return Queue._base_manager.using(self.alias)
+
+    @property
     def paces(self) -> QuerySet[Pace]:
         return Pace._base_manager.using(self.alias)
+
+    @property
+    def tallies(self) -> QuerySet[Tally]:
+        return Tally._base_manager.using(self.alias)
 
     def whole(self, work: Callable[[], _T]) -> _T:
         """Do `work` in a transaction of its own; see `transactions.whole`."""
@@ -75,6 +85,7 @@ class Rows:
             "attempt": quote(self.model._meta.db_table),
             "worker": quote(Worker._meta.db_table),
             "schedule": quote(Schedule._meta.db_table),
+            "queue": quote(Queue._meta.db_table),
             "columns": ", ".join(self.quoted(name) for name in COLUMNS),
             "order": ", ".join(self.quoted(name) for name in ORDER),
         }

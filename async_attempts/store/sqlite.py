@@ -8,13 +8,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import OperationalError, transaction
-from django.db.models import Q
 
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from .base import Store
-from .claiming import SUSPECT, Which
 from .claims import COLUMNS, Claim
+from .limiting import Which
 from .progressing import Said
 from .rows import needs_immediate
 from .transactions import collided, refuse_callers_block
@@ -52,29 +51,27 @@ class SQLiteStore(Store):
 
     def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         refuse_callers_block(self.alias)
+        if not self._any(which):
+            return []
+        return self.redone(lambda: self._claim_within(worker_id, which, limit))
+
+    def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         _, (now,) = DatabaseNow().on("sqlite")
         param = which.param.hex if isinstance(which.param, UUID) else which.param
         params = {"worker": worker_id.hex, "which": param, "limit": limit, "now": now}
         sql = CLAIM.format(which=which.sql, **self.names)
 
-        def work() -> list[tuple[Any, ...]]:
-            with self.connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                rows: list[tuple[Any, ...]] = cursor.fetchall()
-                return rows
-
-        if not self._any(which):
-            return []
-        rows = sorted(self.redone(work), key=_best_first)
-        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias)
-        return [Claim._make((bytes.fromhex(row[0]), *row[1:WIDTH], *end)) for row in rows]
-
-    def _any(self, which: Which) -> bool:
-        """Whether there is something to claim."""
-        if isinstance(which.param, UUID):
-            return bool(self.due(Q(pk=which.param)).exists())
-        suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
-        return bool(self.due(Q(queue=which.param) & suspects).exists())
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            rows = sorted(cursor.fetchall(), key=_best_first)
+        moment = datetime.fromisoformat(now)
+        end = (moment.replace(tzinfo=UTC), worker_id, self.alias)
+        return [
+            Claim._make(
+                (bytes.fromhex(row[0]), *row[1:WIDTH], *end, (moment - row[-1]).total_seconds())
+            )
+            for row in rows
+        ]
 
     def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
         _, now = DatabaseNow().on("sqlite")

@@ -70,6 +70,15 @@ def refuse_callers_block(alias: str) -> None:
         )
 
 
+def refuse_waiting_in_block(alias: str) -> None:
+    """Raise WrongTransaction inside a caller's atomic block: what is waited for can't happen."""
+    if in_callers_block(alias):
+        raise WrongTransaction(
+            f"No worker sees what is enqueued in the open transaction on {alias!r} before it "
+            "commits, so waiting in it would never end; leave the atomic block, and wait then."
+        )
+
+
 def refuse_wrong_transaction(alias: str) -> None:
     """Raise WrongTransaction when only another database's atomic block is open."""
     if (wrong := wrong_transaction(alias)) is not None:

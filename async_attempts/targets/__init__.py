@@ -8,11 +8,13 @@ from .known import KnownTarget, known_target
 from .methods import method_of
 from .naming import TargetName, name_of, target_column
 from .pacing import Pacing, pacing_of
+from .places import LIMIT_KEY_LENGTH, place_of
 from .policy import Policy, seconds_of
 from .registry import is_marked, own_name, policy_of, registered, underlying
 from .resolving import Resolved, resolve
 
 __all__ = [
+    "LIMIT_KEY_LENGTH",
     "KnownTarget",
     "Pacing",
     "Policy",
@@ -29,6 +31,7 @@ __all__ = [
     "name_of",
     "own_name",
     "pacing_of",
+    "place_of",
     "policy_of",
     "registered",
     "resolve",

@@ -42,6 +42,8 @@ def attemptable(
     throttle: float | timedelta | None = None,
     max_wait: float | timedelta | None = None,
     adaptive: bool = False,
+    limit_key: str | Callable[..., Any] | None = None,
+    concurrency: int | None = None,
     aliases: Iterable[str] = (),
 ) -> Callable[[Function], Function]: ...
 
@@ -63,6 +65,8 @@ def attemptable(
     throttle: float | timedelta | None = None,
     max_wait: float | timedelta | None = None,
     adaptive: bool = False,
+    limit_key: str | Callable[..., Any] | None = None,
+    concurrency: int | None = None,
     aliases: Iterable[str] = (),
 ) -> Any:
     """Let attempts call this function by its dotted name, and say how. Returns what it was given.
@@ -72,6 +76,8 @@ def attemptable(
     `delay`, `expires_after`: seconds or a timedelta from the enqueueing. `timeout`: seconds or a
     timedelta for one execution. `atomic`: perform and record it in one database transaction.
     `debounce`, `throttle`, `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`.
+    `limit_key`, `concurrency`: of one key, text or a function that makes it of the arguments, at
+    most so many run at once, 1 by default; without a key, of this function.
     `aliases`: full dotted names that the function had before it was moved or renamed.
 
     Raises InvalidTarget for what no name leads to, InvalidOption for an option that is wrong.
@@ -90,6 +96,8 @@ def attemptable(
         throttle=seconds_of(throttle),
         max_wait=seconds_of(max_wait),
         adaptive=adaptive,
+        limit_key=limit_key,
+        concurrency=concurrency,
         aliases=_former_names(aliases),
     )
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from async_attempts.backoff import Backoff
 from async_attempts.conf import CENTURY, PRIORITY_RANGE
 from async_attempts.exceptions import InvalidOption
+from async_attempts.limits import MOST_AT_ONCE
 
 from .pacing import Pacing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +21,8 @@ class Policy:
 
     `delay`, `expires_after`, `timeout`, `debounce`, `throttle`, `max_wait`: seconds. `queue` and
     the name of a `priority` are checked against the settings when an attempt is enqueued.
-    `debounce` to `adaptive`: see `Pacing`. Raises InvalidOption.
+    `debounce` to `adaptive`: see `Pacing`. `limit_key`, `concurrency`: see `places_of`. Raises
+    InvalidOption.
     """
 
     queue: str | None = None
@@ -38,6 +38,8 @@ class Policy:
     throttle: float | None = None
     max_wait: float | None = None
     adaptive: bool = False
+    limit_key: str | Callable[..., Any] | None = None
+    concurrency: int | None = None
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -94,6 +96,14 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "throttle": ("seconds or a timedelta, over zero", _is_period),
     "max_wait": ("seconds or a timedelta, over zero", _is_period),
     "adaptive": ("True or False", _is_bool),
+    "limit_key": (
+        "text, or a function that makes it of the arguments",
+        lambda v: callable(v) or isinstance(v, str),
+    ),
+    "concurrency": (
+        f"a whole number from 1 to {MOST_AT_ONCE}",
+        lambda v: _is_whole(v) and 1 <= v <= MOST_AT_ONCE,
+    ),
     "max_attempts": ("a whole number, 1 or more", lambda v: _is_whole(v) and v >= 1),
     "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
     "atomic": ("True or False", _is_bool),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -33,8 +33,11 @@ SIGNAL_OF: Final[dict[type, Signal]] = {
 }
 
 
-def acknowledge(store: Store, executions: Sequence[Execution]) -> None:
-    """Record what isn't yet, in one batch, and announce all of it."""
+def acknowledge(store: Store, executions: Sequence[Execution]) -> Collection[bytes]:
+    """Record what isn't yet, in one batch, and announce all of it.
+
+    Returns the ids of those whose claims were lost: of them nothing is recorded.
+    """
     by_worker: defaultdict[UUID, list[Result]] = defaultdict(list)
     for execution in executions:
         if not execution.recorded:
@@ -52,6 +55,7 @@ def acknowledge(store: Store, executions: Sequence[Execution]) -> None:
             _announce(store, execution)
         elif not isinstance(execution.outcome, Released):
             signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
+    return lost
 
 
 def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequence[Claim]:

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from ..store import Claim, Store
 from .acknowledging import acknowledge
+from .doors import Doors
 from .memory import now
 from .progress import Progress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
+from .tallies import Tallies
 
 
 class Hand:
@@ -23,6 +25,7 @@ class Hand:
     def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
         self.progress = Progress(store)
+        self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -35,6 +38,7 @@ class Hand:
         self.closed = False
         self.ring: Callable[[], None] | None = None
         self.elsewhere: Elsewhere | None = None
+        self.doors: Doors | None = None
 
     # --- by those who perform
 
@@ -156,7 +160,7 @@ class Hand:
         if not self._unrecorded:
             return False
         self.progress.write_last(execution.claim for execution in self._unrecorded)
-        acknowledge(self.store, self._unrecorded)
+        self.tallies.count(self._unrecorded, acknowledge(self.store, self._unrecorded))
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:
@@ -164,8 +168,17 @@ class Hand:
             is_again = is_again or execution.outcome is not SUCCEEDED
             if self._recorded is not None and execution.place is not None:
                 self._recorded(execution.place)
-        self._unrecorded.clear()
-        return is_again
+        recorded, self._unrecorded = self._unrecorded, []
+        return self._let_in(recorded) or is_again
+
+    def _let_in(self, ended: Iterable[Execution]) -> bool:
+        """Wake what waits for the places of these; whether something may have become due."""
+        keys = {execution.claim.limit_key for execution in ended} - {None}
+        if keys:
+            self.store.wake(key for key in keys if key is not None)
+        if self.doors is None or not self.doors.any_shut:
+            return bool(keys)
+        return self.doors.ended({execution.claim.queue for execution in ended}) or bool(keys)
 
     def close(self, performers: int) -> None:
         """There will be nothing more to begin: so many performers may end."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..store import Store
+from .doors import Doors
 from .memory import now
 from .wakeup import WakeUp
 
@@ -26,7 +27,7 @@ class Lookout:
     def __init__(self, store: Store, queues: Sequence[str], wakeup: WakeUp | None) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
-        self._queues = queues
+        self.doors = Doors(queues)
         self._wakeup = wakeup
         self._next_look = now() + BUSY_INTERVAL
         self._saw_due = False
@@ -35,6 +36,8 @@ class Lookout:
         self.is_dry = False
         self.has_suspects = False
         self.has_dead_workers = False
+        self.has_waiting = False
+        """Whether something waits for a place of a limit key."""
         self.suspects_since = 0.0
         self.next_tick_at: float | None = None
         """When a schedule's next tick is, by this process's clock."""
@@ -43,6 +46,11 @@ class Lookout:
     def socket(self) -> int | None:
         """What to listen to while there is room in the hand."""
         return None if self._wakeup is None else self._wakeup.fileno()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is due, not even what limits hold back."""
+        return self.is_dry and not self.doors.any_shut
 
     @property
     def seconds(self) -> float:
@@ -65,9 +73,9 @@ class Lookout:
         if now() >= self._next_look:
             self._look(has_room)
 
-    def took(self, claimed: int, wanted: int) -> None:
-        """A claim took so many of those that were wanted."""
-        self.is_hungry = claimed >= wanted
+    def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
+        """A claim took so many of those that were wanted; if partial, there may be more."""
+        self.is_hungry = claimed >= wanted or is_partial
         if claimed and self._wakeup is not None:
             self._wakeup.busy()
             if self.is_hungry:
@@ -85,20 +93,24 @@ class Lookout:
             self._next_look = now()
 
     def _look(self, has_room: bool) -> None:
-        glance = self._store.look(self._queues)
+        glance = self._store.look(self.doors.open)
         promoted = self._store.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
-        self.is_hungry = self.is_hungry or glance.has_due or promoted > 0
+        resumed = self.doors.pause(glance.paused)
+        self.is_hungry = self.is_hungry or glance.has_due or promoted > 0 or resumed
         self.is_dry = not (self.is_hungry or glance.has_suspects)
         if glance.has_suspects and not self.has_suspects:
             self.suspects_since = now()
         self.has_suspects = glance.has_suspects
         self.has_dead_workers = glance.has_dead_workers
+        self.has_waiting = glance.has_waiting
         wait = BUSY_INTERVAL
         if self.is_dry and has_room and self._wakeup is not None:
             wait = self._wakeup.longest_sleep()
         if glance.next_due is not None:
             wait = min(wait, glance.next_due + SOON if glance.next_due else LOCKED_PAUSE)
+        if (to_door := self.doors.seconds) is not None:
+            wait = min(wait, to_door + SOON)
         self.next_tick_at = None
         if (to_tick := glance.next_tick) is not None:
             self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)

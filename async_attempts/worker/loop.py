@@ -10,6 +10,7 @@ from django.db import Error
 from .. import signals
 from ..conf import settings
 from ..models import Worker
+from ..store import Claims
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executors.base import Executor
 from .hand import Hand
@@ -60,6 +61,7 @@ class Loop:
         self.hand = hand
         self.executor = executor
         self.lookout = lookout
+        hand.doors = lookout.doors
         self.stopping = stopping
         self.pulse = pulse
         self.performed = 0
@@ -80,6 +82,7 @@ class Loop:
         try:
             while not done and not self.stopping.is_set():
                 try:
+                    self.store.declare_queues(self.options.queues)
                     with incarnations.born() as me:
                         done = self._live(me)
                 except Error as error:
@@ -112,6 +115,7 @@ class Loop:
         me.lease.tick()
         self.lookout.look(has_room=self._room() > 0)
         if self.maintenance.tick(
+            has_waiting=self.lookout.has_waiting,
             has_dead_workers=self.lookout.has_dead_workers,
             late_at=me.lease.late_at,
             next_tick_at=self.lookout.next_tick_at,
@@ -122,6 +126,7 @@ class Loop:
             self.hand.give_back()
         self._record()
         self.hand.progress.write()
+        self.hand.tallies.flush_if_due()
         self._claim(me)
         if self.hand.is_empty and self._is_done(me):
             return True
@@ -165,18 +170,22 @@ class Loop:
         if wanted <= 0 or self.stopping.is_set():
             return
         if self.suspects.are_next():
-            self.suspects.took(self._take(me, 1, suspects=True))
+            self.suspects.took(len(self._take(me, 1, suspects=True)))
         elif self.lookout.is_hungry and not self.suspects.let_run_empty():
             self.batch_size.learn(self.hand.begun_in_all - self._busy)
-            self.lookout.took(self._take(me, wanted), wanted)
+            claims = self._take(me, wanted)
+            self.lookout.took(len(claims), wanted, is_partial=claims.is_partial)
 
-    def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> int:
-        """Claim so many and take them in hand; returns how many there were."""
-        queues = self.options.queues
-        claims = self.store.claim(me.worker.pk, queues, wanted, suspects=suspects)
+    def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> Claims:
+        """Claim so many and take them in hand; returns what there was."""
+        idle = self.executor.performers - self._busy - self.hand.unbegun
+        claims = self.store.claim(
+            me.worker.pk, self.lookout.doors.open, wanted, suspects=suspects, at_once=idle
+        )
+        self.lookout.doors.hold_back(claims.held_back)
         self.hand.take(claims)
         self._has_claimed, self._found_none = True, not claims
-        return len(claims)
+        return claims
 
     def _room(self) -> int:
         """How many claims can soon begin."""
@@ -207,7 +216,7 @@ class Loop:
             return self._has_claimed
         if self.options.suspects_only:
             return self._found_none
-        if not self.options.drain or not self.lookout.is_dry or self._may_be_rescued(me):
+        if not self.options.drain or not self.lookout.is_done or self._may_be_rescued(me):
             return False
         if self.maintenance.sweep():
             self.lookout.expect()
@@ -272,6 +281,7 @@ class Loop:
                     return
                 self.outages.wait(error)
             self.executor.work(STILL_BUSY)
+        self.hand.tallies.flush()
         try:
             if self.outages.is_on:
                 self.store.release_unknown(me.worker.pk)

@@ -20,6 +20,7 @@ RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
+TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
 SWEEP_INTERVAL: Final = 10.0
@@ -49,12 +50,17 @@ class Maintenance:
         self._connected = now()
 
     def tick(
-        self, *, has_dead_workers: bool, late_at: float, next_tick_at: float | None = None
+        self,
+        *,
+        has_dead_workers: bool,
+        late_at: float,
+        next_tick_at: float | None = None,
+        has_waiting: bool = True,
     ) -> bool:
         """Do what is due; whether attempts may have become due.
 
-        `has_dead_workers`, `next_tick_at` (of a schedule): as the last look found. `late_at`: when
-        this worker's own lease was last renewed late.
+        `has_dead_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a place): as the last
+        look found. `late_at`: when this worker's own lease was last renewed late.
         """
         moment = now()
         if has_dead_workers and moment >= self._next_rescue and not self.seconds_to_rescue(late_at):
@@ -68,8 +74,8 @@ class Maintenance:
             self.prune()
             is_through = self._pruner.is_through
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
-        closed = self.sweep() if moment >= self._next_sweep else 0
-        return self.ticking.tick(next_tick_at) or closed > 0
+        found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
+        return self.ticking.tick(next_tick_at) or found > 0
 
     def seconds_to_rescue(self, late_at: float) -> float:
         """How long this worker still leaves to others whose leases couldn't be renewed either."""
@@ -88,18 +94,21 @@ class Maintenance:
         if expired:
             signals.overdue.send_robust(Maintenance, database=self.store.alias, attempt_ids=expired)
 
-    def sweep(self) -> int:
-        """Close the dependencies that nobody came to close; returns how many."""
+    def sweep(self, *, has_waiting: bool = True) -> int:
+        """Close the dependencies that nobody came to close, and wake what nobody woke; how many."""
         moment = now()
         closed = self.store.sweep()
+        woken = self.store.wake_all() if has_waiting else 0
         pause = SWEEP_INTERVAL if not closed else 0.0
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
-        return closed
+        return closed + woken
 
     def prune(self) -> None:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
         self.store.forget_paces()
+        self.store.forget_places()
+        self.store.forget_tallies(TALLIES_KEPT)
         try:
             for _ in range(PRUNE_BATCHES):
                 self._pruner.prune(retention())

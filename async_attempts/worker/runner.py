@@ -48,7 +48,7 @@ NO_BLOCKS: Final[Mapping[str, int]] = {}
 class Execution(NamedTuple):
     """What performing a claim came to. `recorded`: the attempt's own transaction did that.
 
-    `place`: of the note in shared memory that it has begun.
+    `place`: of the note in shared memory that it has begun. `seconds`: how long it took.
     """
 
     claim: Claim
@@ -56,6 +56,7 @@ class Execution(NamedTuple):
     exception: BaseException | None = None
     recorded: bool = False
     place: int | None = None
+    seconds: float = 0.0
 
 
 class Lease(Protocol):
@@ -118,7 +119,7 @@ class Runner:
             signals.started.send_robust(Execution, claim=claim)
         blocks = NO_BLOCKS if self.connections.are_clean() else open_blocks()
         try:
-            execution = self._perform(claim, place, blocks)
+            execution = self._perform(claim, place, blocks, moment)
         finally:
             if self.watch.has_raised:
                 self.watch.has_raised = False
@@ -130,7 +131,7 @@ class Runner:
         return execution
 
     def _perform(
-        self, claim: Claim, place: int | None, blocks: Mapping[str, int]
+        self, claim: Claim, place: int | None, blocks: Mapping[str, int], began: float
     ) -> Execution | None:
         try:
             ready = prepared(claim)
@@ -144,12 +145,12 @@ class Runner:
             return None if self.elsewhere.perform(ready) else Execution(claim, RELEASED)
         try:
             if policy.atomic:
-                return self._perform_atomically(ready, place, blocks)
+                return self._perform_atomically(ready, place, began)
             outcome = copy_context().run(self._called, ready, place, blocks)
-            return Execution(claim, outcome, place=place)
+            return Execution(claim, outcome, None, False, place, now() - began)
         except BaseException as exception:
             outcome = outcome_of_target(claim, policy, exception)
-            return Execution(claim, outcome, exception, place=place)
+            return Execution(claim, outcome, exception, False, place, now() - began)
 
     def _called(self, ready: Prepared, place: int | None, blocks: Mapping[str, int]) -> Outcome:
         """Call the target within its timeout; in a context of its own."""
@@ -182,9 +183,7 @@ class Runner:
             self.page.move(self._place, at + settings().TIMEOUT_GRACE)
         self.watch.begin(self._deadline)
 
-    def _perform_atomically(
-        self, ready: Prepared, place: int | None, blocks: Mapping[str, int]
-    ) -> Execution:
+    def _perform_atomically(self, ready: Prepared, place: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""
         claim = ready.claim
         connection = connections[claim.database]
@@ -207,7 +206,7 @@ class Runner:
             # The first hook after the commit is ours, so this came out of one of the target's.
             logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
         self.progress.committed(claim)
-        return Execution(claim, outcome, recorded=True, place=place)
+        return Execution(claim, outcome, None, True, place, now() - began)
 
 
 def unprepared() -> float:

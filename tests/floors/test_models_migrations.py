@@ -11,10 +11,11 @@ from django.core.management import call_command
 from django.db import connections
 
 from async_attempts import Attempt, call
-from async_attempts.models import Dependency, Failure, Pace, Schedule, Worker
+from async_attempts.models import Dependency, Failure, Pace, Schedule, Tally, Worker
 from tests.shop import clients
 
-TABLES = {model._meta.db_table for model in (Attempt, Dependency, Failure, Pace, Schedule, Worker)}
+MODELS = (Attempt, Dependency, Failure, Pace, Schedule, Tally, Worker)
+TABLES = {model._meta.db_table for model in MODELS}
 
 
 def tables(database: str) -> set[str]:

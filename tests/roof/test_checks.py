@@ -167,7 +167,7 @@ def test_times_need_zones(settings: Any):
     ("given", "identifier"),
     [
         (
-            {"QUEUES": {"default": {"concurrency": 5}, "emails": {}, "fulfilment": {}}},
+            {"QUEUES": {"default": {"relay": "celery"}, "emails": {}, "fulfilment": {}}},
             "W003",
         ),
     ],

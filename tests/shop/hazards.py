@@ -202,9 +202,11 @@ def hang_in_c(path: str) -> None:
 @attemptable(backoff=AT_ONCE)
 def hang_in_c_and_starve_all(path: str) -> None:
     """Keeps the interpreter's lock, too: nothing in its process goes on."""
+    first, library = is_first(), ctypes.PyDLL(None)
+    # Who reads this may look at the stacks at once.
     trace(path, "begun")
-    if is_first():
-        wait_for_oneself(ctypes.PyDLL(None))
+    if first:
+        wait_for_oneself(library)
 
 
 def wait_for_oneself(library: Any) -> None:

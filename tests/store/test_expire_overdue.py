@@ -15,7 +15,7 @@ from async_attempts.store.rows import seconds_from_now
 
 from .rows import enqueued, every_column, one_in_each_state, put, row, states
 
-LIVE = ("pending", "scheduled")
+LIVE = ("pending", "scheduled", "waiting")
 
 
 def whole_walk(store, limit):
@@ -40,7 +40,6 @@ def test_only_what_is_live_unclaimed_and_past_its_time_expires(store, worker):
     expired, _ = whole_walk(store, 100)
     assert {*expired} == {late[state].pk for state in LIVE}
     assert [states(store, attempts) for attempts in (in_time, unlimited)] == spared
-    # What waits is expired once there is an index to find it by.
     assert states(store, late) == {s: "expired" if s in LIVE else s for s in late}
 
 
@@ -80,13 +79,14 @@ def test_a_walk_in_steps_finds_every_one(store, limit):
             queue=("a", "b", "undeclared")[number % 3],
             priority=(5, -5)[number // 3 % 2],
             num_crashes=(0, 0, 0, 2)[number // 6],
-            status=("pending", "scheduled")[number % 8 == 0],
+            status=("pending", "scheduled", "waiting", "waiting")[number // 8 + number % 2],
+            limit_key=(None, None, "one", "another")[number // 6],
             scheduled_at=datetime(2020, 1, 1 + number % 2, tzinfo=UTC),
             expires_at=seconds_from_now(-1 if number % 4 else 3600),
         )
         if number % 4:
             wanted.add(attempt.pk)
-    assert {one.state for one in store.attempts.all()} == {"pending", "scheduled"}
+    assert {one.state for one in store.attempts.all()} == {"pending", "scheduled", "waiting"}
     expired, steps = whole_walk(store, limit)
     assert ({*expired}, len(expired)) == (wanted, len(wanted))
     assert steps >= 24 / limit
@@ -98,8 +98,9 @@ def test_a_step_looks_at_no_more_than_its_limit(store):
     put(store, attempts[4], expires_at=seconds_from_now(-1))
     assert store.expire_overdue(4) == ([], store.expire_overdue(4)[1])
     ids, place = store.expire_overdue(4, after=store.expire_overdue(4)[1])
-    assert (ids, place.status) == ([attempts[4].pk], "scheduled")
-    assert store.expire_overdue(4, after=place) == ([], None)
+    assert (ids, place.walk) == ([attempts[4].pk], "scheduled")
+    assert store.expire_overdue(4, after=place) == ([], Place("waiting"))
+    assert store.expire_overdue(4, after=Place("limited")) == ([], None)
 
 
 def test_a_step_over_what_is_in_time_is_one_read(store):

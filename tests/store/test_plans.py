@@ -11,7 +11,7 @@ from django.db.models import Q
 from async_attempts import Attempt
 from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Succeeded
-from async_attempts.models import Schedule, Worker
+from async_attempts.models import Queue, Schedule, Worker
 from async_attempts.store import Place, Result
 from async_attempts.store.postgresql_binary import binary_cursor
 from async_attempts.store.rows import seconds_from_now
@@ -28,6 +28,7 @@ WORKER_KEY = f"{Worker._meta.db_table}_pkey"
 OVER_THE_PENDING = {"aa_attempt_claim"}
 """PostgreSQL also finds rows by their ids in here, as long as that is the smaller index."""
 FEW = 100
+BESIDE = [model._meta.db_table for model in (Worker, Schedule, Queue)]
 SQL = {
     "postgresql": [f"ANALYZE {TABLE}"],
     "mysql": [
@@ -71,7 +72,7 @@ def a_full_table(store, worker):
 def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     claims, claiming = observed(store, lambda: store.claim(worker.pk, ["default"], 100))
     assert len(claims) == 100
-    assert used(store, claiming) - {"PRIMARY"} == {"aa_attempt_claim"}
+    assert used(store, claiming) - {"PRIMARY", None} == {"aa_attempt_claim"}
 
     results: list[Result] = [(claim, Succeeded()) for claim in claims[:50]]
     results += [(claim, Snoozed(0)) for claim in claims[50:]]
@@ -87,7 +88,9 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
 
     glance, looking = observed(store, lambda: store.look(["default", "emails"]))
     assert (glance.next_due is not None, glance.has_due, glance.has_suspects) == (True, True, False)
-    assert used(store, looking) - {None} == {"aa_attempt_promote", "aa_attempt_claim"}
+    assert used(store, looking) - {None} == {
+        "aa_attempt_promote", "aa_attempt_claim", "aa_attempt_waiting",
+    }  # fmt: skip
 
     late = store.due(Q()).update(expires_at=seconds_from_now(-1))
     places: list[Place | None] = [None]
@@ -96,14 +99,20 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
         (ids, place), walking = observed(store, lambda: store.expire_overdue(400, after=places[-1]))
         walk = [one for one in walking if "LIMIT" in one[0]]
         locks = [one for one in walking if one not in walk]
-        assert used(store, walk) <= {"aa_attempt_claim", "aa_attempt_promote"}
+        assert used(store, walk) <= {
+            "aa_attempt_claim", "aa_attempt_promote", "aa_attempt_waiting",
+        }  # fmt: skip
         assert not ids or used(store, locks) <= {"PRIMARY", *OVER_THE_PENDING}
         places.append(place)
         found += ids
     assert len(found) == late > 900
-    assert [place and place.status for place in places] == [
+    assert [place and place.walk for place in places] == [
         None, "pending", "pending", "scheduled", "scheduled",
     ]  # fmt: skip
+
+    for name in ("waiting", "limited"):
+        _, walking = observed(store, lambda name=name: store.expire_overdue(1, after=Place(name)))
+        assert used(store, walking) == {"aa_attempt_waiting"}
 
     (_, last), pruning = observed(store, lambda: store.prune(retention(), limit=500))
     assert last is not None
@@ -146,6 +155,7 @@ def explained_by_postgresql(cursor, statement, params):
     assert "Seq Scan" not in kinds, json.dumps(plan)
     assert not ("LIMIT" in statement and "Sort" in kinds), json.dumps(plan)
     names = {node["Index Name"] for node in nodes if "Index Name" in node}
+    names = {name for name in names if not name.startswith(Queue._meta.db_table)}
     return {"PRIMARY" if name == f"{TABLE}_pkey" else name for name in names} - {WORKER_KEY}
 
 
@@ -164,7 +174,7 @@ def explained_by_mariadb(cursor, statement, params):
             # The least value was read at the end of an index, before any plan.
             yield "aa_attempt_promote"
             continue
-        if step["table"] in (Worker._meta.db_table, Schedule._meta.db_table):
+        if step["table"] in BESIDE:
             continue
         assert step["type"] != "ALL", (step, statement)
         assert step["type"] != "index" or "LIMIT" in statement, (step, statement)

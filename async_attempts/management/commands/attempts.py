@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -12,13 +12,16 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
-from ...exceptions import AttemptsError, InvalidSetting
+from ...exceptions import AttemptsError, InvalidOption, InvalidSetting
+from ...figures import stats
 from ...models import Schedule
+from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...store.resealing import Resealer
-from . import _pruning
+from . import _pruning, _stats
 from ._arguments import USAGE, attempts_database, batch
 from ._events import EVENTS_HEAD, subscriptions
+from ._queues import QUEUES_HEAD, queues
 from ._tables import aligned
 
 
@@ -33,6 +36,10 @@ VERBS: Final = {
     "pause": Verb(schedules.pause, "paused"),
     "resume": Verb(schedules.resume, "resumed"),
     "run_now": Verb(schedules.enqueue_now, "an attempt was enqueued"),
+}
+QUEUE_VERBS: Final = {
+    "pause": Verb(pause_queue, "paused"),
+    "resume": Verb(resume_queue, "resumed"),
 }
 SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
 
@@ -59,7 +66,13 @@ class Command(BaseCommand):
         verbs.add_argument("--run-now", metavar="NAME", help="enqueue an attempt beside the ticks")
         prune = commands.add_parser("prune", help="delete what has ended and isn't to be kept")
         _pruning.add_arguments(prune)
-        for command in (rotate, schedules):
+        queues = commands.add_parser("queues", help="list the queues and their limits")
+        verbs = queues.add_mutually_exclusive_group()
+        verbs.add_argument("--pause", metavar="QUEUE", help="let no worker claim of it")
+        verbs.add_argument("--resume", metavar="QUEUE", help="let workers claim of it again")
+        figures = commands.add_parser("stats", help="tell what there is to do, and what was done")
+        _stats.add_arguments(figures)
+        for command in (rotate, schedules, queues):
             command.add_argument(
                 "--database", help="alias; by default where the router puts attempts"
             )
@@ -73,6 +86,12 @@ class Command(BaseCommand):
             raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
         if options["subcommand"] == "schedules":
             self.schedules(store_for(database), options)
+            return
+        if options["subcommand"] == "queues":
+            self.queues(store_for(database), options)
+            return
+        if options["subcommand"] == "stats":
+            self.stats(database, options)
             return
         if options["subcommand"] == "prune":
             self.prune(store_for(database), options)
@@ -94,7 +113,19 @@ class Command(BaseCommand):
     def schedules(self, store: Store, options: dict[str, Any]) -> None:
         """Do what was asked for to one schedule, or list them all."""
         schedules.declare(store)
-        for verb, done in VERBS.items():
+        if not self.do_asked(VERBS, store, options):
+            for line in aligned([SCHEDULES_HEAD, *listed(store)]):
+                self.stdout.write(line)
+
+    def queues(self, store: Store, options: dict[str, Any]) -> None:
+        """Do what was asked for to one queue, or list them all."""
+        if not self.do_asked(QUEUE_VERBS, store, options):
+            for line in aligned([QUEUES_HEAD, *queues(store)]):
+                self.stdout.write(line)
+
+    def do_asked(self, verbs: Mapping[str, Verb], store: Store, options: dict[str, Any]) -> bool:
+        """Do that of `verbs` which was asked for; False if none was."""
+        for verb, done in verbs.items():
             if (name := options[verb]) is None:
                 continue
             try:
@@ -103,9 +134,24 @@ class Command(BaseCommand):
                 flag = f"--{verb.replace('_', '-')}"
                 raise CommandError(f"{flag}: {error}", returncode=USAGE) from error
             self.stdout.write(f"{name}: {done.past}.")
+            return True
+        return False
+
+    def stats(self, database: str, options: dict[str, Any]) -> None:
+        """Tell the figures of now and of the last while."""
+        try:
+            figures = stats(database=database, window=_stats.window(options))
+        except InvalidOption as error:
+            raise CommandError(f"--window: {error}", returncode=USAGE) from error
+        if options["json"]:
+            self.stdout.write(_stats.as_json(figures))
             return
-        for line in aligned([SCHEDULES_HEAD, *listed(store)]):
+        for line in aligned([_stats.QUEUES_HEAD, *_stats.queues(figures)]):
             self.stdout.write(line)
+        self.stdout.write("")
+        for line in aligned(list(_stats.executions(figures))):
+            self.stdout.write(line)
+        self.stdout.write(f"\n{figures.workers} workers are alive.")
 
     def prune(self, store: Store, options: dict[str, Any]) -> None:
         """Delete what the settings, or the flags, don't keep, and tell how many."""

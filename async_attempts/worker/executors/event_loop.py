@@ -128,7 +128,8 @@ class EventLoop:
 
     async def _begun(self, ready: Prepared) -> Execution:
         claim, exception = ready.claim, None
-        deadline = Deadline(now() + ready.timeout)
+        began = now()
+        deadline = Deadline(began + ready.timeout)
         place = None
         if self._page is not None:
             until = deadline.at + settings().TIMEOUT_GRACE
@@ -148,7 +149,7 @@ class EventLoop:
                 # another target may keep that thread busy.
                 async with asyncio.timeout(CLEANING):
                     await sync_to_async(clean_connections)({})
-        return Execution(claim, outcome, exception, place=place)
+        return Execution(claim, outcome, exception, False, place, now() - began)
 
     async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
         """Await the target within its timeout."""

@@ -1,0 +1,90 @@
+"""The queues: their limits, what is pending there, and the verbs that pause and resume them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import router
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import limits
+from ..lifecycle import Status
+from ..limits import UNLIMITED
+from ..models import Queue
+from ..store import Store, store_for
+from .reading import ReadOnlyAdmin
+
+MOST_COUNTED: Final = 1000
+
+
+class QueueAdmin(ReadOnlyAdmin):
+    """The queues that a worker has asked for, or that were paused."""
+
+    list_display = ("name", "state_word", "pending", "limits")
+    list_display_links = None
+    ordering = ("name",)
+    actions = ("pause", "resume")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may pause and resume queues."""
+        return request.user.has_perm(f"{self.opts.app_label}.pause_queue")
+
+    @admin.action(permissions=["pause"], description=_("Pause: let no worker claim of it"))
+    def pause(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        """Let no worker claim of these."""
+        n = self._set_paused(request, queryset, paused=True)
+        told = ngettext("%(n)d queue paused.", "%(n)d queues paused.", n) % {"n": n}
+        self.message_user(request, told, messages.SUCCESS if n else messages.WARNING)
+
+    @admin.action(permissions=["pause"], description=_("Resume: let workers claim of it"))
+    def resume(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        """Let workers claim of these again."""
+        n = self._set_paused(request, queryset, paused=False)
+        told = ngettext("%(n)d queue resumed.", "%(n)d queues resumed.", n) % {"n": n}
+        self.message_user(request, told, messages.SUCCESS if n else messages.WARNING)
+
+    def _set_paused(self, request: HttpRequest, chosen: QuerySet[Queue], *, paused: bool) -> int:
+        """Returns how many weren't so before."""
+        if request.method != "POST" or not self.has_pause_permission(request):
+            raise PermissionDenied
+        others = [queue for queue in chosen if self._is_paused(queue) != paused]
+        for queue in others:
+            self._store.set_paused(queue.name, paused=paused)
+        if others:
+            user_id: Any = request.user.pk
+            entry = "Paused." if paused else "Resumed."
+            LogEntry.objects.log_actions(user_id, others, CHANGE, entry)
+        return len(others)
+
+    @property
+    def _store(self) -> Store:
+        return store_for(router.db_for_write(Queue))
+
+    def _is_paused(self, queue: Queue) -> bool:
+        by_settings = limits().get(queue.name, UNLIMITED).paused
+        return by_settings if queue.is_paused is None else queue.is_paused
+
+    @admin.display(description=_("state"))
+    def state_word(self, queue: Queue) -> str:
+        """Whether workers claim of it, and why not."""
+        if queue.name not in limits():
+            return gettext("no longer declared")
+        return gettext("paused") if self._is_paused(queue) else gettext("active")
+
+    @admin.display(description=_("pending"))
+    def pending(self, queue: Queue) -> str:
+        """How many are due and not ended."""
+        mine = self._store.attempts.filter(queue=queue.name, status=Status.PENDING)
+        number = mine[:MOST_COUNTED].count()
+        return f"{number}+" if number == MOST_COUNTED else str(number)
+
+    @admin.display(description=_("limits"))
+    def limits(self, queue: Queue) -> str:
+        """What the settings allow, in words."""
+        return str(limits().get(queue.name, UNLIMITED)) or self.get_empty_value_display()

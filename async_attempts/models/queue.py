@@ -1,0 +1,63 @@
+"""What the database knows of queues and limits: who is paused, and who holds which place."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import QUEUE_LENGTH
+from .fields import DigestField
+
+QUEUE_ITSELF: Final = bytes(16)
+"""In place of a key's digest: of the places of a queue."""
+
+
+class Queue(models.Model):
+    """The state of a queue whose name the settings declare; there is a row once it has any."""
+
+    name = models.CharField(_("name"), max_length=QUEUE_LENGTH, primary_key=True)
+    is_paused = models.BooleanField(
+        _("paused"), null=True, help_text=_("Empty: as the settings say.")
+    )
+    tokens = models.FloatField(_("executions that its rate leaves"), null=True)
+    tokens_at = models.DateTimeField(_("counted"), null=True)
+
+    class Meta:
+        verbose_name = _("queue")
+        verbose_name_plural = _("queues")
+        permissions = (("pause_queue", _("Can pause and resume queues")),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Slot(models.Model):
+    """One of the places that a limit has; free when the claim that it names is over.
+
+    Nothing has to be given back, so nothing is lost with a worker that dies.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    queue = models.CharField(max_length=QUEUE_LENGTH, default="")
+    """Empty for the places of a limit key, which hold for all queues."""
+    key = DigestField(max_length=16, default=QUEUE_ITSELF)
+    number = models.PositiveSmallIntegerField()
+    attempt_id = models.UUIDField(null=True)
+    claim_seq = models.BigIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=("queue", "key", "number"), name="aa_slot_number"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.queue or self.key.hex()} {self.number}"
+
+
+def key_of_limit(limit_key: str) -> bytes:
+    """What the places of a limit key are found by; "a" and "A" differ in every collation."""
+    return blake2b(limit_key.encode(), digest_size=16, person=b"attempts limit").digest()

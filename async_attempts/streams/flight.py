@@ -1,0 +1,216 @@
+"""What of a stream is in flight: enqueued, and not known to have ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import router
+
+from ..api import Call, enqueue_many
+from ..conf import retention
+from ..exceptions import AttemptsError, InvalidOption
+from ..lifecycle import LIVE
+from ..models import get_attempt_model
+from ..models.columns import TOKEN_LENGTH
+from ..models.keys import key_of_token
+from ..models.options import check_token
+from ..models.promise import DEFAULT_QUEUE
+from ..store import store_for
+from ..store.depending import in_batches
+from ..store.transactions import refuse_waiting_in_block
+from ..targets import known_target
+
+MOST_AT_ONCE: Final = 100
+"""Calls in one write."""
+QUICK: Final = 0.02
+"""Seconds: items that come within that are written together, twice as many the next time."""
+FIRST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 1.0
+ROOM_FOR_PLACE: Final = 20
+"""Characters of the item's token behind the stream's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What came of a stream: how many items were `enqueued`, and how many were `found` enqueued."""
+
+    enqueued: int = 0
+    found: int = 0
+
+
+class Flight:
+    """The calls that are to be written, and the attempts that aren't known to have ended."""
+
+    def __init__(
+        self,
+        call_factory: Callable[[Any], Call],
+        in_flight: int,
+        token: str | None,
+        database: str | None,
+        timeout: float | timedelta | None,
+    ) -> None:
+        _check(in_flight, token)
+        self._alias = database or router.db_for_write(get_attempt_model())
+        refuse_waiting_in_block(self._alias)
+        self._store = store_for(self._alias)
+        self._call_factory = call_factory
+        self._in_flight = in_flight
+        self._token = token
+        self._timeout = _seconds(timeout)
+        self._began = self._since = time.monotonic()
+        self._pause = FIRST_PAUSE
+        self._size = 1
+        self._calls: list[Call] = []
+        self._place = 0
+        self._live: set[UUID] = set()
+        self._is_resumed = token is not None
+        self.streamed = Streamed()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another item may be enqueued."""
+        return len(self._live) + len(self._calls) < self._in_flight
+
+    @property
+    def is_ripe(self) -> bool:
+        """Whether what was added is to be written now."""
+        return len(self._calls) >= self._size or not self.has_room or not self._is_quick
+
+    def add(self, item: Any) -> None:
+        """Make this item's call."""
+        try:
+            made = self._call_factory(item)
+            self._calls.append(self._placed(made))
+        except Exception as error:
+            error.add_note(f"This was item {self._place} of the stream.")
+            raise
+        self._place += 1
+
+    def write(self) -> None:
+        """Enqueue what was added, all or none; if that can't be, as many as come before."""
+        calls, self._calls = self._calls, []
+        if not calls:
+            return
+        self._size = min(MOST_AT_ONCE, self._size * 2) if self._is_quick else 1
+        try:
+            self._write(calls)
+        except AttemptsError:
+            for place, one in enumerate(calls, self._place - len(calls)):
+                try:
+                    self._write([one])
+                except AttemptsError as error:
+                    error.add_note(f"This was item {place} of the stream.")
+                    raise
+        self._since = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds until the next look. Raises TimeoutError when the time is over."""
+        over = time.monotonic() - self._began
+        if self._timeout is None:
+            return self._pause
+        if over >= self._timeout:
+            again = ", or begin it anew with the same token" if self._token else ""
+            raise TimeoutError(
+                f"After {self._timeout:g} s the stream has come to item {self._place}, and "
+                f"{len(self._live)} attempts haven't ended; have more workers{again}."
+            )
+        return min(self._pause, self._timeout - over)
+
+    def look(self) -> None:
+        """See which of them have ended."""
+        live: set[UUID] = set()
+        for some in in_batches(self._live):
+            rows = self._store.attempts.filter(pk__in=some, status__in=LIVE)
+            live.update(rows.values_list("pk", flat=True))
+        has_ended = len(live) < len(self._live)
+        self._pause = FIRST_PAUSE if has_ended else min(LONGEST_PAUSE, self._pause * 1.5)
+        self._live = live
+        self._since = time.monotonic()
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether what was added has come quickly."""
+        return time.monotonic() - self._since < QUICK
+
+    def _placed(self, made: Any) -> Call:
+        """The call as it is written: to this database, and with the token of its place."""
+        if not isinstance(made, Call):
+            raise InvalidOption(
+                f"call_factory: it returned {type(made).__name__} for item {self._place}; return "
+                "call(function, …)."
+            )
+        other = made.options.get("database")
+        if other not in {None, self._alias}:
+            raise InvalidOption(
+                f"database: item {self._place} goes to {other!r}, and the stream to "
+                f"{self._alias!r}; say enqueue_stream(…, database={other!r})."
+            )
+        if self._token is None:
+            return made.using(database=self._alias)
+        self._require_memory(made)
+        token = f"{self._token}:{self._place}"
+        return made.using(database=self._alias, idempotence_token=token)
+
+    def _require_memory(self, made: Call) -> None:
+        """Raises InvalidOption where nobody could tell what was performed already."""
+        if "idempotence_token" in made.options:
+            raise InvalidOption(
+                f"token: item {self._place} has an idempotence token of its own; leave one of the "
+                "two out."
+            )
+        if not retention().deletes_successes:
+            return
+        of_target = known_target(made.target).method.policy.queue
+        queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
+        if retention().deletes_success_in(queue):
+            raise InvalidOption(
+                f"token: the queue {queue!r} keeps no successes, so a stream that is begun anew "
+                "would enqueue them again; let it keep them for a while (KEEP), or leave token out."
+            )
+
+    def _write(self, calls: Sequence[Call]) -> None:
+        missing = self._not_found(calls) if self._is_resumed else calls
+        rows = enqueue_many(missing)
+        self._live.update(row.pk for row in rows if row.created or row.status in LIVE)
+        new = sum(row.created for row in rows)
+        self.streamed = replace(
+            self.streamed,
+            enqueued=self.streamed.enqueued + new,
+            found=self.streamed.found + len(calls) - new,
+        )
+
+    def _not_found(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Those that weren't enqueued before. Once all of a few weren't, nobody looks any more."""
+        tokens = [one.options["idempotence_token"] for one in calls]
+        names = [known_target(one.target).name for one in calls]
+        keys = list(map(key_of_token, names, tokens))
+        rows = self._store.attempts.filter(unique_key__in=keys)
+        found = list(rows.values_list("unique_key", "pk", "status"))
+        self._live.update(pk for _, pk, status in found if status in LIVE)
+        self._is_resumed = bool(found)
+        there = {bytes(key) for key, _, _ in found}
+        return [one for one, key in zip(calls, keys, strict=True) if key not in there]
+
+
+def _check(in_flight: Any, token: Any) -> None:
+    if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
+        raise InvalidOption(f"in_flight: must be a whole number, 1 or more, not {in_flight!r}.")
+    check_token(token)
+    if token is not None and len(token) > TOKEN_LENGTH - ROOM_FOR_PLACE:
+        raise InvalidOption(
+            f"token: must have at most {TOKEN_LENGTH - ROOM_FOR_PLACE} characters; each item's has "
+            "its place, too."
+        )
+
+
+def _seconds(timeout: Any) -> float | None:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and seconds > 0):
+        raise InvalidOption(f"timeout: must be seconds or a timedelta, not {timeout!r}.")
+    return seconds

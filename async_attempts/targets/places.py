@@ -1,0 +1,79 @@
+"""Limit keys: of those that share one, only so many attempts run at once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from async_attempts.exceptions import InvalidOption
+from async_attempts.limits import MOST_AT_ONCE
+
+if TYPE_CHECKING:
+    from async_attempts.payload import Arguments
+
+    from .naming import TargetName
+    from .policy import Policy
+
+LIMIT_KEY_LENGTH: Final = 255
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def place_of(
+    name: TargetName, policy: Policy, given: tuple[Any, Any], arguments: Arguments
+) -> tuple[str | None, int | None]:
+    """The limit key of an attempt, and how many of that key may run at once; None: no limit.
+
+    `given`: what the call says of the two; a key of False turns the author's off. An author's key
+    that is a function is called with the attempt's arguments; its None is no limit. A concurrency
+    without a key is the target's own. Raises InvalidOption, naming the option.
+    """
+    key, concurrency = given
+    if key is None and concurrency is None and policy.limit_key is None is policy.concurrency:
+        return None, None
+    if key is False:
+        if concurrency is not None:
+            raise InvalidOption("concurrency: limit_key=False turns the limit off; leave one out.")
+        return None, None
+    if concurrency is None:
+        concurrency = policy.concurrency
+    elif not _is_count(concurrency):
+        raise InvalidOption(
+            f"concurrency: must be a whole number from 1 to {MOST_AT_ONCE}, not {concurrency!r}."
+        )
+    own_name = f"{name.target}.{name.method_name}"
+    if key is None and (key := policy.limit_key) is not None and callable(key):
+        key = _made(key, own_name, arguments)
+        if key is None:
+            return None, None
+    return _text(own_name if key is None else key), concurrency or 1
+
+
+def _made(function: Any, own_name: str, arguments: Arguments) -> Any:
+    try:
+        return function(*arguments.args, **arguments.kwargs)
+    except Exception as error:
+        raise InvalidOption(
+            f"limit_key: the function of {own_name} raised {type(error).__name__}; it is called "
+            "with the attempt's arguments and returns text, a whole number, a UUID or None."
+        ) from error
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_AT_ONCE
+
+
+def _text(key: Any) -> str:
+    if isinstance(key, bool) or not isinstance(key, str | int | UUID):
+        raise InvalidOption(
+            f"limit_key: must be text, a whole number or a UUID, not a {type(key).__name__}; of a "
+            "model instance take its pk."
+        )
+    text = str(key)
+    if not 0 < len(text) <= LIMIT_KEY_LENGTH or _UNSTORABLE.search(text):
+        raise InvalidOption(
+            f"limit_key: must have 1 to {LIMIT_KEY_LENGTH} characters, no NUL and no lone "
+            "surrogate; give a shorter one."
+        )
+    return text

@@ -1,0 +1,253 @@
+"""How many of a queue's attempts run at once, and how often one begins; and who may enqueue."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from async_attempts import QueueFull, call, enqueue_many, parallel, pause_queue, resume_queue
+from async_attempts.lifecycle import Released, Snoozed, Succeeded
+from async_attempts.store.rows import seconds_from_now
+from tests.shop import clients
+
+from .rows import enqueued, let_lease_run_out, put, registered, row
+
+
+@pytest.fixture
+def limited(settings):
+    """Gives the queue `default` these options."""
+
+    def limited(**options):
+        queues = {"default": options, "emails": {}}
+        settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": queues}
+
+    return limited
+
+
+def claim(store, worker, limit=10, **options):
+    return store.claim(worker.pk, ["default"], limit, **options)
+
+
+def test_no_more_than_its_concurrency_are_claimed(store, worker, limited):
+    limited(concurrency=3)
+    enqueued(store, 10)
+    other = registered(store)
+    first = claim(store, worker, 2)
+    second = claim(store, other)
+    assert (len(first), len(second)) == (2, 1)
+    assert claim(store, worker) == []
+    assert second.held_back == {"default": None}
+    assert first.held_back == {}
+
+
+@pytest.mark.parametrize("outcome", [Succeeded(), Succeeded(b"r"), Snoozed(60), Released()])
+def test_whatever_ends_a_claim_frees_its_place(store, worker, limited, outcome):
+    limited(concurrency=1)
+    enqueued(store, 2)
+    [held] = claim(store, worker)
+    store.finish(worker.pk, [(held, outcome)])
+    assert len(claim(store, worker)) == 1
+    assert claim(store, worker) == []
+
+
+def test_a_new_claim_of_the_same_attempt_has_a_place_of_its_own(store, worker, limited):
+    limited(concurrency=1)
+    enqueued(store)
+    [held] = claim(store, worker)
+    store.finish(worker.pk, [(held, Released())])
+    [again] = claim(store, worker)
+    assert (again.id, again.claim_seq) == (held.id, 2)
+    enqueued(store)
+    assert claim(store, worker) == []
+
+
+def test_a_dead_workers_places_are_free_when_it_is_rescued(store, worker, limited):
+    limited(concurrency=2)
+    attempts = enqueued(store, 4)
+    dead = registered(store)
+    assert len(claim(store, dead)) == 2
+    let_lease_run_out(store, dead)
+    assert claim(store, worker) == []
+    store.rescue()
+    assert {one.id for one in claim(store, worker)} == {one.pk for one in attempts[2:]}
+
+
+def test_a_persons_verb_frees_a_place(store, worker, limited):
+    limited(concurrency=1)
+    first, second = enqueued(store, 2)
+    claim(store, worker)
+    store.attempts.filter(pk=first.pk).expire()
+    assert [one.id for one in claim(store, worker)] == [second.pk]
+
+
+def test_fewer_places_than_before(store, worker, limited):
+    limited(concurrency=3)
+    enqueued(store, 6)
+    held = claim(store, worker)
+    limited(concurrency=1)
+    assert claim(store, worker) == []
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    assert len(claim(store, worker)) == 1
+    limited(concurrency=4)
+    assert len(claim(store, worker)) == 2, "one runs, three had begun"
+
+
+def test_no_more_are_taken_than_can_begin_at_once(store, worker, limited):
+    limited(concurrency=5)
+    enqueued(store, 5)
+    claims = claim(store, worker, at_once=2)
+    assert len(claims) == 2
+    assert claim(store, worker, at_once=0).held_back == {"default": None}
+
+
+def test_other_queues_are_claimed_of_all_the_same(store, worker, limited):
+    limited(concurrency=1)
+    enqueued(store, 3)
+    enqueued(store, 3, queue="emails")
+    claims = store.claim(worker.pk, ["default", "emails"], 10, at_once=4)
+    assert [one.queue for one in claims] == ["default"] + ["emails"] * 3
+
+
+def test_what_came_too_late_takes_no_place(store, worker, limited):
+    limited(concurrency=1)
+    late, in_time = enqueued(store, 2)
+    put(store, late, expires_at=seconds_from_now(-1))
+    assert [one.id for one in claim(store, worker)] == [in_time.pk]
+    assert row(store, late).status == "expired"
+
+
+def test_an_empty_queue_is_not_held_back(store, worker, limited):
+    limited(rate="1/d")
+    enqueued(store)
+    assert len(claim(store, worker)) == 1
+    assert claim(store, worker).held_back == {}
+
+
+def test_its_rate_lets_a_burst_begin_and_then_one_after_the_other(store, worker, limited):
+    limited(rate="60/m", burst=3)
+    enqueued(store, 10)
+    claims = claim(store, worker)
+    assert len(claims) == 3
+    assert 0 < claims.held_back["default"] <= 1
+    assert claim(store, worker) == []
+    store.queues.update(tokens_at=seconds_from_now(-2.5))
+    assert len(claim(store, worker)) == 2
+    store.queues.update(tokens_at=seconds_from_now(-3600))
+    assert len(claim(store, worker)) == 3, "it never fills beyond its burst"
+
+
+def test_a_rate_counts_each_execution(store, worker, limited):
+    limited(rate="1/h", burst=2)
+    enqueued(store)
+    for _ in range(2):
+        [held] = claim(store, worker)
+        store.finish(worker.pk, [(held, Released())])
+    assert claim(store, worker) == []
+
+
+def test_all_workers_share_the_tokens(store, worker, limited):
+    limited(rate="1/h", burst=3)
+    enqueued(store, 10)
+    assert [len(claim(store, one, 2)) for one in (worker, registered(store))] == [2, 1]
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+def test_a_worker_does_not_wait_for_another_that_claims_of_the_queue(
+    store, worker, limited, sessions
+):
+    limited(rate="1/h", burst=3)
+    store.declare_queues(["default"])
+    enqueued(store, 10)
+    other, claimer = sessions(), sessions()
+    theirs = other.start_and_stop_after(("SKIP LOCKED",), store.claim, worker.pk, ["default"], 2)
+    claimer.be_impatient()
+    heir = registered(store)
+    held_back = claimer.do(store.claim, heir.pk, ["default"], 10)
+    assert held_back == []
+    assert 0 < held_back.held_back["default"] < 1
+    other.go_on()
+    assert len(theirs.result()) == 2
+    assert len(claimer.do(store.claim, heir.pk, ["default"], 10)) == 1
+
+
+def test_of_a_paused_queue_nothing_is_claimed(store, worker, limited):
+    limited()
+    enqueued(store)
+    enqueued(store, queue="emails")
+    pause_queue("default", database=store.alias)
+    assert store.look(["default"]).paused == {"default"}
+    claims = store.claim(worker.pk, ["default", "emails"], 10)
+    assert [one.queue for one in claims] == ["emails"]
+    resume_queue("default", database=store.alias)
+    assert store.look(["default"]).paused == frozenset()
+    assert len(claim(store, worker)) == 1
+
+
+def test_a_queue_may_begin_paused(store, worker, limited):
+    limited(paused=True)
+    enqueued(store)
+    assert store.look(["default"]).paused == {"default"}
+    assert claim(store, worker) == []
+    resume_queue("default", database=store.alias)
+    assert store.look(["default"]).paused == frozenset()
+    assert len(claim(store, worker)) == 1
+
+
+def test_a_pause_is_part_of_its_transaction(store, worker, limited):
+    limited()
+    with transaction.atomic(store.alias):
+        pause_queue("default", database=store.alias)
+        transaction.set_rollback(True, store.alias)
+    enqueued(store)
+    assert len(claim(store, worker)) == 1
+
+
+def test_a_full_queue_refuses_and_nothing_is_written(store, limited):
+    limited(max_pending=3)
+    with transaction.atomic(store.alias):
+        enqueued(store, 2)
+        with pytest.raises(QueueFull, match="'default' has no room for 2 more: at most 3") as full:
+            enqueued(store, 2)
+        enqueued(store, 1)
+    assert (full.value.queue, full.value.max_pending) == ("default", 3)
+    assert store.attempts.count() == 3
+    enqueued(store, 5, queue="emails")
+
+
+def test_only_what_can_begin_at_once_counts_of_a_flow(store, limited):
+    limited(max_pending=2)
+    calls = [call(clients.greet, n).using(database=store.alias) for n in range(3)]
+    calls[0].then(clients.greet).then(clients.greet).enqueue()
+    with pytest.raises(QueueFull):
+        parallel(*calls).enqueue()
+    assert store.attempts.count() == 3
+
+
+def test_a_full_queue_has_room_again(store, worker, limited):
+    limited(max_pending=2)
+    enqueued(store, 2)
+    with pytest.raises(QueueFull):
+        enqueued(store)
+    [one, _] = claim(store, worker)
+    with pytest.raises(QueueFull):
+        enqueued(store)
+    store.finish(worker.pk, [(one, Succeeded())])
+    enqueued(store)
+
+
+def test_what_is_due_later_does_not_fill_a_queue(store, limited):
+    limited(max_pending=1)
+    enqueued(store, scheduled_at=timedelta(hours=1))
+    enqueued(store)
+    with pytest.raises(QueueFull):
+        enqueued(store)
+
+
+def test_a_generators_calls_stop_at_the_limit_and_none_is_written(store, limited):
+    limited(max_pending=700)
+    calls = (call(clients.greet, n).using(database=store.alias) for n in range(1200))
+    with pytest.raises(QueueFull):
+        enqueue_many(calls, returning=False)
+    assert not store.attempts.exists()

@@ -1,0 +1,193 @@
+"""Limit keys: of one key only so many run at once; the others wait for a place."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from async_attempts.lifecycle import Failed, Released, Snoozed, Succeeded
+from async_attempts.models import Slot
+from async_attempts.store.rows import seconds_from_now
+
+from .rows import ERROR, enqueued, let_lease_run_out, put, registered, row
+from .sessions import wait_until_somebody_waits
+
+row_locks = pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+
+
+def claim(store, worker, limit=10):
+    return store.claim(worker.pk, ["default"], limit)
+
+
+def statuses(store, attempts):
+    return [row(store, attempt).state for attempt in attempts]
+
+
+def test_one_of_a_key_runs_and_the_others_wait(store, worker):
+    attempts = enqueued(store, 3, limit_key="customer-1")
+    [other] = enqueued(store, limit_key="customer-2")
+    [free] = enqueued(store)
+    assert {c.id for c in claim(store, worker)} == {attempts[0].pk, other.pk, free.pk}
+    assert statuses(store, attempts) == ["running", "waiting", "waiting"]
+    parked = row(store, attempts[1])
+    assert (parked.num_attempts, parked.claimed_by, parked.started_at) == (0, None, None)
+    assert (parked.limit_key, parked.concurrency, parked.claim_seq) == ("customer-1", 1, 1)
+
+
+def test_as_many_as_its_concurrency(store, worker):
+    attempts = enqueued(store, 5, limit_key=7, concurrency=2)
+    assert [c.id for c in claim(store, worker)] == [one.pk for one in attempts[:2]]
+    assert row(store, attempts[0]).limit_key == "7"
+
+
+def test_a_smaller_concurrency_of_the_same_key_counts_the_others_too(store, worker):
+    enqueued(store, 2, limit_key="k", concurrency=3)
+    [alone] = enqueued(store, limit_key="k", concurrency=2)
+    assert len(claim(store, worker)) == 2
+    assert row(store, alone).status == "waiting"
+
+
+def test_keys_that_differ_in_case_are_two(store, worker):
+    enqueued(store, 1, limit_key="a")
+    enqueued(store, 1, limit_key="A")
+    assert len(claim(store, worker)) == 2
+
+
+@pytest.mark.parametrize(
+    "outcome", [Succeeded(), Succeeded(b"r"), Failed("no", ERROR), Snoozed(60), Released()]
+)
+def test_whatever_ends_a_claim_frees_its_place(store, worker, outcome):
+    attempts = enqueued(store, 3, limit_key="k")
+    [held] = claim(store, worker)
+    assert store.wake(["k"]) == 0
+    store.finish(worker.pk, [(held, outcome)])
+    assert store.wake(["k", "nobody's"]) == 1
+    if isinstance(outcome, Released):
+        put(store, attempts[0], scheduled_at=seconds_from_now(60))
+    assert statuses(store, attempts[1:]) == ["pending", "waiting"]
+    assert [c.id for c in claim(store, worker)] == [attempts[1].pk]
+
+
+def test_the_best_of_those_that_wait_is_next(store, worker):
+    enqueued(store, 1, limit_key="k", priority=10)
+    low, high = (
+        enqueued(store, 1, limit_key="k")[0],
+        enqueued(store, 1, limit_key="k", priority=5)[0],
+    )
+    [held] = claim(store, worker)
+    store.finish(worker.pk, [(held, Succeeded())])
+    store.wake(["k"])
+    assert statuses(store, [low, high]) == ["waiting", "pending"]
+
+
+def test_what_waits_for_others_is_not_woken(store, worker):
+    [held, blocked] = enqueued(store, 2, limit_key="k")
+    put(store, blocked, status="waiting", blockers=1)
+    assert store.wake_all() == 0
+    [claimed] = claim(store, worker)
+    store.finish(worker.pk, [(claimed, Succeeded())])
+    assert (held.pk, store.wake(["k"])) == (claimed.id, 0)
+
+
+def test_a_sweep_wakes_what_nobody_woke(store, worker):
+    attempts = [*enqueued(store, 2, limit_key="k"), *enqueued(store, 2, limit_key="l")]
+    held = claim(store, worker)
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    assert store.look(["default"]).has_waiting
+    assert store.wake_all() == 2
+    assert statuses(store, attempts) == ["succeeded", "pending", "succeeded", "pending"]
+    claim(store, worker)
+    assert not store.look(["default"]).has_waiting
+
+
+def test_a_dead_workers_place_is_free_when_it_is_rescued(store, worker):
+    attempts = enqueued(store, 3, limit_key="k")
+    dead = registered(store)
+    assert len(claim(store, dead)) == 1
+    let_lease_run_out(store, dead)
+    assert claim(store, worker) == []
+    store.rescue()
+    assert statuses(store, attempts) == ["pending", "pending", "waiting"]
+    assert [c.id for c in claim(store, worker)] == [attempts[1].pk]
+    assert [c.id for c in store.claim(worker.pk, ["default"], 1, suspects=True)] == []
+    assert statuses(store, attempts) == ["waiting", "running", "waiting"]
+
+
+def test_what_waits_can_be_expired_failed_and_retried(store, worker):
+    _, second, third = enqueued(store, 3, limit_key="k")
+    claim(store, worker)
+    second.refresh_from_db()
+    second.expire()
+    third.refresh_from_db()
+    third.fail()
+    assert statuses(store, [second, third]) == ["expired", "failed"]
+    store.attempts.filter(pk__in=[second.pk, third.pk]).retry()
+    assert claim(store, worker) == []
+    assert statuses(store, [second, third]) == ["waiting", "waiting"]
+
+
+def test_many_of_one_key_are_parked_in_one_claim(store, worker):
+    attempts = enqueued(store, 50, limit_key="k")
+    [free] = enqueued(store)
+    assert {c.id for c in claim(store, worker, 5)} == {attempts[0].pk, free.pk}
+    assert statuses(store, attempts[1:]) == ["waiting"] * 49
+
+
+def test_a_claim_that_parks_again_and_again_says_that_there_may_be_more(store, worker):
+    enqueued(store, 60, limit_key="k")
+    assert len(claim(store, worker, 1)) == 1
+    claims = claim(store, worker, 1)
+    assert (list(claims), claims.is_partial) == ([], True)
+
+
+def test_places_that_nobody_holds_are_forgotten(store, worker):
+    enqueued(store, 1, limit_key="k", concurrency=2)
+    enqueued(store, 1, limit_key="l")
+    [one, _] = claim(store, worker)
+    store.finish(worker.pk, [(one, Succeeded())])
+    store.forget_places()
+    held = list(Slot.objects.using(store.alias).values_list("attempt_id", flat=True))
+    assert len(held) == 1
+    enqueued(store, 1, limit_key="k", concurrency=2)
+    assert len(claim(store, worker)) == 1
+
+
+def test_perform_takes_a_place_too(store, worker):
+    first, second = enqueued(store, 2, limit_key="k")
+    assert store.claim_one(worker.pk, first.pk)
+    assert store.claim_one(worker.pk, second.pk) is None
+    assert statuses(store, [second]) == ["waiting"]
+
+
+@row_locks
+def test_who_parks_while_the_place_becomes_free_is_woken(store, worker, sessions):
+    """The one who parks has judged the place to be held; the finish is faster than its commit."""
+    first, second = enqueued(store, 2, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    parking, waking = sessions(), sessions()
+    heir = registered(store)
+    # By the update that parks it: the place was judged to be held.
+    parked = parking.start_and_stop_after(
+        ("started_at", "= NULL"), store.claim_one, heir.pk, second.pk
+    )
+    store.finish(worker.pk, [(held, Succeeded())])
+    woken = waking.start(store.wake, ["k"])
+    wait_until_somebody_waits(store)
+    parking.go_on()
+    assert parked.result() is None
+    assert woken.result() == 1
+    assert statuses(store, [second]) == ["pending"]
+
+
+@row_locks
+def test_two_claims_of_one_key_share_its_places(store, worker, sessions):
+    attempts = enqueued(store, 8, limit_key="k", concurrency=3)
+    heirs = [registered(store) for _ in range(4)]
+    workers = [sessions() for _ in heirs]
+    begun = [
+        session.start(partial(store.claim, heir.pk, ["default"], 2))
+        for session, heir in zip(workers, heirs, strict=True)
+    ]
+    assert sum(len(one.result()) for one in begun) == 3
+    assert sorted(statuses(store, attempts)) == ["running"] * 3 + ["waiting"] * 5

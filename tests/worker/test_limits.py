@@ -1,0 +1,114 @@
+"""Limits, as workers keep them: never exceeded, and nothing is left undone for them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from async_attempts import pause_queue, resume_queue
+from async_attempts.api import call, enqueue_many
+from tests.shop import effects, limited
+from tests.worker.attempts import drain, enqueued, states
+from tests.worker.processes import until
+
+
+@pytest.fixture
+def queues(settings, workers):
+    """Gives the queues of this process and of its workers these options."""
+
+    def queues(**options):
+        declared = {"default": {}, "emails": {}, "fulfilment": {}, **options}
+        settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": declared}
+        workers.settings = {"QUEUES": declared}
+
+    return queues
+
+
+def started(workers, database, *arguments):
+    return workers.start(f"--database={database}", "--poll-interval=0.2", "--threads=4", *arguments)
+
+
+def all_succeeded(database):
+    return set(states(database)) == {"succeeded"}
+
+
+def test_a_queue_runs_as_many_as_it_may_and_all_in_the_end(database, workers, queues, tmp_path):
+    queues(default={"concurrency": 3})
+    calls = [call(limited.take_one_of, str(tmp_path), "queue", 3, 0.02)] * 40
+    enqueue_many([one.using(database=database) for one in calls])
+    both = [started(workers, database) for _ in range(2)]
+    until(lambda: all_succeeded(database), *both)
+    assert limited.record(tmp_path) == ["queue took"] * 40
+
+
+def test_a_target_and_a_key_have_limits_of_their_own(database, workers, tmp_path):
+    path = str(tmp_path)
+    calls = [call(limited.one_of_two, path, 0.02)] * 20
+    calls += [call(limited.one_of_a_customer, path, n % 3, seconds=0.02) for n in range(30)]
+    enqueue_many([one.using(database=database) for one in calls])
+    both = [started(workers, database) for _ in range(2)]
+    until(lambda: all_succeeded(database), *both)
+    record = limited.record(tmp_path)
+    assert len(record) == 50
+    assert all(line.endswith(" took") for line in record)
+
+
+def test_a_drain_performs_what_waits_for_a_place(database, tmp_path):
+    calls = [call(limited.one_of_a_customer, str(tmp_path), 1)] * 5
+    enqueue_many([one.using(database=database) for one in calls])
+    drain(database)
+    assert states(database) == ["succeeded"] * 5
+
+
+def test_a_drain_waits_for_tokens(database, queues):
+    queues(default={"rate": "10/s", "burst": 1})
+    enqueue_many([call(effects.record, n).using(database=database) for n in range(5)])
+    begun = time.monotonic()
+    drain(database)
+    assert len(effects.seen) == 5
+    assert time.monotonic() - begun >= 0.4
+
+
+def test_a_drain_does_not_wait_for_tokens_that_nobody_needs(database, queues):
+    queues(default={"rate": "1/d"})
+    enqueued(database, effects.record)
+    drain(database)
+    drain(database)
+    assert states(database) == ["succeeded"]
+
+
+def test_a_drain_leaves_what_is_paused(database, queues):
+    queues(default={"paused": True})
+    enqueued(database, effects.record)
+    enqueued(database, effects.record, options={"queue": "emails"})
+    drain(database)
+    assert states(database) == ["pending", "succeeded"]
+    resume_queue("default", database=database)
+    drain(database)
+    assert states(database) == ["succeeded", "succeeded"]
+
+
+def test_a_worker_heeds_a_pause_and_its_end(database, workers, queues, tmp_path):
+    queues()
+    worker = started(workers, database)
+    enqueued(database, limited.take_one_of, str(tmp_path), "a", 1)
+    until(lambda: all_succeeded(database), worker)
+    pause_queue("default", database=database)
+    enqueued(database, limited.take_one_of, str(tmp_path), "a", 1)
+    enqueued(database, limited.take_one_of, str(tmp_path), "b", 1, options={"queue": "emails"})
+    until(lambda: "b took" in limited.record(tmp_path), worker)
+    assert states(database)[1] == "pending"
+    resume_queue("default", database=database)
+    until(lambda: all_succeeded(database), worker)
+
+
+def test_what_a_limit_holds_back_lets_others_pass(database, workers, queues, tmp_path):
+    queues(default={"concurrency": 1})
+    slow = [call(limited.take_one_of, str(tmp_path), "slow", 1, 1.0)] * 2
+    enqueue_many([one.using(database=database, priority=50) for one in slow])
+    worker = started(workers, database)
+    until(lambda: limited.record(tmp_path), worker)
+    enqueued(database, limited.take_one_of, str(tmp_path), "mail", 1, options={"queue": "emails"})
+    until(lambda: len(limited.record(tmp_path)) > 1, worker)
+    assert limited.record(tmp_path) == ["slow took", "mail took"]
