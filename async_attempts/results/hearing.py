@@ -159,4 +159,5 @@ def _forget_parents() -> None:
     _hearings.clear()
 
 
-os.register_at_fork(after_in_child=_forget_parents)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)

@@ -11,7 +11,7 @@ from ..store import Claim, Store
 from .acknowledging import acknowledge
 from .doors import Doors
 from .memory import now
-from .progress import Progress
+from .progress import UnwrittenProgress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 from .tallies import Tallies
 
@@ -24,7 +24,7 @@ class Hand:
 
     def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
-        self.progress = Progress(store)
+        self.progress = UnwrittenProgress(store)
         self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()

@@ -29,7 +29,7 @@ def _key(claim: Claim) -> Key:
     return claim.id_bytes, claim.claim_seq
 
 
-class Progress:
+class UnwrittenProgress:
     """What was said and isn't written yet."""
 
     def __init__(self, store: Store) -> None:
@@ -70,7 +70,7 @@ class Progress:
         if not self._said or now() < self._written_at + PAUSE:
             return
         self._written_at = now()
-        said = self._taken([*self._said])
+        said = self._taken(self._said.copy())
         with self._kept_in_outages(said):
             written, locked = self._store.try_to_write_progress(said)
             self._put_back(locked)
@@ -112,4 +112,6 @@ def announce(written: Iterable[Said]) -> None:
     """Tell those who want to know; the write is committed."""
     if signals.progressed.receivers:
         for claim, percent, note in written:
-            signals.progressed.send_robust(Progress, claim=claim, percent=percent, note=note)
+            signals.progressed.send_robust(
+                UnwrittenProgress, claim=claim, percent=percent, note=note
+            )

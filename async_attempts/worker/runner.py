@@ -31,7 +31,7 @@ from .leftovers import (
 )
 from .memory import Page, now
 from .preparing import Prepared, prepared
-from .progress import Progress
+from .progress import UnwrittenProgress
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
@@ -91,14 +91,14 @@ class Runner:
         page: Page | None = None,
         *,
         elsewhere: Elsewhere | None = None,
-        progress: Progress | None = None,
+        progress: UnwrittenProgress | None = None,
     ) -> None:
         self.store = store
         self.lease = lease
         self.watch = watch
         self.page = page
         self.elsewhere = elsewhere
-        self.progress = progress or Progress(store)
+        self.progress = progress or UnwrittenProgress(store)
         self.connections = Connections()
         self._deadline = Deadline(0.0)
         self._place: int | None = None

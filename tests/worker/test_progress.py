@@ -16,7 +16,7 @@ from django.db import DataError, OperationalError, connections, transaction
 from async_attempts import Attempt, InvalidOption, current_attempt, signals
 from async_attempts.store import Said, store_for
 from async_attempts.worker import progress
-from async_attempts.worker.progress import Progress
+from async_attempts.worker.progress import UnwrittenProgress
 from tests.shop import effects
 from tests.worker.attempts import drain, enqueued, failures, performed, put, raising, stored
 from tests.worker.executing import drain_in_threads
@@ -234,7 +234,7 @@ def test_what_a_thread_says_after_the_end_is_not_heard(database, acting):
 
 @pytest.mark.only("sqlite", reason="this asks nothing of a database itself")
 def test_the_first_word_wakes_the_one_who_writes_it(database):
-    board = Progress(store_for(database))
+    board = UnwrittenProgress(store_for(database))
     rung: list[bool] = []
     board.ring = lambda: rung.append(True)
     claim: Any = SimpleNamespace(id_bytes=b"1", claim_seq=1)
@@ -244,7 +244,7 @@ def test_the_first_word_wakes_the_one_who_writes_it(database):
 
 
 def test_the_newest_survives_an_outage(database, monkeypatch):
-    board = Progress(store_for(database))
+    board = UnwrittenProgress(store_for(database))
     claim: Any = SimpleNamespace(id_bytes=b"1", claim_seq=1)
     written: list[Said] = []
 
