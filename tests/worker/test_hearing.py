@@ -45,7 +45,9 @@ def holds_gate(database: str) -> bool:
     """Whether somebody waits, as those see it who end attempts."""
     with connections[database].cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' "
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' "
+            "AND datname = current_database() "
             "AND ((classid::bigint << 32) | objid::bigint) = %s",
             [gate_key(ENDED)],
         )
