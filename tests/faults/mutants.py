@@ -409,7 +409,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the pause in a claim",
-        (("store/claiming.py", "AND NOT EXISTS ({paused})", "AND NOT EXISTS ({paused} AND FALSE)"),),
+        (
+            (
+                "store/claiming.py",
+                "AND NOT EXISTS ({paused})",
+                "AND NOT EXISTS ({paused} AND FALSE)",
+            ),
+        ),
         (f"{LIMITS}test_of_a_paused_queue_nothing_is_claimed[sqlite]",),
     ),
     Mutant(
