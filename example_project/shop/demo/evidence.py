@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from email import message_from_bytes
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,8 +12,8 @@ from typing import Final, NamedTuple
 from django.conf import settings
 
 from async_attempts import Attempt
-from example_project.shop.models import Order, Sale
-from example_project.shop.warehouse import Warehouse
+from example_project.shop.models import Entry, Order, Reward
+from example_project.shop.warehouse import SHELF, Warehouse
 
 from .story import ROLLED_BACK, Fate, Promise
 
@@ -28,67 +29,102 @@ class Finding(NamedTuple):
     errors: list[str]
 
     @property
-    def is_as_it_should_be(self) -> bool:
+    def is_as_told(self) -> bool:
         return self.fate == self.promise.fate
 
 
 def find(promises: Iterable[Promise], warehouse: Warehouse) -> list[Finding]:
     """Look for the effects of each promise where they would be, kept or not."""
     folder: Path = settings.MAIL_DIR  # type: ignore[misc]  # as for `warehouse_address`
-    mails = mails_by_id(folder)
+    mails = subjects_by_id(folder)
     return [
         Finding(promise, _fate(promise, warehouse, mails), _errors(promise.attempt))
         for promise in promises
     ]
 
 
-def wrong(findings: Sequence[Finding]) -> list[str]:
+def wrong(findings: Sequence[Finding], warehouse: Warehouse) -> list[str]:
     """A line for each thing that went other than it should."""
-    lines = [
-        f"order {promise.order_number}, {promise.attempt}: {_told(fate)}; "
-        f"it should have: {_told(promise.fate)}"
-        for promise, fate, _ in findings
-        if fate != promise.fate
-    ]
-    orders = {finding.promise.order_number for finding in findings}
-    kept = {f.promise.order_number for f in findings if f.promise.fate.became != ROLLED_BACK}
-    there = set(Order.objects.filter(number__in=orders).values_list("number", flat=True))
-    return lines + [
-        f"order {number}: {'is there' if number in there else 'is missing'}"
-        for number in sorted(kept ^ there)
-    ]
+    return [*_wrong_fates(findings), *_wrong_orders(findings), *_wrong_shelf(warehouse)]
 
 
-def mails_by_id(folder: Path) -> Counter[str]:
-    """How many mails there are by Message-ID."""
-    texts = [text for path in folder.glob("*.log") for text in _mails(path)]
-    return Counter(str(message_from_bytes(text)["Message-ID"]) for text in texts)
+def _wrong_fates(findings: Sequence[Finding]) -> Iterator[str]:
+    for promise, fate, _ in findings:
+        if fate != promise.fate:
+            where = f"order {promise.order}, " if promise.order else ""
+            yield (
+                f"{where}{promise.attempt}: {_told(fate)}; it should have: {_told(promise.fate)}"
+            )
 
 
-def _mails(path: Path) -> list[bytes]:
-    return [text for text in path.read_bytes().split(BETWEEN_MAILS) if text.strip()]
+def _wrong_orders(findings: Sequence[Finding]) -> Iterator[str]:
+    fates = {f.promise.order: f.promise.fate for f in findings if f.promise.order is not None}
+    kept = {number for number, fate in fates.items() if fate != ROLLED_BACK}
+    there = set(Order.objects.filter(number__in=fates).values_list("number", flat=True))
+    for number in sorted(kept ^ there):
+        yield f"order {number}: {'is there' if number in there else 'is missing'}"
 
 
-def _fate(promise: Promise, warehouse: Warehouse, mails: Counter[str]) -> Fate:
-    key = promise.attempt.idempotence_token or str(promise.attempt.pk)
-    requests = sum(received.key == key for received in warehouse.received)
-    counts = {"request": requests, "mail": mails[f"<{key}@shop.example.com>"]}
-    if thing := warehouse.created.get(key):
-        counts[thing["kind"]] = 1
-    if promise.attempt.method_name == "book_sale":
-        counts["sale"] = Sale.objects.filter(order__number=promise.order_number).count()
-    effects = ", ".join(counted(n, name) for name, n in counts.items() if n) or "nothing"
+def _wrong_shelf(warehouse: Warehouse) -> Iterator[str]:
+    """What was reserved and not given back must be what was shipped."""
+    parcels = [received for received in warehouse.received if received.path == "/parcels"]
+    numbers = {received.body.get("order") for received in parcels}
+    shipped: Counter[str] = Counter()
+    for order in Order.objects.filter(number__in=numbers - {None}):
+        shipped.update(order.basket)
+    for product, number in SHELF.items():
+        if (left := warehouse.shelf[product]) != number - shipped[product]:
+            yield f"the warehouse's shelf: {left} {product}, not {number - shipped[product]}"
+
+
+def subjects_by_id(folder: Path) -> dict[str, list[str]]:
+    """The subjects of the mails there are by Message-ID: one for each copy."""
+    subjects = defaultdict(list)
+    for path in folder.glob("*.log"):
+        for text in filter(bytes.strip, path.read_bytes().split(BETWEEN_MAILS)):
+            mail = message_from_bytes(text)
+            subjects[str(mail["Message-ID"])].append(str(mail["Subject"]))
+    return subjects
+
+
+def _fate(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]) -> Fate:
+    effects = ", ".join(_effects(promise, warehouse, mails)) or "nothing"
     row = Attempt.objects.filter(pk=promise.attempt.pk).first()
     if row is None:
-        return Fate(ROLLED_BACK, 0, effects)
+        return Fate(ROLLED_BACK.became, 0, effects)
     return Fate(row.state, row.num_attempts, effects)
 
 
+def _effects(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]) -> Iterator[str]:
+    attempt = promise.attempt
+    key = attempt.idempotence_token or str(attempt.pk)
+    if requests := sum(received.key == key for received in warehouse.received):
+        yield counted(requests, "request")
+    if thing := warehouse.created.get(key):
+        yield counted(1, thing["kind"])
+    if subjects := mails.get(f"<{key}@shop.example.com>"):
+        yield counted(len(subjects), "mail") + (f' "{subjects[0]}"' if attempt.schedule else "")
+    of_order = {"order__number": promise.order}
+    if attempt.method_name == "reward":
+        for points in Reward.objects.filter(**of_order).values_list("points", flat=True):
+            yield counted(points, "point")
+    if attempt.method_name == "close_the_books":
+        for amount in Entry.objects.filter(**of_order).values_list("amount", flat=True):
+            yield f"1 entry of {Decimal(amount):.2f} EUR"
+
+
 def _errors(attempt: Attempt) -> list[str]:
-    return [
-        f"execution {failure.number}: {failure.error_class.rpartition('.')[2]}: {failure.message}"
-        for failure in attempt.failures.order_by("number")
-    ]
+    """What its executions raised, a line for those in a row that raised the same."""
+    numbers: dict[str, list[int]] = {}
+    for failure in attempt.failures.order_by("number"):
+        error = f"{failure.error_class.rpartition('.')[2]}: {failure.message}"
+        numbers.setdefault(error, []).append(failure.number)
+    return [f"{_executions(some)}: {error}" for error, some in numbers.items()]
+
+
+def _executions(numbers: Sequence[int]) -> str:
+    first, *more = map(str, numbers)
+    return f"executions {', '.join([first, *more])}" if more else f"execution {first}"
 
 
 def _told(fate: Fate) -> str:
