@@ -6,12 +6,15 @@ import json
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from async_attempts import Backoff, Fail, attemptable, current_attempt
+
+PATIENTLY: Final = Backoff(first=0.3, max_attempts=10)
+"""For some two minutes."""
 
 
 class Refused(Exception):
@@ -22,13 +25,13 @@ class Warehouse:
     """What the shop asks of the warehouse. Each of these is called by a worker only."""
 
     @staticmethod
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=5), timeout=30)
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def reserve(*, order: int, product: str, quantity: int) -> str:
         """Have goods put aside; returns the reservation's number."""
         return post("/reservations", {"order": order, "product": product, "quantity": quantity})
 
     @staticmethod
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=5), timeout=30)
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def send_catalogue(address: str) -> str:
         """Have a catalogue sent; returns the parcel's number."""
         return post("/parcels", {"catalogue": address})

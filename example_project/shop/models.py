@@ -7,9 +7,9 @@ from typing import ClassVar
 from django.core.mail import EmailMessage
 from django.db import models
 
-from async_attempts import Attempt, Backoff, Ending, attemptable, current_attempt
+from async_attempts import Attempt, Ending, attemptable, current_attempt
 
-from .clients import post
+from .clients import PATIENTLY, post
 
 
 class Order(models.Model):
@@ -37,14 +37,14 @@ class Order(models.Model):
         about = {"subject_type": self._meta.label_lower, "subject_id": str(self.pk)}
         return Attempt.objects.filter(**about).order_by("id")
 
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=5), timeout=30)
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def ship(self, reservations: list[str]) -> str:
         """Have what was reserved sent; returns the parcel's number."""
         parcel = post("/parcels", {"order": self.number, "reservations": reservations})
         self.become(self.Status.SHIPPED)
         return parcel
 
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=5), timeout=30)
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def cancel(self, why: Ending) -> None:
         """Give back what was reserved, and apologise."""
         post("/cancellations", {"order": self.number})

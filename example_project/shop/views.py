@@ -39,13 +39,24 @@ def show_order(request: HttpRequest, number: int) -> HttpResponse:
     """The order's attempts and their states, looked at again until all have ended."""
     order = get_object_or_404(Order, number=number)
     attempts = list(order.attempts)
-    listeners = [attempt for attempt in attempts if "event" in attempt.metadata]
-    parts = {
-        "Listeners of order.completed": listeners,
-        "Fulfilment, a chain": [attempt for attempt in attempts if attempt not in listeners],
-    }
+    parts: dict[str, list[tuple[Attempt, str]]] = {"Listeners": [], "Fulfilment": []}
+    for attempt in attempts:
+        part = "Listeners" if "event" in attempt.metadata else "Fulfilment"
+        parts[part].append((attempt, note_on(attempt)))
     context = {"order": order, "parts": parts, "seconds": seconds_until_news(attempts)}
     return render(request, "shop/order.html", context)
+
+
+def note_on(attempt: Attempt) -> str:
+    """Why an attempt is in its state, where that isn't plain."""
+    if attempt.status == "waiting":
+        return f"for {attempt.blockers} of the others"
+    if attempt.status == "scheduled":
+        return f"again at {attempt.scheduled_at:%H:%M:%S} UTC"
+    if attempt.status == "failed" and (failure := attempt.failures.order_by("number").last()):
+        return failure.message
+    # An attempt's id may follow.
+    return attempt.reason.partition(":")[0]
 
 
 def seconds_until_news(attempts: Sequence[Attempt]) -> int | None:

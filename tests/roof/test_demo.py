@@ -20,6 +20,8 @@ from tests.databases import MARIADB_URL, POSTGRES_URL
 BASE: Final = Path(__file__).parents[2]
 URLS: Final = {"postgresql": POSTGRES_URL, "mariadb": MARIADB_URL}
 NOT_INHERITED: Final = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "ATTEMPTS_KEYS", "EXAMPLE_VAR"}
+WIDTH: Final = 100
+"""Of the terminal."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,7 +39,7 @@ def run(environment: dict[str, str]) -> Run:
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         python = [sys.executable, *command]
         return subprocess.run(
-            python, env=environment, capture_output=True, text=True, check=False, timeout=120
+            python, env=environment, capture_output=True, text=True, check=False, timeout=180
         )
 
     return run
@@ -60,48 +62,70 @@ def fresh_database(database: str, environment: dict[str, str]) -> Iterator[None]
 
 def test_the_demo_succeeds_twice_in_a_row(fresh_database, run, tmp_path):
     """The second finds the first's rows and mails, and isn't confused by them."""
-    for orders in (1001, 1005):
+    for order, orders in ((1001, 2), (1003, 4)):
         demo = run(BASE / "manage.py", "demo")
         assert (demo.returncode, demo.stderr) == (0, "")
-        assert f"{orders}  OrderClient.fulfill             succeeded" in demo.stdout
-        assert f"{orders + 1}  OrderClient.fulfill             rolled back" in demo.stdout
-        assert f"{orders + 3}  OrderClient.declare_at_customs  failed       3 exec" in demo.stdout
-        assert "/declarations answers 503" in demo.stdout
+        for line in (
+            f"{order}  confirm              succeeded    1 execution   1 mail",
+            f"{order}  tell_analytics       failed       3 executions  3 requests",
+            f"{order}  ship                 succeeded    2 executions  2 requests, 1 parcel",
+            f"{order}  cancel               expired      0 executions  nothing",
+            f"{order + 1}  reserve moon lamp    failed       1 execution   1 request",
+            f"{order + 1}  ship                 expired      0 executions  nothing",
+            f"{order + 1}  close_the_books      succeeded    1 execution   1 entry of 0.00 EUR",
+            f"{order + 2}  all 8 attempts       rolled back  0 executions  nothing",
+            f'      send_report          succeeded    1 execution   1 mail "{orders} orders, ',
+        ):
+            assert f"\n  {line}" in demo.stdout
+        assert "Refused: /analytics answers 503" in demo.stdout
         assert "Traceback" not in demo.stdout
         assert "\x1b" not in demo.stdout
+        assert max(map(len, demo.stdout.splitlines())) <= WIDTH
     mails = "".join(path.read_text() for path in (tmp_path / "mail").iterdir())
     confirmed = re.findall(r"Order (\d+) is confirmed", mails)
-    assert sorted(confirmed) == ["1001", "1003", "1004", "1005", "1007", "1008"]
+    assert sorted(confirmed) == ["1001", "1002", "1003", "1004"]
+    assert sorted(re.findall(r"sorry about order (\d+)", mails)) == ["1002", "1004"]
 
 
 TAMPERED = """
 import shutil
+import django; django.setup()
 from django.conf import settings
 from django.core.management import execute_from_command_line
-from example_project.shop.management.commands.demo import Command
+from example_project.shop.management.commands import demo
+from example_project.shop.models import Entry, Order
 
-run_worker = Command.run_worker
+find = demo.find
 
-def run_worker_and_send_a_mail_twice(self, warehouse_url):
-    run_worker(self, warehouse_url)
-    mail = min(settings.MAIL_DIR.iterdir())
-    shutil.copy(mail, mail.with_name("again.log"))
+def tamper_and_find(promises, warehouse):
+    if promises[0].order == 1001 and promises[-1].attempt.schedule:  # the last look at all of them
+        mail = min(settings.MAIL_DIR.iterdir())
+        shutil.copy(mail, mail.with_name("again.log"))
+        warehouse.received.append(warehouse.received[0])
+        warehouse.shelf["tea"] += 1
+        Entry.objects.create(order=Order.objects.get(number=1002), amount=1)
+        Order.objects.create(number=1003, basket={}, amount=0)
+    return find(promises, warehouse)
 
-Command.run_worker = run_worker_and_send_a_mail_twice
+demo.find = tamper_and_find
 execute_from_command_line(["manage.py", "demo"])
 """
 
 
 def test_the_demo_names_what_went_wrong(run, environment):
     environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
-    setup = "import django; django.setup()\n"
-    demo = run("-c", setup + TAMPERED)
+    demo = run("-c", TAMPERED)
     assert demo.returncode == 1
-    assert re.search(
-        r"send_confirmation_email: succeeded .* with 2 mails; .* 1 mail\n", demo.stderr
-    )
+    for wrong in (
+        r"\.\w+: succeeded after 1 execution with .*2 mails; it should have: .*1 mail\n",
+        r"order 1001, .*: \w+ after \d executions? with \d+ requests.*; it should have: ",
+        r"order 1002, .*\.close_the_books: .* with 1 entry of 0\.00 EUR, 1 entry of 1\.00 EUR",
+        r"order 1003: is there\n",
+        r"the warehouse's shelf: \d+ tea, not \d+\n",
+    ):
+        assert re.search(wrong, demo.stderr), (wrong, demo.stderr)
     assert "Traceback" not in demo.stderr
-    assert "all is well" not in demo.stdout
+    assert "All is well" not in demo.stdout
 
 
 def test_the_demo_says_that_the_database_is_unreachable(run, environment):
@@ -111,22 +135,31 @@ def test_the_demo_says_that_the_database_is_unreachable(run, environment):
     assert "can't be reached" in demo.stderr
 
 
-VISIT = """
-import sys, django
+VISIT = r"""
+import re, sys, django
 django.setup()
 from django.test import Client
 client = Client(headers={"host": "localhost"})
-page = client.get("/")
-assert page.status_code == 200 and b"ada@example.com" in page.content, page.content
+assert b"ada@example.com" in client.get("/").content
+ended = client.get("/orders/1002/").content.decode()
+assert re.findall(r'<span class="(\w+)">', ended) == sys.argv[2].split(), ended
+assert "moon lamp is sold out" in ended
+assert "All have ended." in ended and "refresh" not in ended
+placed = client.post("/orders/", {"product": ["tea", "hat"]}, follow=True)
+assert placed.redirect_chain == [("/orders/1003/", 302)]
+page = placed.content.decode()
+assert '<meta http-equiv="refresh" content="1">' in page and "for 1 of the others" in page, page
+assert client.post("/orders/").url == "/"
 assert client.login(username="demo", password=sys.argv[1])
 assert client.get("/admin/").status_code == 200
 """
+STATES_OF_1002: Final = "succeeded succeeded failed succeeded failed expired succeeded succeeded"
 
 
-def test_the_printed_login_opens_the_admin(run, environment):
+def test_the_pages_show_the_orders_and_the_printed_login_opens_the_admin(run, environment):
     demo = run(BASE / "manage.py", "demo")
     found = re.search(r"user demo, password (\S+)", demo.stdout)
     assert found
     environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
-    visit = run("-c", VISIT, found[1])
+    visit = run("-c", VISIT, found[1], STATES_OF_1002)
     assert (visit.returncode, visit.stderr) == (0, "")

@@ -109,7 +109,9 @@ def _effects(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]
         for points in Reward.objects.filter(**of_order).values_list("points", flat=True):
             yield counted(points, "point")
     if attempt.method_name == "close_the_books":
-        for amount in Entry.objects.filter(**of_order).values_list("amount", flat=True):
+        for amount in (
+            Entry.objects.filter(**of_order).order_by("id").values_list("amount", flat=True)
+        ):
             yield f"1 entry of {Decimal(amount):.2f} EUR"
 
 

@@ -33,8 +33,8 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"The database can't be reached: {error}", returncode=3) from error
         self.stdout.write(
-            f"A small shop, on {connection.display_name}. What follows from an order is enqueued in "
-            f"its transaction;\n{WORKERS} workers, manage.py run_attempts, perform it afterwards."
+            f"A small shop on {connection.display_name}. What follows from an order is enqueued in "
+            "its transaction;\nthe workers, manage.py run_attempts, perform it after the commit."
         )
         with (
             open_warehouse(flaky=True) as warehouse,
