@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Final, NamedTuple
@@ -48,6 +48,7 @@ class Warehouse(ThreadingHTTPServer):
     `shelf`: what is left to reserve, by product. `most_at_once`: how many requests the warehouse
     has had in hand at the same time; beyond `at_most` it refuses.
     With `flaky` its first answer about a parcel gets lost, and the analytics service is down.
+    `interrupt`: is called once, with the next request, before that is answered.
     """
 
     daemon_threads = True
@@ -62,6 +63,7 @@ class Warehouse(ThreadingHTTPServer):
         self.received: list[Received] = []
         self.created: dict[str, dict[str, Any]] = {}
         self.shelf = Counter(SHELF)
+        self.interrupt: Callable[[Received], object] | None = None
         self._in_hand = 0
         self._reserved: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self._cancelled: set[int] = set()
@@ -75,6 +77,9 @@ class Warehouse(ThreadingHTTPServer):
         """Record a request; returns what its key stands for. Raises Refusal, AnswerLost."""
         with self._lock:
             self.received.append(received)
+            interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt(received)
         if received.path == "/analytics":
             if self.flaky:
                 raise Refusal(503, "down for maintenance")
@@ -115,11 +120,12 @@ class Warehouse(ThreadingHTTPServer):
     @contextmanager
     def _one_more_in_hand(self) -> Iterator[None]:
         with self._lock:
-            if self._in_hand == self.at_most:
-                raise Refusal(429, f"more than {self.at_most} requests at once")
             self._in_hand += 1
             self.most_at_once = max(self.most_at_once, self._in_hand)
+            is_too_much = self.at_most is not None and self._in_hand > self.at_most
         try:
+            if is_too_much:
+                raise Refusal(429, f"more than {self.at_most} requests at once")
             yield
         finally:
             # Before the answer: then the client may come with the next one.
@@ -149,8 +155,9 @@ class WarehouseHandler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        with suppress(ConnectionError):  # who asked is gone
+            self.end_headers()
+            self.wfile.write(text)
 
     def log_message(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: who wants to know reads `received`."""

@@ -74,9 +74,12 @@ def test_the_demo_succeeds_twice_in_a_row(fresh_database, run, tmp_path):
             f"{order + 1}  ship                 expired      0 executions  nothing",
             f"{order + 1}  close_the_books      succeeded    1 execution   1 entry of 0.00 EUR",
             f"{order + 2}  all 8 attempts       rolled back  0 executions  nothing",
+            "      send_catalogue       succeeded    2 executions  2 requests, 1 parcel",
+            "      20 x send_catalogue  succeeded    1 execution   1 request, 1 parcel",
             f'      send_report          succeeded    1 execution   1 mail "{orders} orders, ',
         ):
             assert f"\n  {line}" in demo.stdout
+        assert "execution 1: WorkerLost: its process was lost: ended by SIGKILL" in demo.stdout
         assert "Refused: /analytics answers 503" in demo.stdout
         assert "Traceback" not in demo.stdout
         assert "\x1b" not in demo.stdout

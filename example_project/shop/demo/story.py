@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from io import StringIO
@@ -10,16 +12,18 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from async_attempts import Attempt, call, enqueue_many
-from async_attempts.models import Schedule
+from async_attempts import Attempt, call, enqueue, enqueue_many
+from async_attempts.models import Schedule, Worker
 from example_project.shop.attempts import REPORT
 from example_project.shop.checkout import complete_order
 from example_project.shop.clients import Warehouse
 from example_project.shop.models import Entry
+from example_project.shop.warehouse import Received
+from example_project.shop.warehouse import Warehouse as Server
 
 CATALOGUES: Final = 20
 
@@ -44,14 +48,16 @@ class Promise(NamedTuple):
 class Scene(NamedTuple):
     """Promises under a heading, with the code that makes them; `as_one`: what they are together.
 
-    `aside`: other promises that were made; they are checked, too, and not shown.
+    `aside`: other promises that were made; they are checked, too, and not shown. `remark`: what can
+    be said when all have ended.
     """
 
     heading: str
     code: str
     promises: list[Promise]
     as_one: str = ""
-    aside: list[Promise] = []  # noqa: RUF012 never changed
+    aside: Sequence[Promise] = ()
+    remark: Callable[[], str] = str
 
 
 ROLLED_BACK: Final = Fate("rolled back", 0, "nothing")
@@ -66,13 +72,14 @@ class PaymentDeclined(Exception):
     """The customer's bank said no."""
 
 
-def scenes() -> Iterator[Scene]:
+def scenes(warehouse: Server) -> Iterator[Scene]:
     """Each happens when it is asked for: what the one before has promised has ended by then."""
     books = Entry.objects.aggregate(orders=Count("pk"), earned=Sum("amount", default=0))
     yield from an_order_is_completed()
     yield something_is_sold_out()
     yield a_payment_is_declined()
-    yield catalogues_are_sent()
+    yield a_worker_is_killed(warehouse)
+    yield catalogues_are_sent(warehouse)
     yield the_night_has_come(f"{books['orders'] + 2} orders, {books['earned'] + 42:.2f} EUR")
 
 
@@ -150,7 +157,31 @@ def a_payment_is_declined() -> Scene:
     )
 
 
-def catalogues_are_sent() -> Scene:
+def a_worker_is_killed(warehouse: Server) -> Scene:
+    warehouse.interrupt = kill_worker
+    return Scene(
+        "A worker is killed in the middle of it",
+        "kill -9",
+        [
+            Promise(
+                None,
+                enqueue(Warehouse.send_catalogue, "dov@example.com"),
+                Fate("succeeded", 2, "2 requests, 1 parcel"),
+                "Its request was at the warehouse; the second one had the same Idempotency-Key.",
+            )
+        ],
+    )
+
+
+def kill_worker(received: Received) -> None:
+    """The process that performs what this request is about."""
+    claims = Attempt.objects.filter(pk=received.key).values("claimed_by")
+    os.kill(Worker.objects.get(pk__in=claims).pid, signal.SIGKILL)
+    # Of this thread of the warehouse.
+    connection.close()
+
+
+def catalogues_are_sent(warehouse: Server) -> Scene:
     subscribers = [f"subscriber-{n}@example.com" for n in range(CATALOGUES)]
     attempts = enqueue_many(call(Warehouse.send_catalogue, address) for address in subscribers)
     return Scene(
@@ -158,6 +189,7 @@ def catalogues_are_sent() -> Scene:
         "enqueue_many(call(send_catalogue, address) for address in ...)",
         [Promise(None, attempt, SENT) for attempt in attempts],
         as_one=f"{CATALOGUES} x send_catalogue",
+        remark=lambda: f"The warehouse had up to {warehouse.most_at_once} requests at once.",
     )
 
 

@@ -12,6 +12,8 @@ from .story import Scene
 WIDTHS = (4, 19, 11, 12)
 """Of the columns but the last, which are the same in all scenes."""
 
+INDENT = " " * 8
+
 
 def lines(scene: Scene, findings: Sequence[Finding], style: Style) -> Iterator[str]:
     """The table, with what was raised and why; coloured where `style` is."""
@@ -21,7 +23,8 @@ def lines(scene: Scene, findings: Sequence[Finding], style: Style) -> Iterator[s
     for finding in findings[:1] if are_one else findings:
         yield "  " + _painter(finding, style)(_row(finding, scene.as_one if are_one else ""))
         notes = [*finding.errors, *finding.promise.because.splitlines()]
-        yield from (f"        {note}" for note in notes)
+        yield from (f"{INDENT}{note}" for note in notes)
+    yield from (f"{INDENT}{note}" for note in scene.remark().splitlines())
 
 
 def _row(finding: Finding, name: str) -> str:

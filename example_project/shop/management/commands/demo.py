@@ -59,7 +59,7 @@ class Command(BaseCommand):
     def play(self, warehouse: Warehouse, workers: Sequence[Worker]) -> list[Promise]:
         """Show each scene as soon as what it promises has ended; returns all promises."""
         promises = []
-        for scene in scenes():
+        for scene in scenes(warehouse):
             made = [*scene.promises, *scene.aside]
             wait_for([promise.attempt for promise in made], workers)
             for line in lines(scene, find(scene.promises, warehouse), self.style):
