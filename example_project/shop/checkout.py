@@ -11,7 +11,7 @@ from django.db.models import Max
 
 from async_attempts import Attempt, Call, Flow, call, event, parallel
 
-from .clients import Warehouse
+from .clients import WarehouseClient
 from .models import Order
 
 PRICES: Final = {"tea": Decimal("4.50"), "mug": Decimal("12.00"), "moon lamp": Decimal("99.00")}
@@ -40,7 +40,7 @@ def fulfilment(order: Order) -> Flow:
         return call(step).using(subject=order)
 
     reservations = [
-        call(Warehouse.reserve, order=order.number, product=product, quantity=quantity).using(
+        call(WarehouseClient.reserve, order=order.number, product=product, quantity=quantity).using(
             subject=order, metadata={"product": product}
         )
         for product, quantity in order.basket.items()

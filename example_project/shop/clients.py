@@ -21,7 +21,7 @@ class Refused(Exception):
     """The other side answered, but not as hoped."""
 
 
-class Warehouse:
+class WarehouseClient:
     """What the shop asks of the warehouse. Each of these is called by a worker only."""
 
     @staticmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from email import message_from_bytes
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,11 +21,11 @@ BETWEEN_MAILS: Final = b"\n" + b"-" * 79 + b"\n"
 
 
 class Finding(NamedTuple):
-    """What was promised beside what was found; `errors` has a line for each failure."""
+    """What was promised beside what was found; `errors`: what its executions raised, in words."""
 
     promise: Promise
     fate: Fate
-    errors: list[str]
+    errors: Sequence[str]
 
     @property
     def is_as_told(self) -> bool:
@@ -37,15 +36,17 @@ def find(promises: Iterable[Promise], warehouse: Warehouse) -> list[Finding]:
     """Look for the effects of each promise where they would be, kept or not."""
     folder: Path = settings.MAIL_DIR  # type: ignore[misc]  # as for `warehouse_address`
     mails = subjects_by_id(folder)
-    return [
-        Finding(promise, _fate(promise, warehouse, mails), _errors(promise.attempt))
-        for promise in promises
-    ]
+    return [_found(promise, warehouse, mails) for promise in promises]
 
 
 def wrong(findings: Sequence[Finding], warehouse: Warehouse) -> list[str]:
     """A line for each thing that went other than it should."""
-    return [*_wrong_fates(findings), *_wrong_orders(findings), *_wrong_shelf(warehouse)]
+    return [
+        *_wrong_fates(findings),
+        *_wrong_orders(findings),
+        *_wrong_requests(findings, warehouse),
+        *_wrong_shelf(warehouse),
+    ]
 
 
 def _wrong_fates(findings: Sequence[Finding]) -> Iterator[str]:
@@ -63,6 +64,13 @@ def _wrong_orders(findings: Sequence[Finding]) -> Iterator[str]:
     there = set(Order.objects.filter(number__in=fates).values_list("number", flat=True))
     for number in sorted(kept ^ there):
         yield f"order {number}: {'is there' if number in there else 'is missing'}"
+
+
+def _wrong_requests(findings: Sequence[Finding], warehouse: Warehouse) -> Iterator[str]:
+    promised = {str(finding.promise.attempt.pk) for finding in findings}
+    for received in warehouse.received:
+        if received.key not in promised:
+            yield f"the warehouse received what nobody promised: {received}"
 
 
 def _wrong_shelf(warehouse: Warehouse) -> Iterator[str]:
@@ -87,17 +95,21 @@ def subjects_by_id(folder: Path) -> dict[str, list[str]]:
     return subjects
 
 
-def _fate(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]) -> Fate:
+def _found(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]) -> Finding:
     effects = ", ".join(_effects(promise, warehouse, mails)) or "nothing"
     row = Attempt.objects.filter(pk=promise.attempt.pk).first()
     if row is None:
-        return Fate(ROLLED_BACK.became, 0, effects)
-    return Fate(row.state, row.num_attempts, effects)
+        return Finding(promise, Fate(ROLLED_BACK.became, 0, effects), ())
+    failures = row.failures.order_by("number")
+    raised = [(f.number, f.error_class.rpartition(".")[2], f.message) for f in failures]
+    names = tuple(name for _, name, _ in raised)
+    fate = Fate(row.state, row.num_attempts, effects, names)
+    return Finding(promise, fate, _in_words(raised))
 
 
 def _effects(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]) -> Iterator[str]:
     attempt = promise.attempt
-    key = attempt.idempotence_token or str(attempt.pk)
+    key = str(attempt.pk)
     if requests := sum(received.key == key for received in warehouse.received):
         yield counted(requests, "request")
     if thing := warehouse.created.get(key):
@@ -106,31 +118,28 @@ def _effects(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]
         yield counted(len(subjects), "mail") + (f' "{subjects[0]}"' if attempt.schedule else "")
     of_order = {"order__number": promise.order}
     if attempt.method_name == "reward":
-        for points in Reward.objects.filter(**of_order).values_list("points", flat=True):
-            yield counted(points, "point")
+        for reward in Reward.objects.filter(**of_order):
+            yield counted(reward.points, "point")
     if attempt.method_name == "close_the_books":
-        for amount in (
-            Entry.objects.filter(**of_order).order_by("id").values_list("amount", flat=True)
-        ):
-            yield f"1 entry of {Decimal(amount):.2f} EUR"
+        for entry in Entry.objects.filter(**of_order).order_by("id"):
+            yield f"1 entry of {entry.amount:.2f} EUR"
 
 
-def _errors(attempt: Attempt) -> list[str]:
-    """What its executions raised, a line for those in a row that raised the same."""
-    numbers: dict[str, list[int]] = {}
-    for failure in attempt.failures.order_by("number"):
-        error = f"{failure.error_class.rpartition('.')[2]}: {failure.message}"
-        numbers.setdefault(error, []).append(failure.number)
-    return [f"{_executions(some)}: {error}" for error, some in numbers.items()]
-
-
-def _executions(numbers: Sequence[int]) -> str:
-    first, *more = map(str, numbers)
-    return f"executions {', '.join([first, *more])}" if more else f"execution {first}"
+def _in_words(raised: Iterable[tuple[int, str, str]]) -> list[str]:
+    """A line for each error, with the executions that raised the same."""
+    numbers = defaultdict(list)
+    for number, name, message in raised:
+        numbers[f"{name}: {message}"].append(str(number))
+    return [
+        f"{'executions' if len(some) > 1 else 'execution'} {', '.join(some)}: {error}"
+        for error, some in numbers.items()
+    ]
 
 
 def _told(fate: Fate) -> str:
-    return f"{fate.became} after {counted(fate.executions, 'execution')} with {fate.effects}"
+    raised = "".join(f", {name}" for name in fate.raised)
+    executions = counted(fate.executions, "execution")
+    return f"{fate.became} after {executions}{raised} with {fate.effects}"
 
 
 def counted(number: int, name: str) -> str:

@@ -20,20 +20,23 @@ from async_attempts import Attempt, call, enqueue, enqueue_many
 from async_attempts.models import Schedule, Worker
 from example_project.shop.attempts import REPORT
 from example_project.shop.checkout import complete_order
-from example_project.shop.clients import Warehouse
+from example_project.shop.clients import WarehouseClient
 from example_project.shop.models import Entry
-from example_project.shop.warehouse import Received
-from example_project.shop.warehouse import Warehouse as Server
+from example_project.shop.warehouse import Received, Warehouse
 
 CATALOGUES: Final = 20
 
 
 class Fate(NamedTuple):
-    """What became of an attempt: its status or "rolled back", its executions, its effects."""
+    """What became of an attempt: its status or "rolled back", its executions, its effects.
+
+    `raised`: the names of the errors' classes, one for each execution that didn't succeed.
+    """
 
     became: str
     executions: int
     effects: str
+    raised: tuple[str, ...] = ()
 
 
 class Promise(NamedTuple):
@@ -65,14 +68,14 @@ EXPIRED: Final = Fate("expired", 0, "nothing")
 MAILED: Final = Fate("succeeded", 1, "1 mail")
 RESERVED: Final = Fate("succeeded", 1, "1 request, 1 reservation")
 SENT: Final = Fate("succeeded", 1, "1 request, 1 parcel")
-UNHEARD: Final = Fate("failed", 3, "3 requests")
+UNHEARD: Final = Fate("failed", 3, "3 requests", ("Refused",) * 3)
 
 
 class PaymentDeclined(Exception):
     """The customer's bank said no."""
 
 
-def scenes(warehouse: Server) -> Iterator[Scene]:
+def scenes(warehouse: Warehouse) -> Iterator[Scene]:
     """Each happens when it is asked for: what the one before has promised has ended by then."""
     books = Entry.objects.aggregate(orders=Count("pk"), earned=Sum("amount", default=0))
     yield from an_order_is_completed()
@@ -109,7 +112,7 @@ def an_order_is_completed() -> Iterator[Scene]:
             Promise(
                 order.number,
                 ship,
-                Fate("succeeded", 2, "2 requests, 1 parcel"),
+                Fate("succeeded", 2, "2 requests, 1 parcel", ("RemoteDisconnected",)),
                 "The first answer got lost; the second request had the same Idempotency-Key.",
             ),
             Promise(order.number, cancel, EXPIRED, "Not needed: nothing has failed."),
@@ -126,7 +129,7 @@ def something_is_sold_out() -> Scene:
         'raise Fail("moon lamp is sold out")',
         [
             Promise(order.number, tea, RESERVED),
-            Promise(order.number, moon_lamp, Fate("failed", 1, "1 request")),
+            Promise(order.number, moon_lamp, Fate("failed", 1, "1 request", ("Fail",))),
             Promise(order.number, ship, EXPIRED, "It can't begin any more."),
             Promise(
                 order.number,
@@ -157,7 +160,7 @@ def a_payment_is_declined() -> Scene:
     )
 
 
-def a_worker_is_killed(warehouse: Server) -> Scene:
+def a_worker_is_killed(warehouse: Warehouse) -> Scene:
     warehouse.interrupt = kill_worker
     return Scene(
         "A worker is killed in the middle of it",
@@ -165,8 +168,8 @@ def a_worker_is_killed(warehouse: Server) -> Scene:
         [
             Promise(
                 None,
-                enqueue(Warehouse.send_catalogue, "dov@example.com"),
-                Fate("succeeded", 2, "2 requests, 1 parcel"),
+                enqueue(WarehouseClient.send_catalogue, "dov@example.com"),
+                Fate("succeeded", 2, "2 requests, 1 parcel", ("WorkerLost",)),
                 "Its request was at the warehouse; the second one had the same Idempotency-Key.",
             )
         ],
@@ -181,9 +184,11 @@ def kill_worker(received: Received) -> None:
     connection.close()
 
 
-def catalogues_are_sent(warehouse: Server) -> Scene:
+def catalogues_are_sent(warehouse: Warehouse) -> Scene:
     subscribers = [f"subscriber-{n}@example.com" for n in range(CATALOGUES)]
-    attempts = enqueue_many(call(Warehouse.send_catalogue, address) for address in subscribers)
+    attempts = enqueue_many(
+        call(WarehouseClient.send_catalogue, address) for address in subscribers
+    )
     return Scene(
         "Many at once",
         "enqueue_many(call(send_catalogue, address) for address in ...)",
