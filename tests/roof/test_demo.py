@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -26,23 +27,41 @@ WIDTH: Final = 100
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A shop of its own, in SQLite."""
+def environment_of_a_shop(directory: Path) -> dict[str, str]:
+    """For a shop of its own, in SQLite."""
     kept = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     # As for pytest itself: what is installed is tested, not what lies beside manage.py.
-    return kept | {"EXAMPLE_VAR": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    return kept | {"EXAMPLE_VAR": str(directory), "PYTHONSAFEPATH": "1"}
+
+
+def run_in(environment: dict[str, str], *command: str | Path) -> subprocess.CompletedProcess[str]:
+    python = [sys.executable, *command]
+    return subprocess.run(
+        python, env=environment, capture_output=True, text=True, check=False, timeout=180
+    )
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return environment_of_a_shop(tmp_path)
 
 
 @pytest.fixture
 def run(environment: dict[str, str]) -> Run:
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        python = [sys.executable, *command]
-        return subprocess.run(
-            python, env=environment, capture_output=True, text=True, check=False, timeout=180
-        )
+    return partial(run_in, environment)
 
-    return run
+
+class Shop(NamedTuple):
+    """A shop in which a demo has ended, and what that printed."""
+
+    environment: dict[str, str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    environment = environment_of_a_shop(tmp_path_factory.mktemp("shop"))
+    return Shop(environment, run_in(environment, BASE / "manage.py", "demo").stdout)
 
 
 @pytest.fixture
@@ -88,6 +107,18 @@ def test_the_demo_succeeds_twice_in_a_row(fresh_database, run, tmp_path):
     confirmed = re.findall(r"Order (\d+) is confirmed", mails)
     assert sorted(confirmed) == ["1001", "1002", "1003", "1004"]
     assert sorted(re.findall(r"sorry about order (\d+)", mails)) == ["1002", "1004"]
+
+
+def test_the_documentation_shows_what_the_demo_prints(shop):
+    page = (BASE / "docs" / "example.md").read_text()
+    shown = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert timeless(shop.printed) == timeless(shown[1])
+
+
+def timeless(text: str) -> str:
+    """Without what is new each time."""
+    return re.sub(r"Next: .*|took .* s|password \S+|up to \d+", "", text)
 
 
 TAMPERED = """
@@ -161,10 +192,9 @@ assert client.get("/admin/").status_code == 200
 STATES_OF_1002: Final = "succeeded succeeded failed succeeded failed expired succeeded succeeded"
 
 
-def test_the_pages_show_the_orders_and_the_printed_login_opens_the_admin(run, environment):
-    demo = run(BASE / "manage.py", "demo")
-    found = re.search(r"user demo, password (\S+)", demo.stdout)
+def test_the_pages_show_the_orders_and_the_printed_login_opens_the_admin(shop):
+    found = re.search(r"user demo, password (\S+)", shop.printed)
     assert found
-    environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
-    visit = run("-c", VISIT, found[1], STATES_OF_1002)
+    environment = shop.environment | {"DJANGO_SETTINGS_MODULE": "example_project.settings"}
+    visit = run_in(environment, "-c", VISIT, found[1], STATES_OF_1002)
     assert (visit.returncode, visit.stderr) == (0, "")
