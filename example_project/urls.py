@@ -10,6 +10,6 @@ from example_project.shop.views import complete, show_order, start
 urlpatterns = [
     path("", start, name="start"),
     path("orders/", complete, name="complete"),
-    path("orders/<int:number>/", show_order, name="order"),
+    path("orders/<int:pk>/", show_order, name="order"),
     path("admin/", admin.site.urls),
 ]

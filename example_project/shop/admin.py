@@ -6,6 +6,6 @@ from django.contrib import admin
 
 from .models import Entry, Order, Reward
 
-admin.site.register(Order, list_display=("number", "customer_email", "amount", "status"))
+admin.site.register(Order, list_display=("pk", "customer_email", "amount", "status"))
 admin.site.register(Entry, list_display=("order", "amount"))
 admin.site.register(Reward, list_display=("order", "points"))

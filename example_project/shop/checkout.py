@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Max
 
 from async_attempts import Attempt, Call, Flow, call, event, parallel
 
@@ -20,9 +19,7 @@ PRICES: Final = {"tea": Decimal("4.50"), "mug": Decimal("12.00"), "moon lamp": D
 def complete_order(customer_email: str, basket: Mapping[str, int]) -> tuple[Order, list[Attempt]]:
     """The order, and the attempts of all that follows from it. `basket`: quantities by product."""
     with transaction.atomic():
-        last = Order.objects.aggregate(last=Max("number"))["last"] or 1000
         order = Order.objects.create(
-            number=last + 1,
             customer_email=customer_email,
             basket=dict(basket),
             amount=sum(PRICES[product] * quantity for product, quantity in basket.items()),
@@ -40,7 +37,7 @@ def fulfilment(order: Order) -> Flow:
         return call(step).using(subject=order)
 
     reservations = [
-        call(WarehouseClient.reserve, order=order.number, product=product, quantity=quantity).using(
+        call(WarehouseClient.reserve, order=order.pk, product=product, quantity=quantity).using(
             subject=order, metadata={"product": product}
         )
         for product, quantity in order.basket.items()

@@ -14,7 +14,7 @@ from .models import Order, Reward
 def confirm(order_id: int, **rest: Any) -> None:
     """Mail the customer that the order has come in."""
     order = Order.objects.get(pk=order_id)
-    order.mail(f"Order {order.number} is confirmed", f"Thank you! It comes to {order.amount} EUR.")
+    order.mail(f"Order {order.pk} is confirmed", f"Thank you! It comes to {order.amount} EUR.")
 
 
 @on("order.completed")

@@ -20,7 +20,6 @@ class Order(models.Model):
         SHIPPED = "shipped"
         CANCELLED = "cancelled"
 
-    number = models.PositiveIntegerField(unique=True)
     customer_email = models.EmailField()
     basket: models.JSONField[dict[str, int]] = models.JSONField()
     amount = models.DecimalField(max_digits=10, decimal_places=2)
@@ -29,7 +28,7 @@ class Order(models.Model):
     objects: ClassVar[models.Manager[Order]] = models.Manager()
 
     def __str__(self) -> str:
-        return f"order {self.number}"
+        return f"order {self.pk}"
 
     @property
     def attempts(self) -> models.QuerySet[Attempt]:
@@ -40,15 +39,15 @@ class Order(models.Model):
     @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def ship(self, reservations: list[str]) -> str:
         """Have what was reserved sent; returns the parcel's number."""
-        parcel = post("/parcels", {"order": self.number, "reservations": reservations})
+        parcel = post("/parcels", {"order": self.pk, "reservations": reservations})
         self.become(self.Status.SHIPPED)
         return parcel
 
     @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def cancel(self, why: Ending) -> None:
         """Give back what was reserved, and apologise."""
-        post("/cancellations", {"order": self.number})
-        self.mail(f"We are sorry about order {self.number}", f"{why.message}. You pay nothing.")
+        post("/cancellations", {"order": self.pk})
+        self.mail(f"We are sorry about order {self.pk}", f"{why.message}. You pay nothing.")
         self.become(self.Status.CANCELLED)
 
     @attemptable(atomic=True)

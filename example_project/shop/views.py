@@ -20,7 +20,7 @@ from .models import Order
 @require_safe
 def start(request: HttpRequest) -> HttpResponse:
     """What this is, a form, and the latest orders."""
-    orders = Order.objects.order_by("-number")[:20]
+    orders = Order.objects.order_by("-pk")[:20]
     return render(request, "shop/start.html", {"orders": orders, "prices": PRICES})
 
 
@@ -31,13 +31,13 @@ def complete(request: HttpRequest) -> HttpResponse:
     if not chosen:
         return redirect("start")
     order, _ = complete_order("you@example.com", dict.fromkeys(chosen, 1))
-    return redirect("order", order.number)
+    return redirect("order", order.pk)
 
 
 @require_safe
-def show_order(request: HttpRequest, number: int) -> HttpResponse:
+def show_order(request: HttpRequest, pk: int) -> HttpResponse:
     """The order's attempts and their states, looked at again until all have ended."""
-    order = get_object_or_404(Order, number=number)
+    order = get_object_or_404(Order, pk=pk)
     attempts = list(order.attempts)
     parts: dict[str, list[tuple[Attempt, str]]] = {"Listeners": [], "Fulfilment": []}
     for attempt in attempts:

@@ -60,10 +60,10 @@ def _wrong_fates(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _wrong_orders(findings: Sequence[Finding]) -> Iterator[str]:
     fates = {f.promise.order: f.promise.fate for f in findings if f.promise.order is not None}
-    kept = {number for number, fate in fates.items() if fate != ROLLED_BACK}
-    there = set(Order.objects.filter(number__in=fates).values_list("number", flat=True))
-    for number in sorted(kept ^ there):
-        yield f"order {number}: {'is there' if number in there else 'is missing'}"
+    kept = {pk for pk, fate in fates.items() if fate != ROLLED_BACK}
+    there = set(Order.objects.filter(pk__in=fates).values_list("pk", flat=True))
+    for pk in sorted(kept ^ there):
+        yield f"order {pk}: {'is there' if pk in there else 'is missing'}"
 
 
 def _wrong_requests(findings: Sequence[Finding], warehouse: Warehouse) -> Iterator[str]:
@@ -76,9 +76,9 @@ def _wrong_requests(findings: Sequence[Finding], warehouse: Warehouse) -> Iterat
 def _wrong_shelf(warehouse: Warehouse) -> Iterator[str]:
     """What was reserved and not given back must be what was shipped."""
     parcels = [received for received in warehouse.received if received.path == "/parcels"]
-    numbers = {received.body.get("order") for received in parcels}
+    orders = {received.body.get("order") for received in parcels}
     shipped: Counter[str] = Counter()
-    for order in Order.objects.filter(number__in=numbers - {None}):
+    for order in Order.objects.filter(pk__in=orders - {None}):
         shipped.update(order.basket)
     for product, number in SHELF.items():
         if (left := warehouse.shelf[product]) != number - shipped[product]:
@@ -116,7 +116,7 @@ def _effects(promise: Promise, warehouse: Warehouse, mails: dict[str, list[str]]
         yield counted(1, thing["kind"])
     if subjects := mails.get(f"<{key}@shop.example.com>"):
         yield counted(len(subjects), "mail") + (f' "{subjects[0]}"' if attempt.schedule else "")
-    of_order = {"order__number": promise.order}
+    of_order = {"order": promise.order}
     if attempt.method_name == "reward":
         for reward in Reward.objects.filter(**of_order):
             yield counted(reward.points, "point")

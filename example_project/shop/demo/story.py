@@ -93,10 +93,10 @@ def an_order_is_completed() -> Iterator[Scene]:
         "One event, three listeners",
         'emit("order.completed", ...)',
         [
-            Promise(order.number, confirm, MAILED),
-            Promise(order.number, reward, Fate("succeeded", 1, "42 points")),
+            Promise(order.pk, confirm, MAILED),
+            Promise(order.pk, reward, Fate("succeeded", 1, "42 points")),
             Promise(
-                order.number,
+                order.pk,
                 tell_analytics,
                 UNHEARD,
                 "The other two went ahead; this one is kept for people to look at.",
@@ -107,16 +107,16 @@ def an_order_is_completed() -> Iterator[Scene]:
         "A chain",
         "parallel(reserve, ...).then(ship).catch(cancel).finally_(close_the_books)",
         [
-            Promise(order.number, tea, RESERVED),
-            Promise(order.number, mug, RESERVED),
+            Promise(order.pk, tea, RESERVED),
+            Promise(order.pk, mug, RESERVED),
             Promise(
-                order.number,
+                order.pk,
                 ship,
                 Fate("succeeded", 2, "2 requests, 1 parcel", ("RemoteDisconnected",)),
                 "The first answer got lost; the second request had the same Idempotency-Key.",
             ),
-            Promise(order.number, cancel, EXPIRED, "Not needed: nothing has failed."),
-            Promise(order.number, close, Fate("succeeded", 1, "1 entry of 42.00 EUR")),
+            Promise(order.pk, cancel, EXPIRED, "Not needed: nothing has failed."),
+            Promise(order.pk, close, Fate("succeeded", 1, "1 entry of 42.00 EUR")),
         ],
     )
 
@@ -128,21 +128,21 @@ def something_is_sold_out() -> Scene:
         "The same chain, when something is sold out",
         'raise Fail("moon lamp is sold out")',
         [
-            Promise(order.number, tea, RESERVED),
-            Promise(order.number, moon_lamp, Fate("failed", 1, "1 request", ("Fail",))),
-            Promise(order.number, ship, EXPIRED, "It can't begin any more."),
+            Promise(order.pk, tea, RESERVED),
+            Promise(order.pk, moon_lamp, Fate("failed", 1, "1 request", ("Fail",))),
+            Promise(order.pk, ship, EXPIRED, "It can't begin any more."),
             Promise(
-                order.number,
+                order.pk,
                 cancel,
                 Fate("succeeded", 1, "1 request, 1 cancellation, 1 mail"),
                 "The tea is back on the warehouse's shelf.",
             ),
-            Promise(order.number, close, Fate("succeeded", 1, "1 entry of 0.00 EUR")),
+            Promise(order.pk, close, Fate("succeeded", 1, "1 entry of 0.00 EUR")),
         ],
         aside=[
-            Promise(order.number, confirm, MAILED),
-            Promise(order.number, reward, Fate("succeeded", 1, "103 points")),
-            Promise(order.number, tell_analytics, UNHEARD),
+            Promise(order.pk, confirm, MAILED),
+            Promise(order.pk, reward, Fate("succeeded", 1, "103 points")),
+            Promise(order.pk, tell_analytics, UNHEARD),
         ],
     )
 
@@ -155,7 +155,7 @@ def a_payment_is_declined() -> Scene:
     return Scene(
         "Rolled back, so nothing is sent",
         "with transaction.atomic(): ...",
-        [Promise(order.number, attempt, ROLLED_BACK, because) for attempt in attempts],
+        [Promise(order.pk, attempt, ROLLED_BACK, because) for attempt in attempts],
         as_one=f"all {len(attempts)} attempts",
     )
 

@@ -9,10 +9,10 @@ from django.core.management.color import Style
 from .evidence import Finding, counted
 from .story import Scene
 
-WIDTHS = (4, 19, 11, 12)
+WIDTHS = (8, 19, 11, 12)
 """Of the columns but the last, which are the same in all scenes."""
 
-INDENT = " " * 8
+INDENT = " " * 14
 
 
 def lines(scene: Scene, findings: Sequence[Finding], style: Style) -> Iterator[str]:
@@ -31,7 +31,7 @@ def _row(finding: Finding, name: str) -> str:
     promise, fate, _ = finding
     product = promise.attempt.metadata.get("product", "")
     cells = (
-        str(promise.order or ""),
+        f"order {promise.order}" if promise.order else "",
         name or f"{promise.attempt.method_name} {product}",
         fate.became,
         counted(fate.executions, "execution"),

@@ -19,7 +19,6 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("number", models.PositiveIntegerField(unique=True)),
                 ("customer_email", models.EmailField(max_length=254)),
                 ("basket", models.JSONField()),
                 ("amount", models.DecimalField(decimal_places=2, max_digits=10)),
