@@ -21,6 +21,9 @@ CREATES: Final = {
     "/analytics": "data point",
 }
 SHELF: Final = {"tea": 1000, "mug": 1000, "moon lamp": 0}
+AT_MOST: Final = 2
+"""Requests at the same time; it refuses more."""
+
 HANDLING: Final = 0.05
 """Seconds that each request takes."""
 
@@ -46,19 +49,16 @@ class Warehouse(ThreadingHTTPServer):
 
     `received`: all requests. `created`: what each key got: `{"kind": "parcel", "number": …}`.
     `shelf`: what is left to reserve, by product. `most_at_once`: how many requests the warehouse
-    has had in hand at the same time; beyond `at_most` it refuses.
+    has had at the same time; it refuses those beyond `AT_MOST`.
     With `flaky` its first answer about a parcel gets lost, and the analytics service is down.
     `interrupt`: is called once, with the next request, before that is answered.
     """
 
     daemon_threads = True
 
-    def __init__(
-        self, address: tuple[str, int], *, flaky: bool = False, at_most: int | None = None
-    ) -> None:
+    def __init__(self, address: tuple[str, int], *, flaky: bool = False) -> None:
         super().__init__(address, WarehouseHandler)
         self.flaky = flaky
-        self.at_most = at_most
         self.most_at_once = 0
         self.received: list[Received] = []
         self.created: dict[str, dict[str, Any]] = {}
@@ -122,10 +122,10 @@ class Warehouse(ThreadingHTTPServer):
         with self._lock:
             self._in_hand += 1
             self.most_at_once = max(self.most_at_once, self._in_hand)
-            is_too_much = self.at_most is not None and self._in_hand > self.at_most
+            is_too_much = self._in_hand > AT_MOST
         try:
             if is_too_much:
-                raise Refusal(429, f"more than {self.at_most} requests at once")
+                raise Refusal(429, f"more than {AT_MOST} requests at once")
             yield
         finally:
             # Before the answer: then the client may come with the next one.
@@ -164,11 +164,9 @@ class WarehouseHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def open_warehouse(
-    port: int = 0, *, flaky: bool = False, at_most: int | None = None
-) -> Iterator[Warehouse]:
+def open_warehouse(port: int = 0, *, flaky: bool = False) -> Iterator[Warehouse]:
     """A warehouse on 127.0.0.1, by default on a free port, that answers from threads of its own."""
-    with Warehouse(("127.0.0.1", port), flaky=flaky, at_most=at_most) as warehouse:
+    with Warehouse(("127.0.0.1", port), flaky=flaky) as warehouse:
         thread = Thread(target=warehouse.serve_forever, name="warehouse", daemon=True)
         thread.start()
         try:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from async_attempts import Attempt
 from example_project.shop.models import Entry, Order, Reward
-from example_project.shop.warehouse import SHELF, Warehouse
+from example_project.shop.warehouse import AT_MOST, SHELF, Warehouse
 
 from .story import ROLLED_BACK, Fate, Promise
 
@@ -46,6 +46,7 @@ def wrong(findings: Sequence[Finding], warehouse: Warehouse) -> list[str]:
         *_wrong_orders(findings),
         *_wrong_requests(findings, warehouse),
         *_wrong_shelf(warehouse),
+        *_wrong_pace(warehouse),
     ]
 
 
@@ -83,6 +84,11 @@ def _wrong_shelf(warehouse: Warehouse) -> Iterator[str]:
     for product, number in SHELF.items():
         if (left := warehouse.shelf[product]) != number - shipped[product]:
             yield f"the warehouse's shelf: {left} {product}, not {number - shipped[product]}"
+
+
+def _wrong_pace(warehouse: Warehouse) -> Iterator[str]:
+    if warehouse.most_at_once > AT_MOST:
+        yield f"the warehouse: {warehouse.most_at_once} requests at once, not {AT_MOST} at most"
 
 
 def subjects_by_id(folder: Path) -> dict[str, list[str]]:

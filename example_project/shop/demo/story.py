@@ -190,11 +190,14 @@ def catalogues_are_sent(warehouse: Warehouse) -> Scene:
         call(WarehouseClient.send_catalogue, address) for address in subscribers
     )
     return Scene(
-        "Many at once",
-        "enqueue_many(call(send_catalogue, address) for address in ...)",
+        "A limit",
+        'QUEUES = {"fulfilment": {"concurrency": 2}, ...}',
         [Promise(None, attempt, SENT) for attempt in attempts],
         as_one=f"{CATALOGUES} x send_catalogue",
-        remark=lambda: f"The warehouse had up to {warehouse.most_at_once} requests at once.",
+        remark=lambda: (
+            "The warehouse refuses a third request at once, and never had more than "
+            f"{warehouse.most_at_once}."
+        ),
     )
 
 
