@@ -6,7 +6,7 @@ A flow is a graph of steps that is written at once; nothing of it is kept but th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import sync_to_async
@@ -30,6 +30,9 @@ class Promising(Protocol):
     def handed(self, handed: Handed | None) -> Any:
         """The same call, with what it is handed before its own arguments."""
 
+    def using(self, **options: Any) -> Any:
+        """The same call with these options."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
@@ -45,18 +48,21 @@ class Flow:
     """What may be followed by more calls. Each method returns another flow, and writes nothing.
 
     `ends`: the steps whose results the next one gets; several for a group. `beside`: those that
-    nothing follows. `handlers`: those of them that `finally_` waits for.
+    nothing follows. `handlers`: those of them that `finally_` waits for. `last`: what was added
+    last, but for a group.
     """
 
     ends: tuple[Step, ...]
     is_group: bool = False
     beside: tuple[Step, ...] = ()
     handlers: tuple[Step, ...] = field(default=())
+    last: Step | None = None
 
     def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """Next, when all before it has succeeded: it gets the result, of a group the list of them.
 
-        `target`: a function, whose further arguments follow here; or a `call()`, for its options.
+        `target`: a function, whose further arguments follow here, and its options by `using`; or a
+        `call()`.
         """
         handed = Handed.RESULTS if self.is_group else Handed.RESULT
         return self._followed(as_call(target, *args, **kwargs), Condition.SUCCESS, handed)
@@ -75,13 +81,33 @@ class Flow:
         flow = self._joined()
         handler = as_call(target, *args, **kwargs)
         step = Step(handler, _each(flow.ends, Condition.FAILURE), Handed.ERROR)
-        return Flow(flow.ends, False, (*flow.beside, step), (*flow.handlers, step))
+        return Flow(flow.ends, False, (*flow.beside, step), (*flow.handlers, step), step)
 
     def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When all before it has ended, however it did, and what catches has, too; gets nothing."""
-        before = _each((*self.ends, *self.handlers), Condition.ANY)
-        step = Step(as_call(target, *args, **kwargs), before)
-        return Flow(self.ends, self.is_group, (*self.beside, step), self.handlers)
+        last = dict.fromkeys((*self.ends, *self.handlers, *self._outliving()))
+        step = Step(as_call(target, *args, **kwargs), _each(tuple(last), Condition.ANY))
+        return Flow(self.ends, self.is_group, (*self.beside, step), self.handlers, step)
+
+    def using(self, **options: Any) -> Flow:
+        """The same, with these options for the call that was added last; see `Call.using`.
+
+        Raises InvalidOption for a group, whose calls have options of their own.
+        """
+        if (last := self.last) is None:
+            raise InvalidOption("using: give a group's options to its calls: call(f).using(…).")
+        chosen = replace(last, call=last.call.using(**options))
+
+        def now(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+            return tuple(chosen if step is last else step for step in steps)
+
+        return Flow(now(self.ends), self.is_group, now(self.beside), now(self.handlers), chosen)
+
+    def _outliving(self) -> Iterator[Step]:
+        """What may go on when its next step has ended: that one expires at the first failure."""
+        for step in self.steps():
+            if len(step.after) > 1:
+                yield from (before for before, needed in step.after if needed != Condition.ANY)
 
     def steps(self) -> Iterator[Step]:
         """All steps, each after those that it waits for."""
@@ -140,7 +166,7 @@ class Flow:
 
     def _followed(self, next_call: Promising, condition: Condition, handed: Handed) -> Flow:
         step = Step(next_call, _each(self.ends, condition), handed)
-        return Flow((step,), False, self.beside, self.handlers)
+        return Flow((step,), False, self.beside, self.handlers, step)
 
     def _joined(self) -> Flow:
         """The same with one end: a group's is an attempt that returns the list of its results."""
@@ -166,7 +192,10 @@ def group(members: tuple[Any, ...]) -> Flow:
 
 def as_flow(given: Any) -> Flow:
     """A flow, or one of a single call."""
-    return given if isinstance(given, Flow) else Flow((Step(as_call(given)),))
+    if isinstance(given, Flow):
+        return given
+    step = Step(as_call(given))
+    return Flow((step,), last=step)
 
 
 def as_call(given: Any, /, *args: Any, **kwargs: Any) -> Promising:

@@ -78,7 +78,12 @@ WAREHOUSE_URL = env.str("WAREHOUSE_URL", "http://127.0.0.1:8100")
 
 ASYNC_ATTEMPTS = {
     "KEYS": env.list("ATTEMPTS_KEYS", default=[]),
-    "QUEUES": {"default": {}, "emails": {}, "fulfilment": {}},
+    "QUEUES": {
+        "default": {},
+        "emails": {},
+        "fulfilment": {"concurrency": 2},
+        "webhooks": {"rate": "100/m", "burst": 10},
+    },
 }
 # Without ATTEMPTS_KEYS a key is made of SECRET_KEY, which is an error once DEBUG is off.
 SILENCED_SYSTEM_CHECKS = ["async_attempts.W001"]

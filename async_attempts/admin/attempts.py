@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Failure
 from .cells import badge, call_cell, dotted_cell, moment_cell, progress_cell
+from .dependencies import SHOWN as NEIGHBOURS_SHOWN
+from .dependencies import neighbours
 from .explaining import allowed_for, explain
 from .failures import SHOWN, latest_failures
 from .fieldsets import fieldsets_of, sealed_columns
@@ -77,6 +79,8 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
             "failures": latest_failures(attempt, with_details=may_read),
             "failures_shown": SHOWN,
             "may_read_failures": may_read,
+            "neighbours": neighbours(self.admin_site, attempt),
+            "neighbours_shown": NEIGHBOURS_SHOWN,
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -261,7 +261,9 @@ class Migration(migrations.Migration):
                 ("has_dependents", models.BooleanField(default=False)),
                 (
                     "limit_key",
-                    models.CharField(max_length=255, null=True, verbose_name="limit key"),
+                    models.CharField(
+                        blank=True, default="", max_length=255, verbose_name="limit key"
+                    ),
                 ),
                 (
                     "concurrency",

@@ -68,7 +68,9 @@ class AttemptColumns(models.Model):
 
     blockers = models.IntegerField(_("unmet prerequisites"), default=0)
     has_dependents = models.BooleanField(default=False)
-    limit_key = models.CharField(_("limit key"), max_length=LIMIT_KEY_LENGTH, null=True)
+    limit_key = models.CharField(
+        _("limit key"), max_length=LIMIT_KEY_LENGTH, blank=True, default=""
+    )
     concurrency = models.PositiveSmallIntegerField(_("most of its limit key at once"), null=True)
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)

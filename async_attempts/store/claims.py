@@ -31,7 +31,7 @@ class Claim(NamedTuple):
     claim_seq: int
     timeout: float | None
     keep_result: bool
-    limit_key: str | None
+    limit_key: str
     metadata_json: str
     late: bool
     started_at: datetime

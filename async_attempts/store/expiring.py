@@ -17,24 +17,23 @@ from .claims import TOO_LATE
 from .depending import Depending
 from .rows import ended
 
-WAITING: Final = ("-priority", "scheduled_at", "id")
+BEST: Final = ("-priority", "scheduled_at", "id")
 WALKS: Final = {
-    "pending": (Q(status=Status.PENDING), ("queue", "num_crashes", *WAITING)),
-    "scheduled": (Q(status=Status.SCHEDULED), ("scheduled_at", "id")),
-    "waiting": (Q(status=Status.WAITING, limit_key=None), WAITING),
-    "limited": (Q(status=Status.WAITING, limit_key__isnull=False), ("limit_key", *WAITING)),
+    Status.PENDING: ("queue", "num_crashes", *BEST),
+    Status.SCHEDULED: ("scheduled_at", "id"),
+    Status.WAITING: ("limit_key", *BEST),
 }
-"""Which rows a walk sees, and the columns by which their index orders them."""
+"""The columns by which their index orders the rows of a status."""
 
 
 class Place(NamedTuple):
-    """A place in a walk: its name, and the indexed columns of the last row that was seen."""
+    """A place in a walk: the status, and the indexed columns of the last row that was seen."""
 
-    walk: str
+    status: Status
     columns: tuple[Any, ...] = ()
 
 
-START: Final = Place("pending")
+START: Final = Place(Status.PENDING)
 
 
 class Expiring(Depending):
@@ -52,15 +51,15 @@ class Expiring(Depending):
         seen = self._next(place, limit)
         expired = self._expire([pk for *_, pk, is_overdue in seen if is_overdue])
         if len(seen) == limit:
-            return expired, Place(place.walk, tuple(seen[-1][:-1]))
-        later = [*WALKS][[*WALKS].index(place.walk) + 1 :]
+            return expired, Place(place.status, tuple(seen[-1][:-1]))
+        later = [*WALKS][[*WALKS].index(place.status) + 1 :]
         return expired, Place(later[0]) if later else None
 
     def _next(self, place: Place, limit: int) -> list[tuple[Any, ...]]:
         """The next rows after a place: the columns of the index, and whether they're overdue."""
-        which, order = WALKS[place.walk]
+        order = WALKS[place.status]
         overdue = ExpressionWrapper(_overdue(), output_field=BooleanField())
-        rows = self.attempts.filter(which).order_by(*order)
+        rows = self.attempts.filter(status=place.status).order_by(*order)
         columns = rows.values_list(*(name.removeprefix("-") for name in order), overdue)
         seen: list[tuple[Any, ...]] = []
         for part in _behind(order, place.columns):

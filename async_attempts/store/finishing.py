@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import BinaryField, Case, F, Value, When
 
 from ..conf import retention
 from ..lifecycle import Expired, Failed, Outcome, Released, Retried, Snoozed, Status, Succeeded
@@ -22,6 +22,9 @@ Result = tuple[Claim, Outcome]
 AGAIN: Final = (Retried, Snoozed, Released)
 FAILURES_IN_A_STATEMENT: Final = 20
 """The longest of them fit the 16 MiB that MariaDB takes at once."""
+
+BYTES_IN_A_STATEMENT: Final = 4 * 2**20
+ROWS_IN_A_STATEMENT: Final = 250
 
 CANCELLED: Final = Expired("cancelled while it ran")
 
@@ -36,6 +39,20 @@ def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
     seq = attrgetter("claim_seq")
     for number, group in groupby(sorted(claims, key=seq), key=seq):
         yield number, sorted(claim.id_bytes for claim in group)
+
+
+def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
+    """As many at a time as go into one statement."""
+    some: dict[UUID, bytes] = {}
+    size = 0
+    for pk, result in results.items():
+        if some and (size + len(result) > BYTES_IN_A_STATEMENT or len(some) == ROWS_IN_A_STATEMENT):
+            yield some
+            some, size = {}, 0
+        some[pk] = result
+        size += len(result)
+    if some:
+        yield some
 
 
 class Finishing(Deleting):
@@ -63,14 +80,21 @@ class Finishing(Deleting):
         held = self._lock(worker_id, [claim for claim, _ in results])
         current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
         alike: defaultdict[tuple[Outcome, int, bool], list[Claim]] = defaultdict(list)
+        with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
         for claim, outcome in current:
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
-            alike[recorded, claim.claim_seq, claim.late].append(claim)
+            if isinstance(recorded, Succeeded) and recorded.result is not None:
+                with_results[claim.claim_seq][claim.id] = recorded.result
+            else:
+                alike[recorded, claim.claim_seq, claim.late].append(claim)
         self._delete_succeeded(worker_id, [c for c, o in current if isinstance(o, Succeeded)])
         for (outcome, seq, late), claims in alike.items():
             rows = self._fenced(worker_id, seq, [claim.id for claim in claims])
             rows.update(**self._columns(outcome, late))
+        for seq, results_by_id in with_results.items():
+            for some in _by_size(results_by_id):
+                self._succeed_with(worker_id, seq, some)
         failures = [
             self._failure(worker_id, claim, outcome)
             for claim, outcome in current
@@ -122,6 +146,16 @@ class Finishing(Deleting):
     def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
         return rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
+
+    def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
+        """Let those succeed, which are locked, each with its sealed result."""
+        kept = [
+            When(pk=pk, then=Value(result, output_field=BinaryField()))
+            for pk, result in results.items()
+        ]
+        self._fenced(worker_id, claim_seq, list(results)).update(
+            **ended(Status.SUCCEEDED, sealed_result=Case(*kept), num_crashes=0)
+        )
 
     def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
         """Delete those of `claims`, successes, whose queue keeps none; returns how many.
@@ -194,8 +228,8 @@ class Finishing(Deleting):
     def _columns(self, outcome: Outcome, late: bool) -> dict[str, Any]:
         """The columns that record `outcome`."""
         match outcome:
-            case Succeeded(result):
-                return ended(Status.SUCCEEDED, sealed_result=result, num_crashes=0)
+            case Succeeded():
+                return ended(Status.SUCCEEDED, num_crashes=0)
             case Failed(reason, error):
                 return ended(
                     Status.FAILED, reason=reason, error_class=error.error_class, num_crashes=0

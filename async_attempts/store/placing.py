@@ -32,18 +32,18 @@ class Placing(Finishing):
 
     def with_places(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         """Those of `claims` that have a place under their limit key; the others wait for one."""
-        keyed = [claim for claim in claims if claim.limit_key is not None]
+        keyed = [claim for claim in claims if claim.limit_key]
         if not keyed:
             return list(claims)
         placed = self.whole(partial(self._place, worker_id, keyed))
-        return [c for c in claims if c.limit_key is None or c.id_bytes in placed]
+        return [c for c in claims if not c.limit_key or c.id_bytes in placed]
 
     def _place(self, worker_id: UUID, claims: Sequence[Claim]) -> set[bytes]:
         ids = [claim.id for claim in claims]
         most = dict(self.attempts.filter(pk__in=ids).values_list("pk", "concurrency"))
         numbers: defaultdict[bytes, int] = defaultdict(int)
         for claim in claims:
-            key = key_of_limit(claim.limit_key or "")
+            key = key_of_limit(claim.limit_key)
             numbers[key] = max(numbers[key], most.get(claim.id) or 1)
         free: defaultdict[bytes, list[Slot]] = defaultdict(list)
         for slot in self._free(self._locked_places(numbers)):
@@ -51,7 +51,7 @@ class Placing(Finishing):
         placed: list[tuple[Slot, Claim]] = []
         left: list[Claim] = []
         for claim in claims:
-            slots = free[key_of_limit(claim.limit_key or "")]
+            slots = free[key_of_limit(claim.limit_key)]
             if slots and slots[0].number < (most.get(claim.id) or 1):
                 placed.append((slots.pop(0), claim))
             else:
@@ -94,7 +94,7 @@ class Placing(Finishing):
 
     def wake_all(self) -> int:
         """`wake` for every key that somebody waits for: what nobody came to wake."""
-        waiting = self.attempts.filter(status=Status.WAITING, blockers=0, limit_key__isnull=False)
+        waiting = self.attempts.filter(status=Status.WAITING, blockers=0, limit_key__gt="")
         return self.wake(waiting.values_list("limit_key", flat=True).distinct().order_by())
 
     def _wake(self, keys: Sequence[str]) -> int:

@@ -69,6 +69,16 @@ SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
 """Finish what succeeded under claims of one number. An UPDATE alone would lock in the order of its
 plan, which may be that of the table. This passes the gate of those who wait for attempts to end."""
 
+SUCCEED_WITH = """
+UPDATE {attempt}
+SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0,
+    {result} = kept.result
+FROM unnest(%(ids)s::uuid[], %(results)s::bytea[]) AS kept (id, result)
+WHERE {attempt}.id = kept.id AND claim_seq = %(seq)s AND claimed_by = %(worker)s
+    AND status = 'pending'
+"""
+"""Finish what succeeded with results; the rows are locked."""
+
 WIDTH: Final = len(COLUMNS) + 1
 
 
@@ -124,6 +134,19 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         sql = self._succeed_sql(gate_of(self.alias, ENDED))
         number, waited_for, _ = self._execute(sql, params).fetchone()
         return number, [UUID(bytes=one) for one in waited_for or ()]
+
+    def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
+        sql = SUCCEED_WITH.format(result=self.quoted("sealed_result"), **self.names)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                sql,
+                {
+                    "ids": list(results),
+                    "results": list(results.values()),
+                    "seq": claim_seq,
+                    "worker": worker_id,
+                },
+            )
 
     def _alone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement, outside of any caller's transaction."""

@@ -105,7 +105,7 @@ class Rescuing(Placing):
             rows = held.order_by("id").select_for_update(skip_locked=True)
             taken = list(rows.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, judge(row)) for row in taken]
-            freed.update(row.limit_key for row in taken if row.limit_key is not None)
+            freed.update(row.limit_key for row in taken if row.limit_key)
             released = [row.id for row, verdict in judged if verdict is None]
             held.filter(pk__in=released).update(
                 claimed_by=None, started_at=None, num_attempts=F("num_attempts") - 1

@@ -22,20 +22,21 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 def place_of(
     name: TargetName, policy: Policy, given: tuple[Any, Any], arguments: Arguments
-) -> tuple[str | None, int | None]:
-    """The limit key of an attempt, and how many of that key may run at once; None: no limit.
+) -> tuple[str, int | None]:
+    """The limit key of an attempt, and how many of that key may run at once; "": no limit.
 
-    `given`: what the call says of the two; a key of False turns the author's off. An author's key
-    that is a function is called with the attempt's arguments; its None is no limit. A concurrency
-    without a key is the target's own. Raises InvalidOption, naming the option.
+    `given`: what the call says of the two, "" and None if nothing; a key of False turns the
+    author's off. An author's key that is a function is called with the attempt's arguments; its
+    None is no limit. A concurrency without a key is the target's own. Raises InvalidOption, naming
+    the option.
     """
     key, concurrency = given
-    if key is None and concurrency is None and policy.limit_key is None is policy.concurrency:
-        return None, None
+    if key == "" and concurrency is None and policy.limit_key is None is policy.concurrency:
+        return "", None
     if key is False:
         if concurrency is not None:
             raise InvalidOption("concurrency: limit_key=False turns the limit off; leave one out.")
-        return None, None
+        return "", None
     if concurrency is None:
         concurrency = policy.concurrency
     elif not _is_count(concurrency):
@@ -43,10 +44,10 @@ def place_of(
             f"concurrency: must be a whole number from 1 to {MOST_AT_ONCE}, not {concurrency!r}."
         )
     own_name = f"{name.target}.{name.method_name}"
-    if key is None and (key := policy.limit_key) is not None and callable(key):
+    if key == "" and callable(key := policy.limit_key):
         key = _made(key, own_name, arguments)
         if key is None:
-            return None, None
+            return "", None
     return _text(own_name if key is None else key), concurrency or 1
 
 

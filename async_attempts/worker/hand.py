@@ -173,9 +173,9 @@ class Hand:
 
     def _let_in(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the places of these; whether something may have become due."""
-        keys = {execution.claim.limit_key for execution in ended} - {None}
+        keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
-            self.store.wake(key for key in keys if key is not None)
+            self.store.wake(keys)
         if self.doors is None or not self.doors.any_shut:
             return bool(keys)
         return self.doors.ended({execution.claim.queue for execution in ended}) or bool(keys)

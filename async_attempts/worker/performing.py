@@ -39,7 +39,7 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
             if execution is not None:
                 runner.progress.write_last([claim])
                 acknowledge(store, [execution])
-            if claim.limit_key is not None:
+            if claim.limit_key:
                 store.wake([claim.limit_key])
         # Not where an error passes: what is still held then is taken back when the lease runs out.
         store.deregister(me.worker.pk)

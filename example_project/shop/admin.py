@@ -1,10 +1,11 @@
-"""Orders and sales, to look at beside the attempts."""
+"""Orders and what they left, to look at beside the attempts."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from .models import Order, Sale
+from .models import Entry, Order, Reward
 
-admin.site.register(Order, list_display=("number", "customer_email", "amount", "status"))
-admin.site.register(Sale, list_display=("order", "amount"))
+admin.site.register(Order, list_display=("pk", "customer_email", "amount", "status"))
+admin.site.register(Entry, list_display=("order", "amount"))
+admin.site.register(Reward, list_display=("order", "points"))

@@ -1,59 +1,62 @@
-"""Calls to the warehouse, over HTTP."""
+"""Calls to the warehouse and to the analytics service, over HTTP."""
 
 from __future__ import annotations
 
 import json
 from contextlib import closing
+from http import HTTPStatus
 from http.client import HTTPConnection
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from async_attempts import Backoff, attemptable, current_attempt
+from async_attempts import Backoff, Fail, attemptable, current_attempt
+
+PATIENTLY: Final = Backoff(first=0.3, max_attempts=10)
+"""For some two minutes."""
 
 
-class WarehouseRefused(Exception):
-    """The warehouse answered, but not as hoped."""
+class Refused(Exception):
+    """The other side answered, but not as hoped."""
 
 
-class OrderClient:
+class WarehouseClient:
     """What the shop asks of the warehouse. Each of these is called by a worker only."""
 
     @staticmethod
-    @attemptable(queue="fulfilment", backoff=Backoff(max_attempts=10), timeout=30)
-    def fulfill(*, customer_token: str, order_number: int, express: bool = False) -> str:
-        """Have the order packed and sent; returns the parcel's number."""
-        order = {"customer": customer_token, "order": order_number, "express": express}
-        return str(_post("/parcels", order)["number"])
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
+    def reserve(*, order: int, product: str, quantity: int) -> str:
+        """Have goods put aside; returns the reservation's number."""
+        return post("/reservations", {"order": order, "product": product, "quantity": quantity})
 
     @staticmethod
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=5), timeout=30)
-    def print_label(order_number: int) -> str:
-        """Have the label printed: flaky, the warehouse's first answer gets lost."""
-        return str(_post("/labels", {"order": order_number})["number"])
-
-    @staticmethod
-    @attemptable(queue="fulfilment", backoff=Backoff.fixed(0.3, max_attempts=3), timeout=30)
-    def declare_at_customs(order_number: int) -> str:
-        """Declare the parcel: always fails as long as the warehouse's customs office is closed."""
-        return str(_post("/declarations", {"order": order_number})["number"])
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
+    def send_catalogue(address: str) -> str:
+        """Have a catalogue sent; returns the parcel's number."""
+        return post("/parcels", {"catalogue": address})
 
 
-def _post(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The warehouse's answer. Raises WarehouseRefused, OSError, http.client.HTTPException."""
+def post(path: str, body: dict[str, Any]) -> str:
+    """The number of what the other side made of it.
+
+    Raises Refused, OSError and http.client.HTTPException, which are worth a retry, and Fail for
+    what will never work.
+    """
     headers = {
         "Content-Type": "application/json",
-        # The same at each execution, so that the warehouse does the work once.
+        # The same at each execution, so that the other side does the work once.
         "Idempotency-Key": current_attempt().idempotency_key,
     }
     with closing(HTTPConnection(warehouse_address(), timeout=10)) as connection:
         connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
-        content = answer.read()
-    if answer.status >= 400:
-        raise WarehouseRefused(f"{path} answers {answer.status}: {content.decode()}")
-    return dict(json.loads(content))
+        content = json.loads(answer.read())
+    if answer.status == HTTPStatus.CONFLICT:
+        raise Fail(content["error"])
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise Refused(f"{path} answers {answer.status}: {content['error']}")
+    return str(content["number"])
 
 
 def warehouse_address() -> str:

@@ -1,4 +1,4 @@
-"""Orders and sales; some of an order's methods are targets."""
+"""Orders, and what they leave in the shop's own rows; some of an order's methods are targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import ClassVar
 from django.core.mail import EmailMessage
 from django.db import models
 
-from async_attempts import attemptable, current_attempt
+from async_attempts import Attempt, Ending, attemptable, current_attempt
+
+from .clients import PATIENTLY, post
 
 
 class Order(models.Model):
@@ -15,43 +17,75 @@ class Order(models.Model):
 
     class Status(models.TextChoices):
         PLACED = "placed"
-        BOOKED = "booked"
+        SHIPPED = "shipped"
+        CANCELLED = "cancelled"
 
-    number = models.PositiveIntegerField(unique=True)
     customer_email = models.EmailField()
+    basket: models.JSONField[dict[str, int]] = models.JSONField()
     amount = models.DecimalField(max_digits=10, decimal_places=2)
-    status = models.CharField(max_length=6, choices=Status.choices, default=Status.PLACED)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PLACED)
 
     objects: ClassVar[models.Manager[Order]] = models.Manager()
 
     def __str__(self) -> str:
-        return f"order {self.number}"
+        return f"order {self.pk}"
 
-    @attemptable(queue="emails", max_attempts=5)
-    def send_confirmation_email(self) -> None:
-        """Leased mode: at least once. The Message-ID lets the receiving side see a second copy."""
-        EmailMessage(
-            subject=f"Order {self.number} is confirmed",
-            body=f"Thank you! We charge {self.amount} EUR.",
-            to=[self.customer_email],
-            headers={"Message-ID": f"<{current_attempt().idempotency_key}@shop.example.com>"},
-        ).send()
+    @property
+    def attempts(self) -> models.QuerySet[Attempt]:
+        """All that was enqueued about this order, in that order."""
+        about = {"subject_type": self._meta.label_lower, "subject_id": str(self.pk)}
+        return Attempt.objects.filter(**about).order_by("id")
+
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
+    def ship(self, reservations: list[str]) -> str:
+        """Have what was reserved sent; returns the parcel's number."""
+        parcel = post("/parcels", {"order": self.pk, "reservations": reservations})
+        self.become(self.Status.SHIPPED)
+        return parcel
+
+    @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
+    def cancel(self, why: Ending) -> None:
+        """Give back what was reserved, and apologise."""
+        post("/cancellations", {"order": self.pk})
+        self.mail(f"We are sorry about order {self.pk}", f"{why.message}. You pay nothing.")
+        self.become(self.Status.CANCELLED)
 
     @attemptable(atomic=True)
-    def book_sale(self) -> None:
+    def close_the_books(self) -> None:
         """Atomic mode: the row and the end of the attempt are one transaction, exactly once."""
-        Sale.objects.create(order=self, amount=self.amount)
-        self.status = self.Status.BOOKED
+        earned = self.amount if self.status == self.Status.SHIPPED else 0
+        Entry.objects.create(order=self, amount=earned)
+
+    def become(self, status: Status) -> None:
+        self.status = status
         self.save(update_fields=["status"])
 
+    def mail(self, subject: str, text: str) -> None:
+        """Leased mode: at least once. The Message-ID lets the receiving side see a second copy."""
+        message_id = f"<{current_attempt().idempotency_key}@shop.example.com>"
+        headers = {"Message-ID": message_id}
+        EmailMessage(subject, text, to=[self.customer_email], headers=headers).send()
 
-class Sale(models.Model):
-    """An order in the books. No constraint keeps a second row out: atomic mode does."""
 
-    order = models.ForeignKey(Order, models.CASCADE, related_name="sales")
+class Entry(models.Model):
+    """What the books say of an order. No constraint keeps a second one out: atomic mode does."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="entries")
     amount = models.DecimalField(max_digits=10, decimal_places=2)
 
-    objects: ClassVar[models.Manager[Sale]] = models.Manager()
+    objects: ClassVar[models.Manager[Entry]] = models.Manager()
 
     def __str__(self) -> str:
-        return f"{self.amount} EUR for {self.order}"
+        return f"{self.amount} EUR of {self.order}"
+
+
+class Reward(models.Model):
+    """Loyalty points for an order."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="rewards")
+    points = models.PositiveIntegerField()
+
+    objects: ClassVar[models.Manager[Reward]] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"{self.points} points for {self.order}"

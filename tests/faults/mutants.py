@@ -48,6 +48,8 @@ UNKEPT = "tests/store/test_unkept_successes.py::"
 OVERDUE = "tests/store/test_expire_overdue.py::"
 RACES = "tests/store/test_rescue_races.py::"
 COALESCING = "tests/store/test_coalescing.py::"
+LIMITS = "tests/store/test_limits_of_queues.py::"
+PLACES = "tests/store/test_places.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -368,5 +370,57 @@ MUTANTS: Final = (
         "forgetting waits for no caller",
         (("store/forgetting.py", "select_for_update(skip_locked=True)", "select_for_update()"),),
         (f"{COALESCING}test_forgetting_waits_for_no_call[postgresql-debounced]",),
+    ),
+    Mutant(
+        "a place is held until its claim is over",
+        (
+            (
+                "store/placing.py",
+                "or running.get(slot.attempt_id) != slot.claim_seq",
+                "or slot.attempt_id not in running or slot.claim_seq >= 0",
+            ),
+        ),
+        (
+            f"{LIMITS}test_no_more_than_its_concurrency_are_claimed[sqlite]",
+            f"{PLACES}test_perform_takes_a_place_too[sqlite]",
+        ),
+    ),
+    Mutant(
+        "who wakes waits for who parks",
+        (
+            (
+                "store/placing.py",
+                'slots = list(mine.order_by("key", "number").select_for_update())',
+                'slots = list(mine.order_by("key", "number"))',
+            ),
+        ),
+        (f"{PLACES}test_who_parks_while_the_place_becomes_free_is_woken[postgresql]",),
+    ),
+    Mutant(
+        "one worker at a time claims of a queue with limits",
+        (
+            (
+                "store/limiting.py",
+                "row = mine.select_for_update(skip_locked=True).first()\n        if",
+                "row = mine.first()\n        if",
+            ),
+        ),
+        (f"{LIMITS}test_a_worker_does_not_wait_for_another_that_claims_of_the_queue[postgresql]",),
+    ),
+    Mutant(
+        "the pause in a claim",
+        (
+            (
+                "store/claiming.py",
+                "AND NOT EXISTS ({paused})",
+                "AND NOT EXISTS ({paused} AND FALSE)",
+            ),
+        ),
+        (f"{LIMITS}test_of_a_paused_queue_nothing_is_claimed[sqlite]",),
+    ),
+    Mutant(
+        "the most that a bucket holds",
+        (("limits.py", "min(float(self.burst), tokens +", "max(0.0, tokens +"),),
+        (f"{LIMITS}test_its_rate_lets_a_burst_begin_and_then_one_after_the_other[sqlite]",),
     ),
 )

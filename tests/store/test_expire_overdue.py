@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
+from async_attempts.lifecycle import Status
 from async_attempts.store import Place
 from async_attempts.store.claims import TOO_LATE
 from async_attempts.store.expiring import START
@@ -80,7 +81,7 @@ def test_a_walk_in_steps_finds_every_one(store, limit):
             priority=(5, -5)[number // 3 % 2],
             num_crashes=(0, 0, 0, 2)[number // 6],
             status=("pending", "scheduled", "waiting", "waiting")[number // 8 + number % 2],
-            limit_key=(None, None, "one", "another")[number // 6],
+            limit_key=("", "", "one", "another")[number // 6],
             scheduled_at=datetime(2020, 1, 1 + number % 2, tzinfo=UTC),
             expires_at=seconds_from_now(-1 if number % 4 else 3600),
         )
@@ -98,9 +99,9 @@ def test_a_step_looks_at_no_more_than_its_limit(store):
     put(store, attempts[4], expires_at=seconds_from_now(-1))
     assert store.expire_overdue(4) == ([], store.expire_overdue(4)[1])
     ids, place = store.expire_overdue(4, after=store.expire_overdue(4)[1])
-    assert (ids, place.walk) == ([attempts[4].pk], "scheduled")
-    assert store.expire_overdue(4, after=place) == ([], Place("waiting"))
-    assert store.expire_overdue(4, after=Place("limited")) == ([], None)
+    assert (ids, place.status) == ([attempts[4].pk], "scheduled")
+    assert store.expire_overdue(4, after=place) == ([], Place(Status.WAITING))
+    assert store.expire_overdue(4, after=Place(Status.WAITING)) == ([], None)
 
 
 def test_a_step_over_what_is_in_time_is_one_read(store):

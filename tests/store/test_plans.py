@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from async_attempts import Attempt
 from async_attempts.conf import retention
-from async_attempts.lifecycle import Snoozed, Succeeded
+from async_attempts.lifecycle import Snoozed, Status, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
 from async_attempts.store import Place, Result
 from async_attempts.store.postgresql_binary import binary_cursor
@@ -22,6 +22,7 @@ from .sessions import IMPATIENT, PATIENT
 SCHEDULED = 200_000
 FINISHED = 500_000
 DUE = 1_000
+WAITING = 1_000
 
 TABLE = Attempt._meta.db_table
 WORKER_KEY = f"{Worker._meta.db_table}_pkey"
@@ -56,6 +57,8 @@ def a_full_table(store, worker):
     ended = {"status": "'succeeded'", "completed_at": a_moment("-n", store)}
     multiply(store, due, FINISHED, **ended)
     multiply(store, later, SCHEDULED, scheduled_at=a_moment("3600 + n", store))
+    multiply(store, due, WAITING, status="'waiting'")
+    multiply(store, due, WAITING, status="'waiting'", limit_key="'of a customer'")
     multiply(store, due, DUE - 1, scheduled_at=a_moment("-n", store), priority="n % 7")
     analyze, *empty = SQL[store.connection.vendor]
     with store.connection.cursor() as cursor:
@@ -106,13 +109,15 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
         places.append(place)
         found += ids
     assert len(found) == late > 900
-    assert [place and place.walk for place in places] == [
+    assert [place and place.status for place in places] == [
         None, "pending", "pending", "scheduled", "scheduled",
     ]  # fmt: skip
 
-    for name in ("waiting", "limited"):
-        _, walking = observed(store, lambda name=name: store.expire_overdue(1, after=Place(name)))
-        assert used(store, walking) == {"aa_attempt_waiting"}
+    start = Place(Status.WAITING)
+    (_, after), first_step = observed(store, lambda: store.expire_overdue(400, after=start))
+    assert used(store, first_step) == {"aa_attempt_waiting"}
+    _, next_step = observed(store, lambda: store.expire_overdue(400, after=after))
+    assert used(store, next_step) == {"aa_attempt_waiting"}
 
     (_, last), pruning = observed(store, lambda: store.prune(retention(), limit=500))
     assert last is not None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, transaction
 
 from async_attempts import Attempt, Ending, InvalidOption, call, parallel
-from async_attempts.models import Dependency
+from async_attempts.models import DatabaseNow, Dependency
 from async_attempts.store import depending
 from tests.shop import flows
-from tests.worker.attempts import drain, enqueued, states, stored
+from tests.worker.attempts import drain, enqueued, put, states, stored
 
 
 @pytest.fixture(autouse=True)
@@ -350,3 +351,40 @@ def test_a_database_that_fails_when_others_are_told_ends_nobody(database, on, mo
 
 def fails(*_):
     raise OperationalError("the database is away")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_comes_finally_waits_for_those_that_go_on_after_the_first_failure(
+    database, on, noted, nested
+):
+    late = on(flows.fetch, 1).using(scheduled_at=timedelta(hours=1)).then(flows.increase)
+    group = parallel(on(flows.refuse), late)
+    group = parallel(on(flows.fetch, 2), group) if nested else group
+    group.then(flows.build).catch(flows.report).finally_(flows.clear_up).enqueue()
+    drain(database)
+    assert "report" in names(noted)
+    assert "clear_up" not in names(noted)
+    put(Attempt.objects.using(database).get(status="scheduled"), scheduled_at=DatabaseNow())
+    drain(database)
+    assert names(noted)[-3:] == ["fetch", "increase", "clear_up"]
+
+
+def test_options_are_for_the_call_before_them(database, on):
+    flow = on(flows.fetch, 1).then(flows.increase).using(queue="emails", priority=7)
+    flow = flow.catch(flows.report).using(queue="fulfilment").finally_(flows.clear_up)
+    last = flow.using(priority=-7).enqueue()
+    rows = Attempt.objects.using(database).order_by("id")
+    told = {row.method_name: (row.queue, row.priority) for row in rows}
+    assert last.method_name == "increase"
+    assert told == {
+        "fetch": ("default", 0),
+        "increase": ("emails", 7),
+        "report": ("fulfilment", 0),
+        "clear_up": ("default", -7),
+    }
+    assert Dependency.objects.using(database).count() == 4
+
+
+def test_a_group_has_no_options_of_its_own():
+    with pytest.raises(InvalidOption, match="using: give a group's options to its calls"):
+        parallel(flows.clear_up).using(queue="emails")

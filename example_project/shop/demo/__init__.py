@@ -1,1 +1,1 @@
-"""The demo: orders are placed, a worker performs what they promised, and each claim is checked."""
+"""The demo, scene by scene: what the shop does, what it has to lead to, and what was found."""

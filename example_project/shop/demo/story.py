@@ -1,132 +1,226 @@
-"""Place orders as a shop does, and say what has to become of each attempt."""
+"""What happens in the shop, scene by scene, and what has to become of each attempt."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from decimal import Decimal
+from datetime import datetime
+from io import StringIO
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
-from django.db import transaction
-from django.db.models import Max
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
 
-from async_attempts import Attempt, enqueue
-from example_project.shop.clients import OrderClient
-from example_project.shop.models import Order
+from async_attempts import Attempt, call, enqueue, enqueue_many
+from async_attempts.models import Schedule, Worker
+from example_project.shop.attempts import REPORT
+from example_project.shop.checkout import complete_order
+from example_project.shop.clients import WarehouseClient
+from example_project.shop.models import Entry
+from example_project.shop.warehouse import Received, Warehouse
 
-ROLLED_BACK: Final = "rolled back"
-SUCCEEDED: Final = "succeeded"
-FAILED: Final = "failed"
+CATALOGUES: Final = 20
 
 
 class Fate(NamedTuple):
-    """What became of an attempt: its status or `ROLLED_BACK`, its executions, its effects."""
+    """What became of an attempt: its status or "rolled back", its executions, its effects.
+
+    `raised`: the names of the errors' classes, one for each execution that didn't succeed.
+    """
 
     became: str
     executions: int
     effects: str
+    raised: tuple[str, ...] = ()
 
 
 class Promise(NamedTuple):
-    """An attempt that was enqueued, and the fate that it has to have."""
+    """An attempt that was enqueued, for an order or not, and the fate that it has to have."""
 
-    order_number: int
+    order: int | None
     attempt: Attempt
     fate: Fate
     because: str = ""
 
 
-NEVER: Final = Fate(ROLLED_BACK, 0, "nothing")
-SHIPPED: Final = Fate(SUCCEEDED, 1, "1 request, 1 parcel")
-MAILED: Final = Fate(SUCCEEDED, 1, "1 mail")
+class Scene(NamedTuple):
+    """Promises under a heading, with the code that makes them; `as_one`: what they are together.
+
+    `aside`: other promises that were made; they are checked, too, and not shown. `remark`: what can
+    be said when all have ended.
+    """
+
+    heading: str
+    code: str
+    promises: list[Promise]
+    as_one: str = ""
+    aside: Sequence[Promise] = ()
+    remark: Callable[[], str] = str
+
+
+ROLLED_BACK: Final = Fate("rolled back", 0, "nothing")
+EXPIRED: Final = Fate("expired", 0, "nothing")
+MAILED: Final = Fate("succeeded", 1, "1 mail")
+RESERVED: Final = Fate("succeeded", 1, "1 request, 1 reservation")
+SENT: Final = Fate("succeeded", 1, "1 request, 1 parcel")
+UNHEARD: Final = Fate("failed", 3, "3 requests", ("Refused",) * 3)
 
 
 class PaymentDeclined(Exception):
     """The customer's bank said no."""
 
 
-class NoExpressToday(Exception):
-    """The express courier is full."""
+def scenes(warehouse: Warehouse) -> Iterator[Scene]:
+    """Each happens when it is asked for: what the one before has promised has ended by then."""
+    books = Entry.objects.aggregate(orders=Count("pk"), earned=Sum("amount", default=0))
+    yield from an_order_is_completed()
+    yield something_is_sold_out()
+    yield a_payment_is_declined()
+    yield a_worker_is_killed(warehouse)
+    yield catalogues_are_sent(warehouse)
+    yield the_night_has_come(f"{books['orders'] + 2} orders, {books['earned'] + 42:.2f} EUR")
 
 
-def place_orders() -> list[Promise]:
-    """Four orders, numbered on from the last one."""
-    number = (Order.objects.aggregate(last=Max("number"))["last"] or 1000) + 1
-    return [
-        *place_plain_order(number),
-        *place_declined_order(number + 1),
-        *place_order_without_express(number + 2),
-        *place_order_abroad(number + 3),
-    ]
-
-
-def place_plain_order(number: int) -> list[Promise]:
-    with transaction.atomic():
-        order = _order(number, "ada@example.com")
-        return [
-            _promise(order, _fulfill(order), SHIPPED),
-            _promise(order, enqueue(order.send_confirmation_email), MAILED),
-            _promise(order, enqueue(order.book_sale), Fate(SUCCEEDED, 1, "1 sale")),
-            _promise(
-                order,
-                enqueue(OrderClient.print_label, number),
-                Fate(SUCCEEDED, 2, "2 requests, 1 label"),
-                "the first answer got lost; the second request had the same Idempotency-Key",
+def an_order_is_completed() -> Iterator[Scene]:
+    order, attempts = complete_order("ada@example.com", {"tea": 4, "mug": 2})
+    confirm, reward, tell_analytics, tea, mug, ship, cancel, close = attempts
+    yield Scene(
+        "One event, three listeners",
+        'emit("order.completed", ...)',
+        [
+            Promise(order.pk, confirm, MAILED),
+            Promise(order.pk, reward, Fate("succeeded", 1, "42 points")),
+            Promise(
+                order.pk,
+                tell_analytics,
+                UNHEARD,
+                "The other two went ahead; this one is kept for people to look at.",
             ),
-        ]
-
-
-def place_declined_order(number: int) -> list[Promise]:
-    promises: list[Promise] = []
-    with suppress(PaymentDeclined), transaction.atomic():
-        order = _order(number, "bob@example.com")
-        because = "the payment was declined, and the order's transaction rolled back"
-        promises += [
-            _promise(order, _fulfill(order), NEVER, because),
-            _promise(order, enqueue(order.send_confirmation_email), NEVER, because),
-        ]
-        raise PaymentDeclined
-    return promises
-
-
-def place_order_without_express(number: int) -> list[Promise]:
-    promises: list[Promise] = []
-    with transaction.atomic():
-        order = _order(number, "cyd@example.com")
-        with suppress(NoExpressToday), transaction.atomic():
-            because = "no express today: its savepoint rolled back, the order went on without"
-            promises.append(_promise(order, _fulfill(order, express=True), NEVER, because))
-            raise NoExpressToday
-        promises += [
-            _promise(order, _fulfill(order), SHIPPED),
-            _promise(order, enqueue(order.send_confirmation_email), MAILED),
-        ]
-    return promises
-
-
-def place_order_abroad(number: int) -> list[Promise]:
-    with transaction.atomic():
-        order = _order(number, "dov@example.com")
-        return [
-            _promise(order, enqueue(order.send_confirmation_email), MAILED),
-            _promise(
-                order,
-                enqueue(OrderClient.declare_at_customs, number),
-                Fate(FAILED, 3, "3 requests"),
+        ],
+    )
+    yield Scene(
+        "A chain",
+        "parallel(reserve, ...).then(ship).catch(cancel).finally_(close_the_books)",
+        [
+            Promise(order.pk, tea, RESERVED),
+            Promise(order.pk, mug, RESERVED),
+            Promise(
+                order.pk,
+                ship,
+                Fate("succeeded", 2, "2 requests, 1 parcel", ("RemoteDisconnected",)),
+                "The first answer got lost; the second request had the same Idempotency-Key.",
             ),
-        ]
-
-
-def _order(number: int, customer_email: str) -> Order:
-    amount = Decimal("42.00")
-    return Order.objects.create(number=number, customer_email=customer_email, amount=amount)
-
-
-def _fulfill(order: Order, *, express: bool = False) -> Attempt:
-    token = f"token of {order.customer_email}"
-    return enqueue(
-        OrderClient.fulfill, customer_token=token, order_number=order.number, express=express
+            Promise(order.pk, cancel, EXPIRED, "Not needed: nothing has failed."),
+            Promise(order.pk, close, Fate("succeeded", 1, "1 entry of 42.00 EUR")),
+        ],
     )
 
 
-def _promise(order: Order, attempt: Attempt, fate: Fate, because: str = "") -> Promise:
-    return Promise(order.number, attempt, fate, because)
+def something_is_sold_out() -> Scene:
+    order, attempts = complete_order("bob@example.com", {"tea": 1, "moon lamp": 1})
+    confirm, reward, tell_analytics, tea, moon_lamp, ship, cancel, close = attempts
+    return Scene(
+        "The same chain, when something is sold out",
+        'raise Fail("moon lamp is sold out")',
+        [
+            Promise(order.pk, tea, RESERVED),
+            Promise(order.pk, moon_lamp, Fate("failed", 1, "1 request", ("Fail",))),
+            Promise(order.pk, ship, EXPIRED, "It can't begin any more."),
+            Promise(
+                order.pk,
+                cancel,
+                Fate("succeeded", 1, "1 request, 1 cancellation, 1 mail"),
+                "The tea is back on the warehouse's shelf.",
+            ),
+            Promise(order.pk, close, Fate("succeeded", 1, "1 entry of 0.00 EUR")),
+        ],
+        aside=[
+            Promise(order.pk, confirm, MAILED),
+            Promise(order.pk, reward, Fate("succeeded", 1, "103 points")),
+            Promise(order.pk, tell_analytics, UNHEARD),
+        ],
+    )
+
+
+def a_payment_is_declined() -> Scene:
+    with suppress(PaymentDeclined), transaction.atomic():
+        order, attempts = complete_order("cyd@example.com", {"tea": 1, "mug": 1})
+        raise PaymentDeclined
+    because = "The payment was declined: the order is gone, and so is all that followed from it."
+    return Scene(
+        "Rolled back, so nothing is sent",
+        "with transaction.atomic(): ...",
+        [Promise(order.pk, attempt, ROLLED_BACK, because) for attempt in attempts],
+        as_one=f"all {len(attempts)} attempts",
+    )
+
+
+def a_worker_is_killed(warehouse: Warehouse) -> Scene:
+    warehouse.interrupt = kill_worker
+    return Scene(
+        "A worker is killed in the middle of it",
+        "kill -9",
+        [
+            Promise(
+                None,
+                enqueue(WarehouseClient.send_catalogue, "dov@example.com"),
+                Fate("succeeded", 2, "2 requests, 1 parcel", ("WorkerLost",)),
+                "Its request was at the warehouse; the second one had the same Idempotency-Key.",
+            )
+        ],
+    )
+
+
+def kill_worker(received: Received) -> None:
+    """The process that performs what this request is about."""
+    claims = Attempt.objects.filter(pk=received.key).values("claimed_by")
+    os.kill(Worker.objects.get(pk__in=claims).pid, signal.SIGKILL)
+    # Of this thread of the warehouse.
+    connection.close()
+
+
+def catalogues_are_sent(warehouse: Warehouse) -> Scene:
+    subscribers = [f"subscriber-{n}@example.com" for n in range(CATALOGUES)]
+    attempts = enqueue_many(
+        call(WarehouseClient.send_catalogue, address) for address in subscribers
+    )
+    return Scene(
+        "A limit",
+        'QUEUES = {"fulfilment": {"concurrency": 2}, ...}',
+        [Promise(None, attempt, SENT) for attempt in attempts],
+        as_one=f"{CATALOGUES} x send_catalogue",
+        remark=lambda: (
+            "The warehouse refuses a third request at once, and never had more than "
+            f"{warehouse.most_at_once}."
+        ),
+    )
+
+
+def the_night_has_come(report: str) -> Scene:
+    call_command("attempts", "schedules", "--run-now", REPORT, stdout=StringIO())
+    attempt = Attempt.objects.filter(schedule=REPORT).latest("id")
+    ticks = ", ".join(f"{tick:%a %d %H:%M}" for tick in next_ticks(REPORT, 5))
+    return Scene(
+        "A schedule",
+        '@recurring("0 2 * * *", timezone="Europe/Berlin")',
+        [
+            Promise(
+                None,
+                attempt,
+                Fate("succeeded", 1, f'1 mail "{report}"'),
+                f"Enqueued by hand, with manage.py attempts schedules --run-now.\nNext: {ticks}.",
+            )
+        ],
+    )
+
+
+def next_ticks(name: str, number: int) -> list[datetime]:
+    """When a schedule is due next, by its own clock."""
+    schedule = Schedule.objects.get(name=name)
+    zone = ZoneInfo(schedule.timezone)
+    return [tick.astimezone(zone) for tick in schedule.when.upcoming(number, timezone.now())]

@@ -1,4 +1,4 @@
-"""The findings as a table for people."""
+"""The findings of a scene as a table for people."""
 
 from __future__ import annotations
 
@@ -7,55 +7,41 @@ from collections.abc import Callable, Iterator, Sequence
 from django.core.management.color import Style
 
 from .evidence import Finding, counted
-from .story import FAILED, ROLLED_BACK
+from .story import Scene
 
-Row = tuple[str, ...]
+WIDTHS = (8, 19, 11, 12)
+"""Of the columns but the last, which are the same in all scenes."""
 
-
-def lines(findings: Sequence[Finding], style: Style) -> Iterator[str]:
-    """The table, one group for each kind of outcome; coloured where `style` is."""
-    rows = [_row(finding) for finding in findings]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for heading, belongs, paint in _groups(style):
-        group = [f for f in findings if belongs(f)]
-        if not group:
-            continue
-        yield ""
-        yield style.MIGRATE_HEADING(heading)
-        noted = ""
-        for finding in group:
-            text = "  ".join(cell.ljust(w) for cell, w in zip(_row(finding), widths, strict=True))
-            yield "  " + (paint if finding.is_as_it_should_be else style.ERROR)(text.rstrip())
-            for note in finding.errors:
-                yield f"      {note}"
-            if finding.promise.because != noted:
-                noted = finding.promise.because
-                yield f"      {noted}"
+INDENT = " " * 14
 
 
-def _row(finding: Finding) -> Row:
+def lines(scene: Scene, findings: Sequence[Finding], style: Style) -> Iterator[str]:
+    """The table, with what was raised and why; coloured where `style` is."""
+    yield ""
+    yield f"{style.MIGRATE_HEADING(scene.heading + ':')} {scene.code}"
+    are_one = scene.as_one and len({finding.fate for finding in findings}) == 1
+    for finding in findings[:1] if are_one else findings:
+        yield "  " + _painter(finding, style)(_row(finding, scene.as_one if are_one else ""))
+        notes = [*finding.errors, *finding.promise.because.splitlines()]
+        yield from (f"{INDENT}{note}" for note in notes)
+    yield from (f"{INDENT}{note}" for note in scene.remark().splitlines())
+
+
+def _row(finding: Finding, name: str) -> str:
     promise, fate, _ = finding
-    target = promise.attempt.target.rpartition(".")[2]
-    return (
-        str(promise.order_number),
-        f"{target}.{promise.attempt.method_name}",
+    product = promise.attempt.metadata.get("product", "")
+    cells = (
+        f"order {promise.order}" if promise.order else "",
+        name or f"{promise.attempt.method_name} {product}",
         fate.became,
         counted(fate.executions, "execution"),
-        fate.effects,
     )
+    padded = [cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)]
+    return "  ".join([*padded, fate.effects])
 
 
-def _groups(
-    style: Style,
-) -> Sequence[tuple[str, Callable[[Finding], bool], Callable[[str], str]]]:
-    def came_to(finding: Finding) -> str:
-        if finding.fate.became in (ROLLED_BACK, FAILED):
-            return finding.fate.became
-        return "retried" if finding.errors else "sent"
-
-    return [
-        ("Sent", lambda f: came_to(f) == "sent", style.SUCCESS),
-        ("Retried", lambda f: came_to(f) == "retried", style.SUCCESS),
-        ("Not sent: rolled back", lambda f: came_to(f) == ROLLED_BACK, style.NOTICE),
-        ("Failed, for people to triage", lambda f: came_to(f) == FAILED, style.WARNING),
-    ]
+def _painter(finding: Finding, style: Style) -> Callable[[str], str]:
+    if not finding.is_as_told:
+        return style.ERROR
+    paints = {"succeeded": style.SUCCESS, "failed": style.WARNING}
+    return paints.get(finding.fate.became, str)

@@ -1,102 +1,80 @@
-"""`manage.py demo`: the main job, from the orders to the proof of what was sent."""
+"""`manage.py demo`: what the shop does, and the proof of what became of it."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
-from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from async_attempts import Attempt
-from async_attempts.lifecycle import LIVE
 from example_project.shop.demo.evidence import find, wrong
-from example_project.shop.demo.story import place_orders
+from example_project.shop.demo.story import Promise, scenes
 from example_project.shop.demo.table import lines
-from example_project.shop.warehouse import open_warehouse
+from example_project.shop.demo.workers import Worker, start_workers, stop, wait_for
+from example_project.shop.warehouse import Warehouse, open_warehouse
 
-PATIENCE: Final = 60.0
-"""Seconds for what takes about five."""
-
+WORKERS: Final = 2
 USER: Final = "demo"
 
 
 class Command(BaseCommand):
-    help = "Place orders, perform what they promised, and check what became of it."
+    help = "Run a small shop for some seconds, and check what became of each attempt."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.verbosity = options["verbosity"]
+        begun = time.monotonic()
         try:
             call_command("migrate", verbosity=0)
         except OperationalError as error:
             raise CommandError(f"The database can't be reached: {error}", returncode=3) from error
         self.stdout.write(
-            f"Four orders are placed, on {connection.display_name}. What follows from each is "
-            "enqueued in its own transaction:\na call to the warehouse, a mail, a booked sale."
+            f"A small shop on {connection.display_name}. What follows from an order is enqueued in "
+            "its transaction;\nthe workers, manage.py run_attempts, perform it after the commit."
         )
-        with open_warehouse(flaky=True) as warehouse:
-            promises = place_orders()
-            if warehouse.received:
-                raise CommandError("The warehouse was called before any worker ran.")
-            self.drain([promise.attempt.pk for promise in promises], warehouse.url)
-            findings = find(promises, warehouse)
-        self.stdout.write("The worker, manage.py run_attempts, has performed what was committed.")
-        for line in lines(findings, self.style):
-            self.stdout.write(line)
-        self.stdout.write("")
-        if mistakes := wrong(findings):
+        with (
+            open_warehouse(flaky=True) as warehouse,
+            start_workers(WORKERS, warehouse.url) as workers,
+        ):
+            promises = self.play(warehouse, workers)
+            stop(workers)
+            if options["verbosity"] > 1:
+                self.stderr.write("".join(worker.logged for worker in workers))
+            # Once more, now that nobody can change it any more.
+            mistakes = wrong(find(promises, warehouse), warehouse)
+        if mistakes:
             raise CommandError("\n  ".join(["This went other than it should:", *mistakes]))
         checked = (
-            "Checked against the warehouse's record, the mail files and the rows: all is well."
+            f"All {len(promises)} attempts are checked against the warehouse's record, the mails "
+            "and the rows. All is well."
         )
-        self.stdout.write(self.style.SUCCESS(checked))
+        self.stdout.write("\n" + self.style.SUCCESS(checked))
+        self.stdout.write(f"This took {time.monotonic() - begun:.1f} s.")
         self.tell_what_next(make_login())
 
-    def drain(self, attempt_ids: Iterable[UUID], warehouse_url: str) -> None:
-        """Run the worker until these attempts have ended, those that are retried later included."""
-        live = Attempt.objects.filter(pk__in=attempt_ids, status__in=LIVE)
-        deadline = time.monotonic() + PATIENCE
-        self.run_worker(warehouse_url)
-        while live.exists():
-            if time.monotonic() > deadline:
-                raise CommandError(f"{live.count()} attempts had not ended after {PATIENCE:.0f} s.")
-            time.sleep(0.2)
-            if live.due().exists():
-                self.run_worker(warehouse_url)
-
-    def run_worker(self, warehouse_url: str) -> None:
-        base: Path = settings.BASE_DIR  # type: ignore[misc]  # as for `warehouse_address`
-        worker = subprocess.run(  # noqa: S603 it is our own
-            [sys.executable, base / "manage.py", "run_attempts", "--drain"],
-            env=os.environ | {"WAREHOUSE_URL": warehouse_url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if worker.returncode:
-            raise CommandError(f"run_attempts ended with {worker.returncode}:\n{worker.stderr}")
-        if self.verbosity > 1:
-            self.stderr.write(worker.stderr)
+    def play(self, warehouse: Warehouse, workers: Sequence[Worker]) -> list[Promise]:
+        """Show each scene as soon as what it promises has ended; returns all promises."""
+        promises = []
+        for scene in scenes(warehouse):
+            made = [*scene.promises, *scene.aside]
+            wait_for([promise.attempt for promise in made], workers)
+            for line in lines(scene, find(scene.promises, warehouse), self.style):
+                self.stdout.write(line)
+            self.stdout.flush()
+            promises += made
+        return promises
 
     def tell_what_next(self, password: str) -> None:
         same = " with the same DATABASE_URL" if "DATABASE_URL" in os.environ else ""
         self.stdout.write(f"""
-Look at them in the admin{same}:
-  python manage.py runserver
-  http://127.0.0.1:8000/admin/    user {USER}, password {password}
-Retry the failed one there, with a warehouse whose customs office is open:
-  python manage.py warehouse      in a second terminal
-  python manage.py run_attempts   in a third""")
+Look around{same}: place orders, and retry in the admin what failed.
+  python manage.py runserver      http://127.0.0.1:8000/   user {USER}, password {password}
+  python manage.py run_attempts   in a second terminal
+  python manage.py warehouse      in a third: this one is in a good mood""")
 
 
 def make_login() -> str:
