@@ -39,6 +39,7 @@ class Maintenance:
         self._next_rescue = 0.0
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
+        self._has_more_paces = False
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
@@ -66,7 +67,7 @@ class Maintenance:
             self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
         if moment >= self._next_prune:
             self.prune()
-            is_through = self._pruner.is_through
+            is_through = self._pruner.is_through and not self._has_more_paces
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         closed = self.sweep() if moment >= self._next_sweep else 0
         return self.ticking.tick(next_tick_at) or closed > 0
@@ -96,10 +97,16 @@ class Maintenance:
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
         return closed
 
+    def _forget_paces(self) -> None:
+        for _ in range(PRUNE_BATCHES):
+            self._has_more_paces = self.store.forget_paces() > 0
+            if not self._has_more_paces:
+                return
+
     def prune(self) -> None:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
-        self.store.forget_paces()
+        self._forget_paces()
         try:
             for _ in range(PRUNE_BATCHES):
                 self._pruner.prune(retention())

@@ -101,6 +101,23 @@ def test_who_listens_hears_which_were_overdue(database):
     assert heard == [(database, [attempt.pk])]
 
 
+def test_more_paces_than_one_batch_has_are_forgotten_at_once(database, monkeypatch):
+    monkeypatch.setattr(maintenance, "PRUNE_PAUSE", 0.0)
+    store = store_for(database)
+    forget = store.forget_paces
+    monkeypatch.setattr(store, "forget_paces", lambda: forget(2))
+    keys = [call(clients.greet, n).using(database=database, debounce=1, key=n) for n in range(25)]
+    enqueue_many(keys)
+    store.attempts.all().delete()
+    store.paces.update(look_at=seconds_from_now(-1))
+    one = Maintenance(store)
+    one._next_prune = 0.0
+    one.tick(has_dead_workers=False, late_at=0.0)
+    assert store.paces.count() == 5
+    one.tick(has_dead_workers=False, late_at=0.0)
+    assert not store.paces.exists()
+
+
 def test_a_foreign_key_that_forbids_it_is_told_and_is_no_outage(database, monkeypatch, caplog):
     one = Maintenance(store_for(database))
 
