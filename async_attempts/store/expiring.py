@@ -14,14 +14,15 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from ..lifecycle import Status, sources_of
 from ..models import DatabaseNow
 from .claims import TOO_LATE
-from .depending import Depending
+from .depending import OPEN, Depending
 from .rows import ended
 
 WALKS: Final = {
     Status.PENDING: ("queue", "num_crashes", "-priority", "scheduled_at", "id"),
     Status.SCHEDULED: ("scheduled_at", "id"),
+    Status.WAITING: ("id",),
 }
-"""The columns of the index that has the rows of a status; what waits has none in this version."""
+"""The columns of the index that has the rows of a status; of what waits, that of open edges."""
 
 
 class Place(NamedTuple):
@@ -35,7 +36,7 @@ START: Final = Place(Status.PENDING)
 
 
 class Expiring(Depending):
-    """From pending or scheduled to expired, without a person or a claim."""
+    """From pending, scheduled or waiting to expired, without a person or a claim."""
 
     def expire_overdue(
         self, limit: int = 1000, *, after: Place | None = None
@@ -46,8 +47,12 @@ class Expiring(Depending):
         place to go on after; None when the walk has reached the end.
         """
         place = after or START
-        seen = self._next(place, limit)
-        expired = self._expire([pk for *_, pk, is_overdue in seen if is_overdue])
+        if place.status == Status.WAITING:
+            overdue, seen = self._next_waiting(place, limit)
+        else:
+            seen = self._next(place, limit)
+            overdue = [pk for *_, pk, is_overdue in seen if is_overdue]
+        expired = self._expire(overdue)
         if len(seen) == limit:
             return expired, Place(place.status, tuple(seen[-1][:-1]))
         later = [*WALKS][[*WALKS].index(place.status) + 1 :]
@@ -65,6 +70,15 @@ class Expiring(Depending):
             if len(seen) == limit:
                 break
         return seen
+
+    def _next_waiting(self, place: Place, limit: int) -> tuple[list[UUID], list[tuple[Any, ...]]]:
+        """What is overdue behind the next open edges, and those edges with their dependents."""
+        edges = self.dependencies.filter(state=OPEN).order_by("id")
+        if place.columns:
+            edges = edges.filter(id__gt=place.columns[0])
+        seen = list(edges.values_list("id", "attempt_id")[:limit])
+        waiting = self.attempts.filter(pk__in={pk for _, pk in seen}, status=Status.WAITING)
+        return list(waiting.filter(_overdue()).values_list("pk", flat=True)), seen
 
     def _expire(self, ids: list[UUID]) -> list[UUID]:
         if not ids:

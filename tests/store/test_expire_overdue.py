@@ -40,7 +40,7 @@ def test_only_what_is_live_unclaimed_and_past_its_time_expires(store, worker):
     expired, _ = whole_walk(store, 100)
     assert {*expired} == {late[state].pk for state in LIVE}
     assert [states(store, attempts) for attempts in (in_time, unlimited)] == spared
-    # What waits is expired once there is an index to find it by.
+    # What waits is found by its open edges, and these have none.
     assert states(store, late) == {s: "expired" if s in LIVE else s for s in late}
 
 
@@ -58,6 +58,19 @@ def test_an_expired_row_says_why_and_keeps_the_rest(store):
         assert columns == {**kept, **changed, "completed_at": columns["completed_at"]}
     # The token is the row's, as long as that is kept.
     assert [a.created for a in enqueued(store, idempotence_token="once")] == [False]
+
+
+def test_what_waits_for_others_expires_too_and_what_depends_on_it(store):
+    [prerequisite] = enqueued(store, scheduled_at=timedelta(hours=1))
+    late, in_time, unlimited = (enqueued(store, depends_on=[prerequisite])[0] for _ in range(3))
+    [last] = enqueued(store, depends_on=[late])
+    put(store, late, expires_at=seconds_from_now(-1))
+    put(store, in_time, expires_at=seconds_from_now(3600))
+    expired, _ = whole_walk(store, 2)
+    assert expired == [late.pk]
+    found = [row(store, one) for one in (late, in_time, unlimited, last)]
+    assert [one.status for one in found] == ["expired", "waiting", "waiting", "expired"]
+    assert (found[0].reason, found[0].blockers) == (TOO_LATE.reason, 0)
 
 
 def test_it_can_be_retried(store):
@@ -99,6 +112,8 @@ def test_a_step_looks_at_no_more_than_its_limit(store):
     assert store.expire_overdue(4) == ([], store.expire_overdue(4)[1])
     ids, place = store.expire_overdue(4, after=store.expire_overdue(4)[1])
     assert (ids, place.status) == ([attempts[4].pk], "scheduled")
+    ids, place = store.expire_overdue(4, after=place)
+    assert (ids, place.status) == ([], "waiting")
     assert store.expire_overdue(4, after=place) == ([], None)
 
 
