@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -67,9 +67,10 @@ class Finishing(Deleting):
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
             alike[recorded, claim.claim_seq, claim.late].append(claim)
-        self._delete_succeeded(worker_id, [c for c, o in current if isinstance(o, Succeeded)])
+        succeeded = [claim for claim, outcome in current if isinstance(outcome, Succeeded)]
+        gone = self._delete_succeeded(worker_id, succeeded)
         for (outcome, seq, late), claims in alike.items():
-            rows = self._fenced(worker_id, seq, [claim.id for claim in claims])
+            rows = self._fenced(worker_id, seq, [c.id for c in claims if c.id not in gone])
             rows.update(**self._columns(outcome, late))
         failures = [
             self._failure(worker_id, claim, outcome)
@@ -97,7 +98,7 @@ class Finishing(Deleting):
 
     def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
         """Let those of `claims` succeed that are still held; returns how many."""
-        succeeded = self._delete_succeeded(worker_id, claims)
+        succeeded = len(self._delete_succeeded(worker_id, claims))
         if succeeded == len(claims):
             return succeeded
         with_dependents: list[UUID] = []
@@ -121,17 +122,18 @@ class Finishing(Deleting):
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
         return rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
 
-    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
-        """Delete those of `claims`, successes, whose queue keeps none; returns how many.
+    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> set[UUID]:
+        """Delete those of `claims`, successes, whose queue keeps none; returns which.
 
         What others depend on, or a project's own rows refer to, is left to be updated, and pruned.
         """
         if not retention().deletes_successes or self.is_referred_to:
-            return 0
+            return set()
         unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
-        return sum(self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        deleted = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        return set(chain.from_iterable(deleted))
 
-    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
         held = self.lock_without_dependents(rows)
         if claim_seq > 1:
@@ -139,7 +141,7 @@ class Finishing(Deleting):
             self.delete_failures(held)
         self.delete_dependencies(held)
         self.delete(held)
-        return len(held)
+        return held
 
     def _fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[UUID]) -> AttemptQuerySet[Any]:
         """Those rows that are still held under the claim of this number."""

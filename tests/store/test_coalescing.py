@@ -340,6 +340,22 @@ def test_forgetting_waits_for_no_call(store, sessions, paced):
 
 @row_locks
 @both
+def test_forgetting_some_waits_for_no_call_of_another(store, sessions, paced):
+    for n in range(5):
+        paced(store, n, key=n).expire()
+    paces(store).update(period=0)
+    let_time_pass(store)
+    caller, other = sessions(), sessions()
+    caller.begin()
+    caller.do(paced, store, 2, key=2)
+    other.be_impatient()
+    assert other.do(store.forget_paces) == 4
+    caller.commit()
+    assert not paced(store, 3, key=2).created
+
+
+@row_locks
+@both
 def test_an_open_call_holds_up_neither_the_one_that_has_begun_nor_a_claim(
     store, worker, sessions, paced
 ):
