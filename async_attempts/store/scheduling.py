@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
 from django.db.models.signals import post_save, pre_save
 
-from ..exceptions import AttemptsError
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
 from ..models.editing import announce
@@ -39,7 +38,14 @@ class Ticked(NamedTuple):
 
     schedule: str
     attempt: AbstractAttempt | None = None
-    problem: AttemptsError | None = None
+    problem: Exception | None = None
+
+
+class Coming(NamedTuple):
+    """What of the ticks is to come: whether any is due still, and seconds to the next of some."""
+
+    is_any_due: bool
+    seconds: float | None
 
 
 class Scheduling(Inserting):
@@ -49,19 +55,33 @@ class Scheduling(Inserting):
     def schedules(self) -> QuerySet[Schedule]:
         return Schedule._base_manager.using(self.alias)
 
+    def _ticks_of(self, names: Collection[str]) -> Q:
+        return Q(source=Schedule.Source.ADMIN) | Q(name__in=names)
+
+    def coming_ticks(self, names: Collection[str]) -> Coming:
+        """Whether any tick is due still, and when the next one of those of `enqueue_ticks` is."""
+        due = Count("pk", filter=Q(next_tick__lte=DatabaseNow()))
+        left = ExpressionWrapper(F("next_tick") - DatabaseNow(), output_field=DurationField())
+        later = self._ticks_of(names) & Q(next_tick__gt=DatabaseNow())
+        found = self.schedules.aggregate(due=due, left=Min(left, filter=later))
+        seconds = None if found["left"] is None else found["left"].total_seconds()
+        return Coming(found["due"] > 0, seconds)
+
     def enqueue_ticks(self, names: Collection[str]) -> list[Ticked]:
         """Enqueue what is due of the schedules that people made, and of those of these `names`.
 
         A tick that somebody else is enqueueing is left to them. One that can't be enqueued stays
         due, and is told.
         """
-        mine = self.schedules.filter(Q(source=Schedule.Source.ADMIN) | Q(name__in=names))
-        due = mine.filter(next_tick__lte=DatabaseNow())
+        due = self.schedules.filter(self._ticks_of(names), next_tick__lte=DatabaseNow())
         ticked = []
         for pk, name in list(due.order_by("next_tick", "pk").values_list("pk", "name")):
             try:
                 found = self.whole(partial(self._enqueue_tick, due, pk))
-            except AttemptsError as error:
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                # Whatever a receiver of a project raises, too: it must not hold up the others.
                 found = Ticked(name, problem=error)
             if found is not None:
                 ticked.append(found)
