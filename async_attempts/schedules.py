@@ -10,7 +10,7 @@ from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
 from .targets.declared import Declared
-from .targets.registry import own_name, underlying
+from .targets.registry import own_name, reading_of, underlying
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -21,6 +21,7 @@ Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ...,
 logger = logging.getLogger("async_attempts")
 
 _in_code: Final[dict[str, Declared]] = {}
+_readings: Final[dict[str, object]] = {}
 
 
 def recurring(
@@ -65,18 +66,25 @@ def recurring(
             queue=queue,
             priority=priority,
         )
-        holder = _in_code.setdefault(declared.name, declared)
-        if holder.target != target:
-            raise InvalidOption(
-                f"name: {declared.name!r} is the schedule of {holder.target} already; give "
-                f"{target} another."
-            )
-        if holder.cron != cron and name is None:
-            raise InvalidOption(f"name: {target} has two schedules; give the second a name.")
-        _in_code[declared.name] = declared
+        _put(declared, reading_of(function))
         return function
 
     return decorate
+
+
+def _put(declared: Declared, reading: object) -> None:
+    """Declare it, or declare it anew when its module is read again. Raises InvalidOption."""
+    name, target = declared.name, declared.target
+    holder = _in_code.get(name, declared)
+    if holder.target != target:
+        raise InvalidOption(
+            f"name: {name!r} is the schedule of {holder.target} already; give {target} another."
+        )
+    if holder != declared and reading is not None and reading is _readings.get(name):
+        raise InvalidOption(
+            f"name: {target} has two schedules named {name!r}; give the second a name of its own."
+        )
+    _in_code[name], _readings[name] = declared, reading
 
 
 def declared_in_code() -> dict[str, Declared]:

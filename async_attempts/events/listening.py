@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from inspect import unwrap
@@ -11,7 +10,15 @@ from typing import Any, Final, Never, TypeVar
 from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import InvalidOption, InvalidTarget
-from ..targets import Policy, attemptable, is_marked, own_name, seconds_of, underlying
+from ..targets import (
+    Policy,
+    attemptable,
+    is_marked,
+    own_name,
+    reading_of,
+    seconds_of,
+    underlying,
+)
 from .listeners import Condition, Listener, Subscription, registry
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
@@ -99,13 +106,12 @@ def _listener(function: Callable[..., Any]) -> Listener:
     Raises InvalidTarget where a module has two functions of one name, which leads to the second.
     """
     name = str(own_name(function))
-    reading = getattr(sys.modules.get(function.__module__), "__spec__", None)
+    reading = reading_of(function)
     known = registry.listeners.get(name)
     if known is None:
         return Listener(name, function, reading)
     if unwrap(function) is unwrap(known.function):
         return known
-    # Each import and each reload has a spec of its own; a shell and a notebook have none.
     if reading is not None and reading is known.reading:
         raise InvalidTarget(
             f"{name} is the name of two listeners, and leads only to the second: rename one."

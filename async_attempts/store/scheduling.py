@@ -80,8 +80,7 @@ class Scheduling(Inserting):
                 found = self.whole(partial(self._enqueue_tick, due, pk))
             except (OperationalError, InterfaceError):
                 raise
-            except Exception as error:
-                # Whatever a receiver of a project raises, too: it must not hold up the others.
+            except Exception as error:  # noqa: BLE001 - told, and the others are enqueued
                 found = Ticked(name, problem=error)
             if found is not None:
                 ticked.append(found)

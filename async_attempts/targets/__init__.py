@@ -9,7 +9,7 @@ from .methods import method_of
 from .naming import TargetName, name_of, target_column
 from .pacing import Pacing, pacing_of
 from .policy import Policy, seconds_of
-from .registry import is_marked, own_name, policy_of, registered, underlying
+from .registry import is_marked, own_name, policy_of, reading_of, registered, underlying
 from .resolving import Resolved, resolve
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "own_name",
     "pacing_of",
     "policy_of",
+    "reading_of",
     "registered",
     "resolve",
     "seconds_of",

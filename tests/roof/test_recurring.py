@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.machinery import ModuleSpec
+
 import pytest
 from django.test import override_settings
 
@@ -61,8 +63,24 @@ def test_a_module_may_be_loaded_again():
 
 def test_two_without_names_are_refused():
     recurring("0 3 * * *")(reports.recount)
-    with pytest.raises(InvalidOption, match=r"name: .*recount has two schedules; give the second"):
+    with pytest.raises(InvalidOption, match=r"name: .*recount has two schedules named"):
         recurring("0 4 * * *")(reports.recount)
+
+
+@pytest.mark.parametrize("name", [None, "nightly"])
+@pytest.mark.parametrize("other", [{"timezone": "Asia/Tokyo"}, {"method_args": [1]}])
+def test_a_second_one_never_takes_the_place_of_the_first(name, other):
+    recurring("0 3 * * *", name=name)(reports.recount)
+    with pytest.raises(InvalidOption, match="give the second a name"):
+        recurring("0 3 * * *", name=name, **other)(reports.recount)
+    assert len(schedules.declared()) == 1
+
+
+def test_a_module_that_is_loaded_again_may_declare_something_else(monkeypatch):
+    recurring("0 3 * * *")(reports.recount)
+    monkeypatch.setattr(reports, "__spec__", ModuleSpec(reports.__name__, None))
+    recurring("0 4 * * *")(reports.recount)
+    assert [declared.cron for declared in schedules.declared().values()] == ["0 4 * * *"]
 
 
 def test_a_name_is_one_targets():
