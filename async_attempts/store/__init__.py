@@ -14,7 +14,7 @@ from django.db import connections
 
 from ..conf import MODEL_SETTING
 from .base import Store
-from .claims import Claim
+from .claims import TOO_LATE, Claim
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
@@ -24,6 +24,7 @@ from .rows import driver_problem
 from .scheduling import Ticked
 
 __all__ = [
+    "TOO_LATE",
     "Claim",
     "Glance",
     "Judge",

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ..encryption import Context
 from ..lifecycle import Expired
 
+uptime: Final[Callable[[], float]] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+"""Seconds of a clock that all processes share, and that goes on while the machine sleeps, if the
+system has one."""
+
 
 class Claim(NamedTuple):
-    """One claimed attempt. The columns have the names of the model's, but for the id's bytes."""
+    """One claimed attempt. The columns have the names of the model's, but for the id's bytes.
+
+    `seconds_left`: from the claim until its `expires_at`, if it has one. `claimed_at`: when the
+    claim's statement was sent, by `uptime`.
+    """
 
     id_bytes: bytes
     queue: str
@@ -28,10 +43,11 @@ class Claim(NamedTuple):
     timeout: float | None
     keep_result: bool
     metadata_json: str
-    late: bool
+    seconds_left: float | None
     started_at: datetime
     worker_id: UUID
     database: str
+    claimed_at: float
 
     @property
     def id(self) -> UUID:
@@ -48,6 +64,11 @@ class Claim(NamedTuple):
     def idempotency_key(self) -> str:
         """The token, else the id: the same over all executions of this attempt."""
         return self.idempotence_token or str(self.id)
+
+    def is_late(self, moment: float) -> bool:
+        """Whether it is past its `expires_at` at this moment, by `uptime`."""
+        left = self.seconds_left
+        return left is not None and moment - self.claimed_at >= left
 
     def context(self, purpose: Any) -> Context:
         """What a ciphertext of this attempt is bound to."""

@@ -14,7 +14,7 @@ from django.db.models import F
 from ..conf import retention
 from ..lifecycle import Expired, Failed, Outcome, Released, Retried, Snoozed, Status, Succeeded
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
-from .claims import Claim
+from .claims import TOO_LATE, Claim
 from .deleting import Deleting
 from .rows import ended, seconds_from_now
 
@@ -66,7 +66,7 @@ class Finishing(Deleting):
         for claim, outcome in current:
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
-            alike[recorded, claim.claim_seq, claim.late].append(claim)
+            alike[recorded, claim.claim_seq, recorded is TOO_LATE].append(claim)
         succeeded = [claim for claim, outcome in current if isinstance(outcome, Succeeded)]
         gone = self._delete_succeeded(worker_id, succeeded)
         for (outcome, seq, late), claims in alike.items():

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from .base import Store
 from .claiming import Which
-from .claims import COLUMNS, Claim
+from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
 from .mysql_inserting import MySQLInserting
 from .rows import require_read_committed
 
 SELECT = """
-SELECT {columns}, COALESCE(expires_at <= UTC_TIMESTAMP(6), FALSE), UTC_TIMESTAMP(6)
+SELECT {columns}, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), expires_at), UTC_TIMESTAMP(6)
 FROM {attempt} {by_index}
 WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= UTC_TIMESTAMP(6)
 ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -93,6 +93,7 @@ class MySQLStore(MySQLInserting, Store):
         def work() -> list[Claim]:
             if not self.live_worker(worker_id):
                 return []
+            began = uptime()
             with self.connection.cursor() as cursor:
                 cursor.execute(select, {"which": param, "limit": limit})
                 rows = cursor.fetchall()
@@ -102,18 +103,20 @@ class MySQLStore(MySQLInserting, Store):
                 sql = CLAIM.format(ids=places, **self.names)
                 ids = [row[0] for row in rows]
                 cursor.execute(sql, [self.stored(worker_id), rows[0][-1], *ids])
-            return [self._claimed(row, worker_id) for row in rows]
+            return [self._claimed(row, worker_id, began) for row in rows]
 
         return self.whole(work)
 
-    def _claimed(self, row: Sequence[Any], worker_id: UUID) -> Claim:
+    def _claimed(self, row: Sequence[Any], worker_id: UUID, began: float) -> Claim:
         """The claim behind a row as it was before."""
         values = list(row)
         values[0] = bytes.fromhex(row[0].replace("-", ""))
         values[NUM_ATTEMPTS] += 1
         values[CLAIM_SEQ] += 1
+        if row[-2] is not None:
+            values[-2] = row[-2] / 1e6
         values[-1] = row[-1].replace(tzinfo=UTC)
-        return Claim._make((*values, worker_id, self.alias))
+        return Claim._make((*values, worker_id, self.alias, began))
 
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
         if not claims:

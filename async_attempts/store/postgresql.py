@@ -12,7 +12,7 @@ from django.db import transaction
 from ..conf import retention
 from .base import Store
 from .claiming import Which
-from .claims import COLUMNS, Claim
+from .claims import COLUMNS, Claim, uptime
 from .finishing import Result, is_plain
 from .gate import passing_gate
 from .postgresql_binary import IdArray, binary_cursor, moment
@@ -35,7 +35,8 @@ WITH me AS (
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp()
 WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status = 'pending' AND claimed_by IS NULL
-RETURNING {columns}::text, coalesce(expires_at <= statement_timestamp(), false), started_at, {order}
+RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp())::float8,
+    started_at, {order}
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
 can scan the whole table. The worker's own row keeps a rescued worker from claiming."""
@@ -95,11 +96,11 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
     def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         params = {"worker": worker_id, "which": which.param, "limit": limit}
         sql = self._claim_sql(which.sql)
-        rows = self._alone(lambda: self._execute(sql, params).fetchall())
+        began, rows = self._alone(lambda: (uptime(), self._execute(sql, params).fetchall()))
         if not rows:
             return []
         rows.sort(key=_best_first)
-        end = (moment(rows[0][WIDTH]), worker_id, self.alias)
+        end = (moment(rows[0][WIDTH]), worker_id, self.alias, began)
         return [Claim._make(row[:WIDTH] + end) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:

@@ -13,7 +13,7 @@ from ..lifecycle import Status
 from ..models import DatabaseNow
 from .base import Store
 from .claiming import SUSPECT, Which
-from .claims import COLUMNS, Claim
+from .claims import COLUMNS, Claim, uptime
 from .rows import needs_immediate
 from .transactions import refuse_callers_block
 
@@ -26,7 +26,7 @@ WHERE id IN (
         AND EXISTS (SELECT 1 FROM {worker} WHERE id = %(worker)s AND state = 'live')
     ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s
 )
-RETURNING {columns}, coalesce(expires_at <= %(now)s, 0), {order}
+RETURNING {columns}, (julianday(expires_at) - julianday(%(now)s)) * 86400.0, {order}
 """
 
 SUCCEED = """
@@ -51,6 +51,7 @@ class SQLiteStore(Store):
     def _claim_where(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         refuse_callers_block(self.alias)
         _, (now,) = DatabaseNow().on("sqlite")
+        began = uptime()
         param = which.param.hex if isinstance(which.param, UUID) else which.param
         params = {"worker": worker_id.hex, "which": param, "limit": limit, "now": now}
         sql = CLAIM.format(which=which.sql, **self.names)
@@ -64,7 +65,7 @@ class SQLiteStore(Store):
         if not self._any(which):
             return []
         rows = sorted(self.redone(work), key=_best_first)
-        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias)
+        end = (datetime.fromisoformat(now).replace(tzinfo=UTC), worker_id, self.alias, began)
         return [Claim._make((bytes.fromhex(row[0]), *row[1:WIDTH], *end)) for row in rows]
 
     def _any(self, which: Which) -> bool:
