@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from django.db import DEFAULT_DB_ALIAS, router
+
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
@@ -110,9 +112,13 @@ def declared() -> dict[str, Declared]:
 def declare(store: Store) -> frozenset[str]:
     """Let the rows say what this code declares; returns the names of what it can enqueue.
 
-    What can't be enqueued is logged and left out.
+    What can't be enqueued is logged and left out. On a database where attempts don't go by
+    themselves nothing is declared: else workers of two would enqueue each tick twice.
     """
-    enqueueable = {}
+    enqueueable: dict[str, Declared] = {}
+    if store.alias != home_database():
+        store.declare(enqueueable)
+        return frozenset()
     for name, schedule in declared().items():
         try:
             schedule.require_enqueueable()
@@ -124,17 +130,24 @@ def declare(store: Store) -> frozenset[str]:
     return frozenset(enqueueable)
 
 
-def pause(name: str, *, database: str = "default") -> None:
+def home_database() -> str:
+    """The alias by the setting DATABASE, else where the routers write attempts."""
+    from .models import get_attempt_model
+
+    return settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
+
+
+def pause(name: str, *, database: str | None = None) -> None:
     """Enqueue nothing more for this schedule until it is resumed. Raises InvalidOption."""
     _store(database).pause([_id_of(name, database)])
 
 
-def resume(name: str, *, database: str = "default") -> None:
+def resume(name: str, *, database: str | None = None) -> None:
     """Go on with the next tick; what was due meanwhile is left out. Raises InvalidOption."""
     _store(database).resume([_id_of(name, database)])
 
 
-def enqueue_now(name: str, *, database: str = "default") -> Attempt:
+def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
     """Enqueue an attempt of this schedule, paused or not, beside its ticks.
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
@@ -143,14 +156,14 @@ def enqueue_now(name: str, *, database: str = "default") -> Attempt:
     return attempt
 
 
-def _store(database: str) -> Any:
+def _store(database: str | None) -> Any:
     # Late, so that `recurring` can be imported before the models are.
     from .store import store_for
 
-    return store_for(database)
+    return store_for(database or home_database())
 
 
-def _id_of(name: str, database: str) -> Any:
+def _id_of(name: str, database: str | None) -> Any:
     schedules = _store(database).schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
         known = ", ".join(schedules.order_by("name").values_list("name", flat=True)) or "none"

@@ -146,16 +146,16 @@ def test_the_setting_declares_too_and_is_first(settings):
     assert declared.arguments == Arguments(a=1)
 
 
-def test_operators_do_by_name(database):
-    store = store_for(database)
+def test_operators_do_by_name(at_home):
+    store = store_for(at_home)
     with override_settings(TIME_ZONE="Europe/Berlin"):
         recurring("0 3 * * *", name="nightly")(reports.recount)
         schedules.declare(store)
-    schedules.pause("nightly", database=database)
+    schedules.pause("nightly")
     assert store.schedules.get().is_paused
-    attempt = schedules.enqueue_now("nightly", database=database)
+    attempt = schedules.enqueue_now("nightly")
     assert (attempt.schedule, attempt.priority) == ("nightly", 7)
-    schedules.resume("nightly", database=database)
+    schedules.resume("nightly")
     assert not store.schedules.get().is_paused
     with pytest.raises(InvalidOption, match=r"name: 'nightley' is no schedule; there are: nightly"):
-        schedules.pause("nightley", database=database)
+        schedules.pause("nightley")

@@ -18,9 +18,9 @@ def _one_declared(monkeypatch):
 
 
 @pytest.fixture
-def told(database, capsys):
+def told(at_home, capsys):
     def told(**options):
-        call_command("attempts", "schedules", database=database, **options)
+        call_command("attempts", "schedules", **options)
         return capsys.readouterr().out.splitlines()
 
     return told

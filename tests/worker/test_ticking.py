@@ -38,10 +38,10 @@ def moment(monkeypatch):
 
 
 @pytest.fixture
-def recorded(database):
+def recorded(at_home):
     """A store with one schedule, whose next tick is in an hour."""
     recurring("0 0 1 1 *", name="yearly", method_args=["ticked"])(effects.record)
-    store = store_for(database)
+    store = store_for(at_home)
     schedules.declare(store)
     next_tick_in(store, 3600)
     return store
@@ -192,25 +192,36 @@ def test_a_drain_enqueues_what_is_due_once_and_performs_it(recorded):
     assert (attempt.schedule, attempt.status) == ("yearly", "succeeded")
 
 
-def test_a_drain_does_not_wait_for_what_comes_each_second(database):
+def test_a_drain_does_not_wait_for_what_comes_each_second(at_home):
     recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
-    store = store_for(database)
+    store = store_for(at_home)
     schedules.declare(store)
     next_tick_in(store, -1)
-    drain(database)
+    drain(at_home)
     assert len(effects.seen) == 1
     next_tick = store.schedules.get().next_tick
     assert next_tick
     assert next_tick > store.moment() - timedelta(seconds=20)
 
 
-def test_a_worker_that_goes_on_enqueues_what_comes(database):
+def test_a_worker_that_goes_on_enqueues_what_comes(at_home):
     recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
-    call_command("run_attempts", max_attempts=2, database=database, verbosity=0)
-    ticks = list(Attempt.objects.using(database).values_list("scheduled_at", flat=True))
+    call_command("run_attempts", max_attempts=2, database=at_home, verbosity=0)
+    ticks = list(Attempt.objects.using(at_home).values_list("scheduled_at", flat=True))
     assert len(ticks) >= 2
     assert len({*ticks}) == len(ticks)
     assert all(tick.microsecond == 0 for tick in ticks)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
+def test_workers_of_two_databases_enqueue_each_tick_once():
+    recurring("* * * * *", name="each minute", method_args=["ticked"])(effects.record)
+    workers = [Ticking(store_for(alias)) for alias in ("default", "postgresql")]
+    for each in workers:
+        each.tick(None)
+        next_tick_in(each.store, -1)
+    assert [each.enqueue() for each in workers] == [True, False]
+    assert not workers[1].store.schedules.exists()
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process")
