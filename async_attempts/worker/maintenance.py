@@ -6,8 +6,6 @@ import logging
 import random
 from typing import Final
 
-from django.db import IntegrityError
-
 from .. import signals
 from ..conf import DAY, retention, settings
 from ..store import Place, Store
@@ -107,12 +105,11 @@ class Maintenance:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
         self._forget_paces()
-        try:
-            for _ in range(PRUNE_BATCHES):
-                self._pruner.prune(retention())
-                if self._pruner.is_through:
-                    return
-        except IntegrityError as error:
-            # A project's own table refers to attempts; that is no outage, and no end of the worker.
-            logger.error("old attempts can't be deleted: %s", type(error).__name__)
-            self._pruner.begin_anew()
+        for _ in range(PRUNE_BATCHES):
+            self._pruner.prune(retention())
+            if self._pruner.is_through:
+                break
+        if self._pruner.is_through and (refused := self._pruner.num_refused):
+            # That is no outage, and no end of the worker.
+            logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
+            self._pruner.num_refused = 0

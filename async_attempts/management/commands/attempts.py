@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import IntegrityError, connections
+from django.db import connections
 from django.utils.translation import gettext as _
 
 from ... import schedules
@@ -122,11 +122,8 @@ class Command(BaseCommand):
         tell = self.stdout.write if options["verbosity"] else _nothing
         try:
             number = _pruning.prune(store, wanted, only_counts=is_dry, tell=tell)
-        except IntegrityError as error:
-            raise CommandError(
-                "Rows of this project refer to attempts and keep them from being deleted (the "
-                "on_delete of their foreign keys). What was deleted before stays so."
-            ) from error
+        except _pruning.Refused as error:
+            raise CommandError(str(error)) from error
         verb = "would be" if is_dry else "were"
         self.stdout.write(f"{number} attempts {verb} deleted.")
 
