@@ -217,7 +217,7 @@ def test_what_does_not_go_with_a_pace_names_the_listener(
     part = rf"@on\('c'\) on tests.shop.paced.{listener.__name__}: delay, {pace}: both say"
     with pytest.raises(InvalidOption, match=part):
         emitted(database, "c", number=1)
-    part = rf"idempotence_token: @on\('b'\) on tests.shop.paced.{listener.__name__} has {pace}"
+    part = rf"idempotence_token, {pace}: @on\('b'\) on tests.shop.paced.{listener.__name__} keeps"
     with pytest.raises(InvalidOption, match=part):
         event("b", number=1).using(database=database, idempotence_token="once").emit()
     assert len(emitted(database, "b", number=1)) == 1
