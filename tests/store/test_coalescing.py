@@ -453,6 +453,24 @@ def test_a_caller_whose_forerunner_rolls_back_is_the_first(store, sessions, pace
 
 
 @both
+def test_of_many_whose_forerunner_rolls_back_each_has_its_turn(store, sessions, paced):
+    first, *others = [sessions() for _ in range(6)]
+    first.begin()
+    first.do(paced, store, 0)
+
+    def work(number):
+        with transaction.atomic(store.alias):
+            return paced(store, number)
+
+    calling = [other.start(work, number) for number, other in enumerate(others, 1)]
+    wait_until_somebody_waits(store, len(others))
+    first.rollback()
+    found = [one.result(PATIENCE) for one in calling]
+    assert [one.created for one in found].count(True) == 1
+    assert len({one.pk for one in found}) == store.attempts.count() == 1
+
+
+@both
 def test_fifty_at_once_leave_one_with_the_last_ones_arguments(store, paced):
     committed: list[int] = []
 
