@@ -154,8 +154,8 @@ class Event:
             return
         if has_token:
             raise InvalidOption(
-                f"idempotence_token, {pace}: {listener.named(chosen)} keeps the last one of several "
-                f"calls, a token the first; emit without a token."
+                f"idempotence_token, {pace}: {listener.named(chosen)} keeps the last one of "
+                f"several calls, a token the first; emit without a token."
             )
         raise InvalidOption(
             f"{listener.named(chosen)}: delay, {pace}: both say when it is due; leave delay out, "
