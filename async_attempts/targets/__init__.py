@@ -8,16 +8,18 @@ from .known import KnownTarget, known_target
 from .methods import method_of
 from .naming import TargetName, name_of, target_column
 from .pacing import Pacing, pacing_of
-from .policy import Policy, seconds_of
+from .policy import EventOptions, Policy, TargetOptions, policy_with
 from .registry import is_marked, own_name, policy_of, reading_of, registered, underlying
 from .resolving import Resolved, resolve
 
 __all__ = [
+    "EventOptions",
     "KnownTarget",
     "Pacing",
     "Policy",
     "Resolved",
     "TargetName",
+    "TargetOptions",
     "attemptable",
     "check_arguments",
     "import_class",
@@ -30,10 +32,10 @@ __all__ = [
     "own_name",
     "pacing_of",
     "policy_of",
+    "policy_with",
     "reading_of",
     "registered",
     "resolve",
-    "seconds_of",
     "target_column",
     "underlying",
 ]
