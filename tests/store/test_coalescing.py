@@ -220,6 +220,15 @@ def test_when_the_period_is_over_the_next_one_goes_at_once(store, worker):
     assert second.created_at - second.scheduled_at < NEAR
 
 
+def test_what_a_person_put_off_for_long_does_not_hold_up_throttled_calls(store):
+    first = throttled(store, 1)
+    first.fail()
+    first.retry(at=store.moment() + 100 * HOUR)
+    second = throttled(store, 2)
+    assert (second.pk, second.created, second.status) == (first.pk, False, "scheduled")
+    assert second.scheduled_at - store.moment() == pytest.approx(HOUR, abs=NEAR)
+
+
 def test_an_expired_trailing_one_does_not_let_the_next_begin_early(store, worker):
     first = throttled(store, 1)
     begun(store, worker, first)
