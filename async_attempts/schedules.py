@@ -126,8 +126,14 @@ def declare(store: Store) -> frozenset[str]:
             logger.error("schedule %s: left out: %s", name, error)
         else:
             enqueueable[name] = schedule
-    store.declare(enqueueable)
-    return frozenset(enqueueable)
+    refused = store.declare(enqueueable)
+    for name in sorted(refused):
+        logger.error(
+            "schedule %s: left out: name: the database takes it for another schedule's; give it "
+            "one that differs in more than case and accents",
+            name,
+        )
+    return frozenset(enqueueable.keys() - refused)
 
 
 def home_database() -> str:

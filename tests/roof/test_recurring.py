@@ -159,3 +159,11 @@ def test_operators_do_by_name(at_home):
     assert not store.schedules.get().is_paused
     with pytest.raises(InvalidOption, match=r"name: 'nightley' is no schedule; there are: nightly"):
         schedules.pause("nightley")
+
+
+def test_a_name_that_the_database_refuses_is_logged_and_left_out(at_home, monkeypatch, caplog):
+    store = store_for(at_home)
+    recurring("0 3 * * *", name="nightly")(reports.recount)
+    monkeypatch.setattr(store, "declare", lambda declared: {*declared})
+    assert schedules.declare(store) == frozenset()
+    assert "schedule nightly: left out: name: " in caplog.text

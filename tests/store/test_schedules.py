@@ -293,6 +293,15 @@ def test_a_persons_schedule_is_every_workers(store):
     assert schedule(store).is_declared
 
 
+def test_a_name_that_the_database_takes_for_another_is_told(store):
+    both = declared() | declared(NAME.title())
+    refused = store.declare(both)
+    names = set(store.schedules.values_list("name", flat=True))
+    assert refused == {*both} - names
+    assert len(refused) == (1 if store.connection.vendor == "mysql" else 0)
+    assert store.declare(both) == refused
+
+
 def test_code_takes_over_what_a_person_made(store):
     made_by_a_person(store)
     store.declare(declared(cron="0 3 * * *"))
