@@ -93,7 +93,7 @@ class Scheduling(Inserting):
             return None
         tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
         is_skipped = self._is_to_be_skipped(row, tick)
-        moved: dict[str, Any] = {"next_tick": row.when.after(row.now), "last_tick": tick}
+        moved: dict[str, Any] = {"next_tick": row.when.after(max(row.now, tick)), "last_tick": tick}
         if is_skipped:
             moved |= {"num_skipped": F("num_skipped") + 1, "last_skipped": tick}
         if not self.schedules.filter(pk=pk, next_tick=row.next_tick).update(**moved):
@@ -103,9 +103,13 @@ class Scheduling(Inserting):
     def _is_to_be_skipped(self, row: Any, tick: datetime) -> bool:
         if row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME:
             return True
-        if row.overlap != Schedule.Overlap.SKIP or row.last_attempt is None:
+        return self._has_to_wait(row)
+
+    def _has_to_wait(self, schedule: Schedule) -> bool:
+        """Whether no tick may be enqueued, as the last attempt lives."""
+        if schedule.overlap != Schedule.Overlap.SKIP or schedule.last_attempt is None:
             return False
-        return bool(self.attempts.filter(pk=row.last_attempt, status__in=LIVE).exists())
+        return self.attempts.filter(pk=schedule.last_attempt, status__in=LIVE).exists()
 
     def _enqueue_for(self, schedule: Schedule, due: datetime | float) -> AbstractAttempt:
         """Enqueue an attempt that is due at this tick, or so many seconds from now."""
@@ -119,7 +123,9 @@ class Scheduling(Inserting):
         found = self.insert_or_get(attempt)
         if found.created:
             announce(post_save, found, self.alias, created=True)
-        self.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
+        # What lives, and is to keep ticks back, is kept in mind until it has ended.
+        if not self._has_to_wait(schedule):
+            self.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
         return found
 
     def enqueue_now(self, schedule_id: UUID) -> AbstractAttempt:

@@ -332,6 +332,28 @@ def test_an_operator_enqueues_one_beside_the_ticks(store):
     assert tick < attempts(store)[0].scheduled_at
 
 
+def test_one_beside_the_ticks_hides_none_that_lives_from_the_next_tick(store):
+    declare_due(store, overlap="skip")
+    [ticked] = store.enqueue_ticks([NAME])
+    beside = store.enqueue_now(schedule(store).pk)
+    beside.expire()
+    change(store, next_tick=store.moment())
+    [skipped] = store.enqueue_ticks([NAME])
+    assert (skipped.attempt, skipped.problem) == (None, None)
+    ticked.attempt.expire()
+    again = store.enqueue_now(schedule(store).pk)
+    assert schedule(store).last_attempt == again.pk
+
+
+def test_a_tick_is_over_even_where_the_clock_was_read_before_it(store):
+    declare_due(store, ago=-MINUTE, cron="* * * * * *")
+    tick = schedule(store).next_tick
+    pk = schedule(store).pk
+    ticked = store.whole(lambda: store._enqueue_tick(store.schedules, pk))
+    assert (ticked.attempt.scheduled_at, schedule(store).last_tick) == (tick, tick)
+    assert schedule(store).next_tick > tick
+
+
 def test_arguments_open_for_their_target_alone(store):
     row = made_by_a_person(store)
     assert b"[[1]" not in bytes(row.args)
