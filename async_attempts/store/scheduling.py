@@ -157,8 +157,13 @@ class Scheduling(Inserting):
             old = self.schedules.select_for_update().filter(pk=schedule.pk).first()
             defined = None if old is None else [*DEFINITION, "args"]
             schedule.save(using=self.alias, update_fields=defined)
-            if old is not None and (old.is_paused or old.when == schedule.when):
+            if old is not None and (old.is_paused or _times(old) == _times(schedule)):
                 return
             row: Any = self.schedules.annotate(now=DatabaseNow()).get(pk=schedule.pk)
             schedule.next_tick = row.when.after(row.now)
             self.schedules.filter(pk=row.pk).update(next_tick=schedule.next_tick)
+
+
+def _times(schedule: Schedule) -> tuple[str, str]:
+    """What says when it ticks; not as `Schedule.when`, which what is to be mended may not have."""
+    return schedule.cron, schedule.timezone

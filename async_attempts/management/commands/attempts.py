@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, tzinfo
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -153,7 +154,12 @@ def _next(schedule: Schedule) -> str:
         return "never: no longer declared"
     if schedule.is_paused or schedule.next_tick is None:
         return "paused"
-    return schedule.next_tick.astimezone(ZoneInfo(schedule.timezone)).isoformat(" ", "seconds")
+    try:
+        zone: tzinfo = ZoneInfo(schedule.timezone)
+    except (LookupError, ValueError):
+        # It isn't lost from the list for that; the worker's log says what is wrong.
+        zone = UTC
+    return schedule.next_tick.astimezone(zone).isoformat(" ", "seconds")
 
 
 def _nothing(text: str) -> None:
