@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -144,12 +144,17 @@ class Scheduling(Inserting):
 
     def resume(self, schedule_ids: Iterable[UUID]) -> int:
         """Go on with the first tick after now; returns how many were paused."""
-        paused = self.schedules.filter(pk__in=list(schedule_ids), is_paused=True)
-        resumed = 0
-        for row in cast("Iterable[Any]", paused.annotate(now=DatabaseNow())):
+        return sum(self._resume(pk) for pk in schedule_ids)
+
+    def _resume(self, pk: UUID) -> int:
+        paused = self.schedules.filter(pk=pk, is_paused=True)
+        with transaction.atomic(self.alias):
+            # Locked: a new release may be changing its times.
+            row: Any = paused.select_for_update().annotate(now=DatabaseNow()).first()
+            if row is None:
+                return 0
             next_tick = row.when.after(row.now) if row.is_declared else None
-            resumed += paused.filter(pk=row.pk).update(is_paused=False, next_tick=next_tick)
-        return resumed
+            return paused.update(is_paused=False, next_tick=next_tick)
 
     def put(self, schedule: Schedule) -> None:
         """Write a schedule that a person has made or defined anew; new times hold from now on."""

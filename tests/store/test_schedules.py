@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from async_attempts.payload import Arguments
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.targets.declared import Declared
 
-from .sessions import at_once
+from .sessions import PATIENCE, at_once
 
 MINUTE = timedelta(minutes=1)
 YEARLY = "0 0 1 1 *"
@@ -192,6 +193,25 @@ def test_what_is_paused_stays_paused_when_it_is_declared_again(store):
     row = schedule(store)
     assert row.next_tick.hour == 3
     assert row.next_tick > store.moment()
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+def test_who_resumes_goes_by_the_times_that_hold(store, sessions):
+    store.declare(declared(cron="* * * * *"))
+    row = schedule(store)
+    store.pause([row.pk])
+    resuming, declaring = sessions(), sessions()
+    resumed = resuming.start_and_stop_after(("SELECT", "is_paused"), store.resume, [row.pk])
+    done = declaring.start(store.declare, declared(cron=YEARLY))
+    with suppress(TimeoutError):
+        done.result(1)
+    resuming.go_on()
+    assert resumed.result(PATIENCE) == 1
+    done.result(PATIENCE)
+    # A change that came between is written with the next word.
+    store.declare(declared(cron=YEARLY))
+    row = schedule(store)
+    assert row.next_tick == row.when.after(store.moment())
 
 
 def test_what_was_due_while_paused_is_not_caught_up_with(store):
