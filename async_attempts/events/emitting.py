@@ -186,7 +186,7 @@ def emit(name: str, /, **payload: Any) -> list[Attempt]:
 
     Raises ConditionFailed for a listener's `when` that raised, InvalidArguments for what a
     listener doesn't take, and what `enqueue` raises; nothing is written then and the transaction
-    stays usable.
+    stays usable, but for a condition whose own query failed on PostgreSQL.
     """
     return Event(name, payload).emit()
 
