@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from django.db import DEFAULT_DB_ALIAS, router
+
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
 from .targets.declared import Declared
-from .targets.registry import own_name, underlying
+from .targets.registry import own_name, reading_of, underlying
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -21,6 +23,7 @@ Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ...,
 logger = logging.getLogger("async_attempts")
 
 _in_code: Final[dict[str, Declared]] = {}
+_readings: Final[dict[str, object]] = {}
 
 
 def recurring(
@@ -65,18 +68,25 @@ def recurring(
             queue=queue,
             priority=priority,
         )
-        holder = _in_code.setdefault(declared.name, declared)
-        if holder.target != target:
-            raise InvalidOption(
-                f"name: {declared.name!r} is the schedule of {holder.target} already; give "
-                f"{target} another."
-            )
-        if holder.cron != cron and name is None:
-            raise InvalidOption(f"name: {target} has two schedules; give the second a name.")
-        _in_code[declared.name] = declared
+        _put(declared, reading_of(function))
         return function
 
     return decorate
+
+
+def _put(declared: Declared, reading: object) -> None:
+    """Declare it, or declare it anew when its module is read again. Raises InvalidOption."""
+    name, target = declared.name, declared.target
+    holder = _in_code.get(name, declared)
+    if holder.target != target:
+        raise InvalidOption(
+            f"name: {name!r} is the schedule of {holder.target} already; give {target} another."
+        )
+    if holder != declared and reading is not None and reading is _readings.get(name):
+        raise InvalidOption(
+            f"name: {target} has two schedules named {name!r}; give the second a name of its own."
+        )
+    _in_code[name], _readings[name] = declared, reading
 
 
 def declared_in_code() -> dict[str, Declared]:
@@ -102,9 +112,13 @@ def declared() -> dict[str, Declared]:
 def declare(store: Store) -> frozenset[str]:
     """Let the rows say what this code declares; returns the names of what it can enqueue.
 
-    What can't be enqueued is logged and left out.
+    What can't be enqueued is logged and left out. On a database where attempts don't go by
+    themselves nothing is declared: else workers of two would enqueue each tick twice.
     """
-    enqueueable = {}
+    enqueueable: dict[str, Declared] = {}
+    if store.alias != home_database():
+        store.declare(enqueueable)
+        return frozenset()
     for name, schedule in declared().items():
         try:
             schedule.require_enqueueable()
@@ -112,21 +126,34 @@ def declare(store: Store) -> frozenset[str]:
             logger.error("schedule %s: left out: %s", name, error)
         else:
             enqueueable[name] = schedule
-    store.declare(enqueueable)
-    return frozenset(enqueueable)
+    refused = store.declare(enqueueable)
+    for name in sorted(refused):
+        logger.error(
+            "schedule %s: left out: name: the database takes it for another schedule's; give it "
+            "one that differs in more than case and accents",
+            name,
+        )
+    return frozenset(enqueueable.keys() - refused)
 
 
-def pause(name: str, *, database: str = "default") -> None:
+def home_database() -> str:
+    """The alias by the setting DATABASE, else where the routers write attempts."""
+    from .models import get_attempt_model
+
+    return settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
+
+
+def pause(name: str, *, database: str | None = None) -> None:
     """Enqueue nothing more for this schedule until it is resumed. Raises InvalidOption."""
     _store(database).pause([_id_of(name, database)])
 
 
-def resume(name: str, *, database: str = "default") -> None:
+def resume(name: str, *, database: str | None = None) -> None:
     """Go on with the next tick; what was due meanwhile is left out. Raises InvalidOption."""
     _store(database).resume([_id_of(name, database)])
 
 
-def enqueue_now(name: str, *, database: str = "default") -> Attempt:
+def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
     """Enqueue an attempt of this schedule, paused or not, beside its ticks.
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
@@ -135,14 +162,14 @@ def enqueue_now(name: str, *, database: str = "default") -> Attempt:
     return attempt
 
 
-def _store(database: str) -> Any:
+def _store(database: str | None) -> Any:
     # Late, so that `recurring` can be imported before the models are.
     from .store import store_for
 
-    return store_for(database)
+    return store_for(database or home_database())
 
 
-def _id_of(name: str, database: str) -> Any:
+def _id_of(name: str, database: str | None) -> Any:
     schedules = _store(database).schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
         known = ", ".join(schedules.order_by("name").values_list("name", flat=True)) or "none"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -59,6 +59,13 @@ def database(request: pytest.FixtureRequest) -> str:
     """The alias of the database that the test is to use; the test runs once on each."""
     alias: str = request.param
     return alias
+
+
+@pytest.fixture
+def at_home(database: str, settings: Any) -> str:
+    """As `database`, and attempts go there by themselves."""
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"DATABASE": database}
+    return database
 
 
 @pytest.fixture

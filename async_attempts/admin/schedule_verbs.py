@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,23 +51,17 @@ class ScheduleVerbsMixin(SelectingMixin):
     def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
         """Go on with the next tick."""
         self._require(request, "resume")
-        ids = list(queryset.filter(is_paused=True).values_list("pk", flat=True))
-        n = self._store.resume(ids)
-        self._log(request, ids, "Resumed.")
+        paused = queryset.filter(is_paused=True)
+        resumed = self._one_by_one(request, paused, lambda pk: self._store.resume([pk]))
+        self._log(request, resumed, "Resumed.")
+        n = len(resumed)
         return self._told(request, n, ngettext("%(n)d resumed.", "%(n)d resumed.", n) % {"n": n})
 
     @admin.action(permissions=["enqueue"], description=_("Run now: enqueue an attempt"))
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
         """Enqueue an attempt of each, beside its ticks."""
         self._require(request, "run_now")
-        enqueued = []
-        for schedule in queryset.only("pk", "name"):
-            try:
-                self._store.enqueue_now(schedule.pk)
-            except AttemptsError as error:
-                self.message_user(request, f"{schedule.name}: {error}", messages.ERROR)
-            else:
-                enqueued.append(schedule.pk)
+        enqueued = self._one_by_one(request, queryset, self._store.enqueue_now)
         self._log(request, enqueued, "Run now.")
         n = len(enqueued)
         told = ngettext("%(n)d attempt enqueued.", "%(n)d attempts enqueued.", n) % {"n": n}
@@ -89,6 +83,20 @@ class ScheduleVerbsMixin(SelectingMixin):
     def _require(self, request: HttpRequest, verb: str) -> None:
         if request.method != "POST" or not self._may(request, verb):
             raise PermissionDenied
+
+    def _one_by_one(
+        self, request: HttpRequest, queryset: QuerySet[Schedule], act: Callable[[UUID], object]
+    ) -> list[UUID]:
+        """Do this to each; returns the ids of those where it could be done, and tells the rest."""
+        done = []
+        for schedule in queryset.only("pk", "name"):
+            try:
+                act(schedule.pk)
+            except AttemptsError as error:
+                self.message_user(request, f"{schedule.name}: {error}", messages.ERROR)
+            else:
+                done.append(schedule.pk)
+        return done
 
     def _log(self, request: HttpRequest, ids: Sequence[UUID], entry: str) -> None:
         if ids:

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from ..conf import settings
 from ..exceptions import ConditionFailed, InvalidArguments, InvalidOption
 from ..payload import Arguments
-from ..targets import known_target
+from ..targets import known_target, policy_of
 from ..targets.arguments import BY_NAME
 from .listeners import Listener, Subscription, registry
 
@@ -130,6 +130,7 @@ class Event:
                 settings().priority(said.priority)
         except InvalidOption as error:
             raise InvalidOption(f"{listener.named(chosen)}: {error}") from None
+        self._refuse_beside_pace(listener, chosen)
         columns = {
             "queue": said.queue,
             "priority": said.priority,
@@ -141,6 +142,25 @@ class Event:
         }
         given = {name: value for name, value in columns.items() if value is not None}
         return {**given, **self.options, "metadata": self._metadata()}
+
+    def _refuse_beside_pace(self, listener: Listener, chosen: Subscription) -> None:
+        """Raises InvalidOption for what neither goes with debounce nor with throttle."""
+        has_token = self.options.get("idempotence_token") is not None
+        if chosen.options.delay is None and not has_token:
+            return
+        policy = policy_of(listener.function) or chosen.options
+        pace = "debounce" if policy.debounce is not None else "throttle"
+        if policy.debounce is None and policy.throttle is None:
+            return
+        if has_token:
+            raise InvalidOption(
+                f"idempotence_token, {pace}: {listener.named(chosen)} keeps the last one of "
+                f"several calls, a token the first; emit without a token."
+            )
+        raise InvalidOption(
+            f"{listener.named(chosen)}: delay, {pace}: both say when it is due; leave delay out, "
+            f"or {pace}."
+        )
 
     def _metadata(self) -> Any:
         given = self.options.get("metadata", {})
@@ -166,7 +186,7 @@ def emit(name: str, /, **payload: Any) -> list[Attempt]:
 
     Raises ConditionFailed for a listener's `when` that raised, InvalidArguments for what a
     listener doesn't take, and what `enqueue` raises; nothing is written then and the transaction
-    stays usable.
+    stays usable, but for a condition whose own query failed on PostgreSQL.
     """
     return Event(name, payload).emit()
 

@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from datetime import timedelta
 from inspect import unwrap
-from typing import Any, Final, Never, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import InvalidOption, InvalidTarget
-from ..targets import Policy, attemptable, is_marked, own_name, seconds_of, underlying
+from ..targets import (
+    EventOptions,
+    TargetOptions,
+    attemptable,
+    is_marked,
+    own_name,
+    policy_with,
+    reading_of,
+    underlying,
+)
 from .listeners import Condition, Listener, Subscription, registry
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
 
-CODE_ONLY: Final = frozenset(
-    {"backoff", "atomic", "aliases", "debounce", "throttle", "limit_key", "concurrency"}
-)
-
 
 def on(
-    event: str,
-    /,
-    *,
-    when: Condition | None = None,
-    queue: str | None = None,
-    priority: int | str | None = None,
-    delay: float | timedelta | None = None,
-    expires_after: float | timedelta | None = None,
-    max_attempts: int | None = None,
-    timeout: float | timedelta | None = None,
-    keep_result: bool | None = None,
-    **others: Never,
+    event: str, /, *, when: Condition | None = None, **options: Unpack[EventOptions]
 ) -> Callable[[Function], Function]:
     """Let each emit of `event` enqueue an attempt to call this function. Returns what it was given.
 
     `event`: a name, or a glob as `fnmatch.fnmatchcase` has it; `order.*` matches `order.completed`
     and `order.item.added`. `when`: called by `emit` with the event's payload, a read-only mapping;
-    there is no attempt if it returns something false. The rest is as for `@attemptable`, which the
-    function needn't have as well; what is said here goes before what is said there.
+    there is no attempt if it returns something false. The options, those of `EventOptions`, are as
+    for `@attemptable`, which the function needn't have as well; what is said here goes before what
+    is said there.
 
     Of several `@on` on one function, the first from above that matches and whose condition holds
     gives the options. Raises InvalidOption, InvalidTarget.
     """
     _check_pattern(event)
-    for name in others:
-        remedy = "belongs on the function's @attemptable" if name in CODE_ONLY else "no such option"
+    for name in options.keys() - EventOptions.__optional_keys__:
+        is_code_only = name in TargetOptions.__optional_keys__
+        remedy = "belongs on the function's @attemptable" if is_code_only else "no such option"
         raise InvalidOption(f"@on({event!r}): {name}: {remedy}.")
     _check_condition(event, when)
-    options = Policy(
-        queue=queue,
-        priority=priority,
-        delay=seconds_of(delay),
-        expires_after=seconds_of(expires_after),
-        max_attempts=max_attempts,
-        timeout=seconds_of(timeout),
-        keep_result=keep_result,
-    )
-    subscription = Subscription(event, when, options)
+    try:
+        subscription = Subscription(event, when, policy_with(options))
+    except InvalidOption as error:
+        raise InvalidOption(f"@on({event!r}): {error}") from None
 
     def decorate(function: Function) -> Function:
         plain = underlying(function)
@@ -101,13 +89,12 @@ def _listener(function: Callable[..., Any]) -> Listener:
     Raises InvalidTarget where a module has two functions of one name, which leads to the second.
     """
     name = str(own_name(function))
-    reading = getattr(sys.modules.get(function.__module__), "__spec__", None)
+    reading = reading_of(function)
     known = registry.listeners.get(name)
     if known is None:
         return Listener(name, function, reading)
     if unwrap(function) is unwrap(known.function):
         return known
-    # Each import and each reload has a spec of its own; a shell and a notebook have none.
     if reading is not None and reading is known.reading:
         raise InvalidTarget(
             f"{name} is the name of two listeners, and leads only to the second: rename one."

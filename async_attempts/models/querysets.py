@@ -193,11 +193,13 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         columns = manager._extract_model_params(defaults, **kwargs)
         try:
             new = dict(resolve_callables(columns)) | given
-            return manager._create(new, loads_defaults=loads_defaults), True
+            row = manager._create(new, loads_defaults=loads_defaults)
         except DuplicateAttempt:
             with suppress(self.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
+        # Of a debounced target one that waited may have taken the new one's place.
+        return row, row.created
 
     def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What of `kwargs`, taken out of them, says how it is debounced or throttled."""

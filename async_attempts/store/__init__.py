@@ -14,7 +14,7 @@ from django.db import connections
 
 from ..conf import MODEL_SETTING
 from .base import Store
-from .claims import Claim, Claims
+from .claims import TOO_LATE, Claim, Claims
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
@@ -26,6 +26,7 @@ from .scheduling import Ticked
 from .tallying import Tallied
 
 __all__ = [
+    "TOO_LATE",
     "Claim",
     "Claims",
     "Glance",

@@ -160,11 +160,12 @@ class Claiming(Limiting):
         return self.whole(work)
 
     def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
-        if late := [claim for claim in claims if claim.late]:
-            lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
-            if expired.receivers:
-                for claim in late:
-                    if claim not in lost:
-                        expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
-            return [claim for claim in claims if not claim.late]
-        return list(claims)
+        late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
+        if not late:
+            return list(claims)
+        lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        if expired.receivers:
+            for claim in late:
+                if claim not in lost:
+                    expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
+        return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ..encryption import Context
 from ..lifecycle import Expired
 
+uptime: Final[Callable[[], float]] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+"""Seconds of a clock that all processes share, and that goes on while the machine sleeps, if the
+system has one."""
+
 
 class Claim(NamedTuple):
     """One claimed attempt. The columns have the names of the model's, but for the id's bytes.
 
-    `waited`: seconds from when it was due to the claim.
+    `seconds_left`: from the claim until its `expires_at`, if it has one. `claimed_at`: when the
+    claim's statement was sent, by `uptime`. `waited`: seconds from when it was due to the claim.
     """
 
     id_bytes: bytes
@@ -33,10 +44,11 @@ class Claim(NamedTuple):
     keep_result: bool
     limit_key: str
     metadata_json: str
-    late: bool
+    seconds_left: float | None
     started_at: datetime
     worker_id: UUID
     database: str
+    claimed_at: float
     waited: float
 
     @property
@@ -54,6 +66,11 @@ class Claim(NamedTuple):
     def idempotency_key(self) -> str:
         """The token, else the id: the same over all executions of this attempt."""
         return self.idempotence_token or str(self.id)
+
+    def is_late(self, moment: float) -> bool:
+        """Whether it is past its `expires_at` at this moment, by `uptime`."""
+        left = self.seconds_left
+        return left is not None and moment - self.claimed_at >= left
 
     def context(self, purpose: Any) -> Context:
         """What a ciphertext of this attempt is bound to."""

@@ -183,6 +183,10 @@ class Coalescing(Writing):
         if draft.pacing.debounce is not None:
             due = _due(draft.pacing, calls)
             columns |= {"scheduled_at": due, "status": status_when_due(due)}
+        elif draft.pacing.throttle is not None:
+            # A person may have put it off for longer than any call has to wait.
+            latest = seconds_from_now(draft.pacing.throttle)
+            columns["scheduled_at"] = Least(F("scheduled_at"), latest)
         if not self.attempts.filter(WAITS, pk=last_id).update(**columns):
             draft.restore()
             return False

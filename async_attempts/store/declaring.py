@@ -26,14 +26,21 @@ Not at once: while a new release is rolled out, the old one's workers declare le
 class Declaring(Scheduling):
     """From code to rows."""
 
-    def declare(self, declared: Mapping[str, Declared]) -> None:
-        """Let the rows say what is `declared`, by name; mark those that no worker declares."""
+    def declare(self, declared: Mapping[str, Declared]) -> set[str]:
+        """Let the rows say what is `declared`, by name; mark those that no worker declares.
+
+        Returns the names that can have no row, as a collation takes them for another's.
+        """
         rows = cast("Iterable[Any]", self.schedules.annotate(now=DatabaseNow()))
         known = {row.name: row for row in rows}
+        refused: set[str] = set()
         if new := [one for name, one in declared.items() if name not in known]:
             now = next(iter(known.values())).now if known else self.moment()
             made = [_row(one, now) for one in new]
             self.redone(lambda: self.schedules.bulk_create(made, ignore_conflicts=True))
+            names = {one.name for one in new}
+            there = self.schedules.filter(name__in=names).values_list("name", flat=True)
+            refused = names.difference(there)
         again = [(known[name], one) for name, one in declared.items() if name in known]
         changes = [(row, _changes(row, one)) for row, one in again]
         for row, changed in changes:
@@ -47,6 +54,7 @@ class Declaring(Scheduling):
             over = self.schedules.filter(declared_at__lt=DatabaseNow() - FORGOTTEN)
             over = over.filter(is_declared=True).exclude(name__in=declared)
             self.redone(lambda: over.update(is_declared=False, next_tick=None))
+        return refused
 
     def _change_declared(self, row: Any, changed: dict[str, Any]) -> None:
         """Write these columns, unless somebody else has moved the next tick meanwhile."""

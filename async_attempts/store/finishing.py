@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from django.db.models import BinaryField, Case, F, Value, When
 from ..conf import retention
 from ..lifecycle import Expired, Failed, Outcome, Released, Retried, Snoozed, Status, Succeeded
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
-from .claims import Claim
+from .claims import TOO_LATE, Claim
 from .deleting import Deleting
 from .rows import ended, seconds_from_now
 
@@ -81,14 +81,17 @@ class Finishing(Deleting):
         current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
         alike: defaultdict[tuple[Outcome, int, bool], list[Claim]] = defaultdict(list)
         with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
+        succeeded = [claim for claim, outcome in current if isinstance(outcome, Succeeded)]
+        gone = self._delete_succeeded(worker_id, succeeded)
         for claim, outcome in current:
+            if claim.id in gone:
+                continue
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
             if isinstance(recorded, Succeeded) and recorded.result is not None:
                 with_results[claim.claim_seq][claim.id] = recorded.result
             else:
-                alike[recorded, claim.claim_seq, claim.late].append(claim)
-        self._delete_succeeded(worker_id, [c for c, o in current if isinstance(o, Succeeded)])
+                alike[recorded, claim.claim_seq, recorded is TOO_LATE].append(claim)
         for (outcome, seq, late), claims in alike.items():
             rows = self._fenced(worker_id, seq, [claim.id for claim in claims])
             rows.update(**self._columns(outcome, late))
@@ -103,13 +106,15 @@ class Finishing(Deleting):
         self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
         if any(isinstance(outcome, AGAIN) for _, outcome in current):
             self.pass_gate()
-        over = [claim.id for claim, outcome in current if not isinstance(outcome, AGAIN)]
-        if over:
-            self.tell_waiters()
-        over += [claim.id for claim, _ in current if held[claim.id][1]]
-        self.close_when_committed(self.with_dependents(over))
+        self._over([c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)])
         kept = {claim.id_bytes for claim, _ in current}
         return [claim for claim, _ in results if claim.id_bytes not in kept]
+
+    def _over(self, ids: Sequence[UUID]) -> None:
+        """Let those know who wait for these."""
+        if ids:
+            self.tell_waiters()
+            self.close_when_committed(self.with_dependents(ids))
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
         """Lock the claimed row until the open transaction ends; False when the claim was lost."""
@@ -123,7 +128,7 @@ class Finishing(Deleting):
 
     def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
         """Let those of `claims` succeed that are still held; returns how many."""
-        succeeded = self._delete_succeeded(worker_id, claims)
+        succeeded = len(self._delete_succeeded(worker_id, claims))
         if succeeded == len(claims):
             return succeeded
         with_dependents: list[UUID] = []
@@ -157,20 +162,20 @@ class Finishing(Deleting):
             **ended(Status.SUCCEEDED, sealed_result=Case(*kept), num_crashes=0)
         )
 
-    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
-        """Delete those of `claims`, successes, whose queue keeps none; returns how many.
+    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> set[UUID]:
+        """Delete those of `claims`, successes, whose queue keeps none; returns which.
 
         What others depend on, or a project's own rows refer to, is left to be updated, and pruned.
         """
         if not retention().deletes_successes or self.is_referred_to:
-            return 0
+            return set()
         unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
-        deleted = sum(self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
-        if deleted:
+        each = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        if deleted := set(chain.from_iterable(each)):
             self.tell_waiters()
         return deleted
 
-    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
         held = self.lock_without_dependents(rows)
         if claim_seq > 1:
@@ -178,7 +183,7 @@ class Finishing(Deleting):
             self.delete_failures(held)
         self.delete_dependencies(held)
         self.delete(held)
-        return len(held)
+        return held
 
     def _fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[UUID]) -> AttemptQuerySet[Any]:
         """Those rows that are still held under the claim of this number."""

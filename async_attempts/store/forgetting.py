@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -40,9 +41,14 @@ class Forgetting(Rows):
                     over.append(pace.pk)
                 else:
                     self._look_later(pace, is_gone=pace.attempt_id not in last)
-            return self.paces.filter(pk__in=over).delete()[0] if over else 0
+            self.delete_paces(over)
+            return len(over)
 
         return self.whole(work)
+
+    def delete_paces(self, keys: Sequence[bytes]) -> None:
+        """Delete these paces, which are locked, and touch no others."""
+        self.paces.filter(pk__in=keys)._raw_delete(self.alias)
 
     def _look_later(self, pace: Any, *, is_gone: bool) -> None:
         mine = self.paces.filter(pk=pace.pk)

@@ -132,7 +132,8 @@ class Inserting(Coalescing, Backlog):
                 drafts = _drafts(many)
                 work = self._coalescing(many, drafts) if drafts else None
                 found = work() if work else self._write_or_get_many(many)
-                new += sum(attempt.created for attempt in found)
+                # All debounced calls of one key have one row.
+                new += len({attempt.pk for attempt in found if attempt.created})
         return new
 
     def _write_or_get_many(self, many: Many) -> list[AbstractAttempt]:

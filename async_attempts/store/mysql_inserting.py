@@ -64,10 +64,25 @@ class MySQLInserting(Inserting):
             return 0
 
     def _hold_pace(self, key: bytes, calls: int) -> Held:
+        mine = self.paces.filter(pk=key).select_for_update().values_list(*Held._fields)
+        if self._locks_no_gaps and (there := mine.first()) is not None:
+            held = Held._make(there)
+            held = held._replace(calls=held.calls + calls)
+            self.paces.filter(pk=key).update(calls=held.calls)
+            return held
         with self.connection.cursor() as cursor:
             cursor.execute(HOLD.format(**self.pace_names), [key, calls, calls])
-        mine = self.paces.filter(pk=key).select_for_update()
-        return Held._make(mine.values_list(*Held._fields).get())
+        return Held._make(mine.get())
+
+    @property
+    def _locks_no_gaps(self) -> bool:
+        """Whether those who wait for a key that isn't committed yet can do so by reading it.
+
+        Of those who wait by inserting it, when it is rolled back, each holds the gap into which
+        the others insert, and all but one are ended. At REPEATABLE READ so it is with readers.
+        """
+        connection: Any = self.connection
+        return bool(connection.isolation_level == "read committed")
 
     def _look(self, attempt_id: UUID) -> Last | None:
         if (last := super()._look(attempt_id)) is not None:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from ..conf import retention
 from .base import Store
-from .claims import COLUMNS, Claim
+from .claims import COLUMNS, Claim, uptime
 from .finishing import Result, is_plain
 from .gate import ENDED, gate_of, passing_gate
 from .limiting import Which
@@ -35,7 +35,8 @@ WITH me AS (
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp()
 WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status = 'pending' AND claimed_by IS NULL
-RETURNING {columns}::text, coalesce(expires_at <= statement_timestamp(), false), started_at, {order}
+RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp())::float8,
+    started_at, {order}
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
 can scan the whole table. The worker's own row keeps a rescued worker from claiming."""
@@ -108,12 +109,12 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
     def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         params = {"worker": worker_id, "which": which.param, "limit": limit}
         sql = self._claim_sql(which.sql)
-        rows = self._execute(sql, params).fetchall()
+        began, rows = uptime(), self._execute(sql, params).fetchall()
         if not rows:
             return []
         rows.sort(key=_best_first)
         now = rows[0][WIDTH]
-        end = (moment(now), worker_id, self.alias)
+        end = (moment(now), worker_id, self.alias, began)
         return [Claim._make(row[:WIDTH] + end + ((now - row[-1]) / 1e6,)) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
 from django.db.models.signals import post_save, pre_save
 
-from ..exceptions import AttemptsError
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
 from ..models.editing import announce
@@ -39,7 +38,14 @@ class Ticked(NamedTuple):
 
     schedule: str
     attempt: AbstractAttempt | None = None
-    problem: AttemptsError | None = None
+    problem: Exception | None = None
+
+
+class Coming(NamedTuple):
+    """What of the ticks is to come: whether any is due still, and seconds to the next of some."""
+
+    is_any_due: bool
+    seconds: float | None
 
 
 class Scheduling(Inserting):
@@ -49,19 +55,32 @@ class Scheduling(Inserting):
     def schedules(self) -> QuerySet[Schedule]:
         return Schedule._base_manager.using(self.alias)
 
+    def _ticks_of(self, names: Collection[str]) -> Q:
+        return Q(source=Schedule.Source.ADMIN) | Q(name__in=names)
+
+    def coming_ticks(self, names: Collection[str]) -> Coming:
+        """Whether any tick is due still, and when the next one of those of `enqueue_ticks` is."""
+        due = Count("pk", filter=Q(next_tick__lte=DatabaseNow()))
+        left = ExpressionWrapper(F("next_tick") - DatabaseNow(), output_field=DurationField())
+        later = self._ticks_of(names) & Q(next_tick__gt=DatabaseNow())
+        found = self.schedules.aggregate(due=due, left=Min(left, filter=later))
+        seconds = None if found["left"] is None else found["left"].total_seconds()
+        return Coming(found["due"] > 0, seconds)
+
     def enqueue_ticks(self, names: Collection[str]) -> list[Ticked]:
         """Enqueue what is due of the schedules that people made, and of those of these `names`.
 
         A tick that somebody else is enqueueing is left to them. One that can't be enqueued stays
         due, and is told.
         """
-        mine = self.schedules.filter(Q(source=Schedule.Source.ADMIN) | Q(name__in=names))
-        due = mine.filter(next_tick__lte=DatabaseNow())
+        due = self.schedules.filter(self._ticks_of(names), next_tick__lte=DatabaseNow())
         ticked = []
         for pk, name in list(due.order_by("next_tick", "pk").values_list("pk", "name")):
             try:
                 found = self.whole(partial(self._enqueue_tick, due, pk))
-            except AttemptsError as error:
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - told, and the others are enqueued
                 found = Ticked(name, problem=error)
             if found is not None:
                 ticked.append(found)
@@ -74,7 +93,7 @@ class Scheduling(Inserting):
             return None
         tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
         is_skipped = self._is_to_be_skipped(row, tick)
-        moved: dict[str, Any] = {"next_tick": row.when.after(row.now), "last_tick": tick}
+        moved: dict[str, Any] = {"next_tick": row.when.after(max(row.now, tick)), "last_tick": tick}
         if is_skipped:
             moved |= {"num_skipped": F("num_skipped") + 1, "last_skipped": tick}
         if not self.schedules.filter(pk=pk, next_tick=row.next_tick).update(**moved):
@@ -84,9 +103,13 @@ class Scheduling(Inserting):
     def _is_to_be_skipped(self, row: Any, tick: datetime) -> bool:
         if row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME:
             return True
-        if row.overlap != Schedule.Overlap.SKIP or row.last_attempt is None:
+        return self._has_to_wait(row)
+
+    def _has_to_wait(self, schedule: Schedule) -> bool:
+        """Whether no tick may be enqueued, as the last attempt lives."""
+        if schedule.overlap != Schedule.Overlap.SKIP or schedule.last_attempt is None:
             return False
-        return bool(self.attempts.filter(pk=row.last_attempt, status__in=LIVE).exists())
+        return self.attempts.filter(pk=schedule.last_attempt, status__in=LIVE).exists()
 
     def _enqueue_for(self, schedule: Schedule, due: datetime | float) -> AbstractAttempt:
         """Enqueue an attempt that is due at this tick, or so many seconds from now."""
@@ -100,7 +123,9 @@ class Scheduling(Inserting):
         found = self.insert_or_get(attempt)
         if found.created:
             announce(post_save, found, self.alias, created=True)
-        self.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
+        # What lives, and is to keep ticks back, is kept in mind until it has ended.
+        if not self._has_to_wait(schedule):
+            self.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
         return found
 
     def enqueue_now(self, schedule_id: UUID) -> AbstractAttempt:
@@ -119,12 +144,17 @@ class Scheduling(Inserting):
 
     def resume(self, schedule_ids: Iterable[UUID]) -> int:
         """Go on with the first tick after now; returns how many were paused."""
-        paused = self.schedules.filter(pk__in=list(schedule_ids), is_paused=True)
-        resumed = 0
-        for row in cast("Iterable[Any]", paused.annotate(now=DatabaseNow())):
+        return sum(self._resume(pk) for pk in schedule_ids)
+
+    def _resume(self, pk: UUID) -> int:
+        paused = self.schedules.filter(pk=pk, is_paused=True)
+        with transaction.atomic(self.alias):
+            # Locked: a new release may be changing its times.
+            row: Any = paused.select_for_update().annotate(now=DatabaseNow()).first()
+            if row is None:
+                return 0
             next_tick = row.when.after(row.now) if row.is_declared else None
-            resumed += paused.filter(pk=row.pk).update(is_paused=False, next_tick=next_tick)
-        return resumed
+            return paused.update(is_paused=False, next_tick=next_tick)
 
     def put(self, schedule: Schedule) -> None:
         """Write a schedule that a person has made or defined anew; new times hold from now on."""
@@ -132,8 +162,13 @@ class Scheduling(Inserting):
             old = self.schedules.select_for_update().filter(pk=schedule.pk).first()
             defined = None if old is None else [*DEFINITION, "args"]
             schedule.save(using=self.alias, update_fields=defined)
-            if old is not None and (old.is_paused or old.when == schedule.when):
+            if old is not None and (old.is_paused or _times(old) == _times(schedule)):
                 return
             row: Any = self.schedules.annotate(now=DatabaseNow()).get(pk=schedule.pk)
             schedule.next_tick = row.when.after(row.now)
             self.schedules.filter(pk=row.pk).update(next_tick=schedule.next_tick)
+
+
+def _times(schedule: Schedule) -> tuple[str, str]:
+    """What says when it ticks; not as `Schedule.when`, which what is to be mended may not have."""
+    return schedule.cron, schedule.timezone

@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from .base import Store
-from .claims import COLUMNS, Claim
+from .claims import COLUMNS, Claim, uptime
 from .limiting import Which
 from .progressing import Said
 from .rows import needs_immediate
@@ -27,7 +27,7 @@ WHERE id IN (
         AND EXISTS (SELECT 1 FROM {worker} WHERE id = %(worker)s AND state = 'live')
     ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s
 )
-RETURNING {columns}, coalesce(expires_at <= %(now)s, 0), {order}
+RETURNING {columns}, (julianday(expires_at) - julianday(%(now)s)) * 86400.0, {order}
 """
 
 SUCCEED = """
@@ -57,6 +57,7 @@ class SQLiteStore(Store):
 
     def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         _, (now,) = DatabaseNow().on("sqlite")
+        began = uptime()
         param = which.param.hex if isinstance(which.param, UUID) else which.param
         params = {"worker": worker_id.hex, "which": param, "limit": limit, "now": now}
         sql = CLAIM.format(which=which.sql, **self.names)
@@ -65,7 +66,7 @@ class SQLiteStore(Store):
             cursor.execute(sql, params)
             rows = sorted(cursor.fetchall(), key=_best_first)
         moment = datetime.fromisoformat(now)
-        end = (moment.replace(tzinfo=UTC), worker_id, self.alias)
+        end = (moment.replace(tzinfo=UTC), worker_id, self.alias, began)
         return [
             Claim._make(
                 (bytes.fromhex(row[0]), *row[1:WIDTH], *end, (moment - row[-1]).total_seconds())

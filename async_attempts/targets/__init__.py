@@ -9,17 +9,19 @@ from .methods import method_of
 from .naming import TargetName, name_of, target_column
 from .pacing import Pacing, pacing_of
 from .places import LIMIT_KEY_LENGTH, place_of
-from .policy import Policy, seconds_of
-from .registry import is_marked, own_name, policy_of, registered, underlying
+from .policy import EventOptions, Policy, TargetOptions, policy_with
+from .registry import is_marked, own_name, policy_of, reading_of, registered, underlying
 from .resolving import Resolved, resolve
 
 __all__ = [
     "LIMIT_KEY_LENGTH",
+    "EventOptions",
     "KnownTarget",
     "Pacing",
     "Policy",
     "Resolved",
     "TargetName",
+    "TargetOptions",
     "attemptable",
     "check_arguments",
     "import_class",
@@ -33,9 +35,10 @@ __all__ = [
     "pacing_of",
     "place_of",
     "policy_of",
+    "policy_with",
+    "reading_of",
     "registered",
     "resolve",
-    "seconds_of",
     "target_column",
     "underlying",
 ]

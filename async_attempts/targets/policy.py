@@ -5,14 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from async_attempts.backoff import Backoff
 from async_attempts.conf import CENTURY, PRIORITY_RANGE
 from async_attempts.exceptions import InvalidOption
 from async_attempts.limits import MOST_AT_ONCE
 
+from .importable import require_public
 from .pacing import Pacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TIMES: Final = ("delay", "expires_after", "timeout", "debounce", "throttle", "max_wait")
+
+
+class EventOptions(TypedDict, total=False):
+    """What can be said of the attempts of one event; of `@on`, and of `@attemptable`, too.
+
+    `delay`, `expires_after`: seconds or a timedelta from the enqueueing. `timeout`: seconds or a
+    timedelta for one execution.
+    """
+
+    queue: str | None
+    priority: int | str | None
+    delay: float | timedelta | None
+    expires_after: float | timedelta | None
+    max_attempts: int | None
+    timeout: float | timedelta | None
+    keep_result: bool | None
+
+
+class TargetOptions(EventOptions, total=False):
+    """What can be said of all attempts of a target, by `@attemptable`.
+
+    `atomic`: perform and record it in one database transaction. `debounce`, `throttle`,
+    `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`. `limit_key`, `concurrency`: of one
+    key, text or a function that makes it of the arguments, at most so many run at once, 1 by
+    default; without a key, of this function. `aliases`: full dotted names that the function had
+    before it was moved or renamed.
+    """
+
+    backoff: Backoff | None
+    atomic: bool
+    debounce: float | timedelta | None
+    throttle: float | timedelta | None
+    max_wait: float | timedelta | None
+    adaptive: bool
+    limit_key: str | Callable[..., Any] | None
+    concurrency: int | None
+    aliases: Iterable[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +102,31 @@ class Policy:
             )
 
 
-def seconds_of(value: Any) -> Any:
+def policy_with(options: EventOptions) -> Policy:
+    """The policy that has these options, `TargetOptions` or fewer.
+
+    Raises InvalidOption, naming the one that is wrong; TypeError for one that there isn't.
+    """
+    for name in options.keys() - TargetOptions.__optional_keys__:
+        known = ", ".join(sorted(TargetOptions.__optional_keys__))
+        raise TypeError(f"attemptable() has no option {name!r}; there are {known}.")
+    given: dict[str, Any] = {**options}
+    given |= {name: _seconds(given[name]) for name in TIMES if name in given}
+    if "aliases" in given:
+        given["aliases"] = _former_names(given["aliases"])
+    return Policy(**given)
+
+
+def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:
+    names = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+    for name in names:
+        if "." not in name:
+            raise InvalidOption(f"aliases: {name!r} must be a full dotted name.")
+        require_public(name)
+    return names
+
+
+def _seconds(value: Any) -> Any:
     """Seconds for a timedelta or a whole number; what is neither, as it is, for `Policy`."""
     if isinstance(value, timedelta):
         return value.total_seconds()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from types import MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,6 +85,12 @@ def underlying(function: object) -> Any:
     while isinstance(function, staticmethod | classmethod | MethodType):
         function = function.__func__
     return function
+
+
+def reading_of(function: object) -> object:
+    """What each import and each reload of its module has anew; None in a shell or a notebook."""
+    module = sys.modules.get(underlying(function).__module__)
+    return getattr(module, "__spec__", None)
 
 
 def own_name(thing: object) -> str | None:

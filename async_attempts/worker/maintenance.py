@@ -6,8 +6,6 @@ import logging
 import random
 from typing import Final
 
-from django.db import IntegrityError
-
 from .. import signals
 from ..conf import DAY, retention, settings
 from ..store import Place, Store
@@ -40,6 +38,7 @@ class Maintenance:
         self._next_rescue = 0.0
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
+        self._has_more_paces = False
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
@@ -72,7 +71,7 @@ class Maintenance:
             self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
         if moment >= self._next_prune:
             self.prune()
-            is_through = self._pruner.is_through
+            is_through = self._pruner.is_through and not self._has_more_paces
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         return self.ticking.tick(next_tick_at) or found > 0
@@ -103,18 +102,23 @@ class Maintenance:
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
         return closed + woken
 
+    def _forget_paces(self) -> None:
+        for _ in range(PRUNE_BATCHES):
+            self._has_more_paces = self.store.forget_paces() > 0
+            if not self._has_more_paces:
+                return
+
     def prune(self) -> None:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
-        self.store.forget_paces()
+        self._forget_paces()
         self.store.forget_places()
         self.store.forget_tallies(TALLIES_KEPT)
-        try:
-            for _ in range(PRUNE_BATCHES):
-                self._pruner.prune(retention())
-                if self._pruner.is_through:
-                    return
-        except IntegrityError as error:
-            # A project's own table refers to attempts; that is no outage, and no end of the worker.
-            logger.error("old attempts can't be deleted: %s", type(error).__name__)
-            self._pruner.begin_anew()
+        for _ in range(PRUNE_BATCHES):
+            self._pruner.prune(retention())
+            if self._pruner.is_through:
+                break
+        if self._pruner.is_through and (refused := self._pruner.num_refused):
+            # That is no outage, and no end of the worker.
+            logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
+            self._pruner.num_refused = 0

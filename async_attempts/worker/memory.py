@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import mmap
 import struct
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
-from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
+
+from ..store.claims import uptime
 
 _NUMBER: Final = struct.Struct("d")
 _BEGUN: Final = struct.Struct("16sqd")
@@ -28,13 +28,7 @@ _HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED,
 _TABLE: Final = 120
 
 
-now: Final[Callable[[], float]] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    if hasattr(time, "CLOCK_BOOTTIME")
-    else time.monotonic
-)
-"""Seconds of a clock that all processes share, and that goes on while the machine sleeps, if the
-system has one."""
+now: Final = uptime
 
 
 class End(IntEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from django.db import IntegrityError
+
 from ..retention import Retention
 from ..store import Store, Walk
 from .memory import now
@@ -24,8 +26,11 @@ class Pruner:
         self._prune: Callable[..., tuple[int, Walk | None]] = (
             store.count_unwanted if only_counts else store.prune
         )
+        self._store = store
         self._walk: Walk | None = None
         self.batch_size = FIRST
+        self.num_refused = 0
+        """How many were passed over, as a project's own rows keep them from being deleted."""
 
     @property
     def is_through(self) -> bool:
@@ -35,13 +40,22 @@ class Pruner:
     def prune(self, retention: Retention) -> int:
         """Look at the next batch; returns how many of it were deleted (or only counted)."""
         began = now()
-        number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
+        try:
+            number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
+        except IntegrityError:
+            self._close_in(retention)
+            return 0
         is_slow = now() - began > SLOW
         self.batch_size = (
             max(FEWEST, self.batch_size // 2) if is_slow else min(MOST, self.batch_size * 2)
         )
         return number
 
-    def begin_anew(self) -> None:
-        """Forget how far the walk has come."""
-        self._walk = None
+    def _close_in(self, retention: Retention) -> None:
+        """A project's foreign key forbids it: take half as many, and pass over the last one."""
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            self._walk = self._walk or Walk()
+            return
+        self.num_refused += 1
+        _, self._walk = self._store.count_unwanted(retention, limit=1, walk=self._walk)

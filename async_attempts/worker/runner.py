@@ -16,7 +16,7 @@ from ..encryption import cipher
 from ..exceptions import InvalidArguments, StaleClaim
 from ..lifecycle import Failed, Outcome, Released, Succeeded
 from ..payload import dump_value
-from ..store import Claim, Store
+from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
 from .errors import error_of, outcome_of_preparing, outcome_of_target
 from .leftovers import (
@@ -112,6 +112,8 @@ class Runner:
         if moment >= self.lease.holds_until:
             # Others may have taken this worker for dead, and the attempt with it.
             return Execution(claim, RELEASED)
+        if claim.seconds_left is not None and claim.is_late(moment):
+            return Execution(claim, TOO_LATE)
         place = None
         if self.page is not None:
             place = self.page.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from ..exceptions import AttemptsError
 from ..schedules import declare
 from ..store import Store, Ticked
+from .lookout import LONGEST
 from .memory import now
 
 DECLARE_INTERVAL: Final = 60.0
 SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 60.0
-"""Seconds after a try in vain: what is due is another release's, or can't be enqueued."""
+"""Seconds after a try in vain: what is due is another release's, or can't be enqueued. Not longer
+than until the next tick."""
 
 logger = logging.getLogger("async_attempts")
 
@@ -60,9 +63,20 @@ class Ticking:
         if any(one.problem is None for one in ticked):
             self._pause, self._not_before = SHORTEST_PAUSE, 0.0
         else:
-            self._not_before = now() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._rest()
         return any(one.attempt is not None for one in ticked)
+
+    def _rest(self) -> None:
+        """After a try in vain, until another one may not be."""
+        coming = self.store.coming_ticks(self._names)
+        if coming.is_any_due:
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            # Another worker came first; the next look says when to try again, if not sooner.
+            pause, self._pause = LONGEST, SHORTEST_PAUSE
+        if coming.seconds is not None:
+            pause = min(pause, coming.seconds)
+        self._not_before = now() + pause
 
     def _tell(self, ticked: Ticked) -> None:
         name = ticked.schedule
@@ -73,4 +87,6 @@ class Ticking:
         elif now() >= self._quiet_until.get(name, 0.0):
             # It stays due, and is tried again long before.
             self._quiet_until[name] = now() + LONGEST_PAUSE
-            logger.error("schedule %s: a tick can't be enqueued: %s", name, ticked.problem)
+            is_ours = isinstance(ticked.problem, AttemptsError)
+            why = ticked.problem if is_ours else type(ticked.problem).__name__
+            logger.error("schedule %s: a tick can't be enqueued: %s", name, why)

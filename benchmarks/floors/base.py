@@ -19,10 +19,10 @@ INSERT INTO async_attempts_attempt (
     id, queue, target, method_name, args, scheduled_at, created_at, status, unique_until,
     priority, num_attempts, num_crashes, claim_seq, blockers,
     cancel_requested, keep_result, has_dependents,
-    reason, error_class, progress_note, metadata
+    reason, error_class, progress_note, limit_key, metadata
 ) """
 
-CONSTANTS: Final = """'pending', 'kept', 0, 0, 0, 0, 0, FALSE, FALSE, FALSE, '', '', '', '{}'"""
+CONSTANTS: Final = """'pending', 'kept', 0, 0, 0, 0, 0, FALSE, FALSE, FALSE, '', '', '', '', '{}'"""
 
 _T = TypeVar("_T")
 

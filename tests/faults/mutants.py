@@ -143,11 +143,22 @@ MUTANTS: Final = (
         (
             (
                 "worker/executors/event_loop.py",
-                "is_held = now() < self._lease.holds_until",
-                "is_held = True",
+                "if moment >= self._lease.holds_until:",
+                "if False:",
             ),
         ),
         (f"{FROZEN_LOOP}[sqlite]",),
+    ),
+    Mutant(
+        "expires_at before a begin",
+        (
+            (
+                "worker/runner.py",
+                "if claim.seconds_left is not None and claim.is_late(moment):",
+                "if False:",
+            ),
+        ),
+        ("tests/worker/test_deadlines.py::test_what_expires_in_hand_is_not_begun[sqlite]",),
     ),
     Mutant(
         "SKIP LOCKED",

@@ -161,6 +161,34 @@ def test_what_can_not_be_run_is_told(declared):
     assert messages[1] == "0 attempts enqueued."
 
 
+@pytest.fixture
+def homeless(db):
+    """A paused schedule whose timezone this machine doesn't know any more, and one beside it."""
+    client = operator()
+    rows = [made(client, name=name) for name in ("a homeless one", "its neighbour")]
+    store_for("default").pause([row.pk for row in rows])
+    Schedule._base_manager.filter(pk=rows[0].pk).update(timezone="Mars/Base")
+    return rows
+
+
+def test_what_can_not_be_resumed_is_told_and_holds_up_no_other(homeless):
+    client = operator()
+    messages = said(client, select(client, "resume", *homeless, path=LIST))
+    assert messages[0].startswith("a homeless one: timezone: 'Mars/Base'")
+    assert messages[1] == "1 resumed."
+    assert Schedule._base_manager.get(is_paused=False).name == "its neighbour"
+
+
+def test_what_went_wrong_beside_the_admin_can_be_mended_there(homeless):
+    row, _ = homeless
+    Schedule._base_manager.filter(pk=row.pk).update(is_paused=False)
+    client = operator()
+    assert client.get(page_of(row)).status_code == 200
+    assert client.post(page_of(row), GIVEN | {"method_args": ""}).status_code == 302
+    row.refresh_from_db()
+    assert row.next_tick > datetime.now(UTC)
+
+
 @pytest.mark.parametrize("verb", ["pause", "resume", "run_now"])
 @pytest.mark.parametrize("allowed", [None, "pause", "enqueue", "change"])
 def test_each_verb_needs_its_permission(declared, verb, allowed):

@@ -132,6 +132,16 @@ def test_who_listens_hears_of_new_rows_only(database: str):
         enqueued.disconnect(hear)
 
 
+def test_get_or_create_tells_what_was_there(database: str):
+    def created(number: int) -> bool:
+        defaults: dict[str, Any] = {"method_args": [number]}
+        attempts = Attempt.objects.using(database)
+        return attempts.get_or_create(target=reindex, priority=number, defaults=defaults)[1]
+
+    assert [created(1), created(2)] == [True, False]
+    assert rows(database).get().method_args == [2]
+
+
 def test_a_listener_may_be_debounced(database: str, monkeypatch: pytest.MonkeyPatch):
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, {})

@@ -98,6 +98,11 @@ def test_only_the_new_ones_are_counted(database):
     assert everything(database).count() == 150
 
 
+def test_debounced_calls_of_one_key_are_one_new_row(database):
+    paced = calls(database, 150, debounce=3600)
+    assert enqueue_many(paced, returning=False) == 1 == everything(database).count()
+
+
 @pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
 def test_all_go_to_one_database():
     mixed = [*calls("postgresql", 120), *calls("default", 1)]

@@ -25,7 +25,7 @@ from async_attempts import (
     signals,
 )
 from tests.roof.events import COMPLETED, emitted, names
-from tests.shop import listeners
+from tests.shop import listeners, paced
 from tests.shop.models import Order
 
 SECRET = "canary-4711"
@@ -205,6 +205,22 @@ def test_a_listeners_options_are_refused_by_its_name(
             emitted(database, "b")
         emitted(database, "shop.other")
     assert [row.method_name for row in stored(database)] == ["keep_journal"]
+
+
+@pytest.mark.parametrize(
+    ("listener", "pace"), [(paced.reindex, "debounce"), (paced.recount_stock, "throttle")]
+)
+def test_what_does_not_go_with_a_pace_names_the_listener(
+    database: str, listening: None, listener: Any, pace: str
+):
+    on("b")(on("c", delay=5)(listener))
+    part = rf"@on\('c'\) on tests.shop.paced.{listener.__name__}: delay, {pace}: both say"
+    with pytest.raises(InvalidOption, match=part):
+        emitted(database, "c", number=1)
+    part = rf"idempotence_token, {pace}: @on\('b'\) on tests.shop.paced.{listener.__name__} keeps"
+    with pytest.raises(InvalidOption, match=part):
+        event("b", number=1).using(database=database, idempotence_token="once").emit()
+    assert len(emitted(database, "b", number=1)) == 1
 
 
 @pytest.mark.parametrize(

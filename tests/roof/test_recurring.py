@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.machinery import ModuleSpec
+
 import pytest
 from django.test import override_settings
 
@@ -61,8 +63,24 @@ def test_a_module_may_be_loaded_again():
 
 def test_two_without_names_are_refused():
     recurring("0 3 * * *")(reports.recount)
-    with pytest.raises(InvalidOption, match=r"name: .*recount has two schedules; give the second"):
+    with pytest.raises(InvalidOption, match=r"name: .*recount has two schedules named"):
         recurring("0 4 * * *")(reports.recount)
+
+
+@pytest.mark.parametrize("name", [None, "nightly"])
+@pytest.mark.parametrize("other", [{"timezone": "Asia/Tokyo"}, {"method_args": [1]}])
+def test_a_second_one_never_takes_the_place_of_the_first(name, other):
+    recurring("0 3 * * *", name=name)(reports.recount)
+    with pytest.raises(InvalidOption, match="give the second a name"):
+        recurring("0 3 * * *", name=name, **other)(reports.recount)
+    assert len(schedules.declared()) == 1
+
+
+def test_a_module_that_is_loaded_again_may_declare_something_else(monkeypatch):
+    recurring("0 3 * * *")(reports.recount)
+    monkeypatch.setattr(reports, "__spec__", ModuleSpec(reports.__name__, None))
+    recurring("0 4 * * *")(reports.recount)
+    assert [declared.cron for declared in schedules.declared().values()] == ["0 4 * * *"]
 
 
 def test_a_name_is_one_targets():
@@ -128,16 +146,24 @@ def test_the_setting_declares_too_and_is_first(settings):
     assert declared.arguments == Arguments(a=1)
 
 
-def test_operators_do_by_name(database):
-    store = store_for(database)
+def test_operators_do_by_name(at_home):
+    store = store_for(at_home)
     with override_settings(TIME_ZONE="Europe/Berlin"):
         recurring("0 3 * * *", name="nightly")(reports.recount)
         schedules.declare(store)
-    schedules.pause("nightly", database=database)
+    schedules.pause("nightly")
     assert store.schedules.get().is_paused
-    attempt = schedules.enqueue_now("nightly", database=database)
+    attempt = schedules.enqueue_now("nightly")
     assert (attempt.schedule, attempt.priority) == ("nightly", 7)
-    schedules.resume("nightly", database=database)
+    schedules.resume("nightly")
     assert not store.schedules.get().is_paused
     with pytest.raises(InvalidOption, match=r"name: 'nightley' is no schedule; there are: nightly"):
-        schedules.pause("nightley", database=database)
+        schedules.pause("nightley")
+
+
+def test_a_name_that_the_database_refuses_is_logged_and_left_out(at_home, monkeypatch, caplog):
+    store = store_for(at_home)
+    recurring("0 3 * * *", name="nightly")(reports.recount)
+    monkeypatch.setattr(store, "declare", lambda declared: {*declared})
+    assert schedules.declare(store) == frozenset()
+    assert "schedule nightly: left out: name: " in caplog.text

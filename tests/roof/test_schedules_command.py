@@ -18,9 +18,9 @@ def _one_declared(monkeypatch):
 
 
 @pytest.fixture
-def told(database, capsys):
+def told(at_home, capsys):
     def told(**options):
-        call_command("attempts", "schedules", database=database, **options)
+        call_command("attempts", "schedules", **options)
         return capsys.readouterr().out.splitlines()
 
     return told
@@ -57,3 +57,10 @@ def test_an_unknown_name_is_a_wrong_usage(told):
     with pytest.raises(CommandError, match=r"--pause: name: 'nightley'.*nightly") as raised:
         told(pause="nightley")
     assert raised.value.returncode == 2
+
+
+def test_a_timezone_that_is_gone_hides_no_schedule(told, at_home):
+    told()
+    store_for(at_home).schedules.update(source="admin", timezone="Mars/Base")
+    schedules._in_code.clear()
+    assert "Mars/Base" in told()[1]

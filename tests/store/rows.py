@@ -64,7 +64,7 @@ def claim_of(store: Store, attempt: Attempt | Claim) -> Claim:
         store.attempts.filter(pk=attempt.id).values_list(*columns).get()
     )
     values[-1] = json.dumps(values[-1])
-    return Claim._make((pk.bytes, *values, False, started_at, worker_id, store.alias, 0.0))
+    return Claim._make((pk.bytes, *values, None, started_at, worker_id, store.alias, 0.0, 0.0))
 
 
 def now(store: Store) -> datetime:

@@ -220,6 +220,15 @@ def test_when_the_period_is_over_the_next_one_goes_at_once(store, worker):
     assert second.created_at - second.scheduled_at < NEAR
 
 
+def test_what_a_person_put_off_for_long_does_not_hold_up_throttled_calls(store):
+    first = throttled(store, 1)
+    first.fail()
+    first.retry(at=store.moment() + 100 * HOUR)
+    second = throttled(store, 2)
+    assert (second.pk, second.created, second.status) == (first.pk, False, "scheduled")
+    assert second.scheduled_at - store.moment() == pytest.approx(HOUR, abs=NEAR)
+
+
 def test_an_expired_trailing_one_does_not_let_the_next_begin_early(store, worker):
     first = throttled(store, 1)
     begun(store, worker, first)
@@ -340,6 +349,22 @@ def test_forgetting_waits_for_no_call(store, sessions, paced):
 
 @row_locks
 @both
+def test_forgetting_some_waits_for_no_call_of_another(store, sessions, paced):
+    for n in range(5):
+        paced(store, n, key=n).expire()
+    paces(store).update(period=0)
+    let_time_pass(store)
+    caller, other = sessions(), sessions()
+    caller.begin()
+    caller.do(paced, store, 2, key=2)
+    other.be_impatient()
+    assert other.do(store.forget_paces) == 4
+    caller.commit()
+    assert not paced(store, 3, key=2).created
+
+
+@row_locks
+@both
 def test_an_open_call_holds_up_neither_the_one_that_has_begun_nor_a_claim(
     store, worker, sessions, paced
 ):
@@ -434,6 +459,24 @@ def test_a_caller_whose_forerunner_rolls_back_is_the_first(store, sessions, pace
     one.rollback()
     assert calling.result(PATIENCE).created
     assert arguments(store) == [2]
+
+
+@both
+def test_of_many_whose_forerunner_rolls_back_each_has_its_turn(store, sessions, paced):
+    first, *others = [sessions() for _ in range(6)]
+    first.begin()
+    first.do(paced, store, 0)
+
+    def work(number):
+        with transaction.atomic(store.alias):
+            return paced(store, number)
+
+    calling = [other.start(work, number) for number, other in enumerate(others, 1)]
+    wait_until_somebody_waits(store, len(others))
+    first.rollback()
+    found = [one.result(PATIENCE) for one in calling]
+    assert [one.created for one in found].count(True) == 1
+    assert len({one.pk for one in found}) == store.attempts.count() == 1
 
 
 @both

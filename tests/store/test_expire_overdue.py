@@ -60,6 +60,19 @@ def test_an_expired_row_says_why_and_keeps_the_rest(store):
     assert [a.created for a in enqueued(store, idempotence_token="once")] == [False]
 
 
+def test_what_waits_for_others_expires_too_and_what_depends_on_it(store):
+    [prerequisite] = enqueued(store, scheduled_at=timedelta(hours=1))
+    late, in_time, unlimited = (enqueued(store, depends_on=[prerequisite])[0] for _ in range(3))
+    [last] = enqueued(store, depends_on=[late])
+    put(store, late, expires_at=seconds_from_now(-1))
+    put(store, in_time, expires_at=seconds_from_now(3600))
+    expired, _ = whole_walk(store, 2)
+    assert expired == [late.pk]
+    found = [row(store, one) for one in (late, in_time, unlimited, last)]
+    assert [one.status for one in found] == ["expired", "waiting", "waiting", "expired"]
+    assert (found[0].reason, found[0].blockers) == (TOO_LATE.reason, 0)
+
+
 def test_it_can_be_retried(store):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=seconds_from_now(-1))

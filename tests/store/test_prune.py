@@ -114,6 +114,18 @@ def test_what_somebody_is_retrying_is_left(store, sessions):
     assert row(store, held).state == "pending"
 
 
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+def test_pruning_waits_for_nothing_that_runs_atomically(store, worker, claimed, sessions):
+    [running] = claimed()
+    for attempt in enqueued(store, 4):
+        ended(store, attempt, "succeeded", 100)
+    performing, other = sessions(), sessions()
+    performing.begin()
+    assert performing.do(store.hold, worker.pk, running)
+    other.be_impatient()
+    assert other.do(store.prune, keeping({"succeeded": 50})) == (4, None)
+
+
 def test_where_a_project_refers_to_attempts_django_deletes(store, worker, claimed, monkeypatch):
     [claim] = claimed(1)
     store.finish(worker.pk, [(claim, Failed("no use", ERROR))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from async_attempts.payload import Arguments
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.targets.declared import Declared
 
-from .sessions import at_once
+from .sessions import PATIENCE, at_once
 
 MINUTE = timedelta(minutes=1)
 YEARLY = "0 0 1 1 *"
@@ -194,6 +195,25 @@ def test_what_is_paused_stays_paused_when_it_is_declared_again(store):
     assert row.next_tick > store.moment()
 
 
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+def test_who_resumes_goes_by_the_times_that_hold(store, sessions):
+    store.declare(declared(cron="* * * * *"))
+    row = schedule(store)
+    store.pause([row.pk])
+    resuming, declaring = sessions(), sessions()
+    resumed = resuming.start_and_stop_after(("SELECT", "is_paused"), store.resume, [row.pk])
+    done = declaring.start(store.declare, declared(cron=YEARLY))
+    with suppress(TimeoutError):
+        done.result(1)
+    resuming.go_on()
+    assert resumed.result(PATIENCE) == 1
+    done.result(PATIENCE)
+    # A change that came between is written with the next word.
+    store.declare(declared(cron=YEARLY))
+    row = schedule(store)
+    assert row.next_tick == row.when.after(store.moment())
+
+
 def test_what_was_due_while_paused_is_not_caught_up_with(store):
     declare_due(store, timedelta(hours=1))
     store.pause([schedule(store).pk])
@@ -293,6 +313,15 @@ def test_a_persons_schedule_is_every_workers(store):
     assert schedule(store).is_declared
 
 
+def test_a_name_that_the_database_takes_for_another_is_told(store):
+    both = declared() | declared(NAME.title())
+    refused = store.declare(both)
+    names = set(store.schedules.values_list("name", flat=True))
+    assert refused == {*both} - names
+    assert len(refused) == (1 if store.connection.vendor == "mysql" else 0)
+    assert store.declare(both) == refused
+
+
 def test_code_takes_over_what_a_person_made(store):
     made_by_a_person(store)
     store.declare(declared(cron="0 3 * * *"))
@@ -321,6 +350,28 @@ def test_an_operator_enqueues_one_beside_the_ticks(store):
     row = schedule(store)
     assert (row.last_attempt, row.last_tick, row.next_tick) == (other.pk, None, None)
     assert tick < attempts(store)[0].scheduled_at
+
+
+def test_one_beside_the_ticks_hides_none_that_lives_from_the_next_tick(store):
+    declare_due(store, overlap="skip")
+    [ticked] = store.enqueue_ticks([NAME])
+    beside = store.enqueue_now(schedule(store).pk)
+    beside.expire()
+    change(store, next_tick=store.moment())
+    [skipped] = store.enqueue_ticks([NAME])
+    assert (skipped.attempt, skipped.problem) == (None, None)
+    ticked.attempt.expire()
+    again = store.enqueue_now(schedule(store).pk)
+    assert schedule(store).last_attempt == again.pk
+
+
+def test_a_tick_is_over_even_where_the_clock_was_read_before_it(store):
+    declare_due(store, ago=-MINUTE, cron="* * * * * *")
+    tick = schedule(store).next_tick
+    pk = schedule(store).pk
+    ticked = store.whole(lambda: store._enqueue_tick(store.schedules, pk))
+    assert (ticked.attempt.scheduled_at, schedule(store).last_tick) == (tick, tick)
+    assert schedule(store).next_tick > tick
 
 
 def test_arguments_open_for_their_target_alone(store):

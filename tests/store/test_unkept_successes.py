@@ -141,6 +141,20 @@ def test_in_a_queue_that_keeps_them_a_row_that_is_gone_is_lost(unkept, worker):
     assert unkept.finish(worker.pk, [(claim, Succeeded())]) == [claim]
 
 
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
+@pytest.mark.parametrize("outcome", SUCCESSES, ids=["plain", "with result"])
+def test_successes_wait_for_nothing_that_runs_atomically(
+    unkept, worker, claimed, sessions, outcome
+):
+    *over, running = claimed(5)
+    performing, other = sessions(), sessions()
+    performing.begin()
+    assert performing.do(unkept.hold, worker.pk, running)
+    other.be_impatient()
+    assert other.do(unkept.finish, worker.pk, [(claim, outcome) for claim in over]) == []
+    assert there(unkept) == {running.id}
+
+
 def test_within_an_open_transaction_it_goes_with_it(unkept, worker, claimed):
     [claim] = claimed()
     with transaction.atomic(unkept.alias):

@@ -22,7 +22,7 @@ from async_attempts.results import hearing
 from async_attempts.store import store_for
 from async_attempts.store.gate import DUE, ENDED, channel, gate_key
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, put, raising
+from tests.worker.attempts import drain, enqueued, put, raising, stored
 from tests.worker.listeners import until
 
 pytestmark = pytest.mark.only("postgresql", reason="the others have no notifications")
@@ -113,6 +113,18 @@ def test_a_failure_wakes_who_waits(database, acting, no_polling, when_heard):
     attempt = enqueued(database, effects.act, options={"max_attempts": 1})
     when_heard(drain, database)
     with pytest.raises(AttemptFailed):
+        attempt.result(30)
+
+
+def test_what_is_cancelled_while_it_runs_wakes_who_waits(database, acting, no_polling, when_heard):
+    def work() -> None:
+        stored(attempt).request_cancel()
+        raise ValueError
+
+    acting(work)
+    attempt = enqueued(database, effects.act)
+    when_heard(drain, database)
+    with pytest.raises(AttemptExpired):
         attempt.result(30)
 
 

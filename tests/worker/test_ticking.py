@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 
-from async_attempts import Arguments, Attempt, recurring, schedules
+from async_attempts import Arguments, Attempt, recurring, schedules, signals
 from async_attempts.models import Schedule
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
@@ -38,10 +38,10 @@ def moment(monkeypatch):
 
 
 @pytest.fixture
-def recorded(database):
+def recorded(at_home):
     """A store with one schedule, whose next tick is in an hour."""
     recurring("0 0 1 1 *", name="yearly", method_args=["ticked"])(effects.record)
-    store = store_for(database)
+    store = store_for(at_home)
     schedules.declare(store)
     next_tick_in(store, 3600)
     return store
@@ -92,7 +92,7 @@ def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
     schedules._in_code.clear()
     one = Ticking(recorded)
     one.tick(None)
-    with django_assert_max_num_queries(12, using=recorded.alias):
+    with django_assert_max_num_queries(24, using=recorded.alias):
         for _ in range(50):
             one.tick(moment[0])
             moment[0] += 1.0
@@ -109,6 +109,67 @@ def test_what_can_not_be_enqueued_is_logged(recorded, moment, caplog):
         moment[0] += 5
         assert not one.tick(moment[0])
     assert caplog.text.count("schedule yearly: a tick can't be enqueued: ") == 1
+
+
+@pytest.fixture
+def stuck(recorded, moment):
+    """A worker that has tried in vain for a while: a schedule's target is gone."""
+    recurring("0 0 1 1 *", name="stuck", method_args=["gone"])(effects.record)
+    one = Ticking(recorded)
+    one.tick(None)
+    one._next_declaring = float("inf")
+    gone = {"target": "tests.shop.effects.nothing", "next_tick": seconds_from_now(-1)}
+    recorded.schedules.filter(name="stuck").update(**gone)
+    for _ in range(12):
+        assert not one.tick(moment[0])
+        moment[0] += one._pause
+    return one
+
+
+def test_what_stays_due_does_not_hold_up_the_others(recorded, moment, stuck):
+    recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(2))
+    moment[0] += ticking.LONGEST_PAUSE
+    assert not stuck.tick(moment[0])
+    recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(0))
+    moment[0] += 1
+    assert not stuck.tick(moment[0])
+    moment[0] += 1.1
+    assert stuck.tick(moment[0])
+    assert recorded.attempts.get().schedule == "yearly"
+
+
+def test_who_comes_too_late_for_ticks_is_in_time_for_the_next(recorded, moment):
+    one, other = Ticking(recorded), Ticking(recorded)
+    for each in (one, other):
+        each.tick(None)
+    for _ in range(20):
+        next_tick_in(recorded, -1)
+        assert one.tick(moment[0])
+        assert not other.tick(moment[0])
+        moment[0] += 10
+    next_tick_in(recorded, -1)
+    assert other.tick(moment[0])
+
+
+def test_what_a_receiver_raises_ends_no_worker(recorded, moment, caplog):
+    recurring("0 0 1 1 *", name="refused", method_args=["no"])(effects.record)
+    one = Ticking(recorded)
+    one.tick(None)
+    next_tick_in(recorded, -1)
+
+    def refuse(attempt, **named):
+        if attempt.schedule == "refused":
+            raise LookupError("a secret")
+
+    signals.enqueued.connect(refuse)
+    try:
+        with caplog.at_level(logging.ERROR):
+            assert one.tick(moment[0])
+    finally:
+        signals.enqueued.disconnect(refuse)
+    assert recorded.attempts.get().schedule == "yearly"
+    assert "schedule refused: a tick can't be enqueued: LookupError" in caplog.text
+    assert "a secret" not in caplog.text
 
 
 def test_what_code_declares_is_declared_once_a_minute(recorded, moment):
@@ -131,25 +192,36 @@ def test_a_drain_enqueues_what_is_due_once_and_performs_it(recorded):
     assert (attempt.schedule, attempt.status) == ("yearly", "succeeded")
 
 
-def test_a_drain_does_not_wait_for_what_comes_each_second(database):
+def test_a_drain_does_not_wait_for_what_comes_each_second(at_home):
     recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
-    store = store_for(database)
+    store = store_for(at_home)
     schedules.declare(store)
     next_tick_in(store, -1)
-    drain(database)
+    drain(at_home)
     assert len(effects.seen) == 1
     next_tick = store.schedules.get().next_tick
     assert next_tick
     assert next_tick > store.moment() - timedelta(seconds=20)
 
 
-def test_a_worker_that_goes_on_enqueues_what_comes(database):
+def test_a_worker_that_goes_on_enqueues_what_comes(at_home):
     recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
-    call_command("run_attempts", max_attempts=2, database=database, verbosity=0)
-    ticks = list(Attempt.objects.using(database).values_list("scheduled_at", flat=True))
+    call_command("run_attempts", max_attempts=2, database=at_home, verbosity=0)
+    ticks = list(Attempt.objects.using(at_home).values_list("scheduled_at", flat=True))
     assert len(ticks) >= 2
     assert len({*ticks}) == len(ticks)
     assert all(tick.microsecond == 0 for tick in ticks)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
+def test_workers_of_two_databases_enqueue_each_tick_once():
+    recurring("* * * * *", name="each minute", method_args=["ticked"])(effects.record)
+    workers = [Ticking(store_for(alias)) for alias in ("default", "postgresql")]
+    for each in workers:
+        each.tick(None)
+        next_tick_in(each.store, -1)
+    assert [each.enqueue() for each in workers] == [True, False]
+    assert not workers[1].store.schedules.exists()
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, router
-
-from ...conf import DAY, settings
-from ...models import get_attempt_model
+from ...conf import DAY
+from ...schedules import home_database
 
 USAGE: Final = 2
 NO_DATABASE: Final = 3
@@ -19,9 +17,7 @@ LARGEST_PORT: Final = 65_535
 
 def attempts_database(given: str | None) -> str:
     """The alias that was given, else the setting DATABASE, else where the routers write."""
-    return (
-        given or settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
-    )
+    return given or home_database()
 
 
 def seconds(text: str) -> float:

@@ -19,6 +19,10 @@ AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+class Refused(Exception):
+    """Some attempts couldn't be deleted."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `attempts prune`."""
     parser.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
@@ -79,7 +83,10 @@ def narrowed(
 def prune(
     store: Store, retention: Retention, *, only_counts: bool, tell: Callable[[str], None]
 ) -> int:
-    """Walk over all attempts once; returns how many were deleted, or only counted."""
+    """Walk over all attempts once; returns how many were deleted, or only counted.
+
+    Raises Refused when rows of the project have kept some.
+    """
     pruner = Pruner(store, only_counts=only_counts)
     number, told_at = pruner.prune(retention), now()
     while not pruner.is_through:
@@ -87,4 +94,9 @@ def prune(
             tell(f"{number} so far")
             told_at = now()
         number += pruner.prune(retention)
+    if pruner.num_refused:
+        raise Refused(
+            f"{pruner.num_refused} attempts are kept by rows of this project, which refer to "
+            f"attempts (the on_delete of their foreign keys). {number} others were deleted."
+        )
     return number

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, tzinfo
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import IntegrityError, connections
+from django.db import connections
 from django.utils.translation import gettext as _
 
 from ... import schedules
@@ -168,11 +169,8 @@ class Command(BaseCommand):
         tell = self.stdout.write if options["verbosity"] else _nothing
         try:
             number = _pruning.prune(store, wanted, only_counts=is_dry, tell=tell)
-        except IntegrityError as error:
-            raise CommandError(
-                "Rows of this project refer to attempts and keep them from being deleted (the "
-                "on_delete of their foreign keys). What was deleted before stays so."
-            ) from error
+        except _pruning.Refused as error:
+            raise CommandError(str(error)) from error
         verb = "would be" if is_dry else "were"
         self.stdout.write(f"{number} attempts {verb} deleted.")
 
@@ -202,7 +200,12 @@ def _next(schedule: Schedule) -> str:
         return "never: no longer declared"
     if schedule.is_paused or schedule.next_tick is None:
         return "paused"
-    return schedule.next_tick.astimezone(ZoneInfo(schedule.timezone)).isoformat(" ", "seconds")
+    try:
+        zone: tzinfo = ZoneInfo(schedule.timezone)
+    except (LookupError, ValueError):
+        # It isn't lost from the list for that; the worker's log says what is wrong.
+        zone = UTC
+    return schedule.next_tick.astimezone(zone).isoformat(" ", "seconds")
 
 
 def _nothing(text: str) -> None:

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from ...conf import settings
 from ...exceptions import AttemptTimeout
 from ...lifecycle import Outcome
-from ...store import Claim, Said
+from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
 from ..current import CurrentAttempt, _current, unheard
 from ..errors import outcome_of_target
@@ -119,8 +119,13 @@ class EventLoop:
 
     async def _perform(self, ready: Prepared) -> None:
         # It may have waited here while the process was frozen: see Runner.perform.
-        is_held = now() < self._lease.holds_until
-        execution = await self._begun(ready) if is_held else Execution(ready.claim, RELEASED)
+        moment = now()
+        if moment >= self._lease.holds_until:
+            execution = Execution(ready.claim, RELEASED)
+        elif ready.claim.is_late(moment):
+            execution = Execution(ready.claim, TOO_LATE)
+        else:
+            execution = await self._begun(ready)
         self.in_flight -= 1
         self._places.release()
         self._fill()
