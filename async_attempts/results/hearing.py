@@ -33,6 +33,8 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
 """Seconds between two tries to connect."""
 
+NAME: Final = "hearing"
+
 Wake = Callable[[], None]
 
 
@@ -40,14 +42,14 @@ class Hearing:
     """Has a thread and a session from the first who joins until some seconds after the last.
 
     Without locks: a target that waits may be told anywhere that its timeout is over, and one that
-    was left taken would keep all others waiting. Two threads at once would do no harm.
+    was left taken would keep all others waiting.
     """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._wakes: set[Wake] = set()
         self._left_at = 0.0
-        self._thread: threading.Thread | None = None
+        self._thread: dict[str, threading.Thread] = {}
         self._listener: Listener | None = None
         self._is_closed = False
 
@@ -56,10 +58,11 @@ class Hearing:
         may have ended.
         """
         self._wakes.add(wake)
-        thread = self._thread
-        if thread is None or not thread.is_alive():
-            self._thread = threading.Thread(target=self._live, name="hearing", daemon=True)
-            self._thread.start()
+        if not self._thread:
+            thread = threading.Thread(target=self._live, name=NAME, daemon=True)
+            # One of those who come at the same time starts it.
+            if self._thread.setdefault(NAME, thread) is thread:
+                thread.start()
 
     def leave(self, wake: Wake) -> None:
         """Don't call it any more."""
@@ -68,8 +71,8 @@ class Hearing:
 
     def close(self) -> None:
         """End the session now; who still waits polls."""
-        thread, self._is_closed = self._thread, True
-        if thread is not None:
+        self._is_closed = True
+        for thread in list(self._thread.values()):
             thread.join()
 
     def _live(self) -> None:
@@ -86,13 +89,15 @@ class Hearing:
 
     def _ends(self) -> bool:
         """Whether nobody waits any more; the next one begins a thread of its own then."""
-        if self._is_wanted:
+        if self._is_wanted():
             return False
-        self._thread = None
-        # Somebody may have joined who still saw this one.
-        return not self._is_wanted
+        self._thread.clear()
+        if not self._is_wanted():
+            return True
+        # Somebody has joined who may still have seen this one.
+        me = threading.current_thread()
+        return self._thread.setdefault(NAME, me) is not me
 
-    @property
     def _is_wanted(self) -> bool:
         """Whether somebody waits, or may soon do so."""
         is_soon = time.monotonic() < self._left_at + LINGER
@@ -111,7 +116,7 @@ class Hearing:
     def _listen(self, listener: Listener) -> None:
         is_sentinel = is_beside = False
         pause = SHORTEST
-        while self._is_wanted:
+        while self._is_wanted():
             if not is_sentinel:
                 was_beside = is_beside
                 answer = listener.ask(gate.taking_gate(gate.ENDED))
@@ -128,7 +133,7 @@ class Hearing:
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while self._is_wanted and time.monotonic() < until:
+        while self._is_wanted() and time.monotonic() < until:
             time.sleep(LONGEST)
 
     def _wake_all(self) -> None:
