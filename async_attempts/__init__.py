@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .backoff import Backoff
     from .events import Event, aemit, emit, event, on
     from .exceptions import (
+        AttemptExpired,
+        AttemptFailed,
+        AttemptGone,
         AttemptTimeout,
+        AttemptUnsuccessful,
         ConditionFailed,
         DuplicateAttempt,
         Expire,
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
         InvalidTransition,
         QueueFull,
         Snooze,
+        WaitingInTransaction,
         WrongTransaction,
     )
     from .figures import Executions, QueueStats, Stats, astats, stats
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
     from .queues import pause_queue, resume_queue
-    from .results import Ending
+    from .results import Ending, Progress, agather, gather
     from .schedules import recurring
     from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
@@ -42,7 +47,11 @@ __all__ = [
     "AbstractAttempt",
     "Arguments",
     "Attempt",
+    "AttemptExpired",
+    "AttemptFailed",
+    "AttemptGone",
     "AttemptTimeout",
+    "AttemptUnsuccessful",
     "Backoff",
     "Call",
     "Changes",
@@ -59,15 +68,18 @@ __all__ = [
     "InvalidOption",
     "InvalidTarget",
     "InvalidTransition",
+    "Progress",
     "QueueFull",
     "QueueStats",
     "Snooze",
     "Stats",
     "Streamed",
+    "WaitingInTransaction",
     "WrongTransaction",
     "aemit",
     "aenqueue",
     "aenqueue_stream",
+    "agather",
     "astats",
     "attemptable",
     "call",
@@ -77,6 +89,7 @@ __all__ = [
     "enqueue_many",
     "enqueue_stream",
     "event",
+    "gather",
     "on",
     "parallel",
     "pause_queue",
@@ -91,7 +104,11 @@ _HOMES = {
     ".backoff": ("Backoff",),
     ".events": ("Event", "aemit", "emit", "event", "on"),
     ".exceptions": (
+        "AttemptExpired",
+        "AttemptFailed",
+        "AttemptGone",
         "AttemptTimeout",
+        "AttemptUnsuccessful",
         "ConditionFailed",
         "DuplicateAttempt",
         "Expire",
@@ -102,6 +119,7 @@ _HOMES = {
         "InvalidTransition",
         "QueueFull",
         "Snooze",
+        "WaitingInTransaction",
         "WrongTransaction",
     ),
     ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
@@ -109,7 +127,7 @@ _HOMES = {
     ".flow": ("Flow",),
     ".payload": ("Arguments",),
     ".queues": ("pause_queue", "resume_queue"),
-    ".results": ("Ending",),
+    ".results": ("Ending", "Progress", "agather", "gather"),
     ".schedules": ("recurring",),
     ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),

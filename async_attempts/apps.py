@@ -19,9 +19,10 @@ class AsyncAttemptsConfig(AppConfig):
     def ready(self) -> None:
         for registering_itself in ("checks", "log"):
             import_module(f"{self.name}.{registering_itself}")
+        from . import results
         from .models import upstairs
         from .store import store_for
         from .worker.performing import perform_now
 
-        upstairs.bind(store_for=store_for, perform=perform_now)
+        upstairs.bind(store_for=store_for, perform=perform_now, waiting=results)
         autodiscover_modules("attempts", "listeners")

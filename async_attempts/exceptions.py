@@ -6,6 +6,7 @@ The three that a target raises itself (`Snooze`, `Fail`, `Expire`) are at the en
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import IntegrityError
 
@@ -72,6 +73,45 @@ class QueueFull(AttemptsError):
 
 class WrongTransaction(AttemptsError):
     """Only another database's transaction is open: enqueueing here would be no outbox."""
+
+
+class WaitingInTransaction(AttemptsError, RuntimeError):
+    """Waiting for an attempt inside an atomic block of its database could last for ever.
+
+    What the block enqueues isn't there for workers before it commits, and at some isolation
+    levels it never sees what has ended since it began.
+    """
+
+
+class AttemptUnsuccessful(AttemptsError):
+    """An attempt that was waited for didn't succeed.
+
+    `ending`: how it ended, as an `Ending`. Its `message` isn't part of this error's text: it may
+    hold what the arguments held.
+    """
+
+    def __init__(self, ending: Any) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+    def __str__(self) -> str:
+        told = f"attempt {self.ending.attempt_id}"
+        if self.ending.target:
+            told = f"{self.ending.target}.{self.ending.method_name} {self.ending.attempt_id}"
+        error = f": {self.ending.error_class}" if self.ending.error_class else ""
+        return f"{told} is {self.ending.status}{error}"
+
+
+class AttemptFailed(AttemptUnsuccessful):
+    """It failed for good; `ending` has the class and the message of its last error."""
+
+
+class AttemptExpired(AttemptUnsuccessful):
+    """It should no longer run; `ending.message` says why."""
+
+
+class AttemptGone(AttemptUnsuccessful):
+    """It was deleted: pruned, or by its success in a queue that keeps none."""
 
 
 class InvalidTransition(AttemptsError):

@@ -27,6 +27,9 @@ class Status(TextChoices):
 RUNNING: Final = "running"
 """Not a status: a pending attempt that a worker has claimed."""
 
+GONE: Final = "gone"
+"""Nor is this: an attempt that was deleted."""
+
 FINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.EXPIRED})
 LIVE: Final = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
 

@@ -17,11 +17,16 @@ succeeded = Signal()
 retried = Signal()
 """With `outcome` (delay, error) and `exception`."""
 
+progressed = Signal()
+"""With `percent` and `note`, as they were written."""
+
 snoozed = Signal()
 failed = Signal()
 """With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""
 
 expired = Signal()
+"""Its target raised Expire, or it was claimed too late; for what nobody claimed, see `overdue`."""
+
 released = Signal()
 stale = Signal()
 """An outcome was refused since a newer claim, or a person, was faster; with `outcome`."""

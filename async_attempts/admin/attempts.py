@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Failure
-from .cells import badge, call_cell, dotted_cell, moment_cell
+from .cells import badge, call_cell, dotted_cell, moment_cell, progress_cell
 from .dependencies import SHOWN as NEIGHBOURS_SHOWN
 from .dependencies import neighbours
 from .explaining import allowed_for, explain
@@ -115,6 +115,11 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     def last_error(self, attempt: AbstractAttempt) -> SafeString | None:
         """The class of what was raised last."""
         return dotted_cell(attempt.error_class) if attempt.error_class else None
+
+    @admin.display(description=_("progress"))
+    def how_far(self, attempt: AbstractAttempt) -> str:
+        """In percent, and what its target says of it."""
+        return progress_cell(attempt) or self.get_empty_value_display()
 
     @admin.display(description=_("why this state"))
     def explanation(self, attempt: AbstractAttempt) -> str:

@@ -62,6 +62,13 @@ def call_cell(attempt: AbstractAttempt) -> SafeString:
     )
 
 
+def progress_cell(attempt: AbstractAttempt) -> str:
+    """What its target said last of how far it is; empty while it has said nothing."""
+    if attempt.progress is None:
+        return ""
+    return f"{attempt.progress} % {attempt.progress_note}".rstrip()
+
+
 def dotted_cell(name: str) -> SafeString:
     """The last part of a dotted name; the whole as the title."""
     return format_html('<span title="{}">{}</span>', name, name.rpartition(".")[2])

@@ -14,7 +14,7 @@ _PROMISE: Final = """
 id target target_pk method_name about idempotence_token unique_until schedule metadata
 """
 _STATE: Final = """
-reason error_class progress progress_note cancel_requested num_attempts num_crashes claim_seq
+reason error_class how_far cancel_requested num_attempts num_crashes claim_seq
 blockers has_dependents
 """
 _GROUPS: Final = (

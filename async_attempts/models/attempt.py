@@ -10,12 +10,12 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import MODEL_SETTING
 from ..lifecycle import FINAL, LIVE, Status
+from .awaited import AwaitedRow
 from .indexes import SelectiveIndex, UniqueWhereSet
 from .querysets import AttemptManager
-from .verbs import VerbsRow
 
 
-class AbstractAttempt(VerbsRow):
+class AbstractAttempt(AwaitedRow):
     """All columns and behaviour of an attempt, for projects that add columns of their own.
 
     Name the subclass in the setting `ASYNC_ATTEMPTS_ATTEMPT_MODEL` before the first migration.

@@ -14,6 +14,7 @@ from ..targets import LIMIT_KEY_LENGTH
 from .fields import DigestField, StatusField, TargetField
 
 TOKEN_LENGTH: Final = 200
+NOTE_LENGTH: Final = 255
 
 
 class AttemptColumns(models.Model):
@@ -63,7 +64,7 @@ class AttemptColumns(models.Model):
     sealed_result = models.BinaryField(_("stored result"), null=True, db_column="result")
     error_class = models.CharField(_("last error"), max_length=255, blank=True, default="")
     progress = models.SmallIntegerField(_("progress in percent"), null=True)
-    progress_note = models.CharField(max_length=255, blank=True, default="")
+    progress_note = models.CharField(max_length=NOTE_LENGTH, blank=True, default="")
 
     blockers = models.IntegerField(_("unmet prerequisites"), default=0)
     has_dependents = models.BooleanField(default=False)

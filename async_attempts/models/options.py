@@ -13,7 +13,7 @@ from django.utils.timezone import is_naive
 from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from ..payload.limits import require_shallow
-from .columns import TOKEN_LENGTH
+from .columns import NOTE_LENGTH, TOKEN_LENGTH
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -78,6 +78,19 @@ def check_token(token: Any) -> None:
             f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
             "lone surrogate."
         )
+
+
+def check_progress(percent: Any, note: Any) -> tuple[int, str]:
+    """What is stored of them: fractions of a percent are cut off. Raises InvalidOption."""
+    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    if not is_number or not 0 <= percent <= 100:
+        raise InvalidOption(f"set_progress: percent must be from 0 to 100, not {percent!r}.")
+    if not isinstance(note, str) or len(note) > NOTE_LENGTH or _UNSTORABLE.search(note):
+        raise InvalidOption(
+            f"set_progress: note must be a string of at most {NOTE_LENGTH} characters, no NUL and "
+            "no lone surrogate."
+        )
+    return int(percent), note
 
 
 def check_metadata(metadata: Any) -> None:

@@ -7,11 +7,12 @@ no import goes up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .querysets import AttemptQuerySet
 
 
@@ -46,10 +47,23 @@ class Perform(Protocol):
     def __call__(self, attempt: Any, /) -> None: ...
 
 
+class Waiting(Protocol):
+    """The part of `async_attempts.results` that rows call."""
+
+    def result(self, attempt: Any, timeout: float | timedelta | None, /) -> Any: ...
+    def aresult(
+        self, attempt: Any, timeout: float | timedelta | None, /
+    ) -> Coroutine[Any, Any, Any]: ...
+    def watch(
+        self, attempt: Any, timeout: float | timedelta | None, /
+    ) -> AsyncGenerator[Progress, None]: ...
+
+
 store_for: StoreFor
 perform: Perform
+waiting: Waiting
 
 
-def bind(*, store_for: StoreFor, perform: Perform) -> None:
+def bind(*, store_for: StoreFor, perform: Perform, waiting: Waiting) -> None:
     """Hand in what the floors above can do; called once, when the app is ready."""
-    globals().update(store_for=store_for, perform=perform)
+    globals().update(store_for=store_for, perform=perform, waiting=waiting)

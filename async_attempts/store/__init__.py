@@ -18,6 +18,7 @@ from .claims import TOO_LATE, Claim, Claims
 from .expiring import Place
 from .finishing import Result
 from .looking import Glance
+from .progressing import Said
 from .pruning import Walk
 from .rescuing import Judge, Rescue, Verdict
 from .rows import driver_problem
@@ -33,6 +34,7 @@ __all__ = [
     "Place",
     "Rescue",
     "Result",
+    "Said",
     "Store",
     "Tallied",
     "Ticked",

@@ -15,6 +15,7 @@ from .forgetting import Forgetting
 from .leasing import Leasing
 from .looking import Looking
 from .pausing import Pausing
+from .progressing import Progressing
 from .pruning import Pruning
 from .rescuing import Rescuing
 from .tallying import Tallying
@@ -23,6 +24,7 @@ from .tallying import Tallying
 class Store(
     Declaring,
     Claiming,
+    Progressing,
     Looking,
     Leasing,
     Rescuing,

@@ -10,6 +10,7 @@ from django.db.models import F, Q
 
 from ..lifecycle import Status
 from ..models import DatabaseNow
+from ..signals import expired
 from .claims import TOO_LATE, Claim, Claims
 from .limiting import Limiting, Which, limits_of_queue
 
@@ -162,5 +163,9 @@ class Claiming(Limiting):
         late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
         if not late:
             return list(claims)
-        self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        if expired.receivers:
+            for claim in late:
+                if claim not in lost:
+                    expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
         return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

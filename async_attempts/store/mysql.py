@@ -16,6 +16,7 @@ from .dooming import as_uuid
 from .expiring import WALKS, Place
 from .limiting import Which
 from .mysql_inserting import MySQLInserting
+from .progressing import Said
 from .rows import require_read_committed
 
 _T = TypeVar("_T")
@@ -171,6 +172,14 @@ class MySQLStore(MySQLInserting, Store):
             cursor.execute(sql, [*stored, claim_seq, self.stored(worker_id)])
             count: int = cursor.rowcount
             return count
+
+    def _note_progress(self, said: Sequence[Said]) -> None:
+        """Row by row: of many ids a small table is read as a whole, and what others lock of it is
+        waited for.
+        """
+        for claim, percent, note in said:
+            mine = self.attempts.filter(pk=claim.id, status=Status.PENDING)
+            mine.update(progress=percent, progress_note=note)
 
     def stored(self, one: UUID) -> Any:
         """An id as the database holds it: MariaDB has a type for it, MySQL has not."""

@@ -13,7 +13,7 @@ from ..conf import retention
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .finishing import Result, is_plain
-from .gate import passing_gate
+from .gate import ENDED, gate_of, passing_gate
 from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
 from .postgresql_inserting import PostgreSQLInserting
@@ -65,10 +65,10 @@ WITH held AS MATERIALIZED (
     SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0
     WHERE id = ANY(ARRAY(SELECT id FROM held))
 )
-SELECT count(*), array_agg(id) FILTER (WHERE has_dependents) FROM held
+SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
 """
 """Finish what succeeded under claims of one number. An UPDATE alone would lock in the order of its
-plan, which may be that of the table."""
+plan, which may be that of the table. This passes the gate of those who wait for attempts to end."""
 
 SUCCEED_WITH = """
 UPDATE {attempt}
@@ -132,7 +132,8 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]
     ) -> tuple[int, Sequence[UUID]]:
         params = {"worker": worker_id, "seq": claim_seq, "ids": IdArray(ids)}
-        number, waited_for = self._execute(self._succeed_sql, params).fetchone()
+        sql = self._succeed_sql(gate_of(self.alias, ENDED))
+        number, waited_for, _ = self._execute(sql, params).fetchone()
         return number, [UUID(bytes=one) for one in waited_for or ()]
 
     def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
@@ -163,8 +164,8 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return cache(lambda which: CLAIM.format(which=which, **self.names))
 
     @cached_property
-    def _succeed_sql(self) -> str:
-        return SUCCEED.format(**self.names)
+    def _succeed_sql(self) -> Callable[[str | None], str]:
+        return cache(lambda gate: SUCCEED.format(gate=gate or "NULL", **self.names))
 
 
 def _deletes_any(claims: Sequence[Claim]) -> bool:

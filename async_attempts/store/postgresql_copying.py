@@ -13,9 +13,10 @@ from psycopg.pq import Format
 from ..encryption import cipher, is_ours
 from ..models import AbstractAttempt
 from ..models.beginning import Kind
+from .gate import gate_of
 from .inserting import Inserting
 from .sending import is_direct
-from .writing import Many, gate_of
+from .writing import Many
 
 AT_LEAST: Final = 64
 """Rows; for fewer, one INSERT is shorter than two statements and the COPY's own two answers."""

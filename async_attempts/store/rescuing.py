@@ -115,6 +115,8 @@ class Rescuing(Placing):
             self.close_when_committed(self.with_dependents([row.id for row, _ in lost]))
             if taken:
                 self.pass_gate()
+            if lost:
+                self.tell_waiters()
             if is_complete := not held.exists():
                 holder.update(state=Worker.State.RESCUED)
             return Rescue(worker.pk, [row.id for row, _ in lost], failed, is_complete)

@@ -26,7 +26,7 @@ from ..models import (
     get_attempt_model,
 )
 from .claims import COLUMNS, ORDER
-from .gate import pass_gate
+from .gate import ENDED, pass_gate
 from .transactions import redone, whole
 
 _T = TypeVar("_T")
@@ -103,6 +103,10 @@ class Rows:
     def pass_gate(self) -> None:
         """Tell, when the open transaction commits, that something may be due earlier."""
         pass_gate(self.connection)
+
+    def tell_waiters(self) -> None:
+        """Tell, when the open transaction commits, those who wait for attempts to end."""
+        pass_gate(self.connection, ENDED)
 
     def isolation_problem(self) -> str | None:
         """What is wrong with this connection's transactions for a worker, and the remedy."""

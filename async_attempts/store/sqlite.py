@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import OperationalError, transaction
+
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .limiting import Which
+from .progressing import Said
 from .rows import needs_immediate
-from .transactions import refuse_callers_block
+from .transactions import collided, refuse_callers_block
 
 CLAIM = """
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
@@ -78,6 +81,22 @@ class SQLiteStore(Store):
             cursor.execute(sql, [*now, *(one.hex() for one in ids), claim_seq, worker_id.hex])
             count: int = cursor.rowcount
             return count
+
+    def try_to_write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+        """All are left while anybody else writes."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            (patience,) = cursor.fetchone()
+            cursor.execute("PRAGMA busy_timeout = 0")
+            try:
+                with transaction.atomic(self.alias, durable=True):
+                    return self.write_progress_within(said), []
+            except OperationalError as error:
+                if not collided(error):
+                    raise
+                return [], list(said)
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {patience}")
 
     def isolation_problem(self) -> str | None:
         connection: Any = self.connection

@@ -7,10 +7,6 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
 
-from django.core.signals import setting_changed
-from django.db import connections
-
-from ..conf import MODEL_SETTING, SETTING
 from ..lifecycle import Status
 from ..models import AbstractAttempt
 from ..models.beginning import Kind
@@ -18,7 +14,7 @@ from ..models.clock import NOW
 from ..models.promise import Promises, seal_many
 from ..signals import enqueued
 from .columns import MOST, Columns, Places
-from .gate import passing_gate
+from .gate import gate_of
 from .rows import Rows
 from .sending import send
 
@@ -256,22 +252,3 @@ def _is_open(attempt: AbstractAttempt) -> bool:
         or bool(attempt.edges)
         or hasattr(row["expires_at"], "resolve_expression")
     )
-
-
-_gates: dict[str, str | None] = {}
-
-
-def gate_of(alias: str) -> str | None:
-    """`passing_gate` for a database, made once."""
-    try:
-        return _gates[alias]
-    except KeyError:
-        return _gates.setdefault(alias, passing_gate(connections[alias]))
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, MODEL_SETTING, "DATABASES"):
-        _gates.clear()
-
-
-setting_changed.connect(_forget)

@@ -83,13 +83,22 @@ class Child:
         timekeeper.start()
         event_loop = None
         if options.async_tasks:
-            event_loop = EventLoop(options.async_tasks, hand.ended, incarnations, self.page)
+            event_loop = EventLoop(
+                options.async_tasks, hand.ended, incarnations, self.page, hand.progress.say
+            )
             hand.elsewhere = event_loop
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
             watch: Watch = AlarmWatch() if is_main else ThreadWatch(timekeeper)
-            return Runner(store, incarnations, watch, self.page, event_loop)
+            return Runner(
+                store,
+                incarnations,
+                watch,
+                self.page,
+                elsewhere=event_loop,
+                progress=hand.progress,
+            )
 
         performers = Threads(hand, runner, self.stopping.bell, options.threads, event_loop)
         wakeup = None

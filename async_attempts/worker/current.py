@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -9,20 +10,28 @@ from uuid import UUID
 
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
+from ..models.options import check_progress
 from ..results import Ending, prerequisites
-from ..store import Claim
+from ..store import Claim, Said
 from .memory import now
 from .timeouts import Deadline
+
+
+def unheard(said: Said) -> None:
+    """Where nobody writes down what is said."""
 
 
 class CurrentAttempt:
     """The attempt that is being performed."""
 
-    __slots__ = ("_claim", "_deadline")
+    __slots__ = ("_claim", "_deadline", "_say")
 
-    def __init__(self, claim: Claim, deadline: Deadline) -> None:
+    def __init__(
+        self, claim: Claim, deadline: Deadline, say: Callable[[Said], None] = unheard
+    ) -> None:
         self._claim = claim
         self._deadline = deadline
+        self._say = say
 
     @property
     def id(self) -> UUID:
@@ -61,6 +70,19 @@ class CurrentAttempt:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
             raise InvalidOption(f"extend: must be seconds or a timedelta, over 0, not {timeout!r}.")
         self._deadline.move(now() + seconds)
+
+    def set_progress(self, percent: float, note: str = "") -> None:
+        """Say how far this execution is; costs the target no query, and works in async code, too.
+
+        `percent`: 0 to 100, fractions are cut off; `note`: at most 255 characters, stored in clear.
+        Written by the worker at most twice a second, the newest, and the last one in any case. In
+        atomic mode, and where the worker has no thread for it (`perform()`, a drain in tests), it
+        is written when the target has ended. Raises InvalidOption.
+        """
+        said = Said(self._claim, *check_progress(percent, note))
+        # What a thread that outlived its execution says is of no interest.
+        if self._deadline.on_move is not None:
+            self._say(said)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class EmbeddedLoop(Loop):
         store = store_for(options.database)
         self.alone = Alone(store, options)
         hand = Hand(store)
-        runner = Runner(store, self.alone, watch)
+        runner = Runner(store, self.alone, watch, progress=hand.progress)
         wakeup = None
         if not options.comes_to_an_end:
             wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)

@@ -11,6 +11,7 @@ from ..store import Claim, Store
 from .acknowledging import acknowledge
 from .doors import Doors
 from .memory import now
+from .progress import UnwrittenProgress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 from .tallies import Tallies
 
@@ -23,6 +24,7 @@ class Hand:
 
     def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
         self.store = store
+        self.progress = UnwrittenProgress(store)
         self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
@@ -157,6 +159,7 @@ class Hand:
         """
         if not self._unrecorded:
             return False
+        self.progress.write_last(execution.claim for execution in self._unrecorded)
         self.tallies.count(self._unrecorded, acknowledge(self.store, self._unrecorded))
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed

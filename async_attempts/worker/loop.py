@@ -125,6 +125,7 @@ class Loop:
             self.batch_size.stuck()
             self.hand.give_back()
         self._record()
+        self.hand.progress.write()
         self.hand.tallies.flush_if_due()
         self._claim(me)
         if self.hand.is_empty and self._is_done(me):
@@ -267,6 +268,7 @@ class Loop:
             try:
                 self._collect()
                 self.hand.record()
+                self.hand.progress.write()
                 if me.lease.lost and not self.stopping.is_set():
                     return
                 if self.hand.is_empty:

@@ -34,8 +34,10 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
         store.promote_one(attempt.pk)
         claim = store.claim_one(me.worker.pk, attempt.pk)
         if claim is not None:
-            execution = Runner(store, alone, NoWatch()).perform(claim)
+            runner = Runner(store, alone, NoWatch())
+            execution = runner.perform(claim)
             if execution is not None:
+                runner.progress.write_last([claim])
                 acknowledge(store, [execution])
             if claim.limit_key:
                 store.wake([claim.limit_key])

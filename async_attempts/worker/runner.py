@@ -31,6 +31,7 @@ from .leftovers import (
 )
 from .memory import Page, now
 from .preparing import Prepared, prepared
+from .progress import UnwrittenProgress
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
@@ -88,13 +89,16 @@ class Runner:
         lease: Lease,
         watch: Watch,
         page: Page | None = None,
+        *,
         elsewhere: Elsewhere | None = None,
+        progress: UnwrittenProgress | None = None,
     ) -> None:
         self.store = store
         self.lease = lease
         self.watch = watch
         self.page = page
         self.elsewhere = elsewhere
+        self.progress = progress or UnwrittenProgress(store)
         self.connections = Connections()
         self._deadline = Deadline(0.0)
         self._place: int | None = None
@@ -157,7 +161,8 @@ class Runner:
             function = async_to_sync(function)
         self._deadline = deadline = Deadline(now() + ready.timeout)
         self._place = place
-        _current.set(CurrentAttempt(ready.claim, deadline))
+        say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
+        _current.set(CurrentAttempt(ready.claim, deadline, say))
         deadline.on_move = self._moved
         self._moved(deadline.at)
         try:
@@ -195,12 +200,14 @@ class Runner:
                     outcome = copy_context().run(self._called, ready, place, open_blocks())
                 if connection.needs_rollback:
                     raise BrokenTransaction("The target left its transaction to be rolled back.")
+                self.progress.write_within(claim)
                 self.store.finish_within(claim.worker_id, [(claim, outcome)])
         except BaseException as exception:
             if not committed or outcome is None:
                 raise
             # The first hook after the commit is ours, so this came out of one of the target's.
             logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
+        self.progress.committed(claim)
         return Execution(claim, outcome, None, True, place, now() - began)
 
 

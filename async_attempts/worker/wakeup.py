@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from ..conf import settings
 from ..store import Store, gate
-from .listener import Listener, Reconnecting
+from ..store.listener import Listener, params_of
+from .reconnecting import Reconnecting
 
 logger = logging.getLogger("async_attempts")
 
@@ -117,12 +117,7 @@ class WakeUp:
         self._short = SHORTEST
 
     def _params(self) -> Mapping[str, Any]:
-        if (dsn := settings().LISTEN_DSN) is None:
-            params: Mapping[str, Any] = self.store.connection.get_connection_params()
-            return params
-        from psycopg.conninfo import conninfo_to_dict
-
-        return conninfo_to_dict(dsn)
+        return params_of(self.store.connection)
 
     def _own_listener(self) -> Listener | None:
         if self._process != os.getpid():

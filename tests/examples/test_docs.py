@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import pytest
 from django.core.management.base import BaseCommand
+from django.dispatch import Signal
 
 import async_attempts
+from async_attempts import signals
 from async_attempts.conf import Settings
 from async_attempts.lifecycle import MOVES, Status
 from async_attempts.management.commands.run_attempts import Command
@@ -102,6 +104,12 @@ def test_the_table_of_flags_tells_the_defaults():
     options = Options(database="default", queues=("default",))
     assert told == {name: getattr(options, name) for name in told}
     assert told.keys() >= {"processes", "threads", "async_tasks", "shutdown_timeout", "batch_size"}
+
+
+def test_the_table_of_announcements_has_all_of_them():
+    documented = [unquoted(n) for cell, *_ in table("results.md", "sent") for n in cell.split(", ")]
+    sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    assert sorted(documented) == sorted(sent)
 
 
 @pytest.mark.parametrize("heading", ["signal", "code"])

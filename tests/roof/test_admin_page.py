@@ -28,6 +28,8 @@ SHOWN_AS = {
     "claimed_by": "performed_by",
     "subject_type": "about",
     "subject_id": "about",
+    "progress": "how_far",
+    "progress_note": "how_far",
 }
 
 
@@ -56,6 +58,14 @@ def test_all_columns_are_shown_but_what_is_sealed(db):
     assert {SHOWN_AS.get(column, column) for column in columns} <= {*shown}
     assert not {"args", "sealed_result", "unique_key"} & {*shown}
     text_of(operator().get(page_of(attempt)))
+
+
+def test_the_page_tells_how_far_it_is(db):
+    client = operator()
+    for percent, note, told in ((40, "of the pages", "40 % of the pages"), (7, "", "7 %")):
+        attempt = attempt_in("running", progress=percent, progress_note=note)
+        assert f">{told}<" in text_of(client.get(page_of(attempt)))
+    assert "None %" not in text_of(client.get(page_of(attempt_in("running"))))
 
 
 def test_the_page_cannot_be_saved_or_deleted(db):
@@ -141,6 +151,7 @@ def test_what_others_wrote_is_escaped(db):
         metadata={SCRIPT: SCRIPT},
         subject_type=SCRIPT,
         subject_id=SCRIPT,
+        progress=5,
         progress_note=SCRIPT,
         target=SCRIPT,
         method_name=SCRIPT,

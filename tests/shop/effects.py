@@ -4,6 +4,7 @@ the death of the process.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -176,3 +177,20 @@ def wait_and_die(began: str, go: str) -> None:
     while current_attempt().claim_seq == 1 and not Path(go).exists():
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@attemptable
+def say_and_wait(go: str, note: str) -> None:
+    """Says that it has begun, waits until the file `go` is there, and says that it has ended."""
+    current_attempt().set_progress(10, note)
+    while not Path(go).exists():
+        time.sleep(0.01)
+    current_attempt().set_progress(100, note)
+
+
+@attemptable
+async def say_and_wait_async(go: str, note: str) -> None:
+    current_attempt().set_progress(10, note)
+    while not Path(go).exists():  # noqa: ASYNC110, ASYNC240 a file is what another process can make
+        await asyncio.sleep(0.01)
+    current_attempt().set_progress(100, note)

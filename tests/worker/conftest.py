@@ -9,8 +9,9 @@ import pytest
 
 from tests.shop import effects
 from tests.worker.processes import workers
+from tests.worker.waiting import beside, no_polling, nobody_hears_any_more
 
-__all__ = ["acting", "workers"]
+__all__ = ["acting", "beside", "no_polling", "nobody_hears_any_more", "workers"]
 
 
 @pytest.fixture(autouse=True)

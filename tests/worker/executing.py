@@ -23,10 +23,11 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     hand, stopping, timekeeper = Hand(store), Stopping(), Timekeeper()
     alone = Alone(store, options)
     timekeeper.start()
-    event_loop = EventLoop(async_tasks, hand.ended, alone)
+    event_loop = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
 
     def runner() -> Runner:
-        return Runner(store, alone, ThreadWatch(timekeeper), elsewhere=event_loop)
+        watch = ThreadWatch(timekeeper)
+        return Runner(store, alone, watch, elsewhere=event_loop, progress=hand.progress)
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
     executor = Threads(hand, runner, stopping.bell, threads + 1, event_loop)

@@ -12,8 +12,8 @@ from django.db import connections
 from django.test import override_settings
 from psycopg.conninfo import make_conninfo
 
-from async_attempts.store import gate, store_for
-from async_attempts.worker import listener, wakeup
+from async_attempts.store import gate, listener, store_for
+from async_attempts.worker import wakeup
 from async_attempts.worker.wakeup import WakeUp
 from tests.worker.listeners import (
     LONG,

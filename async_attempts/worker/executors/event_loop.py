@@ -15,9 +15,9 @@ from asgiref.sync import sync_to_async
 from ...conf import settings
 from ...exceptions import AttemptTimeout
 from ...lifecycle import Outcome
-from ...store import TOO_LATE, Claim
+from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
-from ..current import CurrentAttempt, _current
+from ..current import CurrentAttempt, _current, unheard
 from ..errors import outcome_of_target
 from ..leftovers import clean_connections
 from ..memory import Page, now
@@ -46,6 +46,7 @@ class EventLoop:
         ended: Callable[[Execution], None],
         lease: Lease,
         page: Page | None = None,
+        say: Callable[[Said], None] = unheard,
     ) -> None:
         self._most = tasks
         self._lease = lease
@@ -54,6 +55,7 @@ class EventLoop:
         self._waiting: deque[Waiting] = deque()
         self._ended = ended
         self._page = page
+        self._say = say
         self._loop = asyncio.new_event_loop()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
@@ -156,7 +158,7 @@ class EventLoop:
 
     async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
         """Await the target within its timeout."""
-        _current.set(CurrentAttempt(ready.claim, deadline))
+        _current.set(CurrentAttempt(ready.claim, deadline, self._say))
         scope = asyncio.timeout(ready.timeout)
 
         def moved(at: float) -> None:

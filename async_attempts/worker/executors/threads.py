@@ -30,7 +30,7 @@ class Threads:
         self._bell = bell
         self._event_loop = event_loop
         self._loop_waits = False
-        hand.ring = self._ring
+        hand.ring = hand.progress.ring = self._ring
         self._threads = [
             threading.Thread(target=self.perform, name=f"performer-{number}", daemon=True)
             for number in range(2, performers + 1)

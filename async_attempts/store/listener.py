@@ -1,20 +1,17 @@
-"""The connection over which a worker is woken, and getting it again when it was lost."""
+"""A connection that listens: over it an idle worker is woken, and who waits for a result."""
 
 from __future__ import annotations
 
-import random
 import selectors
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from ..store import gate
+from ..conf import settings
+from . import gate
 
 ANSWER_SECONDS: Final = 5.0
-LONGEST_PAUSE: Final = 15.0
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
@@ -26,9 +23,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """What isn't said otherwise, so that a network that went dead is noticed within 25 s."""
 
-OURS: Final[Mapping[str, Any]] = {
-    "application_name": "async_attempts listener",
-    "autocommit": True,
+APPLICATION_NAMES: Final = {
+    gate.DUE: "async_attempts listener",
+    gate.ENDED: "async_attempts waiter",
 }
 
 
@@ -36,18 +33,29 @@ class BehindPooler(Exception):
     """The session isn't this connection's own: a lock and a LISTEN would be anybody's."""
 
 
+def params_of(connection: Any) -> Mapping[str, Any]:
+    """How to connect for listening: as Django does, or by the setting `LISTEN_DSN`."""
+    if (dsn := settings().LISTEN_DSN) is None:
+        params: Mapping[str, Any] = connection.get_connection_params()
+        return params
+    from psycopg.conninfo import conninfo_to_dict
+
+    return conninfo_to_dict(dsn)
+
+
 class Listener:
     """A session of its own that listens. Any error means that it is of no use any more."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
+    def __init__(self, params: Mapping[str, Any], of: str = gate.DUE) -> None:
         """Connects and listens. Raises BehindPooler, or what the driver raises."""
         import psycopg
 
-        self._connection = psycopg.connect(**{**DEFAULTS, **params, **OURS})
+        ours = {"application_name": APPLICATION_NAMES[of], "autocommit": True}
+        self._connection = psycopg.connect(**{**DEFAULTS, **params, **ours})
         self._link = self._connection.pgconn
         self._heard = False
         try:
-            session = self.ask(gate.listening())
+            session = self.ask(gate.listening(of))
             if session != str(self._link.backend_pid):
                 raise BehindPooler
         except BaseException:
@@ -78,6 +86,11 @@ class Listener:
         self._note_notifications()
         return answer.decode()
 
+    def wait(self, seconds: float) -> None:
+        """Until something may have come, but no longer than so many seconds."""
+        with suppress(TimeoutError):
+            self._wait(selectors.EVENT_READ, time.monotonic() + seconds)
+
     def heard(self) -> bool:
         """Whether another session has notified since the last call; never waits."""
         self._link.consume_input()
@@ -105,63 +118,3 @@ class Listener:
         while (notification := self._link.notifies()) is not None:
             if notification.be_pid != self._link.backend_pid:
                 self._heard = True
-
-
-class Reconnecting:
-    """Gets a Listener in a thread: a network that swallows what it is sent holds up nobody."""
-
-    def __init__(self, params: Callable[[], Mapping[str, Any]]) -> None:
-        self._params = params
-        self._came: SimpleQueue[Listener | Exception] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._pauses = 0
-        self._next_try = 0.0
-        self._closed = False
-
-    def came(self) -> Listener | None:
-        """The new one, if there is one by now. Raises once, for each try, why there is none."""
-        if self._thread is None:
-            if time.monotonic() >= self._next_try:
-                self._try(self._params())
-            return None
-        try:
-            outcome = self._came.get_nowait()
-        except Empty:
-            return None
-        self._thread = None
-        if isinstance(outcome, Exception):
-            raise outcome
-        self._pauses = 0
-        return outcome
-
-    def pause(self) -> None:
-        """Let some time pass before the next try, ever more, with jitter."""
-        self._pauses += 1
-        pause = min(2.0**self._pauses / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
-        self._next_try = time.monotonic() + pause
-
-    def close(self) -> None:
-        """Close what may still come."""
-        self._closed = True
-        self._close_those_that_came()
-
-    def _try(self, params: Mapping[str, Any]) -> None:
-        self._thread = threading.Thread(
-            target=self._connect, args=[params], name="listener", daemon=True
-        )
-        self._thread.start()
-
-    def _connect(self, params: Mapping[str, Any]) -> None:
-        try:
-            self._came.put(Listener(params))
-        except Exception as error:
-            self._came.put(error)
-        if self._closed:
-            self._close_those_that_came()
-
-    def _close_those_that_came(self) -> None:
-        with suppress(Empty):
-            while True:
-                outcome = self._came.get_nowait()
-                if isinstance(outcome, Listener):
-                    outcome.close()

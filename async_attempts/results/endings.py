@@ -9,12 +9,12 @@ from uuid import UUID
 
 from django.db.models import F
 
-from .exceptions import InvalidArguments
-from .lifecycle import FINAL, Status
-from .models import Dependency
-from .payload import Handed
-from .store import Store, store_for
-from .store.depending import in_batches
+from ..exceptions import InvalidArguments
+from ..lifecycle import FINAL, GONE, Status
+from ..models import Dependency
+from ..payload import Handed
+from ..store import Store, store_for
+from ..store.depending import in_batches
 
 COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
 
@@ -40,9 +40,6 @@ class Ending:
     @property
     def succeeded(self) -> bool:
         return self.status == Status.SUCCEEDED
-
-
-GONE: Final = "gone"
 
 
 def prerequisites(attempt_id: UUID, database: str) -> list[Ending]:

@@ -1,0 +1,117 @@
+"""How far executions are, from `set_progress` to the database.
+
+A target only leaves here what it says: the newest counts. The thread that claims and records writes
+it, so that a target may say it anywhere, in a transaction of its own or on an event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from django.db import DataError, Error
+
+from .. import signals
+from ..store import Claim, Said, Store
+from .memory import now
+
+logger = logging.getLogger("async_attempts")
+
+PAUSE: Final = 0.5
+"""Seconds between two writes."""
+
+Key = tuple[bytes, int]
+
+
+def _key(claim: Claim) -> Key:
+    return claim.id_bytes, claim.claim_seq
+
+
+class UnwrittenProgress:
+    """What was said and isn't written yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._said: dict[Key, Said] = {}
+        # Of those that run atomically: their own transaction holds their row.
+        self._held: dict[Key, Said] = {}
+        self._written_at = 0.0
+        self.ring: Callable[[], None] | None = None
+
+    # --- by those who perform
+
+    def say(self, said: Said) -> None:
+        """To be written soon."""
+        is_first = not self._said
+        self._said[_key(said.claim)] = said
+        if is_first and self.ring is not None:
+            self.ring()
+
+    def hold(self, said: Said) -> None:
+        """To be written with the outcome."""
+        self._held[_key(said.claim)] = said
+
+    def write_within(self, claim: Claim) -> None:
+        """Write what was held, in the transaction that is open: the attempt's own."""
+        if (said := self._held.get(_key(claim))) is not None:
+            self._store.write_progress_within([said])
+
+    def committed(self, claim: Claim) -> None:
+        """That transaction is committed."""
+        if (said := self._held.pop(_key(claim), None)) is not None:
+            announce([said])
+
+    # --- by the one who records
+
+    def write(self) -> None:
+        """Write what was said, not more often than each PAUSE."""
+        if not self._said or now() < self._written_at + PAUSE:
+            return
+        self._written_at = now()
+        said = self._taken(self._said.copy())
+        with self._kept_in_outages(said):
+            written, locked = self._store.try_to_write_progress(said)
+            self._put_back(locked)
+            announce(written)
+
+    def write_last(self, claims: Iterable[Claim]) -> None:
+        """Write what these said last: they are to be recorded."""
+        if not (self._said or self._held):
+            return
+        keys = [_key(claim) for claim in claims]
+        # Of what was held the transaction was rolled back; it is as true as ever.
+        said = self._taken(keys) + self._taken(keys, self._held)
+        if said:
+            with self._kept_in_outages(said):
+                announce(self._store.write_progress(said))
+
+    def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
+        there = self._said if source is None else source
+        return [said for key in keys if (said := there.pop(key, None)) is not None]
+
+    @contextmanager
+    def _kept_in_outages(self, said: Iterable[Said]) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            # Nobody's outcome depends on it.
+            logger.error("the database refuses a progress: %s", type(error).__name__)
+        except Error:
+            self._put_back(said)
+            raise
+
+    def _put_back(self, said: Iterable[Said]) -> None:
+        """For the next time, unless something newer was said meanwhile."""
+        for one in said:
+            self._said.setdefault(_key(one.claim), one)
+
+
+def announce(written: Iterable[Said]) -> None:
+    """Tell those who want to know; the write is committed."""
+    if signals.progressed.receivers:
+        for claim, percent, note in written:
+            signals.progressed.send_robust(
+                UnwrittenProgress, claim=claim, percent=percent, note=note
+            )
