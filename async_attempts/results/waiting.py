@@ -12,9 +12,9 @@ from queue import Empty, SimpleQueue
 
 from asgiref.sync import sync_to_async
 
-from ..exceptions import InvalidOption, WaitingInTransaction
+from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
-from ..store.transactions import in_callers_block
+from ..store.transactions import refuse_waiting_in_block
 from .hearing import hearing_on
 from .pauses import Pauses
 
@@ -42,12 +42,7 @@ class Question(ABC):
         Raises WaitingInTransaction.
         """
         for alias in self._aliases:
-            if in_callers_block(alias):
-                raise WaitingInTransaction(
-                    f"An atomic block of {alias!r} is open here: what it enqueues isn't performed "
-                    "before it commits. Wait after the block, or let one attempt follow the other: "
-                    "call(…).then(…)."
-                )
+            refuse_waiting_in_block(alias)
         if self.ask():
             return True
         if self._leave:

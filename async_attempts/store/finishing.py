@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -79,6 +79,25 @@ class Finishing(Deleting):
             return [claim for claim in claims if ours.get(claim.id) != claim.claim_seq]
         held = self._lock(worker_id, [claim for claim, _ in results])
         current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
+        self._record(worker_id, current, held)
+        failures = [
+            self._failure(worker_id, claim, outcome)
+            for claim, outcome in current
+            if isinstance(outcome, Retried | Failed)
+        ]
+        self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
+        if any(isinstance(outcome, AGAIN) for _, outcome in current):
+            self.pass_gate()
+        if over := [c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)]:
+            self.tell_waiters()
+        self.close_when_committed(self.with_dependents(over))
+        kept = {claim.id_bytes for claim, _ in current}
+        return [claim for claim, _ in results if claim.id_bytes not in kept]
+
+    def _record(
+        self, worker_id: UUID, current: Sequence[Result], held: Mapping[UUID, tuple[int, bool]]
+    ) -> None:
+        """Write what became of these claims, which are locked: what is alike together."""
         alike: defaultdict[tuple[Outcome, int, bool], list[Claim]] = defaultdict(list)
         with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
         succeeded = [claim for claim, outcome in current if isinstance(outcome, Succeeded)]
@@ -98,23 +117,6 @@ class Finishing(Deleting):
         for seq, results_by_id in with_results.items():
             for some in _by_size(results_by_id):
                 self._succeed_with(worker_id, seq, some)
-        failures = [
-            self._failure(worker_id, claim, outcome)
-            for claim, outcome in current
-            if isinstance(outcome, Retried | Failed)
-        ]
-        self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
-        if any(isinstance(outcome, AGAIN) for _, outcome in current):
-            self.pass_gate()
-        self._over([c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)])
-        kept = {claim.id_bytes for claim, _ in current}
-        return [claim for claim, _ in results if claim.id_bytes not in kept]
-
-    def _over(self, ids: Sequence[UUID]) -> None:
-        """Let those know who wait for these."""
-        if ids:
-            self.tell_waiters()
-            self.close_when_committed(self.with_dependents(ids))
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
         """Lock the claimed row until the open transaction ends; False when the claim was lost."""
@@ -170,10 +172,11 @@ class Finishing(Deleting):
         if not retention().deletes_successes or self.is_referred_to:
             return set()
         unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
-        each = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
-        if deleted := set(chain.from_iterable(each)):
+        deleted = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
+        gone = set(chain.from_iterable(deleted))
+        if gone:
             self.tell_waiters()
-        return deleted
+        return gone
 
     def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])

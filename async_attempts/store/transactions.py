@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import OperationalError, connections, transaction
 
-from ..exceptions import WrongTransaction
+from ..exceptions import WaitingInTransaction, WrongTransaction
 
 _T = TypeVar("_T")
 
@@ -71,11 +71,12 @@ def refuse_callers_block(alias: str) -> None:
 
 
 def refuse_waiting_in_block(alias: str) -> None:
-    """Raise WrongTransaction inside a caller's atomic block: what is waited for can't happen."""
+    """Raise WaitingInTransaction inside a caller's atomic block: it may last for ever."""
     if in_callers_block(alias):
-        raise WrongTransaction(
-            f"No worker sees what is enqueued in the open transaction on {alias!r} before it "
-            "commits, so waiting in it would never end; leave the atomic block, and wait then."
+        raise WaitingInTransaction(
+            f"An atomic block of {alias!r} is open here: what it enqueues isn't performed before "
+            "it commits. Leave the atomic block, and wait then, or let one attempt follow the "
+            "other: call(…).then(…)."
         )
 
 

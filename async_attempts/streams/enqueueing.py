@@ -36,7 +36,7 @@ def enqueue_stream(
     idempotence token "token:n", and what was enqueued before isn't enqueued again. `database`: an
     alias, by default where attempts go to. `timeout`: seconds or a timedelta from the call.
 
-    Raises TimeoutError; WrongTransaction inside an atomic block, whose attempts no worker could
+    Raises TimeoutError; WaitingInTransaction inside an atomic block, whose attempts no worker could
     see; what the iterable raises; what `call_factory` raises, and InvalidOption, InvalidTarget or
     InvalidArguments for an item, with a note of its place, from 0. What was enqueued before stays.
     """

@@ -19,7 +19,7 @@ from async_attempts import (
     InvalidArguments,
     InvalidOption,
     Streamed,
-    WrongTransaction,
+    WaitingInTransaction,
     aenqueue_stream,
     call,
     enqueue,
@@ -289,7 +289,7 @@ def test_all_go_to_one_database(database):
 
 def test_in_a_transaction_it_would_wait_for_ever(database):
     with transaction.atomic(database):
-        with pytest.raises(WrongTransaction, match="leave the atomic block"):
+        with pytest.raises(WaitingInTransaction, match="Leave the atomic block"):
             enqueue_stream(greeted, [1], database=database)
         enqueue(clients.greet, 1) if database == "default" else None
     assert rows(database).count() == (database == "default")
@@ -301,7 +301,7 @@ class Within(TestCase):
     def test_it_enqueues(self):
         assert enqueue_stream(greeted, range(3)) == Streamed(3)
         assert async_to_sync(aenqueue_stream)(greeted, range(3)) == Streamed(3)
-        with transaction.atomic(), pytest.raises(WrongTransaction):
+        with transaction.atomic(), pytest.raises(WaitingInTransaction):
             enqueue_stream(greeted, range(3))
 
 

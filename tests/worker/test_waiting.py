@@ -157,7 +157,10 @@ def test_a_timeout_that_is_none_is_refused(database, timeout):
 @both
 def test_within_an_atomic_block_waiting_is_refused_at_once(database, waited):
     attempt = performed(database, effects.act)
-    with transaction.atomic(database), pytest.raises(WaitingInTransaction, match="Wait after"):
+    with (
+        transaction.atomic(database),
+        pytest.raises(WaitingInTransaction, match="Leave the atomic block"),
+    ):
         waited(attempt)
     assert waited(attempt) is None
 
