@@ -75,7 +75,7 @@ UPDATE {attempt}
 SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0,
     {result} = kept.result
 FROM unnest(%(ids)s::uuid[], %(results)s::bytea[]) AS kept (id, result)
-WHERE {attempt}.id = kept.id AND claim_seq = %(seq)s AND claimed_by = %(worker)s
+WHERE {attempt}.id = kept.id AND claimed_by = %(worker)s AND claim_seq = %(seq)s
     AND status = 'pending'
 """
 """Finish what succeeded with results; the rows are locked."""

@@ -176,8 +176,8 @@ MUTANTS: Final = (
         (
             (
                 "store/postgresql.py",
-                "rows = self._alone(",
-                "self.connection.set_autocommit(False); rows = self._alone(",
+                "return self._alone(lambda: self._claim",
+                "self.connection.set_autocommit(False); return self._alone(lambda: self._claim",
             ),
         ),
         (
