@@ -9,12 +9,14 @@ from uuid import UUID
 
 from django.db.models import F
 
+from ..encryption import Context, cipher
 from ..exceptions import InvalidArguments
 from ..lifecycle import FINAL, GONE, Status
 from ..models import Dependency
-from ..payload import Handed
+from ..payload import Handed, load_value
 from ..store import Store, store_for
 from ..store.depending import in_batches
+from ..store.handing import HandedOver
 
 COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
 
@@ -53,19 +55,24 @@ def prerequisites(attempt_id: UUID, database: str) -> list[Ending]:
 def handed_over(handed: Handed, attempt_id: UUID, database: str) -> Any:
     """What stands in for `handed` in the arguments of an attempt that is performed now."""
     store = store_for(database)
+    if handed in (Handed.RESULT, Handed.RESULTS):
+        results = [_result_of(one) for one in store.handed_to(attempt_id)]
+        return results if handed is Handed.RESULTS else results[0]
     edges = [edge for edge in _edges(store, attempt_id) if edge.place is not None]
     if handed is Handed.ERROR:
         causes = [edge.cause or edge.prerequisite_id for edge in edges]
         return next(iter(endings_of(store, causes[:1]).values()), None)
     endings = endings_of(store, [edge.prerequisite_id for edge in edges])
-    in_order = [endings[edge.prerequisite_id] for edge in edges]
-    if handed is Handed.ENDINGS:
-        return in_order
-    for ending in in_order:
-        if not ending.succeeded:
-            raise InvalidArguments(f"The result of {ending.attempt_id}, which is {ending.status}.")
-    results = [ending.result for ending in in_order]
-    return results if handed is Handed.RESULTS else results[0]
+    return [endings[edge.prerequisite_id] for edge in edges]
+
+
+def _result_of(one: HandedOver) -> Any:
+    if one.status != Status.SUCCEEDED:
+        raise InvalidArguments(f"The result of {one.id}, which is {one.status or GONE}.")
+    if one.sealed_result is None:
+        return None
+    context = Context("result", one.id, one.target, one.target_pk, one.method_name)
+    return load_value(cipher().decrypt(one.sealed_result, context))
 
 
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:

@@ -12,6 +12,7 @@ from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
 from .forgetting import Forgetting
+from .handing import Handing
 from .leasing import Leasing
 from .looking import Looking
 from .pausing import Pausing
@@ -33,6 +34,7 @@ class Store(
     Pruning,
     Forgetting,
     Pausing,
+    Handing,
     Tallying,
     Counting,
 ):

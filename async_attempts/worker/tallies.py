@@ -31,6 +31,7 @@ WORDS: Final = {
 """The outcomes that are counted; a snooze and a release are no result of an execution."""
 
 LONGEST: Final = tuple(BUCKETS.values())
+SHORTEST: Final = LONGEST[0]
 COUNT, WAIT, RUN, HISTOGRAM = range(4)
 
 logger = logging.getLogger("async_attempts")
@@ -49,17 +50,20 @@ class Tallies:
         counted = self._counted
         if not counted:
             self._flush_at = now() + FLUSH_INTERVAL
+        last, numbers = None, [0.0]
         for claim, outcome, _, recorded, _, seconds in executions:
             if lost and not recorded and claim.id_bytes in lost:
                 continue
-            key = (claim.queue, claim.target, claim.method_name, type(outcome))
-            numbers = counted.get(key)
-            if numbers is None:
-                numbers = counted[key] = [0] * len(NUMBERS)
+            key = (claim.target, claim.method_name, claim.queue, type(outcome))
+            # Strings that were just read have no hash yet, and mostly the next is like the last.
+            if key != last:
+                last = key
+                numbers = counted.setdefault(key, [0] * len(NUMBERS))
             numbers[COUNT] += 1
             numbers[WAIT] += claim.waited
             numbers[RUN] += seconds
-            numbers[HISTOGRAM + bisect_left(LONGEST, seconds)] += 1
+            bucket = bisect_left(LONGEST, seconds) if seconds > SHORTEST else 0
+            numbers[HISTOGRAM + bucket] += 1
 
     def flush_if_due(self) -> None:
         """Add it to the table, if something has been counted for long enough."""
@@ -70,7 +74,7 @@ class Tallies:
         """Add what was counted to the table, in one statement. No error leaves this method."""
         counted = {
             Tallied(queue, f"{target}.{method}", WORDS[outcome]): numbers
-            for (queue, target, method, outcome), numbers in self._counted.items()
+            for (target, method, queue, outcome), numbers in self._counted.items()
             if outcome in WORDS
         }
         try:
