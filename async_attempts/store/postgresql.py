@@ -115,7 +115,9 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         rows.sort(key=_best_first)
         now = rows[0][WIDTH]
         end = (moment(now), worker_id, self.alias, began)
-        return [Claim._make(row[:WIDTH] + end + ((now - row[-1]) / 1e6,)) for row in rows]
+        # Without `_make`, whose check of the length is a tenth of this.
+        new = tuple.__new__
+        return [new(Claim, (*row[:WIDTH], *end, (now - row[-1]) / 1e6)) for row in rows]
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
         claims = [claim for claim, outcome in results if is_plain(outcome)]
