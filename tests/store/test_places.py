@@ -168,9 +168,8 @@ def test_who_parks_while_the_place_becomes_free_is_woken(store, worker, sessions
     parking, waking = sessions(), sessions()
     heir = registered(store)
     # By the update that parks it: the place was judged to be held.
-    parked = parking.start_and_stop_after(
-        ("started_at", "= NULL"), store.claim_one, heir.pk, second.pk
-    )
+    parks = f"SET {store.quoted('status')} = "
+    parked = parking.start_and_stop_after((parks,), store.claim_one, heir.pk, second.pk)
     store.finish(worker.pk, [(held, Succeeded())])
     woken = waking.start(store.wake, ["k"])
     wait_until_somebody_waits(store)
