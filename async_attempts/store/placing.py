@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import F, QuerySet
 
 from ..lifecycle import Status
-from ..models import Slot, key_of_limit
+from ..models import AttemptQuerySet, Slot, key_of_limit
 from .claims import Claim
 from .depending import in_batches
 from .finishing import Finishing
@@ -95,7 +95,7 @@ class Placing(Finishing):
     def wake_all(self) -> int:
         """`wake` for every key that somebody waits for: what nobody came to wake."""
         waiting = self.attempts.filter(status=Status.WAITING, blockers=0, limit_key__gt="")
-        return self.wake(waiting.values_list("limit_key", flat=True).distinct().order_by())
+        return self.wake(self._keys_of(waiting))
 
     def _wake(self, keys: Sequence[str]) -> int:
         # Who parks holds these locks: what is parked is seen here, or sees what has ended.
@@ -107,12 +107,12 @@ class Placing(Finishing):
         for slot in slots:
             held[bytes(slot.key)] += int(slot.pk not in free)
         waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
-        there = waiting.filter(limit_key__in=keys).order_by()
+        there = self._keys_of(waiting.filter(limit_key__in=keys))
         woken: list[UUID] = []
-        for key in set(there.values_list("limit_key", flat=True).distinct()) & set(keys):
+        for key in there.intersection(keys):
             busy = held[digests[key]]
             room = max(1, sum(bytes(slot.key) == digests[key] for slot in slots) - busy)
-            rows = waiting.filter(limit_key=key).order_by("-priority", "scheduled_at", "id")
+            rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
             rows = rows.select_for_update(skip_locked=True)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):
@@ -124,6 +124,14 @@ class Placing(Finishing):
         if woken:
             self.pass_gate()
         return len(woken)
+
+    def _keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:
+        """The limit keys that they have."""
+        return set(attempts.values_list("limit_key", flat=True).distinct().order_by())
+
+    def _of_key(self, attempts: AttemptQuerySet[Any], key: str) -> AttemptQuerySet[Any]:
+        """Those of `attempts` that have this limit key."""
+        return attempts.filter(limit_key=key)
 
     def forget_places(self) -> None:
         """Delete places of limit keys that nobody holds; who needs one makes it again."""

@@ -54,6 +54,17 @@ def test_keys_that_differ_in_case_are_two(store, worker):
     assert len(claim(store, worker)) == 2
 
 
+@pytest.mark.parametrize("keys", [("a", "A"), ("a", "a "), ("e", "é")])
+def test_keys_that_a_collation_takes_for_one_are_woken_apart(store, worker, keys):
+    attempts = [enqueued(store, 2, limit_key=key)[1] for key in keys]
+    held = claim(store, worker)
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    assert store.wake([keys[1]]) == 1
+    assert statuses(store, attempts) == ["waiting", "pending"]
+    put(store, attempts[1], status="waiting")
+    assert store.wake_all() == 2
+
+
 @pytest.mark.parametrize(
     "outcome", [Succeeded(), Succeeded(b"r"), Failed("no", ERROR), Snoozed(60), Released()]
 )
