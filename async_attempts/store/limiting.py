@@ -104,9 +104,9 @@ class Limiting(Placing):
         mine = self.slots.filter(queue=queue, key=QUEUE_ITSELF, number__lt=number)
         slots = list(mine.order_by("number"))
         if missing := set(range(number)) - {slot.number for slot in slots}:
-            slots += self.slots.bulk_create(
-                Slot(queue=queue, number=one) for one in sorted(missing)
-            )
+            self.slots.bulk_create(Slot(queue=queue, number=one) for one in sorted(missing))
+            # MySQL doesn't say the ids of new rows.
+            slots = list(mine.order_by("number"))
         return self._free(slots)
 
 
