@@ -80,7 +80,8 @@ class Limiting(Placing):
             claims = self._claim_within(worker_id, which, room) if room else []
             if free and claims:
                 self._occupy(list(zip(free, claims, strict=False)))
-            if bucket and claims:
+            # A clock that went back, as after a failover, would leave the bucket as it is for long.
+            if bucket and (claims or (row.tokens_at and row.now < row.tokens_at)):
                 left = tokens - len(claims)
                 self.queues.filter(pk=queue).update(tokens=left, tokens_at=row.now)
             wait = bucket.seconds(tokens - len(claims)) if bucket and room < most else None
