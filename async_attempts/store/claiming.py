@@ -77,6 +77,8 @@ class Claiming(Limiting):
                 # There may be more behind those that came too late, or have no place.
                 if len(kept) == len(found):
                     break
+                self.give_tokens_back(queue, len(found) - len(kept))
+                claims.held_back.pop(queue, None)
             else:
                 claims.is_partial = True
         return claims

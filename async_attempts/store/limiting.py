@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from ..conf import limits
 from ..lifecycle import Status
@@ -88,6 +88,12 @@ class Limiting(Placing):
             return Taken(claims, is_held_back=len(claims) == room < limit, seconds=wait)
 
         return self.whole(work)
+
+    def give_tokens_back(self, queue: str, number: int) -> None:
+        """So many executions that were claimed of it aren't to begin."""
+        if limits_of_queue(queue).bucket is not None:
+            mine = self.queues.filter(pk=queue, tokens__isnull=False)
+            self.whole(lambda: mine.update(tokens=F("tokens") + number))
 
     def _locked_queue(self, queue: str) -> Any:
         """The queue's row with the database's `now`, locked; None while another worker has it."""
