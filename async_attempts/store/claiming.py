@@ -141,7 +141,13 @@ class Claiming(Limiting):
 
     def _fit(self, worker_id: UUID, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""
-        return self.with_places(worker_id, self._without_late(worker_id, claims))
+        timely = self._without_late(worker_id, claims)
+        placed = self.with_places(worker_id, timely)
+        if len(timely) < len(claims):
+            # A late one may have been woken for a place, which is the next one's then.
+            kept = {claim.id_bytes for claim in timely}
+            self.wake({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
+        return placed
 
     def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> int:
         """Give back, with their counts, a worker's claims but for those that it has `in_hand`.
