@@ -87,17 +87,23 @@ class Placing(Finishing):
                 num_attempts=F("num_attempts") - 1,
             )
 
-    def wake(self, keys: Iterable[str]) -> int:
-        """Let those of these limit keys that wait for a place and find one be due; how many."""
+    def wake(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
+        """Let those of these limit keys that wait for a place and find one be due; how many.
+
+        `queues`: of these queues only.
+        """
         wanted = sorted(set(keys))
-        return sum(self.whole(partial(self._wake, some)) for some in in_batches(wanted))
+        return sum(self.whole(partial(self._wake, some, queues)) for some in in_batches(wanted))
 
-    def wake_all(self) -> int:
+    def wake_all(self, queues: Collection[str] | None = None) -> int:
         """`wake` for every key that somebody waits for: what nobody came to wake."""
-        waiting = self.attempts.filter(status=Status.WAITING, blockers=0, limit_key__gt="")
-        return self.wake(self._keys_of(waiting))
+        return self.wake(self._keys_of(self._waiting(queues).filter(limit_key__gt="")), queues)
 
-    def _wake(self, keys: Sequence[str]) -> int:
+    def _waiting(self, queues: Collection[str] | None) -> AttemptQuerySet[Any]:
+        waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
+        return waiting if queues is None else waiting.filter(queue__in=queues)
+
+    def _wake(self, keys: Sequence[str], queues: Collection[str] | None) -> int:
         # Who parks holds these locks: what is parked is seen here, or sees what has ended.
         digests = {key: key_of_limit(key) for key in keys}
         mine = self.slots.filter(queue="", key__in=list(digests.values()))
@@ -106,7 +112,7 @@ class Placing(Finishing):
         held: defaultdict[bytes, int] = defaultdict(int)
         for slot in slots:
             held[bytes(slot.key)] += int(slot.pk not in free)
-        waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
+        waiting = self._waiting(queues)
         there = self._keys_of(waiting.filter(limit_key__in=keys))
         woken: list[UUID] = []
         for key in there.intersection(keys):

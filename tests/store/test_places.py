@@ -112,6 +112,26 @@ def test_a_sweep_wakes_what_nobody_woke(store, worker):
     assert not store.look(["default"]).has_waiting
 
 
+def test_what_comes_too_late_for_its_place_leaves_it_to_the_next(store, worker):
+    held, late, next_one = enqueued(store, 3, limit_key="k")
+    claimed = claim(store, worker)
+    put(store, late, expires_at=seconds_from_now(-1))
+    store.finish(worker.pk, [(one, Succeeded()) for one in claimed])
+    store.wake(["k"])
+    assert [one.id for one in claim(store, worker)] == [next_one.pk]
+    assert statuses(store, [held, late]) == ["succeeded", "expired"]
+
+
+def test_of_some_queues_only_what_waits_there_is_woken(store, worker):
+    attempts = enqueued(store, 2, limit_key="k", priority=5)
+    mails = enqueued(store, 2, limit_key="k", queue="emails")
+    claimed = store.claim(worker.pk, ["default", "emails"], 10)
+    store.finish(worker.pk, [(one, Succeeded()) for one in claimed])
+    assert store.wake_all(["emails"]) == 1
+    assert statuses(store, [attempts[1], *mails]) == ["waiting", "pending", "waiting"]
+    assert store.wake_all([]) == 0
+
+
 def test_a_dead_workers_place_is_free_when_it_is_rescued(store, worker):
     attempts = enqueued(store, 3, limit_key="k")
     dead = registered(store)
