@@ -14,6 +14,7 @@ from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, DatabaseNow, Queue, Slot
 from .claims import Claim
+from .depending import in_batches
 from .placing import Placing
 
 LOCKED_PAUSE: Final = 0.02
@@ -108,13 +109,18 @@ class Limiting(Placing):
         """The places of a queue, whose row is locked, that nobody holds; None: no limit."""
         if number is None:
             return None
-        mine = self.slots.filter(queue=queue, key=QUEUE_ITSELF, number__lt=number)
+        mine = self.slots.filter(queue=queue, key=QUEUE_ITSELF)
         slots = list(mine.order_by("number"))
         if missing := set(range(number)) - {slot.number for slot in slots}:
             self.slots.bulk_create(Slot(queue=queue, number=one) for one in sorted(missing))
             # MySQL doesn't say the ids of new rows.
             slots = list(mine.order_by("number"))
-        return self._free(slots)
+        free = self._free(slots)
+        held = len(slots) - len(free)
+        # Those beyond it are of a release that allowed more: who holds one still counts.
+        for beyond in in_batches(slot.pk for slot in free if slot.number >= number):
+            self.slots.filter(pk__in=beyond).delete()
+        return [slot for slot in free if slot.number < number][: max(0, number - held)]
 
 
 def _tokens(bucket: Bucket, row: Any) -> float:

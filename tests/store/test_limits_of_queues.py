@@ -54,6 +54,23 @@ def test_places_are_made_where_the_database_does_not_say_their_ids(
     assert len(claim(store, worker)) == 2
 
 
+def test_what_a_larger_concurrency_let_begin_counts_when_it_is_smaller(store, worker, limited):
+    limited(concurrency=4)
+    enqueued(store, 10)
+    first = claim(store, worker)
+    limited(concurrency=2)
+    store.finish(worker.pk, [(one, Succeeded()) for one in first[:2]])
+    assert claim(store, worker) == []
+    store.finish(worker.pk, [(first[2], Succeeded())])
+    assert len(claim(store, worker)) == 1
+    assert store.slots.count() == 3
+    store.finish(worker.pk, [(first[3], Succeeded())])
+    assert len(claim(store, worker)) == 1
+    assert store.slots.count() == 2
+    limited(concurrency=5)
+    assert len(claim(store, worker)) == 3
+
+
 def test_a_clock_that_went_back_holds_no_queue_up(store, worker, limited):
     limited(rate="50/s", burst=1)
     enqueued(store, 2)
