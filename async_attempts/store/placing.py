@@ -6,7 +6,7 @@ their places are free when those are taken back.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -45,15 +45,20 @@ class Placing(Finishing):
         for claim in claims:
             key = key_of_limit(claim.limit_key)
             numbers[key] = max(numbers[key], most.get(claim.id) or 1)
+        slots = self._locked_places(numbers)
+        held = Counter(bytes(slot.key) for slot in slots)
         free: defaultdict[bytes, list[Slot]] = defaultdict(list)
-        for slot in self._free(self._locked_places(numbers)):
+        for slot in self._free(slots):
             free[bytes(slot.key)].append(slot)
+            held[bytes(slot.key)] -= 1
         placed: list[tuple[Slot, Claim]] = []
         left: list[Claim] = []
         for claim in claims:
-            slots = free[key_of_limit(claim.limit_key)]
-            if slots and slots[0].number < (most.get(claim.id) or 1):
-                placed.append((slots.pop(0), claim))
+            key = key_of_limit(claim.limit_key)
+            # Places beyond its own concurrency may be held by others of its key: they count.
+            if free[key] and held[key] < (most.get(claim.id) or 1):
+                placed.append((free[key].pop(0), claim))
+                held[key] += 1
             else:
                 left.append(claim)
         if placed:

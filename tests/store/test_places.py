@@ -48,6 +48,15 @@ def test_a_smaller_concurrency_of_the_same_key_counts_the_others_too(store, work
     assert row(store, alone).status == "waiting"
 
 
+def test_whichever_places_the_others_of_the_key_hold(store, worker):
+    enqueued(store, 3, limit_key="k", concurrency=3)
+    first, *_ = claim(store, worker)
+    store.finish(worker.pk, [(first, Succeeded())])
+    [alone] = enqueued(store, limit_key="k", concurrency=2)
+    assert claim(store, worker) == []
+    assert (row(store, alone).status, store.wake(["k"])) == ("waiting", 0)
+
+
 def test_keys_that_differ_in_case_are_two(store, worker):
     enqueued(store, 1, limit_key="a")
     enqueued(store, 1, limit_key="A")
