@@ -174,8 +174,19 @@ def test_many_of_one_key_are_parked_in_one_claim(store, worker):
     assert statuses(store, attempts[1:]) == ["waiting"] * 49
 
 
+def test_a_thousand_of_one_key_are_soon_out_of_the_others_way(store, worker):
+    enqueued(store, 1000, limit_key="k")
+    assert len(claim(store, worker, 1)) == 1
+    others = [*enqueued(store, 2), *enqueued(store, 2, limit_key="l")]
+    claimed = [one.id for _ in range(4) for one in claim(store, worker, 1)]
+    assert claimed == [one.pk for one in others[:3]]
+    # What was claimed beyond the one that was wanted is as it was.
+    assert statuses(store, others) == ["running", "running", "running", "waiting"]
+    assert row(store, others[1]).num_attempts == 1
+
+
 def test_a_claim_that_parks_again_and_again_says_that_there_may_be_more(store, worker):
-    enqueued(store, 60, limit_key="k")
+    enqueued(store, 3000, limit_key="k")
     assert len(claim(store, worker, 1)) == 1
     claims = claim(store, worker, 1)
     assert (list(claims), claims.is_partial) == ([], True)
