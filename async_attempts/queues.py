@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from django.db import router
+
 from .conf import settings
 
 
-def pause_queue(name: str, *, database: str = "default") -> None:
+def pause_queue(name: str, *, database: str | None = None) -> None:
     """Let no worker claim of this queue until it is resumed; what runs is left to run.
 
-    Enqueueing goes on. Within a transaction it holds from the commit. `database`: an alias. Raises
-    InvalidOption for a queue that isn't declared.
+    Enqueueing goes on. Within a transaction it holds from the commit. `database`: an alias, by
+    default where attempts go to. Raises InvalidOption for a queue that isn't declared.
     """
     _set_paused(name, database, paused=True)
 
 
-def resume_queue(name: str, *, database: str = "default") -> None:
+def resume_queue(name: str, *, database: str | None = None) -> None:
     """Let workers claim of this queue again, even if the settings say that it begins paused.
 
-    Raises InvalidOption for a queue that isn't declared.
+    `database`: an alias, by default where attempts go to. Raises InvalidOption for a queue that
+    isn't declared.
     """
     _set_paused(name, database, paused=False)
 
 
-def _set_paused(name: str, database: str, *, paused: bool) -> None:
+def _set_paused(name: str, database: str | None, *, paused: bool) -> None:
     # Late, so that the names can be imported before the models are.
+    from .models import get_attempt_model
     from .store import store_for
 
-    store_for(database).set_paused(settings().queue(name), paused=paused)
+    alias = database or settings().DATABASE or router.db_for_write(get_attempt_model())
+    store_for(alias).set_paused(settings().queue(name), paused=paused)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from ..lifecycle import Status
+from ..lifecycle import Released, Status
 from ..models import DatabaseNow
 from ..signals import expired
 from .claims import TOO_LATE, Claim, Claims
@@ -16,6 +16,8 @@ from .limiting import Limiting, Which, limits_of_queue
 
 ORDINARY: Final = "num_crashes = 0"
 SUSPECT: Final = "num_crashes > 0"
+
+MOST_ASKED: Final = 200
 
 TRIES: Final = 20
 """How often a claim is made again when some of what it took came too late, or has no place."""
@@ -67,19 +69,34 @@ class Claiming(Limiting):
         claims = Claims()
         for queue in queues:
             which = Which(f"{self._of_open_queue(queue)} AND {kind}", queue)
+            grows = not suspects and not limits_of_queue(queue).of_claims
+            asked = 0
             for _ in range(TRIES):
                 wanted = limit - len(claims)
+                # Many of one key may be before the next that has a place.
+                asked = max(wanted, min(asked * 2, MOST_ASKED)) if grows and wanted else wanted
                 found = self._claim_of(
-                    queue, worker_id, which, wanted, at_once=at_once, claims=claims
+                    queue, worker_id, which, asked, at_once=at_once, claims=claims
                 )
                 kept = self._fit(worker_id, found)
-                claims += kept
+                claims += self._no_more_than(wanted, worker_id, kept)
                 # There may be more behind those that came too late, or have no place.
                 if len(kept) == len(found):
                     break
+                self.give_tokens_back(queue, len(found) - len(kept))
+                claims.held_back.pop(queue, None)
             else:
                 claims.is_partial = True
         return claims
+
+    def _no_more_than(
+        self, number: int, worker_id: UUID, claims: Sequence[Claim]
+    ) -> Sequence[Claim]:
+        """The first of `claims`; the others are given back."""
+        if surplus := claims[number:]:
+            self.finish(worker_id, [(claim, Released()) for claim in surplus])
+            self.wake({claim.limit_key for claim in surplus} - {""})
+        return claims[:number] if surplus else claims
 
     def _claim_of(
         self,
@@ -139,7 +156,13 @@ class Claiming(Limiting):
 
     def _fit(self, worker_id: UUID, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""
-        return self.with_places(worker_id, self._without_late(worker_id, claims))
+        timely = self._without_late(worker_id, claims)
+        placed = self.with_places(worker_id, timely)
+        if len(timely) < len(claims):
+            # A late one may have been woken for a place, which is the next one's then.
+            kept = {claim.id_bytes for claim in timely}
+            self.wake({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
+        return placed
 
     def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> int:
         """Give back, with their counts, a worker's claims but for those that it has `in_hand`.

@@ -34,13 +34,15 @@ RETURNING attempt_id, calls, look_at
 """
 
 WAITS: Final = Q(
-    status__in=(Status.SCHEDULED, Status.PENDING),
+    status__in=(Status.SCHEDULED, Status.PENDING, Status.WAITING),
+    blockers=0,
     claimed_by=None,
     started_at=None,
     num_attempts=0,
 )
-"""Never begun, or a person lets it begin anew. What was released unbegun waits again, too: it is
-yet to begin, and a throttle counts from there. What is retried by its backoff doesn't."""
+"""Never begun, or a person lets it begin anew. What was released unbegun waits again, too, and so
+does what waits for a place of its limit key: it is yet to begin, and a throttle counts from there.
+What is retried by its backoff doesn't."""
 
 KEPT: Final = (PROMISE | STATE) - {"args", "keep_result"}
 """Columns that stay as they are when another call takes the place of the one that waits."""

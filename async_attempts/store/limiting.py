@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from ..conf import limits
 from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, DatabaseNow, Queue, Slot
 from .claims import Claim
+from .depending import in_batches
 from .placing import Placing
 
 LOCKED_PAUSE: Final = 0.02
@@ -80,13 +81,20 @@ class Limiting(Placing):
             claims = self._claim_within(worker_id, which, room) if room else []
             if free and claims:
                 self._occupy(list(zip(free, claims, strict=False)))
-            if bucket and claims:
+            # A clock that went back, as after a failover, would leave the bucket as it is for long.
+            if bucket and (claims or (row.tokens_at and row.now < row.tokens_at)):
                 left = tokens - len(claims)
                 self.queues.filter(pk=queue).update(tokens=left, tokens_at=row.now)
             wait = bucket.seconds(tokens - len(claims)) if bucket and room < most else None
             return Taken(claims, is_held_back=len(claims) == room < limit, seconds=wait)
 
         return self.whole(work)
+
+    def give_tokens_back(self, queue: str, number: int) -> None:
+        """So many executions that were claimed of it aren't to begin."""
+        if limits_of_queue(queue).bucket is not None:
+            mine = self.queues.filter(pk=queue, tokens__isnull=False)
+            self.whole(lambda: mine.update(tokens=F("tokens") + number))
 
     def _locked_queue(self, queue: str) -> Any:
         """The queue's row with the database's `now`, locked; None while another worker has it."""
@@ -101,13 +109,18 @@ class Limiting(Placing):
         """The places of a queue, whose row is locked, that nobody holds; None: no limit."""
         if number is None:
             return None
-        mine = self.slots.filter(queue=queue, key=QUEUE_ITSELF, number__lt=number)
+        mine = self.slots.filter(queue=queue, key=QUEUE_ITSELF)
         slots = list(mine.order_by("number"))
         if missing := set(range(number)) - {slot.number for slot in slots}:
-            slots += self.slots.bulk_create(
-                Slot(queue=queue, number=one) for one in sorted(missing)
-            )
-        return self._free(slots)
+            self.slots.bulk_create(Slot(queue=queue, number=one) for one in sorted(missing))
+            # MySQL doesn't say the ids of new rows.
+            slots = list(mine.order_by("number"))
+        free = self._free(slots)
+        held = len(slots) - len(free)
+        # Those beyond it are of a release that allowed more: who holds one still counts.
+        for beyond in in_batches(slot.pk for slot in free if slot.number >= number):
+            self.slots.filter(pk__in=beyond).delete()
+        return [slot for slot in free if slot.number < number][: max(0, number - held)]
 
 
 def _tokens(bucket: Bucket, row: Any) -> float:

@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from django.db.models import BinaryField, F, Func
+
 from ..lifecycle import Status
+from ..models import AttemptQuerySet
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
@@ -51,6 +54,13 @@ of that, and wait for what others hold of it."""
 DELETED_AT_ONCE: Final = 200
 
 NUM_ATTEMPTS, CLAIM_SEQ = COLUMNS.index("num_attempts"), COLUMNS.index("claim_seq")
+
+
+EXACT_KEY: Final = Func(
+    F("limit_key"),
+    template="CAST(CONVERT(%(expressions)s USING utf8mb4) AS BINARY)",
+    output_field=BinaryField(),
+)
 
 
 class MySQLStore(MySQLInserting, Store):
@@ -180,6 +190,15 @@ class MySQLStore(MySQLInserting, Store):
         for claim, percent, note in said:
             mine = self.attempts.filter(pk=claim.id, status=Status.PENDING)
             mine.update(progress=percent, progress_note=note)
+
+    def _keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:
+        """By their bytes: in most collations "a" and "A" are one, and so are "a" and "a "."""
+        keys = attempts.annotate(exactly=EXACT_KEY).order_by()
+        return {bytes(key).decode() for key in keys.values_list("exactly", flat=True).distinct()}
+
+    def _of_key(self, attempts: AttemptQuerySet[Any], key: str) -> AttemptQuerySet[Any]:
+        alike = super()._of_key(attempts, key)
+        return alike.annotate(exactly=EXACT_KEY).filter(exactly=key.encode())
 
     def stored(self, one: UUID) -> Any:
         """An id as the database holds it: MariaDB has a type for it, MySQL has not."""

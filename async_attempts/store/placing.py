@@ -6,16 +6,16 @@ their places are free when those are taken back.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import F, QuerySet
 
 from ..lifecycle import Status
-from ..models import Slot, key_of_limit
+from ..models import AttemptQuerySet, Slot, key_of_limit
 from .claims import Claim
 from .depending import in_batches
 from .finishing import Finishing
@@ -45,15 +45,20 @@ class Placing(Finishing):
         for claim in claims:
             key = key_of_limit(claim.limit_key)
             numbers[key] = max(numbers[key], most.get(claim.id) or 1)
+        slots = self._locked_places(numbers)
+        held = Counter(bytes(slot.key) for slot in slots)
         free: defaultdict[bytes, list[Slot]] = defaultdict(list)
-        for slot in self._free(self._locked_places(numbers)):
+        for slot in self._free(slots):
             free[bytes(slot.key)].append(slot)
+            held[bytes(slot.key)] -= 1
         placed: list[tuple[Slot, Claim]] = []
         left: list[Claim] = []
         for claim in claims:
-            slots = free[key_of_limit(claim.limit_key)]
-            if slots and slots[0].number < (most.get(claim.id) or 1):
-                placed.append((slots.pop(0), claim))
+            key = key_of_limit(claim.limit_key)
+            # Places beyond its own concurrency may be held by others of its key: they count.
+            if free[key] and held[key] < (most.get(claim.id) or 1):
+                placed.append((free[key].pop(0), claim))
+                held[key] += 1
             else:
                 left.append(claim)
         if placed:
@@ -87,17 +92,23 @@ class Placing(Finishing):
                 num_attempts=F("num_attempts") - 1,
             )
 
-    def wake(self, keys: Iterable[str]) -> int:
-        """Let those of these limit keys that wait for a place and find one be due; how many."""
+    def wake(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
+        """Let those of these limit keys that wait for a place and find one be due; how many.
+
+        `queues`: of these queues only.
+        """
         wanted = sorted(set(keys))
-        return sum(self.whole(partial(self._wake, some)) for some in in_batches(wanted))
+        return sum(self.whole(partial(self._wake, some, queues)) for some in in_batches(wanted))
 
-    def wake_all(self) -> int:
+    def wake_all(self, queues: Collection[str] | None = None) -> int:
         """`wake` for every key that somebody waits for: what nobody came to wake."""
-        waiting = self.attempts.filter(status=Status.WAITING, blockers=0, limit_key__gt="")
-        return self.wake(waiting.values_list("limit_key", flat=True).distinct().order_by())
+        return self.wake(self._keys_of(self._waiting(queues).filter(limit_key__gt="")), queues)
 
-    def _wake(self, keys: Sequence[str]) -> int:
+    def _waiting(self, queues: Collection[str] | None) -> AttemptQuerySet[Any]:
+        waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
+        return waiting if queues is None else waiting.filter(queue__in=queues)
+
+    def _wake(self, keys: Sequence[str], queues: Collection[str] | None) -> int:
         # Who parks holds these locks: what is parked is seen here, or sees what has ended.
         digests = {key: key_of_limit(key) for key in keys}
         mine = self.slots.filter(queue="", key__in=list(digests.values()))
@@ -106,13 +117,13 @@ class Placing(Finishing):
         held: defaultdict[bytes, int] = defaultdict(int)
         for slot in slots:
             held[bytes(slot.key)] += int(slot.pk not in free)
-        waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
-        there = waiting.filter(limit_key__in=keys).order_by()
+        waiting = self._waiting(queues)
+        there = self._keys_of(waiting.filter(limit_key__in=keys))
         woken: list[UUID] = []
-        for key in set(there.values_list("limit_key", flat=True).distinct()) & set(keys):
+        for key in there.intersection(keys):
             busy = held[digests[key]]
             room = max(1, sum(bytes(slot.key) == digests[key] for slot in slots) - busy)
-            rows = waiting.filter(limit_key=key).order_by("-priority", "scheduled_at", "id")
+            rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
             rows = rows.select_for_update(skip_locked=True)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):
@@ -124,6 +135,14 @@ class Placing(Finishing):
         if woken:
             self.pass_gate()
         return len(woken)
+
+    def _keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:
+        """The limit keys that they have."""
+        return set(attempts.values_list("limit_key", flat=True).distinct().order_by())
+
+    def _of_key(self, attempts: AttemptQuerySet[Any], key: str) -> AttemptQuerySet[Any]:
+        """Those of `attempts` that have this limit key."""
+        return attempts.filter(limit_key=key)
 
     def forget_places(self) -> None:
         """Delete places of limit keys that nobody holds; who needs one makes it again."""

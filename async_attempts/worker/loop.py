@@ -218,7 +218,8 @@ class Loop:
             return self._found_none
         if not self.options.drain or not self.lookout.is_done or self._may_be_rescued(me):
             return False
-        if self.maintenance.sweep():
+        # Of other queues, and of those that are paused, it could wake one after the other in vain.
+        if self.maintenance.sweep(queues=self.lookout.doors.open):
             self.lookout.expect()
             return False
         # To a worker that was rescued in the meantime, nothing is due.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Collection
 from typing import Final
 
 from .. import signals
@@ -93,11 +94,14 @@ class Maintenance:
         if expired:
             signals.overdue.send_robust(Maintenance, database=self.store.alias, attempt_ids=expired)
 
-    def sweep(self, *, has_waiting: bool = True) -> int:
-        """Close the dependencies that nobody came to close, and wake what nobody woke; how many."""
+    def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:
+        """Close the dependencies that nobody came to close, and wake what nobody woke; how many.
+
+        `queues`: what is woken is of these only.
+        """
         moment = now()
         closed = self.store.sweep()
-        woken = self.store.wake_all() if has_waiting else 0
+        woken = self.store.wake_all(queues) if has_waiting else 0
         pause = SWEEP_INTERVAL if not closed else 0.0
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
         return closed + woken

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 
-from async_attempts import InvalidOption, call, enqueue_many, pause_queue
+from async_attempts import InvalidOption, call, enqueue_many, pause_queue, resume_queue
 from async_attempts.models import Queue
 from async_attempts.store import store_for
 from tests.roof.admin_pages import logged_in, operator, said, select
@@ -53,6 +53,13 @@ def test_the_terminal_pauses_and_resumes(capsys):
     call_command("attempts", "queues", resume="slow")
     assert capsys.readouterr().out == "emails: paused.\nslow: resumed.\n"
     assert [line[1] for line in listed(capsys)] == ["STATE", "active", "paused", "active"]
+
+
+def test_code_pauses_where_attempts_go_to(at_home):
+    pause_queue("emails")
+    assert store_for(at_home).look(()).paused == {"emails"}
+    resume_queue("emails")
+    assert not store_for(at_home).look(()).paused
 
 
 @pytest.mark.usefixtures("limited")

@@ -51,11 +51,31 @@ def begun(store, worker, attempt):
     return claim
 
 
+def begun_and_parked(store, worker, paced, **options):
+    """One that runs, and one of the same key that was claimed and waits for a place."""
+    [held] = enqueued(store, limit_key="k")
+    assert store.claim_one(worker.pk, held.pk)
+    parked = paced(store, limit_key="k", **options)
+    make_due(store, parked)
+    assert store.claim_one(worker.pk, parked.pk) is None
+    assert row(store, parked).status == "waiting"
+    return parked
+
+
 def arguments(store):
     return sorted(attempt.method_args[0] for attempt in store.attempts)
 
 
 both = pytest.mark.parametrize("paced", [debounced, throttled])
+
+
+@both
+def test_what_waits_for_a_place_is_yet_to_begin(store, worker, paced):
+    parked = begun_and_parked(store, worker, paced)
+    again = paced(store, 2, limit_key="k")
+    assert (again.pk, again.created) == (parked.pk, False)
+    assert row(store, parked).method_args[0] == 2
+    assert row(store, parked).status == ("scheduled" if paced is debounced else "waiting")
 
 
 @both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -40,6 +41,53 @@ def test_no_more_than_its_concurrency_are_claimed(store, worker, limited):
     assert claim(store, worker) == []
     assert second.held_back == {"default": None}
     assert first.held_back == {}
+
+
+def test_places_are_made_where_the_database_does_not_say_their_ids(
+    store, worker, limited, monkeypatch
+):
+    """As MySQL, which has no RETURNING."""
+    features = type(store.connection.features)
+    monkeypatch.setattr(features, "can_return_rows_from_bulk_insert", False)
+    limited(concurrency=2)
+    enqueued(store, 3)
+    assert len(claim(store, worker)) == 2
+
+
+def test_what_a_larger_concurrency_let_begin_counts_when_it_is_smaller(store, worker, limited):
+    limited(concurrency=4)
+    enqueued(store, 10)
+    first = claim(store, worker)
+    limited(concurrency=2)
+    store.finish(worker.pk, [(one, Succeeded()) for one in first[:2]])
+    assert claim(store, worker) == []
+    store.finish(worker.pk, [(first[2], Succeeded())])
+    assert len(claim(store, worker)) == 1
+    assert store.slots.count() == 3
+    store.finish(worker.pk, [(first[3], Succeeded())])
+    assert len(claim(store, worker)) == 1
+    assert store.slots.count() == 2
+    limited(concurrency=5)
+    assert len(claim(store, worker)) == 3
+
+
+def test_a_clock_that_went_back_holds_no_queue_up(store, worker, limited):
+    limited(rate="50/s", burst=1)
+    enqueued(store, 2)
+    assert len(claim(store, worker)) == 1
+    store.queues.filter(pk="default").update(tokens=0.0, tokens_at=seconds_from_now(3600))
+    assert claim(store, worker) == []
+    time.sleep(0.05)
+    assert len(claim(store, worker)) == 1
+
+
+def test_what_finds_no_place_under_its_key_uses_no_token(store, worker, limited):
+    limited(rate="1/h", burst=3)
+    enqueued(store, 20, limit_key="k", priority=1)
+    [other] = enqueued(store)
+    assert other.pk in {one.id for one in claim(store, worker)}
+    enqueued(store, 3)
+    assert len(claim(store, worker)) == 1
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Succeeded(b"r"), Snoozed(60), Released()])

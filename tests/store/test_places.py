@@ -48,10 +48,30 @@ def test_a_smaller_concurrency_of_the_same_key_counts_the_others_too(store, work
     assert row(store, alone).status == "waiting"
 
 
+def test_whichever_places_the_others_of_the_key_hold(store, worker):
+    enqueued(store, 3, limit_key="k", concurrency=3)
+    first, *_ = claim(store, worker)
+    store.finish(worker.pk, [(first, Succeeded())])
+    [alone] = enqueued(store, limit_key="k", concurrency=2)
+    assert claim(store, worker) == []
+    assert (row(store, alone).status, store.wake(["k"])) == ("waiting", 0)
+
+
 def test_keys_that_differ_in_case_are_two(store, worker):
     enqueued(store, 1, limit_key="a")
     enqueued(store, 1, limit_key="A")
     assert len(claim(store, worker)) == 2
+
+
+@pytest.mark.parametrize("keys", [("a", "A"), ("a", "a "), ("e", "é")])
+def test_keys_that_a_collation_takes_for_one_are_woken_apart(store, worker, keys):
+    attempts = [enqueued(store, 2, limit_key=key)[1] for key in keys]
+    held = claim(store, worker)
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    assert store.wake([keys[1]]) == 1
+    assert statuses(store, attempts) == ["waiting", "pending"]
+    put(store, attempts[1], status="waiting")
+    assert store.wake_all() == 2
 
 
 @pytest.mark.parametrize(
@@ -101,6 +121,26 @@ def test_a_sweep_wakes_what_nobody_woke(store, worker):
     assert not store.look(["default"]).has_waiting
 
 
+def test_what_comes_too_late_for_its_place_leaves_it_to_the_next(store, worker):
+    held, late, next_one = enqueued(store, 3, limit_key="k")
+    claimed = claim(store, worker)
+    put(store, late, expires_at=seconds_from_now(-1))
+    store.finish(worker.pk, [(one, Succeeded()) for one in claimed])
+    store.wake(["k"])
+    assert [one.id for one in claim(store, worker)] == [next_one.pk]
+    assert statuses(store, [held, late]) == ["succeeded", "expired"]
+
+
+def test_of_some_queues_only_what_waits_there_is_woken(store, worker):
+    attempts = enqueued(store, 2, limit_key="k", priority=5)
+    mails = enqueued(store, 2, limit_key="k", queue="emails")
+    claimed = store.claim(worker.pk, ["default", "emails"], 10)
+    store.finish(worker.pk, [(one, Succeeded()) for one in claimed])
+    assert store.wake_all(["emails"]) == 1
+    assert statuses(store, [attempts[1], *mails]) == ["waiting", "pending", "waiting"]
+    assert store.wake_all([]) == 0
+
+
 def test_a_dead_workers_place_is_free_when_it_is_rescued(store, worker):
     attempts = enqueued(store, 3, limit_key="k")
     dead = registered(store)
@@ -134,8 +174,19 @@ def test_many_of_one_key_are_parked_in_one_claim(store, worker):
     assert statuses(store, attempts[1:]) == ["waiting"] * 49
 
 
+def test_a_thousand_of_one_key_are_soon_out_of_the_others_way(store, worker):
+    enqueued(store, 1000, limit_key="k")
+    assert len(claim(store, worker, 1)) == 1
+    others = [*enqueued(store, 2), *enqueued(store, 2, limit_key="l")]
+    claimed = [one.id for _ in range(4) for one in claim(store, worker, 1)]
+    assert claimed == [one.pk for one in others[:3]]
+    # What was claimed beyond the one that was wanted is as it was.
+    assert statuses(store, others) == ["running", "running", "running", "waiting"]
+    assert row(store, others[1]).num_attempts == 1
+
+
 def test_a_claim_that_parks_again_and_again_says_that_there_may_be_more(store, worker):
-    enqueued(store, 60, limit_key="k")
+    enqueued(store, 3000, limit_key="k")
     assert len(claim(store, worker, 1)) == 1
     claims = claim(store, worker, 1)
     assert (list(claims), claims.is_partial) == ([], True)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import pytest
 
 from async_attempts import pause_queue, resume_queue
 from async_attempts.api import call, enqueue_many
+from async_attempts.lifecycle import Succeeded
+from async_attempts.store import store_for
 from tests.shop import effects, limited
+from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, states
 from tests.worker.processes import until
+
+
+@pytest.fixture
+def store_worker(database):
+    """The store, and a worker that claims by hand."""
+    store = store_for(database)
+    return store, registered(store)
 
 
 @pytest.fixture
@@ -87,6 +98,22 @@ def test_a_drain_leaves_what_is_paused(database, queues):
     resume_queue("default", database=database)
     drain(database)
     assert states(database) == ["succeeded", "succeeded"]
+
+
+def test_a_drain_does_not_wake_one_by_one_what_it_leaves(database, queues, store_worker):
+    queues()
+    store, worker = store_worker
+    calls = [call(effects.record, n).using(database=database, limit_key="k") for n in range(20)]
+    enqueue_many(calls)
+    [held] = store.claim(worker.pk, ["default"], 20)
+    store.finish(worker.pk, [(held, Succeeded())])
+    pause_queue("default", database=database)
+    drain(database)
+    assert Counter(states(database)) == {"succeeded": 1, "waiting": 19}
+    drain(database, queues="emails")
+    resume_queue("default", database=database)
+    drain(database)
+    assert set(states(database)) == {"succeeded"}
 
 
 def test_a_worker_heeds_a_pause_and_its_end(database, workers, queues, tmp_path):
