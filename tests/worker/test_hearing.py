@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -300,6 +301,25 @@ def test_who_can_not_hear_polls(database, beside, given, caplog):
         beside.drain(database)
         assert attempt.result(30) is None
         assert sessions(database) == set()
+
+
+def test_who_can_have_no_thread_polls_and_the_next_one_tries_again(database, beside, monkeypatch):
+    attempt = enqueued(database, effects.act)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == hearing.NAME:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TimeoutError):
+            attempt.result(0.05)
+    assert not any(h._wakes for h in hearing._hearings.values())
+    beside.do(attempt.result, 30)
+    until(lambda: holds_gate(database))
+    drain(database)
 
 
 def test_a_fork_leaves_its_parents_session_alone(database, beside):
