@@ -95,7 +95,9 @@ class AsyncWait:
         question, pauses = self._question, self._pauses
         is_answered = await sync_to_async(question.begin)(self._wake)
         while not is_answered:
-            refuse_if_over(question, pauses)
+            if pauses.are_over:
+                # Its text names the attempt: of one whose columns are deferred by a query.
+                await sync_to_async(refuse_if_over)(question, pauses)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), pauses.next())
                 await asyncio.sleep(pauses.deafness())
