@@ -227,6 +227,15 @@ def test_what_has_ended_already_needs_no_session(database):
     assert sessions(database) == set()
 
 
+def test_who_only_looks_once_needs_no_session(database):
+    attempt = enqueued(database, effects.act)
+    for look in (attempt.result, async_to_sync(attempt.aresult)):
+        with pytest.raises(TimeoutError):
+            look(0)
+    assert not hearing._hearings
+    assert sessions(database) == set()
+
+
 def test_a_session_that_is_lost_is_had_again(database, no_polling, beside, monkeypatch):
     monkeypatch.setattr(hearing, "FIRST_PAUSE", 0.01)
     attempt = enqueued(database, effects.act)
