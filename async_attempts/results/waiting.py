@@ -49,8 +49,9 @@ class Question(ABC):
             return False
         for alias in self._aliases:
             if (hearing := hearing_on(alias)) is not None:
-                hearing.join(wake)
+                # First, as a timeout may be raised anywhere: who stays joined keeps the session.
                 self._leave.append(partial(hearing.leave, wake))
+                hearing.join(wake)
         if self._is_over:
             # The coroutine that waited was cancelled, and this thread not.
             self.end()
@@ -60,8 +61,9 @@ class Question(ABC):
     def end(self) -> None:
         """Nobody asks any more."""
         self._is_over = True
-        while self._leave:
-            self._leave.pop()()
+        # The thread that begins and the coroutine that is cancelled may both be here.
+        for leave in tuple(self._leave):
+            leave()
 
 
 def wait(question: Question, pauses: Pauses) -> None:

@@ -298,6 +298,16 @@ def test_a_coroutine_that_is_cancelled_leaves(database, monkeypatch):
     assert hearing._hearings
 
 
+def test_who_is_interrupted_while_joining_leaves(database, monkeypatch):
+    attempt = enqueued(database, effects.act)
+    monkeypatch.setattr(hearing.Hearing, "_start", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        attempt.result(30)
+    (heard,) = hearing._hearings.values()
+    assert not heard._wakes
+    heard._thread.clear()
+
+
 @pytest.mark.parametrize(
     "given", [{"NOTIFY": False}, {"LISTEN_DSN": "host=127.0.0.1 port=9"}, {"LISTEN_DSN": "no dsn"}]
 )
