@@ -155,6 +155,13 @@ def test_a_timeout_of_what_runs_says_so(database, acting):
     assert stored(attempt).status == "succeeded"
 
 
+@pytest.mark.parametrize("timeout", [10**400, float("inf"), timedelta.max])
+def test_a_timeout_may_be_as_long_as_you_like(database, timeout, beside):
+    attempt = enqueued(database, effects.act)
+    beside.drain(database)
+    assert attempt.result(timeout) is None
+
+
 @pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
 def test_a_timeout_that_is_none_is_refused(database, timeout):
     attempt = enqueued(database, effects.act)
