@@ -62,7 +62,18 @@ class Hearing:
             thread = threading.Thread(target=self._live, name=NAME, daemon=True)
             # One of those who come at the same time starts it.
             if self._thread.setdefault(NAME, thread) is thread:
-                thread.start()
+                self._start(thread)
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The process may have no more threads, or is about to end.
+            logger.info("who waits for attempts polls: %s", error)
+        finally:
+            if not thread.is_alive():
+                # The next one who joins tries again.
+                self._thread.pop(NAME, None)
 
     def leave(self, wake: Wake) -> None:
         """Don't call it any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import timedelta
 from typing import Any, Final
@@ -59,4 +60,5 @@ def _seconds(timeout: Any) -> float:
         raise InvalidOption(
             f"timeout: must be seconds or a timedelta, not negative, or None; not {timeout!r}."
         )
-    return float(seconds)
+    # An int may be more than a float can hold.
+    return float(min(seconds, sys.float_info.max))

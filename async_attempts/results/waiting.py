@@ -35,9 +35,9 @@ class Question(ABC):
     def unanswered(self) -> str:
         """What a TimeoutError says before "after … s"; and why."""
 
-    def begin(self, wake: Callable[[], None]) -> bool:
+    def begin(self, wake: Callable[[], None] | None) -> bool:
         """Ask; whether that answered it. If not, `wake` is called from then on by another thread
-        when it may be worth asking again.
+        when it may be worth asking again; None: nobody will ask again.
 
         Raises WaitingInTransaction.
         """
@@ -45,12 +45,13 @@ class Question(ABC):
             refuse_waiting_in_block(alias)
         if self.ask():
             return True
-        if self._leave:
+        if self._leave or wake is None:
             return False
         for alias in self._aliases:
             if (hearing := hearing_on(alias)) is not None:
-                hearing.join(wake)
+                # First, as a timeout may be raised anywhere: who stays joined keeps the session.
                 self._leave.append(partial(hearing.leave, wake))
+                hearing.join(wake)
         if self._is_over:
             # The coroutine that waited was cancelled, and this thread not.
             self.end()
@@ -60,15 +61,16 @@ class Question(ABC):
     def end(self) -> None:
         """Nobody asks any more."""
         self._is_over = True
-        while self._leave:
-            self._leave.pop()()
+        # The thread that begins and the coroutine that is cancelled may both be here.
+        for leave in tuple(self._leave):
+            leave()
 
 
 def wait(question: Question, pauses: Pauses) -> None:
     """Until the question is answered. Raises WaitingInTransaction, TimeoutError."""
     woken: SimpleQueue[None] = SimpleQueue()
     try:
-        is_answered = question.begin(partial(woken.put, None))
+        is_answered = question.begin(partial(woken.put, None) if pauses.timeout else None)
         while not is_answered:
             refuse_if_over(question, pauses)
             with suppress(Empty):
@@ -93,9 +95,12 @@ class AsyncWait:
     async def answered(self) -> None:
         """Until the question is answered."""
         question, pauses = self._question, self._pauses
-        is_answered = await sync_to_async(question.begin)(self._wake)
+        wake = self._wake if pauses.timeout else None
+        is_answered = await sync_to_async(question.begin)(wake)
         while not is_answered:
-            refuse_if_over(question, pauses)
+            if pauses.are_over:
+                # Its text names the attempt: of one whose columns are deferred by a query.
+                await sync_to_async(refuse_if_over)(question, pauses)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), pauses.next())
                 await asyncio.sleep(pauses.deafness())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import DataError, OperationalError, connections, transaction
 
 from ..exceptions import WaitingInTransaction, WrongTransaction
 
@@ -16,6 +16,9 @@ _T = TypeVar("_T")
 TRIES: Final = 6
 POSTGRESQL_STATES: Final = frozenset({"40P01", "40001"})
 MYSQL_CODES: Final = frozenset({1213, 1205, 1020})
+MYSQL_UNSTORABLE: Final = 1366
+"""A character that the column's character set lacks; the driver calls that operational."""
+
 SQLITE_BUSY: Final = frozenset({5, 6})
 
 
@@ -27,6 +30,11 @@ def collided(error: BaseException) -> bool:
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         return code & 0xFF in SQLITE_BUSY
     return bool(error.args) and error.args[0] in MYSQL_CODES
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the database can't store a value: it will refuse it the next time, too."""
+    return isinstance(error, DataError) or error.args[:1] == (MYSQL_UNSTORABLE,)
 
 
 def whole(alias: str, work: Callable[[], _T]) -> _T:

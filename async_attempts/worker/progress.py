@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import DataError, Error
+from django.db import Error, transaction
 
 from .. import signals
 from ..store import Claim, Said, Store
+from ..store.transactions import refused
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -55,8 +56,17 @@ class UnwrittenProgress:
 
     def write_within(self, claim: Claim) -> None:
         """Write what was held, in the transaction that is open: the attempt's own."""
-        if (said := self._held.get(_key(claim))) is not None:
-            self._store.write_progress_within([said])
+        if (said := self._held.get(_key(claim))) is None:
+            return
+        try:
+            # What is refused mustn't take along what the target has done.
+            with transaction.atomic(self._store.alias):
+                self._store.write_progress_within([said])
+        except Error as error:
+            if not refused(error):
+                raise
+            del self._held[_key(claim)]
+            logger.error("the database refuses a progress: %s", type(error).__name__)
 
     def committed(self, claim: Claim) -> None:
         """That transaction is committed."""
@@ -95,12 +105,12 @@ class UnwrittenProgress:
     def _kept_in_outages(self, said: Iterable[Said]) -> Iterator[None]:
         try:
             yield
-        except DataError as error:
+        except Error as error:
+            if not refused(error):
+                self._put_back(said)
+                raise
             # Nobody's outcome depends on it.
             logger.error("the database refuses a progress: %s", type(error).__name__)
-        except Error:
-            self._put_back(said)
-            raise
 
     def _put_back(self, said: Iterable[Said]) -> None:
         """For the next time, unless something newer was said meanwhile."""

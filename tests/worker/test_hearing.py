@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -226,6 +227,15 @@ def test_what_has_ended_already_needs_no_session(database):
     assert sessions(database) == set()
 
 
+def test_who_only_looks_once_needs_no_session(database):
+    attempt = enqueued(database, effects.act)
+    for look in (attempt.result, async_to_sync(attempt.aresult)):
+        with pytest.raises(TimeoutError):
+            look(0)
+    assert not hearing._hearings
+    assert sessions(database) == set()
+
+
 def test_a_session_that_is_lost_is_had_again(database, no_polling, beside, monkeypatch):
     monkeypatch.setattr(hearing, "FIRST_PAUSE", 0.01)
     attempt = enqueued(database, effects.act)
@@ -288,6 +298,16 @@ def test_a_coroutine_that_is_cancelled_leaves(database, monkeypatch):
     assert hearing._hearings
 
 
+def test_who_is_interrupted_while_joining_leaves(database, monkeypatch):
+    attempt = enqueued(database, effects.act)
+    monkeypatch.setattr(hearing.Hearing, "_start", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        attempt.result(30)
+    (heard,) = hearing._hearings.values()
+    assert not heard._wakes
+    heard._thread.clear()
+
+
 @pytest.mark.parametrize(
     "given", [{"NOTIFY": False}, {"LISTEN_DSN": "host=127.0.0.1 port=9"}, {"LISTEN_DSN": "no dsn"}]
 )
@@ -300,6 +320,25 @@ def test_who_can_not_hear_polls(database, beside, given, caplog):
         beside.drain(database)
         assert attempt.result(30) is None
         assert sessions(database) == set()
+
+
+def test_who_can_have_no_thread_polls_and_the_next_one_tries_again(database, beside, monkeypatch):
+    attempt = enqueued(database, effects.act)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == hearing.NAME:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TimeoutError):
+            attempt.result(0.05)
+    assert not any(h._wakes for h in hearing._hearings.values())
+    beside.do(attempt.result, 30)
+    until(lambda: holds_gate(database))
+    drain(database)
 
 
 def test_a_fork_leaves_its_parents_session_alone(database, beside):

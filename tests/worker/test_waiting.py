@@ -135,6 +135,14 @@ def test_a_timeout_names_the_attempt_and_its_state(database, waited, timeout):
     assert time.monotonic() - began < 5
 
 
+@both
+def test_a_timeout_names_an_attempt_whose_columns_were_not_loaded(database, waited):
+    enqueued(database, effects.act)
+    attempt = Attempt.objects.using(database).only("pk").get()
+    with pytest.raises(TimeoutError, match=rf"effects\.act {attempt.pk} is pending"):
+        waited(attempt, 0.01)
+
+
 def test_a_timeout_of_what_runs_says_so(database, acting):
     attempt = enqueued(database, effects.act)
 
@@ -145,6 +153,13 @@ def test_a_timeout_of_what_runs_says_so(database, acting):
     acting(look)
     drain(database)
     assert stored(attempt).status == "succeeded"
+
+
+@pytest.mark.parametrize("timeout", [10**400, float("inf"), timedelta.max])
+def test_a_timeout_may_be_as_long_as_you_like(database, timeout, beside):
+    attempt = enqueued(database, effects.act)
+    beside.drain(database)
+    assert attempt.result(timeout) is None
 
 
 @pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
