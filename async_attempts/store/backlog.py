@@ -12,7 +12,7 @@ from ..conf import bounded_queues
 from ..exceptions import QueueFull
 from ..lifecycle import Status
 from ..models import AbstractAttempt
-from .depending import Depending
+from .depending import Depending, in_batches
 
 UNCOUNTED: Final = 4
 """A count serves for a fourth of the room that it found: to count each time takes longer the fuller
@@ -44,9 +44,11 @@ class Backlog(Depending):
             if attempt.queue in bounded and not attempt.edges and attempt.schedule is None
         )
         for queue, number in new.items():
-            self._require_room(queue, bounded[queue], number)
+            self._require_room(queue, bounded[queue], number, attempts)
 
-    def _require_room(self, queue: str, most: int, new: int) -> None:
+    def _require_room(
+        self, queue: str, most: int, new: int, attempts: Sequence[AbstractAttempt]
+    ) -> None:
         until, room = self._room.get((queue, most), (0.0, 0))
         if room >= new and time.monotonic() < until:
             self._room[queue, most] = until, room - new
@@ -54,6 +56,14 @@ class Backlog(Depending):
         # No more than that are counted, however many there are.
         pending = self.attempts.filter(queue=queue, status=Status.PENDING)[:most].count()
         left = most - pending - new
-        if left < 0:
+        if left < 0 and left + self._there_already(queue, attempts) < 0:
             raise QueueFull(queue, most, new)
-        self._room[queue, most] = time.monotonic() + COUNT_SERVES, left // UNCOUNTED
+        self._room[queue, most] = time.monotonic() + COUNT_SERVES, max(0, left) // UNCOUNTED
+
+    def _there_already(self, queue: str, attempts: Sequence[AbstractAttempt]) -> int:
+        """How many of those of this queue aren't new: the row with their token is there."""
+        mine = (a for a in attempts if a.queue == queue and not a.edges and a.schedule is None)
+        keys = {attempt.unique_key for attempt in mine} - {None}
+        return sum(
+            self.attempts.filter(unique_key__in=some).count() for some in in_batches(sorted(keys))
+        )

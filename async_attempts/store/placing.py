@@ -114,15 +114,14 @@ class Placing(Finishing):
         mine = self.slots.filter(queue="", key__in=list(digests.values()))
         slots = list(mine.order_by("key", "number").select_for_update())
         free = {slot.pk for slot in self._free(slots)}
-        held: defaultdict[bytes, int] = defaultdict(int)
-        for slot in slots:
-            held[bytes(slot.key)] += int(slot.pk not in free)
+        places = Counter(bytes(slot.key) for slot in slots)
+        held = Counter(bytes(slot.key) for slot in slots if slot.pk not in free)
         waiting = self._waiting(queues)
         there = self._keys_of(waiting.filter(limit_key__in=keys))
         woken: list[UUID] = []
         for key in there.intersection(keys):
             busy = held[digests[key]]
-            room = max(1, sum(bytes(slot.key) == digests[key] for slot in slots) - busy)
+            room = max(1, places[digests[key]] - busy)
             rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
             rows = rows.select_for_update(skip_locked=True)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:

@@ -285,6 +285,20 @@ def test_a_full_queue_has_room_again(store, worker, limited):
     enqueued(store)
 
 
+def test_a_full_queue_refuses_nobody_whose_attempt_is_there(store, limited):
+    limited(max_pending=1)
+    one = call(clients.greet, 1).using(database=store.alias, idempotence_token="one")
+    first = one.enqueue()
+    other = call(clients.greet, 2).using(database=store.alias, idempotence_token="two")
+    again = one.enqueue()
+    assert (again.pk, again.created) == (first.pk, False)
+    assert [row.pk for row in enqueue_many([one])] == [first.pk]
+    for refused in [other], [one, other]:
+        with pytest.raises(QueueFull):
+            enqueue_many(refused)
+    assert store.attempts.count() == 1
+
+
 def test_what_is_due_later_does_not_fill_a_queue(store, limited):
     limited(max_pending=1)
     enqueued(store, scheduled_at=timedelta(hours=1))
