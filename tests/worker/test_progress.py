@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -272,20 +271,6 @@ def test_a_progress_that_the_database_refuses_ends_no_worker(database, acting, m
     acting(lambda: say(10))
     assert performed(database, effects.act).status == "succeeded"
     assert "refuses a progress" in caplog.text
-
-
-@pytest.fixture
-def few_characters(database) -> Iterator[None]:
-    """The table's character set is an old one, as where a database was made long ago."""
-    table = connections[database].ops.quote_name(Attempt._meta.db_table)
-    convert = f"ALTER TABLE {table} CONVERT TO CHARACTER SET"
-    with connections[database].cursor() as cursor:
-        cursor.execute(f"SHOW CREATE TABLE {table}")
-        before = re.search(r"CHARSET=(\w+) COLLATE=(\w+)", cursor.fetchone()[1])
-        cursor.execute(f"{convert} utf8mb3")
-        yield
-        Attempt.objects.using(database).delete()
-        cursor.execute(f"{convert} {before[1]} COLLATE {before[2]}")
 
 
 @pytest.mark.only("mariadb", reason="the others have one character set for all tables")
