@@ -273,6 +273,32 @@ def test_a_progress_that_the_database_refuses_ends_no_worker(database, acting, m
     assert "refuses a progress" in caplog.text
 
 
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_one_says_and_the_database_refuses_costs_no_other_its_progress(
+    database, monkeypatch, is_last
+):
+    board = UnwrittenProgress(store_for(database))
+    claims: list[Any] = [SimpleNamespace(id_bytes=bytes([n]), claim_seq=1) for n in range(3)]
+    written: list[str] = []
+
+    def write(said):
+        notes = [one.note for one in said]
+        if "refused" in notes:
+            raise DataError
+        written.extend(notes)
+        return said if is_last else (said, [])
+
+    monkeypatch.setattr(board._store, "write_progress", write)
+    monkeypatch.setattr(board._store, "try_to_write_progress", write)
+    for claim, note in zip(claims, ["one", "refused", "three"], strict=True):
+        board.say(Said(claim, 1, note))
+    if is_last:
+        board.write_last(claims)
+    else:
+        board.write()
+    assert written == ["one", "three"]
+
+
 @pytest.mark.only("mariadb", reason="the others have one character set for all tables")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.usefixtures("few_characters")
