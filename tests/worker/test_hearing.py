@@ -248,6 +248,31 @@ def test_a_session_that_is_lost_is_had_again(database, no_polling, beside, monke
     drain(database)
 
 
+def test_a_session_that_is_lost_after_an_outage_is_had_again_soon(database, beside, monkeypatch):
+    monkeypatch.setattr(hearing, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(hearing, "LONGEST_PAUSE", 60.0)
+    pauses = []
+    outage = iter([True] * 3)
+    listener = hearing.Listener
+
+    def connect(*args):
+        if next(outage, False):
+            raise psycopg.OperationalError
+        return listener(*args)
+
+    monkeypatch.setattr(hearing, "Listener", connect)
+    monkeypatch.setattr(hearing.random, "uniform", lambda *_: 1)
+    monkeypatch.setattr(hearing.Hearing, "_rest", lambda self, pause: pauses.append(pause))
+    attempt = enqueued(database, effects.act)
+    beside.do(attempt.result, 30)
+    until(lambda: holds_gate(database))
+    with connections[database].cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", list(sessions(database)))
+    until(lambda: len(pauses) == 4 and holds_gate(database))
+    assert pauses == [0.01, 0.02, 0.04, 0.01]
+    drain(database)
+
+
 def test_while_another_process_holds_the_gate_this_one_hears_too(
     database, no_polling, beside, bystander
 ):
