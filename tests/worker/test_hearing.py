@@ -22,6 +22,7 @@ from async_attempts import Attempt, AttemptExpired, AttemptFailed, call
 from async_attempts.results import hearing
 from async_attempts.store import store_for
 from async_attempts.store.gate import DUE, ENDED, channel, gate_key
+from async_attempts.store.listener import Listener
 from tests.shop import effects, flows
 from tests.worker.attempts import drain, enqueued, put, raising, stored
 from tests.worker.listeners import until
@@ -253,16 +254,15 @@ def test_a_session_that_is_lost_after_an_outage_is_had_again_soon(database, besi
     monkeypatch.setattr(hearing, "LONGEST_PAUSE", 60.0)
     pauses = []
     outage = iter([True] * 3)
-    listener = hearing.Listener
 
     def connect(*args):
         if next(outage, False):
             raise psycopg.OperationalError
-        return listener(*args)
+        return Listener(*args)
 
-    monkeypatch.setattr(hearing, "Listener", connect)
-    monkeypatch.setattr(hearing.random, "uniform", lambda *_: 1)
-    monkeypatch.setattr(hearing.Hearing, "_rest", lambda self, pause: pauses.append(pause))
+    monkeypatch.setattr("async_attempts.results.hearing.Listener", connect)
+    monkeypatch.setattr("random.uniform", lambda *_: 1)
+    monkeypatch.setattr(hearing.Hearing, "_rest", lambda _, pause: pauses.append(pause))
     attempt = enqueued(database, effects.act)
     beside.do(attempt.result, 30)
     until(lambda: holds_gate(database))
