@@ -91,8 +91,8 @@ class Hearing:
         while not self._ends():
             try:
                 with self._session() as listener:
+                    pause = FIRST_PAUSE
                     self._listen(listener)
-                pause = FIRST_PAUSE
             except Exception as error:  # noqa: BLE001 whatever it is, polling goes on
                 logger.info("who waits for attempts polls: %s", type(error).__name__)
                 self._rest(pause * random.uniform(0.5, 1))

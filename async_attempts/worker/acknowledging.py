@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-from django.db import DataError, IntegrityError
+from django.db import Error, IntegrityError
 from django.dispatch import Signal
 
 from .. import signals
@@ -17,6 +17,7 @@ from ..exceptions import WorkerLost
 from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
 from ..models import AbstractAttempt
 from ..store import Claim, Rescue, Result, Store
+from ..store.transactions import refused
 from .errors import error_of
 from .leftovers import clean_connections, open_blocks
 from .runner import Execution
@@ -66,7 +67,9 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequenc
     """
     try:
         return store.finish(worker_id, results)
-    except (DataError, IntegrityError) as error:
+    except Error as error:
+        if not (isinstance(error, IntegrityError) or refused(error)):
+            raise
         if len(results) > 1:
             return [claim for one in results for claim in _finish(store, worker_id, [one])]
         claim, outcome = results[0]
@@ -76,8 +79,8 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequenc
             type(outcome).__name__.lower(),
             type(error).__name__,
         )
-        refused = Failed("its outcome could not be recorded", error_of(claim, error))
-        return store.finish(worker_id, [(claim, refused)])
+        failed = Failed("its outcome could not be recorded", error_of(claim, error))
+        return store.finish(worker_id, [(claim, failed)])
 
 
 def _announce(store: Store, execution: Execution) -> None:

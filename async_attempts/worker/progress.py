@@ -7,9 +7,9 @@ it, so that a target may say it anywhere, in a transaction of its own or on an e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from django.db import Error, transaction
 
@@ -22,6 +22,8 @@ logger = logging.getLogger("async_attempts")
 
 PAUSE: Final = 0.5
 """Seconds between two writes."""
+
+_T = TypeVar("_T")
 
 Key = tuple[bytes, int]
 
@@ -66,7 +68,7 @@ class UnwrittenProgress:
             if not refused(error):
                 raise
             del self._held[_key(claim)]
-            logger.error("the database refuses a progress: %s", type(error).__name__)
+            logger.error("%s: the database refuses a progress: %s", claim, type(error).__name__)
 
     def committed(self, claim: Claim) -> None:
         """That transaction is committed."""
@@ -82,9 +84,9 @@ class UnwrittenProgress:
         self._written_at = now()
         said = self._taken(self._said.copy())
         with self._kept_in_outages(said):
-            written, locked = self._store.try_to_write_progress(said)
-            self._put_back(locked)
-            announce(written)
+            for written, locked in _unless_refused(self._store.try_to_write_progress, said):
+                self._put_back(locked)
+                announce(written)
 
     def write_last(self, claims: Iterable[Claim]) -> None:
         """Write what these said last: they are to be recorded."""
@@ -95,7 +97,8 @@ class UnwrittenProgress:
         said = self._taken(keys) + self._taken(keys, self._held)
         if said:
             with self._kept_in_outages(said):
-                announce(self._store.write_progress(said))
+                for written in _unless_refused(self._store.write_progress, said):
+                    announce(written)
 
     def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
         there = self._said if source is None else source
@@ -105,17 +108,28 @@ class UnwrittenProgress:
     def _kept_in_outages(self, said: Iterable[Said]) -> Iterator[None]:
         try:
             yield
-        except Error as error:
-            if not refused(error):
-                self._put_back(said)
-                raise
-            # Nobody's outcome depends on it.
-            logger.error("the database refuses a progress: %s", type(error).__name__)
+        except Error:
+            self._put_back(said)
+            raise
 
     def _put_back(self, said: Iterable[Said]) -> None:
         """For the next time, unless something newer was said meanwhile."""
         for one in said:
             self._said.setdefault(_key(one.claim), one)
+
+
+def _unless_refused(write: Callable[[Sequence[Said]], _T], said: Sequence[Said]) -> list[_T]:
+    """`write` all at once, or one by one when the database refuses what one of them says."""
+    try:
+        return [write(said)]
+    except Error as error:
+        if not refused(error):
+            raise
+        if len(said) > 1:
+            return [written for one in said for written in _unless_refused(write, [one])]
+        # Nobody's outcome depends on it.
+        logger.error("%s: the database refuses a progress: %s", said[0].claim, type(error).__name__)
+        return []
 
 
 def announce(written: Iterable[Said]) -> None:

@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from tests.shop import effects
+from tests.worker.characters import few_characters
 from tests.worker.processes import workers
 from tests.worker.waiting import beside, no_polling, nobody_hears_any_more
 
-__all__ = ["acting", "beside", "no_polling", "nobody_hears_any_more", "workers"]
+__all__ = [
+    "acting",
+    "beside",
+    "few_characters",
+    "no_polling",
+    "nobody_hears_any_more",
+    "workers",
+]
 
 
 @pytest.fixture(autouse=True)

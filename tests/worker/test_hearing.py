@@ -22,6 +22,7 @@ from async_attempts import Attempt, AttemptExpired, AttemptFailed, call
 from async_attempts.results import hearing
 from async_attempts.store import store_for
 from async_attempts.store.gate import DUE, ENDED, channel, gate_key
+from async_attempts.store.listener import Listener
 from tests.shop import effects, flows
 from tests.worker.attempts import drain, enqueued, put, raising, stored
 from tests.worker.listeners import until
@@ -245,6 +246,30 @@ def test_a_session_that_is_lost_is_had_again(database, no_polling, beside, monke
     with connections[database].cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [session])
     until(lambda: sessions(database) - {session} and holds_gate(database))
+    drain(database)
+
+
+def test_a_session_that_is_lost_after_an_outage_is_had_again_soon(database, beside, monkeypatch):
+    monkeypatch.setattr(hearing, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(hearing, "LONGEST_PAUSE", 60.0)
+    pauses = []
+    outage = iter([True] * 3)
+
+    def connect(*args):
+        if next(outage, False):
+            raise psycopg.OperationalError
+        return Listener(*args)
+
+    monkeypatch.setattr("async_attempts.results.hearing.Listener", connect)
+    monkeypatch.setattr("random.uniform", lambda *_: 1)
+    monkeypatch.setattr(hearing.Hearing, "_rest", lambda _, pause: pauses.append(pause))
+    attempt = enqueued(database, effects.act)
+    beside.do(attempt.result, 30)
+    until(lambda: holds_gate(database))
+    with connections[database].cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", list(sessions(database)))
+    until(lambda: len(pauses) == 4 and holds_gate(database))
+    assert pauses == [0.01, 0.02, 0.04, 0.01]
     drain(database)
 
 

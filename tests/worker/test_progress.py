@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -274,18 +273,30 @@ def test_a_progress_that_the_database_refuses_ends_no_worker(database, acting, m
     assert "refuses a progress" in caplog.text
 
 
-@pytest.fixture
-def few_characters(database) -> Iterator[None]:
-    """The table's character set is an old one, as where a database was made long ago."""
-    table = connections[database].ops.quote_name(Attempt._meta.db_table)
-    convert = f"ALTER TABLE {table} CONVERT TO CHARACTER SET"
-    with connections[database].cursor() as cursor:
-        cursor.execute(f"SHOW CREATE TABLE {table}")
-        before = re.search(r"CHARSET=(\w+) COLLATE=(\w+)", cursor.fetchone()[1])
-        cursor.execute(f"{convert} utf8mb3")
-        yield
-        Attempt.objects.using(database).delete()
-        cursor.execute(f"{convert} {before[1]} COLLATE {before[2]}")
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_one_says_and_the_database_refuses_costs_no_other_its_progress(
+    database, monkeypatch, is_last
+):
+    board = UnwrittenProgress(store_for(database))
+    claims: list[Any] = [SimpleNamespace(id_bytes=bytes([n]), claim_seq=1) for n in range(3)]
+    written: list[str] = []
+
+    def write(said):
+        notes = [one.note for one in said]
+        if "refused" in notes:
+            raise DataError
+        written.extend(notes)
+        return said if is_last else (said, [])
+
+    monkeypatch.setattr(board._store, "write_progress", write)
+    monkeypatch.setattr(board._store, "try_to_write_progress", write)
+    for claim, note in zip(claims, ["one", "refused", "three"], strict=True):
+        board.say(Said(claim, 1, note))
+    if is_last:
+        board.write_last(claims)
+    else:
+        board.write()
+    assert written == ["one", "three"]
 
 
 @pytest.mark.only("mariadb", reason="the others have one character set for all tables")

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.db import connections
 
-from async_attempts import Attempt
-from tests.shop import clients
-from tests.worker.attempts import drain, enqueued, failures, states, stored
+from async_attempts import Attempt, Fail
+from tests.shop import clients, effects
+from tests.worker.attempts import drain, enqueued, failures, raising, states, stored
 
 CHECK = "ALTER TABLE async_attempts_attempt ADD CONSTRAINT refused CHECK (id <> {key} OR {ok})"
 TRIGGER = (
@@ -44,3 +45,13 @@ def test_it_is_failed_alone_and_the_others_are_recorded(database):
     assert stored(attempts[2]).reason == "its outcome could not be recorded"
     [failure] = failures(attempts[2])
     assert failure.error_class == "django.db.utils.IntegrityError"
+
+
+@pytest.mark.only("mariadb", reason="the others have one character set for all tables")
+@pytest.mark.usefixtures("few_characters")
+def test_a_reason_that_the_table_can_not_store_ends_no_worker(database, acting):
+    acting(raising(Fail("\U0001f600")))
+    attempts = [enqueued(database, effects.act), enqueued(database, clients.send_welcome, 1)]
+    drain(database)
+    assert states(database) == ["failed", "succeeded"]
+    assert stored(attempts[0]).reason == "its outcome could not be recorded"

@@ -155,7 +155,9 @@ def test_a_timeout_of_what_runs_says_so(database, acting):
     assert stored(attempt).status == "succeeded"
 
 
-@pytest.mark.parametrize("timeout", [10**400, float("inf"), timedelta.max])
+@pytest.mark.parametrize(
+    "timeout", [10**400, float("inf"), timedelta.max], ids=["int", "infinite", "timedelta"]
+)
 def test_a_timeout_may_be_as_long_as_you_like(database, timeout, beside):
     attempt = enqueued(database, effects.act)
     beside.drain(database)
