@@ -38,7 +38,8 @@ class Progressing(Rows):
         The lock may be their own target's, and last as long as that.
         """
         written = self.whole(lambda: self.write_progress_within(said, skip_locked=True))
-        left = [one for one in said if one not in written]
+        there = {_fence(one.claim) for one in written}
+        left = [one for one in said if _fence(one.claim) not in there]
         return written, self._held(left, self._running(left)) if left else []
 
     def write_progress_within(
