@@ -29,8 +29,9 @@ def enqueue_stream(
 ) -> Streamed:
     """Enqueue `call_factory(item)` for each item; returns when the last one is enqueued.
 
-    At most `in_flight` of them haven't ended at any time: it waits until there is room. Items are
-    taken a few at a time when they come quickly, and each few are committed by themselves.
+    At most `in_flight` of them haven't ended at any time: it waits until there is room, also while
+    a queue has as many pending as its `max_pending` allows. Items are taken a few at a time when
+    they come quickly, and each few are committed by themselves.
 
     `token`: with it the same stream can be begun anew after a crash: item number n has the
     idempotence token "token:n", and what was enqueued before isn't enqueued again. `database`: an
@@ -55,6 +56,9 @@ def enqueue_stream(
         stream.write()
         raise
     stream.write()
+    while stream.is_refused:
+        time.sleep(stream.pause())
+        stream.look()
     return stream.streamed
 
 
@@ -83,6 +87,9 @@ async def aenqueue_stream(
         await write(stream)
         raise
     await write(stream)
+    while stream.is_refused:
+        await asyncio.sleep(stream.pause())
+        await look(stream)
     return stream.streamed
 
 

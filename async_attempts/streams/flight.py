@@ -13,7 +13,7 @@ from django.db import router
 
 from ..api import Call, enqueue_many
 from ..conf import retention
-from ..exceptions import AttemptsError, InvalidOption
+from ..exceptions import AttemptsError, InvalidOption, QueueFull
 from ..lifecycle import LIVE
 from ..models import get_attempt_model
 from ..models.columns import TOKEN_LENGTH
@@ -66,6 +66,8 @@ class Flight:
         self._pause = FIRST_PAUSE
         self._size = 1
         self._calls: list[Call] = []
+        self.is_refused = False
+        """Whether a queue was too full for what was added last."""
         self._place = 0
         self._live: set[UUID] = set()
         self._is_resumed = token is not None
@@ -74,7 +76,7 @@ class Flight:
     @property
     def has_room(self) -> bool:
         """Whether another item may be enqueued."""
-        return len(self._live) + len(self._calls) < self._in_flight
+        return not self.is_refused and len(self._live) + len(self._calls) < self._in_flight
 
     @property
     def is_ripe(self) -> bool:
@@ -92,21 +94,32 @@ class Flight:
         self._place += 1
 
     def write(self) -> None:
-        """Enqueue what was added, all or none; if that can't be, as many as come before."""
+        """Enqueue what was added, all or none; if that can't be, as many as come before.
+
+        What a full queue refuses stays added, for the next time.
+        """
         calls, self._calls = self._calls, []
+        self.is_refused = False
         if not calls:
             return
         self._size = min(MOST_AT_ONCE, self._size * 2) if self._is_quick else 1
         try:
             self._write(calls)
         except AttemptsError:
-            for place, one in enumerate(calls, self._place - len(calls)):
-                try:
-                    self._write([one])
-                except AttemptsError as error:
-                    error.add_note(f"This was item {place} of the stream.")
-                    raise
+            self._write_each(calls)
         self._since = time.monotonic()
+
+    def _write_each(self, calls: list[Call]) -> None:
+        for number, one in enumerate(calls):
+            try:
+                self._write([one])
+            except QueueFull:
+                self._calls, self.is_refused = calls[number:], True
+                return
+            except AttemptsError as error:
+                place = self._place - len(calls) + number
+                error.add_note(f"This was item {place} of the stream.")
+                raise
 
     def pause(self) -> float:
         """Seconds until the next look. Raises TimeoutError when the time is over."""
@@ -122,7 +135,7 @@ class Flight:
         return min(self._pause, self._timeout - over)
 
     def look(self) -> None:
-        """See which of them have ended."""
+        """See which of them have ended, and whether what was refused is let in now."""
         live: set[UUID] = set()
         for some in in_batches(self._live):
             rows = self._store.attempts.filter(pk__in=some, status__in=LIVE)
@@ -131,6 +144,8 @@ class Flight:
         self._pause = FIRST_PAUSE if has_ended else min(LONGEST_PAUSE, self._pause * 1.5)
         self._live = live
         self._since = time.monotonic()
+        if self.is_refused:
+            self.write()
 
     @property
     def _is_quick(self) -> bool:

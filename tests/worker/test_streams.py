@@ -124,6 +124,31 @@ def test_what_is_to_be_retried_is_in_flight(database, acting):
     assert numbers(database) == [0]
 
 
+@pytest.fixture
+def bounded(settings):
+    """The default queue takes three at a time."""
+    queues = {"default": {"max_pending": 3}, "emails": {}, "fulfilment": {}}
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": queues}
+
+
+@pytest.mark.usefixtures("bounded")
+def test_it_waits_for_room_in_a_full_queue(database):
+    with performing(database):
+        streamed = enqueue_stream(greeted, range(20), database=database, timeout=60)
+    assert streamed == Streamed(20)
+    assert numbers(database) == [*range(20)]
+
+
+@pytest.mark.usefixtures("bounded")
+def test_a_full_queue_that_nobody_empties_ends_it_in_time(database):
+    with pytest.raises(TimeoutError, match=r"come to item \d+, and 3 attempts haven't ended"):
+        enqueue_stream(greeted, range(20), database=database, timeout=0.3)
+    assert numbers(database) == [0, 1, 2]
+    streamed = async_to_sync(aenqueue_stream)
+    rows(database).filter(status="pending").expire()
+    assert streamed(greeted, range(3), database=database) == Streamed(3)
+
+
 def test_what_was_deleted_has_ended(database):
     def items():
         yield 0
