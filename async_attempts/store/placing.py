@@ -7,7 +7,7 @@ their places are free when those are taken back.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -35,16 +35,19 @@ class Placing(Finishing):
         keyed = [claim for claim in claims if claim.limit_key]
         if not keyed:
             return list(claims)
-        placed = self.whole(partial(self._place, worker_id, keyed))
+        rows = self.attempts.filter(pk__in=[claim.id for claim in keyed])
+        # Not in the transaction: at REPEATABLE READ it would judge by what it saw before it locked.
+        most = {pk: number or 1 for pk, number in rows.values_list("pk", "concurrency")}
+        placed = self.whole(partial(self._place, worker_id, keyed, most))
         return [c for c in claims if not c.limit_key or c.id_bytes in placed]
 
-    def _place(self, worker_id: UUID, claims: Sequence[Claim]) -> set[bytes]:
-        ids = [claim.id for claim in claims]
-        most = dict(self.attempts.filter(pk__in=ids).values_list("pk", "concurrency"))
+    def _place(
+        self, worker_id: UUID, claims: Sequence[Claim], most: Mapping[UUID, int]
+    ) -> set[bytes]:
         numbers: defaultdict[bytes, int] = defaultdict(int)
         for claim in claims:
             key = key_of_limit(claim.limit_key)
-            numbers[key] = max(numbers[key], most.get(claim.id) or 1)
+            numbers[key] = max(numbers[key], most.get(claim.id, 1))
         slots = self._locked_places(numbers)
         held = Counter(bytes(slot.key) for slot in slots)
         free: defaultdict[bytes, list[Slot]] = defaultdict(list)
@@ -56,7 +59,7 @@ class Placing(Finishing):
         for claim in claims:
             key = key_of_limit(claim.limit_key)
             # Places beyond its own concurrency may be held by others of its key: they count.
-            if free[key] and held[key] < (most.get(claim.id) or 1):
+            if free[key] and held[key] < most.get(claim.id, 1):
                 placed.append((free[key].pop(0), claim))
                 held[key] += 1
             else:
