@@ -20,7 +20,7 @@ from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .spelling import nearest
+from .spelling import nearest, refuse_unknown
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -109,9 +109,7 @@ def settings() -> Settings:
     if not isinstance(given, Mapping):
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
     known = {f.name for f in fields(Settings)}
-    for key in given:
-        if key not in known:
-            raise InvalidSetting(f"{SETTING}[{key!r}] is unknown; {nearest(str(key), known)}.")
+    refuse_unknown(SETTING, given, known)
     return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
 
 
@@ -238,10 +236,7 @@ def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
 def _check_schedule(where: str, options: Any) -> None:
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
-    for option in options:
-        if option not in SCHEDULE_OPTIONS:
-            near = nearest(str(option), SCHEDULE_OPTIONS)
-            raise InvalidSetting(f"{where}[{option!r}] is unknown; {near}.")
+    refuse_unknown(where, options, SCHEDULE_OPTIONS)
     for option in ("cron", "target"):
         if not isinstance(options.get(option), str):
             raise InvalidSetting(f"{where}[{option!r}] must be given, as a string.")

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .spelling import nearest
+from .spelling import refuse_unknown
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1
@@ -110,10 +110,7 @@ def read_queue(place: str, options: Any) -> Mapping[str, Any]:
     """A queue's options, checked. Raises InvalidSetting, naming the option and the remedy."""
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{place} must be a dict, not {options!r}.")
-    for option in options:
-        if option not in QUEUE_OPTIONS:
-            near = nearest(str(option), QUEUE_OPTIONS)
-            raise InvalidSetting(f"{place}[{option!r}] is unknown; {near}.")
+    refuse_unknown(place, options, QUEUE_OPTIONS)
     if "burst" in options and "rate" not in options:
         raise InvalidSetting(f"{place}['burst'] belongs to a rate; say 'rate' with it.")
     read = {name: QUEUE_OPTIONS[name](f"{place}[{name!r}]", o) for name, o in options.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django import forms
 from django.conf import settings as django_settings
@@ -49,7 +49,7 @@ class ScheduleForm(_Form):
     class Meta:
         model = Schedule
         fields = ("name", "cron", "timezone", "target", "catch_up", "overlap", "queue", "priority")
-        help_texts = {  # noqa: RUF012 as Django's forms have it
+        help_texts: ClassVar = {
             "cron": _("Minute, hour, day, month, day of week and, if wanted, second."),
             "timezone": _("Such as Europe/Berlin."),
             "target": _("The dotted name of an attemptable function."),

@@ -29,7 +29,7 @@ class AwaitedRow(VerbsRow):
         return upstairs.waiting.result(self, timeout)
 
     @writing
-    async def aresult(self, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 as `result`
+    async def aresult(self, timeout: float | timedelta | None = None) -> Any:
         """`result` for async code; the event loop isn't kept waiting."""
         return await upstairs.waiting.aresult(self, timeout)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -44,6 +45,19 @@ def check_moment(name: str, value: Any) -> None:
         value.astimezone(UTC)
     except OverflowError:
         raise InvalidOption(f"{name}: {value} is outside of the years 1 to 9999 in UTC.") from None
+
+
+def timeout_seconds(timeout: Any) -> float:
+    """Seconds of a `timeout` for waiting; None is for ever. Raises InvalidOption."""
+    if timeout is None:
+        return float("inf")
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InvalidOption(
+            f"timeout: must be seconds or a timedelta, not negative, or None; not {timeout!r}."
+        )
+    # An int may be more than a float can hold.
+    return float(min(seconds, sys.float_info.max))
 
 
 def spread_seconds(value: Any) -> float:

@@ -119,7 +119,7 @@ def gather(
 async def agather(
     *attempts: AbstractAttempt,
     until: Until = "all",
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109 the same surface as without async
+    timeout: float | timedelta | None = None,
 ) -> Any:
     """`gather` for async code; the event loop isn't kept waiting."""
     ends, pauses = Ends(attempts, until), Pauses(timeout)
@@ -137,7 +137,7 @@ def result(attempt: AbstractAttempt, timeout: float | timedelta | None = None) -
 
 async def aresult(
     attempt: AbstractAttempt,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109 the same surface as without async
+    timeout: float | timedelta | None = None,
 ) -> Any:
     """Wait until this one has ended; see `Attempt.aresult`."""
     return (await agather(attempt, timeout=timeout))[0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from ..exceptions import InvalidOption
+from ..models.options import timeout_seconds
 
 FIRST: Final = 0.005
 GROWTH: Final = 1.5
@@ -26,7 +25,7 @@ class Pauses:
 
     def __init__(self, timeout: float | timedelta | None) -> None:
         """`timeout`: seconds or a timedelta; None: for ever. Raises InvalidOption."""
-        self.timeout = _seconds(timeout)
+        self.timeout = timeout_seconds(timeout)
         self._began = self._looked = time.monotonic()
         self._next = FIRST
 
@@ -50,15 +49,3 @@ class Pauses:
     def begin_anew(self) -> None:
         """Something has happened: more may do soon. The timeout stays as it is."""
         self._next = FIRST
-
-
-def _seconds(timeout: Any) -> float:
-    if timeout is None:
-        return float("inf")
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise InvalidOption(
-            f"timeout: must be seconds or a timedelta, not negative, or None; not {timeout!r}."
-        )
-    # An int may be more than a float can hold.
-    return float(min(seconds, sys.float_info.max))

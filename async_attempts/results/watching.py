@@ -39,7 +39,7 @@ class Watched(Question):
 
 async def watch(
     attempt: AbstractAttempt,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109 the same surface as `result`
+    timeout: float | timedelta | None = None,
 ) -> AsyncGenerator[Progress, None]:
     """How far it is, now and whenever that changes, until it has ended; see `Attempt.watch`."""
     watched, pauses = Watched(attempt), Pauses(timeout)

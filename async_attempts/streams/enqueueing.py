@@ -69,7 +69,7 @@ async def aenqueue_stream(
     *,
     token: str | None = None,
     database: str | None = None,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109 as its twin has
+    timeout: float | timedelta | None = None,
 ) -> Streamed:
     """`enqueue_stream` for async code, over an asynchronous iterable or an ordinary one."""
     write, look = sync_to_async(Flight.write), sync_to_async(Flight.look)

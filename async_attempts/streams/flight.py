@@ -18,7 +18,7 @@ from ..lifecycle import LIVE
 from ..models import get_attempt_model
 from ..models.columns import TOKEN_LENGTH
 from ..models.keys import key_of_token
-from ..models.options import check_token
+from ..models.options import check_token, timeout_seconds
 from ..models.promise import DEFAULT_QUEUE
 from ..store import store_for
 from ..store.depending import in_batches
@@ -61,7 +61,7 @@ class Flight:
         self._call_factory = call_factory
         self._in_flight = in_flight
         self._token = token
-        self._timeout = _seconds(timeout)
+        self._timeout = timeout_seconds(timeout)
         self._began = self._since = time.monotonic()
         self._pause = FIRST_PAUSE
         self._size = 1
@@ -124,8 +124,6 @@ class Flight:
     def pause(self) -> float:
         """Seconds until the next look. Raises TimeoutError when the time is over."""
         over = time.monotonic() - self._began
-        if self._timeout is None:
-            return self._pause
         if over >= self._timeout:
             again = ", or begin it anew with the same token" if self._token else ""
             raise TimeoutError(
@@ -221,11 +219,3 @@ def _check(in_flight: Any, token: Any) -> None:
             f"token: must have at most {TOKEN_LENGTH - ROOM_FOR_PLACE} characters; each item's has "
             "its place, too."
         )
-
-
-def _seconds(timeout: Any) -> float | None:
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is not None and not (is_number and seconds > 0):
-        raise InvalidOption(f"timeout: must be seconds or a timedelta, not {timeout!r}.")
-    return seconds

@@ -259,7 +259,7 @@ def test_a_queue_that_forgets_can_not_be_begun_anew(database, settings):
         ({"in_flight": True}, "in_flight: "),
         ({"token": "x" * 181}, "token: must have at most 180 characters"),
         ({"token": ""}, "idempotence_token: must be a string"),
-        ({"timeout": 0}, "timeout: must be seconds"),
+        ({"timeout": -1}, "timeout: must be seconds"),
     ],
 )
 def test_options_that_are_wrong_are_named(database, options, message):
