@@ -49,6 +49,14 @@ def test_a_group_hands_on_the_list_of_its_results_in_order(database, on, noted):
     assert noted[-2:] == [("build", [0, 1, 2, 3, 4]), ("fetch", "all: [0, 1, 2, 3, 4]")]
 
 
+def test_a_wide_group_is_closed_in_several_batches(database, on, noted):
+    wide = depending.BATCH * 5 // 2
+    parallel(*[on(flows.fetch, number) for number in range(wide)]).then(flows.build).enqueue()
+    drain(database)
+    assert noted[-1] == ("build", [*range(wide)])
+    assert set(states(database)) == {"succeeded"}
+
+
 def test_groups_nest(database, on, noted):
     inner = parallel(on(flows.fetch, 1), on(flows.fetch, 2).then(flows.increase))
     parallel(inner, on(flows.fetch, 5), inner.then(flows.build)).then(flows.build).enqueue()
