@@ -16,7 +16,7 @@ from ..conf import MODEL_SETTING
 from .base import Store
 from .claims import TOO_LATE, Claim, Claims
 from .expiring import Place
-from .finishing import Result
+from .finishing import Result, Unrecorded
 from .looking import Glance
 from .progressing import Said
 from .pruning import Walk
@@ -38,6 +38,7 @@ __all__ = [
     "Store",
     "Tallied",
     "Ticked",
+    "Unrecorded",
     "Verdict",
     "Walk",
     "store_for",

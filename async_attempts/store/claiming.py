@@ -78,8 +78,8 @@ class Claiming(Limiting):
                 found = self._claim_of(
                     queue, worker_id, which, asked, at_once=at_once, claims=claims
                 )
-                kept = self._fit(worker_id, found)
-                claims += self._no_more_than(wanted, worker_id, kept)
+                kept = self._fit(worker_id, found, claims)
+                claims += self._no_more_than(wanted, worker_id, kept, claims)
                 # There may be more behind those that came too late, or have no place.
                 if len(kept) == len(found):
                     break
@@ -90,11 +90,12 @@ class Claiming(Limiting):
         return claims
 
     def _no_more_than(
-        self, number: int, worker_id: UUID, claims: Sequence[Claim]
+        self, number: int, worker_id: UUID, claims: Sequence[Claim], taken: Claims
     ) -> Sequence[Claim]:
         """The first of `claims`; the others are given back."""
         if surplus := claims[number:]:
-            self.finish(worker_id, [(claim, Released()) for claim in surplus])
+            unrecorded = self.finish(worker_id, [(claim, Released()) for claim in surplus])
+            taken.unrecorded += [(claim, Released()) for claim in unrecorded.locked]
             self.wake({claim.limit_key for claim in surplus} - {""})
         return claims[:number] if surplus else claims
 
@@ -145,7 +146,7 @@ class Claiming(Limiting):
             found: Sequence[Claim] = self._claim_where(worker_id, which, 1)
         else:
             found = self.claim_limited(worker_id, which, 1, queue, rated=False).claims
-        return next(iter(self._fit(worker_id, found)), None)
+        return next(iter(self._fit(worker_id, found, Claims())), None)
 
     def _any(self, which: Which) -> bool:
         """Whether there is something to claim, paused or not."""
@@ -154,9 +155,9 @@ class Claiming(Limiting):
         suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
         return bool(self.due(Q(queue=which.param) & suspects).exists())
 
-    def _fit(self, worker_id: UUID, claims: Sequence[Claim]) -> Sequence[Claim]:
+    def _fit(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""
-        timely = self._without_late(worker_id, claims)
+        timely = self._without_late(worker_id, claims, taken)
         placed = self.with_places(worker_id, timely)
         if len(timely) < len(claims):
             # A late one may have been woken for a place, which is the next one's then.
@@ -164,31 +165,39 @@ class Claiming(Limiting):
             self.wake({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
         return placed
 
-    def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> int:
+    def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> bool:
         """Give back, with their counts, a worker's claims but for those that it has `in_hand`.
 
-        The database committed them, and the worker never heard of it. Returns how many.
+        The database committed them, and the worker never heard of it. False while somebody else
+        locks one of them, or the worker's own row, over which a claim may still be made: to be
+        called again.
         """
 
-        def work() -> int:
-            # Waits for a claim that is still being made over the connection that was lost.
-            list(self.workers.filter(pk=worker_id).select_for_update().values_list("pk"))
+        def work() -> bool:
+            me = self.workers.filter(pk=worker_id).values_list("pk", flat=True)
+            if not list(me.select_for_update(skip_locked=True)):
+                return not me.exists()
             held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_hand)
-            ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
+            rows = held.order_by("id").select_for_update(skip_locked=True)
+            ids = list(rows.values_list("id", flat=True))
             given_back = {"claimed_by": None, "started_at": None}
+            held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
             self.pass_gate()
-            return held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
+            return not held.exists()
 
         return self.whole(work)
 
-    def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+    def _without_late(
+        self, worker_id: UUID, claims: Sequence[Claim], taken: Claims
+    ) -> list[Claim]:
         late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
         if not late:
             return list(claims)
-        lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        unrecorded = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        taken.unrecorded += [(claim, TOO_LATE) for claim in unrecorded.locked]
         if expired.receivers:
             for claim in late:
-                if claim not in lost:
+                if claim not in unrecorded and claim not in unrecorded.locked:
                     expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
         return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ..encryption import Context
-from ..lifecycle import Expired
+from ..lifecycle import Expired, Outcome
 
 uptime: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -98,7 +98,8 @@ class Claims(list[Claim]):
 
     `is_partial`: there may be more behind what was taken and couldn't be kept. `held_back`: the
     queues whose limits left nothing, or not enough, and the seconds after which to try again; None
-    for a queue that waits for an attempt to end.
+    for a queue that waits for an attempt to end. `unrecorded`: outcomes of what isn't to be performed,
+    whose rows somebody locks meanwhile: to be offered to a finish.
     """
 
     is_partial = False
@@ -106,6 +107,7 @@ class Claims(list[Claim]):
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
         super().__init__(claims)
         self.held_back: dict[str, float | None] = {}
+        self.unrecorded: list[tuple[Claim, Outcome]] = []
 
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

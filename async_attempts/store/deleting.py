@@ -27,8 +27,9 @@ class Deleting(Depending):
         self.dependencies.filter(attempt_id__in=ids)._raw_delete(self.alias)
 
     def lock_without_dependents(self, rows: AttemptQuerySet[Any]) -> list[UUID]:
-        """Lock those of `rows` that nothing depends on, nor what is about to say so."""
-        free = rows.filter(has_dependents=False).order_by("pk").select_for_update()
+        """Lock those of `rows` that nothing depends on, and that nobody else locks."""
+        free = rows.filter(has_dependents=False).order_by("pk")
+        free = free.select_for_update(skip_locked=True)
         ids = list(free.values_list("pk", flat=True))
         edges = self.dependencies.filter(prerequisite_id__in=ids)
         needed = set(edges.values_list("prerequisite_id", flat=True))

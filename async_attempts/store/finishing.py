@@ -19,6 +19,19 @@ from .deleting import Deleting
 from .rows import ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
+
+
+class Unrecorded(list[Claim]):
+    """The claims of a finish that had been lost, and of which nothing was recorded.
+
+    `locked`: those whose rows somebody else locks; they are still held, and to be offered again.
+    """
+
+    def __init__(self, lost: Iterable[Claim] = (), locked: Iterable[Claim] = ()) -> None:
+        super().__init__(lost)
+        self.locked = list(locked)
+
+
 AGAIN: Final = (Retried, Snoozed, Released)
 FAILURES_IN_A_STATEMENT: Final = 20
 """The longest of them fit the 16 MiB that MariaDB takes at once."""
@@ -58,19 +71,23 @@ def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
 class Finishing(Deleting):
     """From running to what came of it."""
 
-    def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
-        """Record `results`, all or none; returns the claims that had been lost and were left alone.
+    def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
+        """Record `results` in one transaction; returns those of which nothing was recorded.
 
-        A claim is lost when it was rescued, or when a person expired or failed the attempt. What
-        was recorded already, by a finish whose answer was lost, may be offered again.
+        A claim is lost when it was rescued, or when a person expired or failed the attempt. A row
+        that another transaction locks is passed over: its claim is among the `locked` ones, and may
+        be offered again, as may be what a finish has recorded whose answer was lost.
         """
         if not results:
-            return []
-        lost = self.whole(lambda: self.finish_within(worker_id, results))
-        return self._unless_recorded(worker_id, results, lost) if lost else []
+            return Unrecorded()
+        left = self.whole(lambda: self.finish_within(worker_id, results))
+        return self._sorted_out(worker_id, results, left) if left else Unrecorded()
 
     def finish_within(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
-        """`finish`, as a part of the transaction that is open: an atomic attempt's own."""
+        """`finish`, as a part of the transaction that is open: an atomic attempt's own.
+
+        Returns the claims of which nothing was recorded.
+        """
         if all(is_plain(outcome) for _, outcome in results):
             claims = [claim for claim, _ in results]
             if self._succeed(worker_id, claims) == len(claims):
@@ -119,14 +136,28 @@ class Finishing(Deleting):
                 self._succeed_with(worker_id, seq, some)
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
-        """Lock the claimed row until the open transaction ends; False when the claim was lost."""
+        """Lock the claimed row until the open transaction ends.
+
+        False when the claim was lost, or when another transaction locks the row: `still_holds` tells.
+        """
         return self._lock(worker_id, [claim]).get(claim.id, (None,))[0] == claim.claim_seq
 
+    def still_holds(self, worker_id: UUID, claim: Claim) -> bool:
+        """Whether the claim still holds, whether or not somebody locks its row."""
+        return bool(self._still_held(worker_id, [claim]))
+
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
-        mine = self.attempts.filter(pk__in=[claim.id for claim in claims])
-        mine = mine.filter(status=Status.PENDING, claimed_by=worker_id)
-        rows = mine.order_by("id").select_for_update()
+        """Lock those of the claimed rows that nobody else locks: `claim_seq`, `cancel_requested`."""
+        rows = self._held_by(worker_id, claims).order_by("id").select_for_update(skip_locked=True)
         return {i: (s, c) for i, s, c in rows.values_list("id", "claim_seq", "cancel_requested")}
+
+    def _held_by(self, worker_id: UUID, claims: Sequence[Claim]) -> AttemptQuerySet[Any]:
+        ids = [claim.id for claim in claims]
+        return self.attempts.filter(pk__in=ids, status=Status.PENDING, claimed_by=worker_id)
+
+    def _still_held(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+        seqs = dict(self._held_by(worker_id, claims).values_list("id", "claim_seq"))
+        return [claim for claim in claims if seqs.get(claim.id) == claim.claim_seq]
 
     def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
         """Let those of `claims` succeed that are still held; returns how many."""
@@ -151,8 +182,13 @@ class Finishing(Deleting):
         return number, self.with_dependents(ids_as_such)
 
     def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
-        rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
+        rows = self._fenced(worker_id, claim_seq, self._unlocked(worker_id, claim_seq, ids))
         return rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
+
+    def _unlocked(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
+        """Lock those of these claimed rows that nobody else locks; returns their ids."""
+        rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids]).order_by("id")
+        return list(rows.select_for_update(skip_locked=True).values_list("id", flat=True))
 
     def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
         """Let those succeed, which are locked, each with its sealed result."""
@@ -214,6 +250,20 @@ class Finishing(Deleting):
             return {}
         there = set(self.attempts.filter(pk__in=unkept).values_list("pk", flat=True))
         return {pk: seq for pk, seq in unkept.items() if pk not in there}
+
+    def _sorted_out(
+        self, worker_id: UUID, results: Sequence[Result], left: Sequence[Claim]
+    ) -> Unrecorded:
+        """What became of the claims that a finish had to leave: lost, locked, or recorded before.
+
+        First, without a lock, which of them still hold: what has ended since isn't locked, but lost.
+        """
+        locked = self._still_held(worker_id, left)
+        if len(locked) == len(left):
+            return Unrecorded((), locked)
+        held = {claim.id_bytes for claim in locked}
+        gone = [claim for claim in left if claim.id_bytes not in held]
+        return Unrecorded(self._unless_recorded(worker_id, results, gone), locked)
 
     def _unless_recorded(
         self, worker_id: UUID, results: Sequence[Result], lost: Sequence[Claim]

@@ -12,7 +12,7 @@ from django.db import transaction
 from ..conf import retention
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
-from .finishing import Result, is_plain
+from .finishing import Result, Unrecorded, is_plain
 from .gate import ENDED, gate_of, passing_gate
 from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
@@ -34,12 +34,14 @@ WITH me AS (
 )
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp()
-WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status = 'pending' AND claimed_by IS NULL
+WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status || '' = 'pending' AND claimed_by IS NULL
 RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp())::float8,
     started_at, {order}
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
-can scan the whole table. The worker's own row keeps a rescued worker from claiming."""
+can scan the whole table. The worker's own row keeps a rescued worker from claiming. Here and below,
+`status || ''` leaves the planner only the primary key to find rows by their ids: of a table that was
+never analysed it would walk a partial index once for each of them."""
 
 PROMOTE = """
 WITH due AS MATERIALIZED (
@@ -47,7 +49,7 @@ WITH due AS MATERIALIZED (
     ORDER BY scheduled_at, id FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
 ), promoted AS (
     UPDATE {attempt} SET status = 'pending'
-    WHERE id = ANY(ARRAY(SELECT id FROM due)) AND status = 'scheduled' RETURNING 1
+    WHERE id = ANY(ARRAY(SELECT id FROM due)) AND status || '' = 'scheduled' RETURNING 1
 )
 SELECT n, CASE WHEN n > 0 THEN {gate} END FROM (SELECT count(*) AS n FROM promoted) promoted
 """
@@ -58,8 +60,8 @@ SUCCEED = """
 WITH held AS MATERIALIZED (
     SELECT id, has_dependents FROM {attempt}
     WHERE id = ANY(%(ids)s) AND claim_seq = %(seq)s AND claimed_by = %(worker)s
-        AND status = 'pending'
-    ORDER BY id FOR NO KEY UPDATE
+        AND status || '' = 'pending'
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ), succeeded AS (
     UPDATE {attempt}
     SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0
@@ -67,8 +69,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
 """
-"""Finish what succeeded under claims of one number. An UPDATE alone would lock in the order of its
-plan, which may be that of the table. This passes the gate of those who wait for attempts to end."""
+"""Finish what succeeded under claims of one number, but for what somebody else locks. An UPDATE alone
+would wait, and lock in the order of its plan. This passes the gate of those who wait for attempts to
+end."""
 
 SUCCEED_WITH = """
 UPDATE {attempt}
@@ -76,7 +79,7 @@ SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0,
     {result} = kept.result
 FROM unnest(%(ids)s::uuid[], %(results)s::bytea[]) AS kept (id, result)
 WHERE {attempt}.id = kept.id AND claimed_by = %(worker)s AND claim_seq = %(seq)s
-    AND status = 'pending'
+    AND status || '' = 'pending'
 """
 """Finish what succeeded with results; the rows are locked."""
 
@@ -119,7 +122,7 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         new = tuple.__new__
         return [new(Claim, (*row[:WIDTH], *end, (now - row[-1]) / 1e6)) for row in rows]
 
-    def finish(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
+    def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
         claims = [claim for claim, outcome in results if is_plain(outcome)]
         if not claims or len(claims) < len(results):
             return super().finish(worker_id, results)
@@ -127,8 +130,8 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
             return super().finish(worker_id, results)
         held = self._alone(lambda: self._succeed(worker_id, claims))
         if held == len(claims):
-            return []
-        return self._unless_recorded(worker_id, results, claims)
+            return Unrecorded()
+        return self._sorted_out(worker_id, results, claims)
 
     def _succeed_alike(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]

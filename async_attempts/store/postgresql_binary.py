@@ -6,7 +6,6 @@ import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from weakref import WeakSet
 
 import psycopg
 from psycopg.adapt import Buffer, Dumper
@@ -16,10 +15,6 @@ from psycopg.types.numeric import Int8BinaryLoader
 from psycopg.types.string import ByteaBinaryLoader
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-PREPARED_AFTER: Final = 2
-"""Executions of one statement."""
-
-_asked: Final[WeakSet[psycopg.Connection[Any]]] = WeakSet()
 _UUID_OID: Final = types["uuid"].oid
 _HEADER: Final = struct.Struct(">iiIii")
 _LENGTH_OF_ID: Final = (16).to_bytes(4)
@@ -52,28 +47,12 @@ def binary_cursor(connection: Any) -> Any:
     """
     connection.ensure_connection()
     with connection.wrap_database_errors:
-        prepare_if_direct(connection.connection)
         cursor: psycopg.Cursor[Any] = psycopg.Cursor(connection.connection)
     cursor.format = Format.BINARY
     cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
     cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
     cursor.adapters.register_dumper(IdArray, _IdArrayDumper)
     return connection._prepare_cursor(cursor)
-
-
-def prepare_if_direct(session: psycopg.Connection[Any]) -> None:
-    """Let the server plan the few statements of a worker once for each of its sessions.
-
-    Django leaves that out for the sake of poolers, behind which a session isn't one. A pooler
-    gives its clients a process id of its own, so where the server says the same one, there is none.
-    """
-    if session in _asked:
-        return
-    _asked.add(session)
-    if session.prepare_threshold is None and not session.info.transaction_status:
-        row = psycopg.Cursor(session).execute("SELECT pg_backend_pid()").fetchone()
-        if row == (session.info.backend_pid,):
-            session.prepare_threshold = PREPARED_AFTER
 
 
 def moment(micros: int) -> datetime:

@@ -25,28 +25,24 @@ class Said(NamedTuple):
 class Progressing(Rows):
     """No move: running stays running."""
 
-    def write_progress(self, said: Sequence[Said]) -> list[Said]:
-        """Write what those said whose claim still holds; returns them.
+    def write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+        """Write what those said whose claim still holds.
 
-        Waits for who locks their rows, as their finish will.
+        Returns what was written, and what is left as somebody else locks its row: the lock may be
+        its own target's, and last as long as that.
         """
-        return self.whole(lambda: self.write_progress_within(said))
-
-    def try_to_write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
-        """`write_progress` of those whose rows nobody locks; returns the locked ones, too.
-
-        The lock may be their own target's, and last as long as that.
-        """
-        written = self.whole(lambda: self.write_progress_within(said, skip_locked=True))
+        written = self.whole(lambda: self.write_progress_within(said))
         there = {_fence(one.claim) for one in written}
         left = [one for one in said if _fence(one.claim) not in there]
         return written, self._held(left, self._running(left)) if left else []
 
-    def write_progress_within(
-        self, said: Sequence[Said], *, skip_locked: bool = False
-    ) -> list[Said]:
-        """`write_progress`, as a part of the transaction that is open."""
-        rows = self._running(said).order_by("id").select_for_update(skip_locked=skip_locked)
+    def try_to_write_progress(self, said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+        """As `write_progress`, and leave all of it where that would wait for the one writer."""
+        return self.write_progress(said)
+
+    def write_progress_within(self, said: Sequence[Said]) -> list[Said]:
+        """`write_progress`, as a part of the transaction that is open; returns what was written."""
+        rows = self._running(said).order_by("id").select_for_update(skip_locked=True)
         if held := self._held(said, rows):
             self._note_progress(held)
             self.tell_waiters()

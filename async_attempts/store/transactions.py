@@ -14,8 +14,14 @@ from ..exceptions import WaitingInTransaction, WrongTransaction
 _T = TypeVar("_T")
 
 TRIES: Final = 6
+LONGEST_REDOING: Final = 3.0
+"""Seconds after which a transaction that collides isn't begun once more: each try may have waited for
+a lock as long as its session does."""
+
 POSTGRESQL_STATES: Final = frozenset({"40P01", "40001"})
+POSTGRESQL_LOCK_TIMEOUT: Final = "55P03"
 MYSQL_CODES: Final = frozenset({1213, 1205, 1020})
+MYSQL_LOCK_TIMEOUT: Final = 1205
 MYSQL_UNSTORABLE: Final = 1366
 """A character that the column's character set lacks; the driver calls that operational."""
 
@@ -27,9 +33,20 @@ def collided(error: BaseException) -> bool:
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) in POSTGRESQL_STATES:
         return True
-    if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
-        return code & 0xFF in SQLITE_BUSY
-    return bool(error.args) and error.args[0] in MYSQL_CODES
+    return _is_busy(cause) or (bool(error.args) and error.args[0] in MYSQL_CODES)
+
+
+def waited_too_long(error: BaseException) -> bool:
+    """Whether the statement was given up as somebody else holds a lock: the session is as good as ever."""
+    cause = error.__cause__ or error
+    if getattr(cause, "sqlstate", None) == POSTGRESQL_LOCK_TIMEOUT:
+        return True
+    return _is_busy(cause) or error.args[:1] == (MYSQL_LOCK_TIMEOUT,)
+
+
+def _is_busy(cause: BaseException) -> bool:
+    code = getattr(cause, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in SQLITE_BUSY
 
 
 def refused(error: BaseException) -> bool:
@@ -53,12 +70,15 @@ def whole(alias: str, work: Callable[[], _T]) -> _T:
 
 def redone(alias: str, work: Callable[[], _T]) -> _T:
     """Do `work`, and do it again, with jitter, when it collides with another transaction."""
+    until = time.monotonic() + LONGEST_REDOING
     for number in range(1, TRIES):
         try:
             return work()
         except OperationalError as error:
             # Within a TestCase the collision has ended the test's own transaction.
             if not collided(error) or connections[alias].in_atomic_block:
+                raise
+            if time.monotonic() > until:
                 raise
             time.sleep(random.uniform(0, 0.02 * 2**number))
     return work()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Final
+from itertools import chain
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db import Error, IntegrityError
@@ -16,7 +17,7 @@ from ..conf import settings
 from ..exceptions import WorkerLost
 from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
 from ..models import AbstractAttempt
-from ..store import Claim, Rescue, Result, Store
+from ..store import Rescue, Result, Store, Unrecorded
 from ..store.transactions import refused
 from .errors import error_of
 from .leftovers import clean_connections, open_blocks
@@ -34,32 +35,42 @@ SIGNAL_OF: Final[dict[type, Signal]] = {
 }
 
 
-def acknowledge(store: Store, executions: Sequence[Execution]) -> Collection[bytes]:
-    """Record what isn't yet, in one batch, and announce all of it.
+class Left(NamedTuple):
+    """Executions of which nothing is recorded, by the ids of their attempts.
 
-    Returns the ids of those whose claims were lost: of them nothing is recorded.
+    `lost`: their claims are over. `locked`: somebody else locks their rows, so offer them again.
     """
+
+    lost: Collection[bytes]
+    locked: Collection[bytes]
+
+
+def acknowledge(store: Store, executions: Sequence[Execution]) -> Left:
+    """Record what isn't yet, in one batch, and announce all that is recorded."""
     by_worker: defaultdict[UUID, list[Result]] = defaultdict(list)
     for execution in executions:
         if not execution.recorded:
             claim = execution.claim
             by_worker[claim.worker_id].append((claim, execution.outcome))
-    lost = {
-        claim.id_bytes
-        for worker_id, results in by_worker.items()
-        for claim in _finish(store, worker_id, results)
-    }
+    lost: set[bytes] = set()
+    locked: set[bytes] = set()
+    for worker_id, results in by_worker.items():
+        unrecorded = _finish(store, worker_id, results)
+        lost.update(claim.id_bytes for claim in unrecorded)
+        locked.update(claim.id_bytes for claim in unrecorded.locked)
     if not lost and not signals.succeeded.receivers:
         executions = [e for e in executions if type(e.outcome) is not Succeeded]
     for execution in executions:
+        if not execution.recorded and execution.claim.id_bytes in locked:
+            continue
         if execution.recorded or execution.claim.id_bytes not in lost:
             _announce(store, execution)
         elif not isinstance(execution.outcome, Released):
             signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
-    return lost
+    return Left(lost, locked)
 
 
-def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequence[Claim]:
+def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
     """Record all at once, or one by one when the database refuses what one of them holds.
 
     The one is failed in place of its outcome: else it would be offered for ever, and its
@@ -71,7 +82,8 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Sequenc
         if not (isinstance(error, IntegrityError) or refused(error)):
             raise
         if len(results) > 1:
-            return [claim for one in results for claim in _finish(store, worker_id, [one])]
+            parts = [_finish(store, worker_id, [one]) for one in results]
+            return Unrecorded(chain(*parts), chain(*(part.locked for part in parts)))
         claim, outcome = results[0]
         logger.error(
             "%s: %s could not be recorded: %s",

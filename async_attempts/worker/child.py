@@ -146,6 +146,10 @@ class Child:
         elif os.getppid() != self.supervisor:
             self._be_an_orphan()
 
+    def note_database(self, is_at_it: bool) -> None:
+        """Tell the supervisor: a process that waits for the database isn't stuck."""
+        self.page.note_database(is_at_it)
+
     def _tell_stacks(self, *_: object) -> None:
         """Write all threads' stacks, if they were asked for: the loop does, or the main thread."""
         if self.page.owes_stacks:

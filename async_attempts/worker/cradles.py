@@ -97,7 +97,8 @@ class Cradle:
     def is_hopeless(self) -> frozenset[UUID] | None:
         """Why the child has to be killed: the attempts that ignore their timeouts.
 
-        An empty set: its loop is stuck, and no target keeps it from going round. None: it is well.
+        An empty set: its loop is stuck, and neither a target nor the database keeps it from going
+        round. None: it is well.
         """
         moment = now()
         going_on = [begun for begun in self.page.begun() if begun.deadline]
@@ -105,7 +106,8 @@ class Cradle:
         if late:
             return late
         patience = max(UNHEARD, 2 * settings().LEASE)
-        is_stuck = not going_on and moment - max(self.page.born_at, self.page.ticked_at) > patience
+        silent = moment - max(self.page.born_at, self.page.ticked_at)
+        is_stuck = not going_on and not self.page.is_at_database and silent > patience
         return frozenset() if is_stuck else None
 
     def ended(self, status: int) -> Death | None:

@@ -28,6 +28,9 @@ class NoPulse:
     def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
         """Nobody feels it."""
 
+    def note_database(self, is_at_it: bool) -> None:
+        """Nobody takes it to be stuck."""
+
     def is_worn_out(self, performed: int) -> bool:
         return False
 

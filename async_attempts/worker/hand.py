@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from queue import Empty, SimpleQueue
+from typing import Final
 from uuid import UUID
 
-from ..store import Claim, Store
+from ..store import Claim, Result, Store
 from .acknowledging import acknowledge
 from .doors import Doors
 from .memory import now
 from .progress import UnwrittenProgress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 from .tallies import Tallies
+
+
+FIRST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 1.0
+"""Seconds after which an outcome is offered again whose row another transaction locks."""
 
 
 class Hand:
@@ -30,6 +36,9 @@ class Hand:
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
         self._unrecorded: list[Execution] = []
+        self._locked: list[Execution] = []
+        self._pause = FIRST_PAUSE
+        self.offer_at = 0.0
         # By identity: a new incarnation may claim what an earlier one is still performing.
         self._claims: dict[int, Claim] = {}
         self._given: deque[tuple[float, int]] = deque()
@@ -79,12 +88,23 @@ class Hand:
     @property
     def to_record(self) -> int:
         """How many executions have ended and aren't recorded."""
-        return len(self._ended) + len(self._unrecorded)
+        return len(self._ended) + len(self._unrecorded) + len(self._locked)
 
     @property
     def has_performed(self) -> bool:
         """Whether something was performed that isn't recorded."""
-        return self.has_ended or any(e.outcome is not RELEASED for e in self._unrecorded)
+        left = (*self._unrecorded, *self._locked)
+        return self.has_ended or any(e.outcome is not RELEASED for e in left)
+
+    @property
+    def can_record(self) -> bool:
+        """Whether something has ended that isn't set aside for a while."""
+        return bool(self._ended or self._unrecorded or (self._locked and now() >= self.offer_at))
+
+    @property
+    def seconds_to_offer(self) -> float | None:
+        """Until what is locked is offered again; None if nothing is."""
+        return max(0.0, self.offer_at - now()) if self._locked else None
 
     @property
     def begun(self) -> int:
@@ -125,6 +145,12 @@ class Hand:
         self._taken += count
         self._given.append((now(), self._taken))
 
+    def take_ended(self, results: Iterable[Result]) -> None:
+        """These were claimed, aren't to be performed, and could not be recorded yet."""
+        for claim, outcome in results:
+            self._claims[id(claim)] = claim
+            self._locked.append(Execution(claim, outcome))
+
     def seconds_unbegun(self) -> float:
         """How long the claim that is to begin next has waited for that."""
         begun = self._taken - self.unbegun
@@ -155,12 +181,23 @@ class Hand:
     def record(self) -> bool:
         """Record what has ended; all of it stays in hand when the database fails.
 
-        True if something may have become due by it.
+        What somebody else locks stays, too, and is offered again. True if something may have become
+        due by it.
         """
+        if now() >= self.offer_at and self._locked:
+            self._unrecorded += self._locked
+            self._locked = []
         if not self._unrecorded:
             return False
-        self.progress.write_last(execution.claim for execution in self._unrecorded)
-        self.tallies.count(self._unrecorded, acknowledge(self.store, self._unrecorded))
+        locked = set(self.progress.write_last(execution.claim for execution in self._unrecorded))
+        if locked:
+            self._set_aside(locked)
+        lost, unrecorded = acknowledge(self.store, self._unrecorded)
+        if unrecorded:
+            locked.update(unrecorded)
+            self._set_aside(unrecorded)
+        self._plan_next_offer(bool(locked))
+        self.tallies.count(self._unrecorded, lost)
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:
@@ -170,6 +207,19 @@ class Hand:
                 self._recorded(execution.place)
         recorded, self._unrecorded = self._unrecorded, []
         return self._let_in(recorded) or is_again
+
+    def _set_aside(self, locked: Collection[bytes]) -> None:
+        """Offer these later: somebody else locks their rows."""
+        self._locked += [e for e in self._unrecorded if _is_among(e, locked)]
+        self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
+
+    def _plan_next_offer(self, met_locks: bool) -> None:
+        """Less and less often, until nothing that is offered is locked."""
+        if met_locks:
+            self.offer_at = now() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        elif not self._locked:
+            self._pause = FIRST_PAUSE
 
     def _let_in(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the places of these; whether something may have become due."""
@@ -185,3 +235,7 @@ class Hand:
         self.closed = True
         for _ in range(performers):
             self._unbegun.put(None)
+
+
+def _is_among(execution: Execution, ids: Collection[bytes]) -> bool:
+    return not execution.recorded and execution.claim.id_bytes in ids

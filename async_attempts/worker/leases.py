@@ -12,6 +12,7 @@ from django.db import Error, connections
 
 from ..conf import settings
 from ..store import Store
+from .connecting import use_own_connection
 from .memory import Page, now
 
 logger = logging.getLogger("async_attempts")
@@ -110,6 +111,7 @@ class LeaseKeeper:
         return settings().LEASE / 3
 
     def _keep(self) -> None:
+        use_own_connection(self.store.alias)
         try:
             while not self._stop.wait(self._interval) and not self.lost:
                 try:

@@ -11,6 +11,7 @@ from .. import signals
 from ..conf import settings
 from ..models import Worker
 from ..store import Claims
+from ..store.transactions import waited_too_long
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executors.base import Executor
 from .hand import Hand
@@ -38,6 +39,9 @@ class Pulse(Protocol):
 
     def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
         """So many were performed in all; so many are in hand; and suspects may wait in vain."""
+
+    def note_database(self, is_at_it: bool) -> None:
+        """Whether the loop may wait for an answer of the database from now on."""
 
     def is_worn_out(self, performed: int) -> bool:
         """Whether this process should make room for a fresh one."""
@@ -71,6 +75,9 @@ class Loop:
         self.suspects = Suspects(hand, lookout)
         self.unknown_keys = UnknownKeys(options.comes_to_an_end)
         self._has_claimed = self._found_none = False
+        # From before a claim until all that it took is in flight, the worker may own more than it
+        # knows; so it does after any error in between, until that is given back.
+        self._may_own_more = False
         self._recorded_at = now()
 
     def run(self, incarnations: Incarnations) -> None:
@@ -79,6 +86,7 @@ class Loop:
         Raises django.db.Error when the database fails and the work was to come to an end.
         """
         done = False
+        self.pulse.note_database(True)
         try:
             while not done and not self.stopping.is_set():
                 try:
@@ -93,6 +101,7 @@ class Loop:
     def _live(self, me: Incarnation) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
         signals.worker_started.send_robust(Worker, worker=me.worker)
+        self._may_own_more = False
         self.lookout.expect()
         done = False
         try:
@@ -110,7 +119,7 @@ class Loop:
     def _go_round(self, me: Incarnation) -> bool:
         """Record, claim, let it be performed; True when that was the last time."""
         self._collect()
-        if self.outages.is_on:
+        if self._may_own_more:
             self._recover(me)
         me.lease.tick()
         self.lookout.look(has_room=self._room() > 0)
@@ -145,19 +154,22 @@ class Loop:
         self.pulse.beat(self.performed, len(self.hand), suspects_wait=waiting)
 
     def _recover(self, me: Incarnation) -> None:
-        """After an outage: what was claimed and whose answer was lost is in nobody's hand."""
+        """After a claim that failed half-way: what it took is in nobody's hand."""
         self.hand.give_back()
         self.hand.record()
-        self.store.release_unknown(me.worker.pk, self.hand.ids)
+        self._release_unknown(me)
         self.lookout.expect()
+
+    def _release_unknown(self, me: Incarnation) -> None:
+        self._may_own_more = not self.store.release_unknown(me.worker.pk, self.hand.ids)
 
     def _record(self) -> None:
         """Record what has ended, together with what ends within a few milliseconds."""
-        if not self.hand.to_record:
+        if not self.hand.can_record:
             return
         early = self._recorded_at + RECORD_SECONDS - now()
         if early > 0 and not self.hand.is_idle:
-            self.executor.work(early)
+            self._rest(early)
             self._collect()
         if self.hand.record():
             self.lookout.expect()
@@ -167,7 +179,7 @@ class Loop:
         """Claim what can soon begin, if there may be something."""
         wanted = self._room()
         # This very round may have heard that it is the last one.
-        if wanted <= 0 or self.stopping.is_set():
+        if wanted <= 0 or self.stopping.is_set() or self._may_own_more:
             return
         if self.suspects.are_next():
             self.suspects.took(len(self._take(me, 1, suspects=True)))
@@ -179,11 +191,14 @@ class Loop:
     def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> Claims:
         """Claim so many and take them in hand; returns what there was."""
         idle = self.executor.performers - self._busy - self.hand.unbegun
+        self._may_own_more = True
         claims = self.store.claim(
             me.worker.pk, self.lookout.doors.open, wanted, suspects=suspects, at_once=idle
         )
         self.lookout.doors.hold_back(claims.held_back)
         self.hand.take(claims)
+        self.hand.take_ended(claims.unrecorded)
+        self._may_own_more = False
         self._has_claimed, self._found_none = True, not claims
         return claims
 
@@ -238,18 +253,30 @@ class Loop:
     def _wait(self) -> None:
         """Until something has ended, something is due, or it is time to look."""
         if self._room() <= 0:
-            self.executor.work(STILL_BUSY)
+            self._rest(STILL_BUSY)
             return
         longest = STILL_IDLE if self.hand.is_empty else STILL_BUSY
+        if (to_offer := self.hand.seconds_to_offer) is not None:
+            longest = min(longest, to_offer)
         is_hungry = self.lookout.is_hungry and not self.suspects.let_run_empty()
         seconds = 0.0 if is_hungry else min(self.lookout.seconds, longest)
-        self.executor.work(seconds, self.lookout.socket)
+        self._rest(seconds, self.lookout.socket)
+
+    def _rest(self, seconds: float, socket: int | None = None) -> None:
+        """Let others work: from here to the end of it nothing is asked of the database."""
+        self.pulse.note_database(False)
+        self.executor.work(seconds, socket)
+        self.pulse.note_database(True)
 
     def _sit_out(self, error: Error) -> None:
-        if self.options.comes_to_an_end:
+        is_locked = waited_too_long(error) and not self.store.connection.in_atomic_block
+        if self.options.comes_to_an_end and not is_locked:
             raise error
-        self.outages.wait(error)
-        self.maintenance.reconnected()
+        if is_locked:
+            self.outages.wait_for_lock()
+        else:
+            self.outages.wait(error)
+            self.maintenance.reconnected()
         # Also while it isn't registered yet: it is alive, and may have been told to stop.
         self.pulse.beat(self.performed, len(self.hand), suspects_wait=False)
 
@@ -278,18 +305,29 @@ class Loop:
             except Error as error:
                 tries -= self.hand.is_idle
                 if tries <= 0 and (now() >= until or not self.hand.has_performed):
-                    self._leave(error)
+                    self._leave(type(error).__name__)
                     return
                 self.outages.wait(error)
-            self.executor.work(STILL_BUSY)
+            self._rest(STILL_BUSY)
         self.hand.tallies.flush()
         try:
-            if self.outages.is_on:
-                self.store.release_unknown(me.worker.pk)
-            self.store.deregister(me.worker.pk)
+            if self._owns_nothing(me):
+                self.store.deregister(me.worker.pk)
+            else:
+                self._leave("what it had claimed is locked")
         except Error as error:
-            self._leave(error)
+            self._leave(type(error).__name__)
 
-    def _leave(self, error: Error) -> None:
+    def _owns_nothing(self, me: Incarnation) -> bool:
+        """Give back what it may own without knowing; False if somebody else keeps it from that."""
+        for _ in range(LAST_TRIES):
+            if not self._may_own_more:
+                return True
+            self._release_unknown(me)
+            if self._may_own_more:
+                self._rest(STILL_BUSY)
+        return not self._may_own_more
+
+    def _leave(self, why: str) -> None:
         # Its lease will run out, and another worker takes back what it held.
-        logger.warning("the worker ended without the database: %s", type(error).__name__)
+        logger.warning("the worker ended without saying goodbye to the database: %s", why)

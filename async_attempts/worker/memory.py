@@ -25,7 +25,8 @@ _MINE, _LOST = 0, 16
 _HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED, _TOLD, _LATE = (
     range(32, 120, 8)
 )
-_TABLE: Final = 120
+_DATABASE: Final = 120
+_TABLE: Final = 128
 
 
 now: Final = uptime
@@ -90,6 +91,14 @@ class Page:
         self._write(_TICKED, now())
         self._write(_PERFORMED, performed)
         self._write(_IN_HAND, in_hand)
+
+    @property
+    def is_at_database(self) -> bool:
+        """Whether the claim loop may wait for an answer of the database."""
+        return bool(self._number(_DATABASE))
+
+    def note_database(self, is_at_it: bool) -> None:
+        self._write(_DATABASE, is_at_it)
 
     @property
     def performed(self) -> int:

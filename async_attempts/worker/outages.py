@@ -8,12 +8,18 @@ from typing import Final
 
 from django.db import Error, connections
 
+from .memory import now
 from .stopping import Stopping
 
 logger = logging.getLogger("async_attempts")
 
 LONGEST_PAUSE: Final = 15.0
 LAST_PAUSE: Final = 1.0
+LOCK_PAUSE: Final = 0.05
+"""Seconds after a wait for somebody else's lock that the database has ended."""
+
+TOLD_AGAIN: Final = 60.0
+"""Seconds after which a lock that is still in the way is logged once more."""
 
 
 def code_of(error: Error) -> object:
@@ -29,6 +35,7 @@ class Outages:
     def __init__(self, stopping: Stopping) -> None:
         self.stopping = stopping
         self._in_a_row = 0
+        self._quiet_until = 0.0
 
     @property
     def is_on(self) -> bool:
@@ -38,6 +45,15 @@ class Outages:
     def over(self) -> None:
         """The database answers again."""
         self._in_a_row = 0
+
+    def wait_for_lock(self) -> None:
+        """Pause for a moment: somebody else's lock is in the way, and the connection is sound."""
+        if now() >= self._quiet_until:
+            self._quiet_until = now() + TOLD_AGAIN
+            logger.warning(
+                "another transaction locks what this worker is to write; it goes on trying"
+            )
+        self.stopping.bell.wait(LOCK_PAUSE)
 
     def wait(self, error: Error) -> None:
         """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""

@@ -7,7 +7,7 @@ it, so that a target may say it anywhere, in a transaction of its own or on an e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -88,17 +88,24 @@ class UnwrittenProgress:
                 self._put_back(locked)
                 announce(written)
 
-    def write_last(self, claims: Iterable[Claim]) -> None:
-        """Write what these said last: they are to be recorded."""
+    def write_last(self, claims: Iterable[Claim]) -> Collection[bytes]:
+        """Write what these said last: they are to be recorded.
+
+        Returns the ids of those whose rows somebody else locks: their last word isn't written yet.
+        """
+        locked: set[bytes] = set()
         if not (self._said or self._held):
-            return
+            return locked
         keys = [_key(claim) for claim in claims]
         # Of what was held the transaction was rolled back; it is as true as ever.
         said = self._taken(keys) + self._taken(keys, self._held)
         if said:
             with self._kept_in_outages(said):
-                for written in _unless_refused(self._store.write_progress, said):
+                for written, left in _unless_refused(self._store.write_progress, said):
+                    self._put_back(left)
                     announce(written)
+                    locked.update(one.claim.id_bytes for one in left)
+        return locked
 
     def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
         there = self._said if source is None else source

@@ -25,7 +25,6 @@ PATIENCE: Final = 5.0
 
 IMPATIENT: Final[dict[str, dict[str, Any]]] = {
     "mysql": {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2},
-    "sqlite": {"timeout": 2},
 }
 """`OPTIONS`, by the vendor, of drivers that no signal interrupts while they wait."""
 

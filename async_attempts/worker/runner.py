@@ -194,6 +194,9 @@ class Runner:
         try:
             with transaction.atomic(claim.database, durable=True):
                 if not self.store.hold(claim.worker_id, claim):
+                    if self.store.still_holds(claim.worker_id, claim):
+                        # Another transaction changes the row: nothing waits for its end here.
+                        return Execution(claim, RELEASED, place=place)
                     raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):

@@ -67,7 +67,7 @@ MUTANTS: Final = (
         (
             (
                 "store/postgresql.py",
-                "\n        AND status = 'pending'\n    ORDER BY id FOR",
+                "\n        AND status || '' = 'pending'\n    ORDER BY id FOR",
                 "\n    ORDER BY id FOR",
             ),
         ),
@@ -285,7 +285,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was claimed and never heard of",
-        (("worker/loop.py", "self.store.release_unknown(me.worker.pk, self.hand.ids)", "pass"),),
+        (
+            (
+                "worker/loop.py",
+                "not self.store.release_unknown(me.worker.pk, self.hand.ids)",
+                "False",
+            ),
+        ),
         (f"{UNHEARD}[postgresql]",),
     ),
     Mutant(
