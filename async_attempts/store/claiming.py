@@ -188,9 +188,7 @@ class Claiming(Limiting):
 
         return self.whole(work)
 
-    def _without_late(
-        self, worker_id: UUID, claims: Sequence[Claim], taken: Claims
-    ) -> list[Claim]:
+    def _without_late(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> list[Claim]:
         late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
         if not late:
             return list(claims)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Q
@@ -10,6 +12,10 @@ from django.db.models import Q
 from ..models import DatabaseNow, Worker
 from .rows import Rows, seconds_from_now
 from .transactions import refuse_callers_block
+
+
+LATE_SHARE: Final = 0.6
+"""Of a lease: a worker that renews it every third of its length never has less left."""
 
 
 class Leasing(Rows):
@@ -54,6 +60,15 @@ class Leasing(Rows):
         over = self.workers.filter(state__in=(Worker.State.STOPPED, Worker.State.RESCUED))
         old = over.filter(lease__lt=seconds_from_now(-age))
         return self.whole(lambda: old.delete()[0])
+
+    def late_leases(self, lease: float) -> dict[UUID, datetime]:
+        """The leases, by their workers' ids, that should have been renewed before now.
+
+        `lease`: the length of one, in seconds.
+        """
+        late = seconds_from_now(lease * LATE_SHARE)
+        rows = self.workers.filter(state=Worker.State.LIVE, lease__lt=late)
+        return dict(rows.values_list("pk", "lease"))
 
     def has_dead_workers(self) -> bool:
         """Whether a worker's lease has run out, or its attempts haven't all been taken back."""

@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from ..conf import limits
+from ..conf import limits, settings
 from ..models import DatabaseNow
+from .leasing import LATE_SHARE
 from .rows import Rows
 
 LOOK: Final = """
 SELECT {seconds}, {seconds_to_tick},
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
-    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND lease < {now})),
+    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND {left} < {late})),
     EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND limit_key > ''),
     (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
 """
@@ -39,7 +40,8 @@ class Glance(NamedTuple):
     """What a worker sees.
 
     `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
-    the next tick of a schedule. `has_waiting`: whether something waits for a place of a limit key.
+    the next tick of a schedule. `has_late_workers`: whether one is late with its lease, or dead and
+    not everything that it held was taken back. `has_waiting`: whether something waits for a place of a limit key.
     `paused`: the queues that are.
     """
 
@@ -47,7 +49,7 @@ class Glance(NamedTuple):
     next_tick: float | None
     has_due: bool
     has_suspects: bool
-    has_dead_workers: bool
+    has_late_workers: bool
     has_waiting: bool = False
     paused: frozenset[str] = frozenset()
 
@@ -74,7 +76,8 @@ class Looking(Rows):
             seconds=until.format(next=NEXT.format(**self.names), now=now),
             seconds_to_tick=until.format(next=NEXT_TICK.format(**self.names), now=now),
             due=due,
-            now=now,
+            left=until.format(next="lease", now=now),
+            late=settings().LEASE * LATE_SHARE,
             by_index=self.by_claim_index,
             paused=PAUSED[vendor],
             **self.names,
@@ -84,9 +87,9 @@ class Looking(Rows):
             cursor.execute(sql, params)
             to_due, to_tick, *facts, paused = cursor.fetchone()
         moments = _not_negative(to_due), _not_negative(to_tick)
-        has_due, has_suspects, has_dead_workers, has_waiting = map(bool, facts)
+        has_due, has_suspects, has_late_workers, has_waiting = map(bool, facts)
         return Glance(
-            *moments, has_due, has_suspects, has_dead_workers, has_waiting, _paused(paused)
+            *moments, has_due, has_suspects, has_late_workers, has_waiting, _paused(paused)
         )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from ..conf import settings
 from ..encryption import Context
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
-from ..models import DatabaseNow, Failure, Worker, sealed_details
+from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
 from .finishing import CANCELLED
 from .placing import Placing
 from .rows import ended, seconds_from_now
@@ -42,25 +43,30 @@ Judge = Callable[[Any], Verdict | None]
 class Rescue(NamedTuple):
     """What was taken back from one worker: the attempts' ids, and those that failed for good.
 
-    `is_complete`: nothing is left in the worker's hands.
+    `is_complete`: nothing is left in the worker's hands. `num_released`: how many others were given
+    back, with their counts, as they had not begun.
     """
 
     worker_id: UUID
     attempt_ids: list[UUID]
     failed_ids: list[UUID]
     is_complete: bool
+    num_released: int = 0
 
 
 class Rescuing(Placing):
     """From running back to pending, with the crash counted."""
 
-    def rescue(self) -> list[Rescue]:
+    def rescue(self, unchanged: Mapping[UUID, datetime] | None = None) -> list[Rescue]:
         """Take back what is in hand of workers whose lease has run out, or who are dead already.
 
+        `unchanged`: of those whose lease has run out only these, if it is still the same. None: of
+        all, by the database's clock alone.
         What a dead worker's atomic transaction still locks stays for the next sweep. Each attempt
         counts a crash and becomes a suspect; at MAX_CRASHES it is failed.
         """
-        rescues = [self._take_back(worker, _lease_ran_out(worker)) for worker in self._dead()]
+        dead = self._dead(unchanged)
+        rescues = [self._take_back(worker, _lease_ran_out(worker)) for worker in dead]
         return [rescue for rescue in rescues if rescue is not None and rescue.attempt_ids]
 
     def bury(self, worker_id: UUID, judge: Judge) -> Rescue | None:
@@ -83,11 +89,33 @@ class Rescuing(Placing):
             return None
         return self._take_back(worker, judge) or Rescue(worker_id, [], [], is_complete=False)
 
-    def _dead(self) -> list[Worker]:
+    def take_back_orphans(self) -> list[Rescue]:
+        """Take back what is claimed by workers that ended, were rescued, or have no row.
+
+        A worker that said goodbye had begun nothing of it: that is given back. Of the others nobody
+        knows; each attempt counts a crash.
+        """
+        alive = self.workers.filter(
+            pk=OuterRef("claimed_by"), state__in=(Worker.State.LIVE, Worker.State.DEAD)
+        )
+        claimed = self.attempts.filter(status=Status.PENDING, claimed_by__isnull=False)
+        orphans = claimed.filter(~Exists(alive)).order_by()
+        gone = set(orphans.values_list("claimed_by", flat=True).distinct())
+        if not gone:
+            return []
+        stopped = self.workers.filter(pk__in=gone, state=Worker.State.STOPPED)
+        goodbyes = set(stopped.values_list("pk", flat=True))
+        judges = {pk: _said_goodbye if pk in goodbyes else _is_unknown for pk in gone}
+        rescues = [self._take(pk, judge, orphans) for pk, judge in judges.items()]
+        return [rescue for rescue in rescues if rescue is not None]
+
+    def _dead(self, unchanged: Mapping[UUID, datetime] | None) -> list[Worker]:
         def work() -> list[Worker]:
             expired = self.workers.filter(state=Worker.State.LIVE, lease__lt=DatabaseNow())
+            if unchanged is not None:
+                expired = expired.filter(pk__in=list(unchanged))
             locked = list(expired.order_by("id").select_for_update(skip_locked=True))
-            ids = [worker.pk for worker in locked]
+            ids = [w.pk for w in locked if unchanged is None or unchanged[w.pk] == w.lease]
             # From here on its claims find no live worker, and its renewals no row.
             expired.filter(pk__in=ids).update(state=Worker.State.DEAD)
             return list(self.workers.filter(state=Worker.State.DEAD).order_by("id"))
@@ -95,43 +123,60 @@ class Rescuing(Placing):
         return self.whole(work)
 
     def _take_back(self, worker: Worker, judge: Judge) -> Rescue | None:
+        holder = self.workers.filter(pk=worker.pk, state=Worker.State.DEAD)
+        return self._take(worker.pk, judge, self.attempts.filter(status=Status.PENDING), holder)
+
+    def _take(
+        self,
+        worker_id: UUID,
+        judge: Judge,
+        rows: AttemptQuerySet[Any],
+        holder: QuerySet[Worker] | None = None,
+    ) -> Rescue | None:
+        """Take back those of `rows` that a worker holds, and that nobody else locks.
+
+        `holder`: its row, locked meanwhile, and rescued when nothing is left; None while it is
+        locked.
+        """
         freed: set[str] = set()
 
         def work() -> Rescue | None:
-            holder = self.workers.filter(pk=worker.pk, state=Worker.State.DEAD)
-            if not list(holder.select_for_update(skip_locked=True)):
+            if holder is not None and not list(holder.select_for_update(skip_locked=True)):
                 return None
-            held = self.attempts.filter(status=Status.PENDING, claimed_by=worker.pk)
-            rows = held.order_by("id").select_for_update(skip_locked=True)
-            taken = list(rows.values_list(*HELD_COLUMNS, named=True))
+            held = rows.filter(claimed_by=worker_id)
+            unlocked = held.order_by("id").select_for_update(skip_locked=True)
+            taken = list(unlocked.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, judge(row)) for row in taken]
             freed.update(row.limit_key for row in taken if row.limit_key)
             released = [row.id for row, verdict in judged if verdict is None]
-            held.filter(pk__in=released).update(
+            mine = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
+            mine.filter(pk__in=released).update(
                 claimed_by=None, started_at=None, num_attempts=F("num_attempts") - 1
             )
             lost = [(row, verdict) for row, verdict in judged if verdict is not None]
-            failed = self._record_lost(worker, lost)
+            failed = self._record_lost(worker_id, lost)
             self.close_when_committed(self.with_dependents([row.id for row, _ in lost]))
             if taken:
                 self.pass_gate()
             if lost:
                 self.tell_waiters()
-            if is_complete := not held.exists():
+            is_complete = not held.exists()
+            if holder is not None and is_complete:
                 holder.update(state=Worker.State.RESCUED)
-            return Rescue(worker.pk, [row.id for row, _ in lost], failed, is_complete)
+            ids = [row.id for row, _ in lost]
+            return Rescue(worker_id, ids, failed, is_complete, len(released))
 
         rescue = self.whole(work)
         self.wake(freed)
         return rescue
 
-    def _record_lost(self, worker: Worker, lost: Sequence[tuple[Any, Verdict]]) -> list[UUID]:
+    def _record_lost(self, worker_id: UUID, lost: Sequence[tuple[Any, Verdict]]) -> list[UUID]:
         """Write what became of what a worker had in hand; returns the ids of what failed."""
-        self.failures.bulk_create(self._failed(worker, row, verdict) for row, verdict in lost)
+        self.failures.bulk_create(self._failed(worker_id, row, verdict) for row, verdict in lost)
         failed = []
         for row, verdict in lost:
             columns = self._after_crash(row, verdict)
-            mine = self.attempts.filter(status=Status.PENDING, claimed_by=worker.pk)
+            mine = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             mine.filter(pk=row.id, claim_seq=row.claim_seq).update(**columns)
             if columns.get("status") == Status.FAILED:
                 failed.append(row.id)
@@ -152,7 +197,7 @@ class Rescuing(Placing):
             return {"status": Status.SCHEDULED, **later, **counted}
         return {"claimed_by": None, **counted}
 
-    def _failed(self, worker: Worker, row: Any, verdict: Verdict) -> Failure:
+    def _failed(self, worker_id: UUID, row: Any, verdict: Verdict) -> Failure:
         context = Context("error", row.id, row.target, row.target_pk, row.method_name)
         return Failure(
             attempt_id=row.id,
@@ -162,7 +207,7 @@ class Rescuing(Placing):
             details=sealed_details(verdict.message, "", context),
             started_at=row.started_at,
             failed_at=DatabaseNow(),
-            worker=worker.pk,
+            worker=worker_id,
         )
 
 
@@ -170,6 +215,14 @@ def _lease_ran_out(worker: Worker) -> Judge:
     message = f"worker {worker} on {worker.host} was lost: its lease ran out"
     verdict = Verdict(FailureKind.LEASE, message)
     return lambda _row: verdict
+
+
+def _said_goodbye(_row: Any) -> None:
+    """A worker that ended by itself had recorded or given back all that it knew of."""
+
+
+def _is_unknown(_row: Any) -> Verdict:
+    return Verdict(FailureKind.LEASE, "it was claimed by a worker that the database doesn't know")
 
 
 def _error_of(verdict: Verdict) -> type[Exception]:

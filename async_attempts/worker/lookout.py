@@ -35,7 +35,7 @@ class Lookout:
         self.is_hungry = True
         self.is_dry = False
         self.has_suspects = False
-        self.has_dead_workers = False
+        self.has_late_workers = False
         self.has_waiting = False
         """Whether something waits for a place of a limit key."""
         self.suspects_since = 0.0
@@ -102,7 +102,7 @@ class Lookout:
         if glance.has_suspects and not self.has_suspects:
             self.suspects_since = now()
         self.has_suspects = glance.has_suspects
-        self.has_dead_workers = glance.has_dead_workers
+        self.has_late_workers = glance.has_late_workers
         self.has_waiting = glance.has_waiting
         wait = BUSY_INTERVAL
         if self.is_dry and has_room and self._wakeup is not None:

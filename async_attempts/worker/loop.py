@@ -125,7 +125,7 @@ class Loop:
         self.lookout.look(has_room=self._room() > 0)
         if self.maintenance.tick(
             has_waiting=self.lookout.has_waiting,
-            has_dead_workers=self.lookout.has_dead_workers,
+            has_late_workers=self.lookout.has_late_workers,
             late_at=me.lease.late_at,
             next_tick_at=self.lookout.next_tick_at,
         ):
@@ -245,10 +245,14 @@ class Loop:
     def _may_be_rescued(self, me: Incarnation) -> bool:
         """Whether a drain took back what a dead worker held: that is due, too."""
         if not self.store.has_dead_workers():
-            return False
-        self.stopping.wait(self.maintenance.seconds_to_rescue(me.lease.late_at))
+            return self.maintenance.take_back_orphans() > 0
+        self.maintenance.watch_leases()
+        while left := self.maintenance.seconds_to_certainty(me.lease.late_at):
+            if self.stopping.is_set():
+                return False
+            self.stopping.wait(left)
         self.lookout.expect()
-        return self.maintenance.rescue() > 0
+        return self.maintenance.rescue() + self.maintenance.take_back_orphans() > 0
 
     def _wait(self) -> None:
         """Until something has ended, something is due, or it is time to look."""

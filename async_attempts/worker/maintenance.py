@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from .. import signals
 from ..conf import DAY, retention, settings
-from ..store import Place, Store
+from ..store import Place, Rescue, Store
 from .acknowledging import announce_rescue
+from .lease_watch import LeaseWatch
 from .memory import now
 from .pruning import Pruner
 from .ticking import Ticking
@@ -23,6 +24,7 @@ TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
 SWEEP_INTERVAL: Final = 10.0
+ORPHAN_INTERVAL: Final = 60.0
 SWEEPING_AT_MOST: Final = 0.02
 """Of a worker's time; a look at all open dependencies takes longer the more there are."""
 
@@ -37,6 +39,7 @@ class Maintenance:
         self.ticking = Ticking(store, comes_to_an_end=comes_to_an_end)
         self._connected = now()
         self._next_rescue = 0.0
+        self._lease_watch = LeaseWatch()
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
         self._has_more_paces = False
@@ -44,6 +47,7 @@ class Maintenance:
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
+        self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
 
     def reconnected(self) -> None:
         """After an outage every lease may have run out: leave the others the time to renew."""
@@ -52,20 +56,22 @@ class Maintenance:
     def tick(
         self,
         *,
-        has_dead_workers: bool,
+        has_late_workers: bool,
         late_at: float,
         next_tick_at: float | None = None,
         has_waiting: bool = True,
     ) -> bool:
         """Do what is due; whether attempts may have become due.
 
-        `has_dead_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a place): as the last
+        `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a place): as the last
         look found. `late_at`: when this worker's own lease was last renewed late.
         """
         moment = now()
-        if has_dead_workers and moment >= self._next_rescue and not self.seconds_to_rescue(late_at):
+        if has_late_workers and moment >= self._next_rescue:
             self._next_rescue = moment + RESCUE_PAUSE
-            self.rescue()
+            self.watch_leases()
+            if not self.seconds_to_rescue(late_at):
+                self.rescue()
         if moment >= self._next_expire:
             self.expire_overdue()
             is_through = self._expired_to is None
@@ -75,18 +81,41 @@ class Maintenance:
             is_through = self._pruner.is_through and not self._has_more_paces
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
+        if moment >= self._next_orphans:
+            found += self.take_back_orphans()
         return self.ticking.tick(next_tick_at) or found > 0
 
     def seconds_to_rescue(self, late_at: float) -> float:
         """How long this worker still leaves to others whose leases couldn't be renewed either."""
         return max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())
 
+    def watch_leases(self) -> None:
+        """See which leases are late."""
+        self._lease_watch.see(self.store.late_leases(settings().LEASE))
+
+    def seconds_to_certainty(self, late_at: float) -> float:
+        """Until this worker knows which of those whose leases are late are dead."""
+        return max(self.seconds_to_rescue(late_at), self._lease_watch.seconds)
+
     def rescue(self) -> int:
         """Take back what dead workers held; returns how many attempts."""
-        rescues = self.store.rescue()
+        return self._announced(self.store.rescue(self._lease_watch.unchanged))
+
+    def take_back_orphans(self) -> int:
+        """Take back what is claimed by workers that are no more; returns how many attempts."""
+        moment = now()
+        number = self._announced(self.store.take_back_orphans())
+        self._next_orphans = now() + max(ORPHAN_INTERVAL, (now() - moment) / SWEEPING_AT_MOST)
+        return number
+
+    def _announced(self, rescues: Iterable[Rescue]) -> int:
+        """Tell of these; returns how many attempts were taken back."""
+        number = 0
         for rescue in rescues:
-            announce_rescue(self.store, rescue)
-        return sum(len(rescue.attempt_ids) for rescue in rescues)
+            number += rescue.num_released + len(rescue.attempt_ids)
+            if rescue.attempt_ids:
+                announce_rescue(self.store, rescue)
+        return number
 
     def expire_overdue(self) -> None:
         """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""

@@ -98,8 +98,8 @@ MUTANTS: Final = (
         (
             (
                 "store/finishing.py",
-                "(status=Status.PENDING, claimed_by=worker_id)",
-                "(status=Status.PENDING)",
+                "pk__in=ids, status=Status.PENDING, claimed_by=worker_id)",
+                "pk__in=ids, status=Status.PENDING)",
             ),
             (
                 "store/finishing.py",
@@ -114,8 +114,8 @@ MUTANTS: Final = (
         (
             (
                 "store/finishing.py",
-                "(status=Status.PENDING, claimed_by=worker_id)",
-                "(claimed_by=worker_id)",
+                "pk__in=ids, status=Status.PENDING, claimed_by=worker_id)",
+                "pk__in=ids, claimed_by=worker_id)",
             ),
             (
                 "store/finishing.py",

@@ -15,7 +15,7 @@ from async_attempts.api import call, enqueue_many
 from async_attempts.conf import settings as current_settings
 from async_attempts.models import Worker
 from async_attempts.store import store_for
-from async_attempts.worker import maintenance
+from async_attempts.worker import lease_watch, maintenance
 from tests.faults.fleet import (
     QUICK,
     all_have_ended,
@@ -81,6 +81,10 @@ def test_an_outage_longer_than_the_lease_ends_no_worker_and_rescues_nobody(
     book.balance()
 
 
+def late_leases(store):
+    return property(lambda _: store.late_leases(current_settings().LEASE))
+
+
 @pytest.mark.parametrize(("reconnects", "is_late"), [(False, False), (True, False), (False, True)])
 def test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewal(
     database, monkeypatch, reconnects, is_late
@@ -92,16 +96,18 @@ def test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewa
     let_leases_run_out(database)
     clock = mock.Mock(return_value=0.0)
     monkeypatch.setattr(maintenance, "now", clock)
+    # By it the lease has been seen unchanged for long.
+    monkeypatch.setattr(lease_watch.LeaseWatch, "unchanged", late_leases(store))
     rescuer = maintenance.Maintenance(store)
     if reconnects or is_late:
         clock.return_value = 1000.0
     if reconnects:
         rescuer.reconnected()
     late_at = 1000.0 if is_late else 0.0
-    rescuer.tick(has_dead_workers=True, late_at=late_at)
+    rescuer.tick(has_late_workers=True, late_at=late_at)
     assert stored(attempt).state == "running"
     clock.return_value += current_settings().LEASE / 2
-    rescuer.tick(has_dead_workers=True, late_at=late_at)
+    rescuer.tick(has_late_workers=True, late_at=late_at)
     assert stored(attempt).state == "pending"
 
 

@@ -36,7 +36,7 @@ def only(begun: UUID, verdict: Verdict = CRASH) -> Callable[[Any], Verdict | Non
 def test_what_had_begun_counts_a_crash_and_the_rest_counts_nothing(store, worker, claimed):
     begun, unbegun = claimed(2)
     rescue = store.bury(worker.pk, only(begun.id))
-    assert rescue == (worker.pk, [begun.id], [], True)
+    assert rescue == (worker.pk, [begun.id], [], True, 1)
     written = row(store, begun)
     assert (written.state, written.num_attempts, written.num_crashes) == ("pending", 1, 1)
     assert (written.claimed_by, written.error_class) == (None, "WorkerLost")

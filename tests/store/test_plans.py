@@ -14,6 +14,7 @@ from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Status, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
 from async_attempts.store import Place, Result
+from async_attempts.store.mysql import AT_ONCE
 from async_attempts.store.postgresql_binary import binary_cursor
 from async_attempts.store.rows import seconds_from_now
 
@@ -22,6 +23,7 @@ from .sessions import IMPATIENT, PATIENT
 
 SCHEDULED = 200_000
 FINISHED = 500_000
+UNKNOWN = 20_000
 DUE = 1_000
 WAITING = 1_000
 
@@ -125,6 +127,43 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     assert used(store, pruning[:1]) == {"PRIMARY"}
 
 
+@pytest.fixture
+def an_unknown_table(store, worker):
+    """Many rows in a table of which the planner knows nothing, as nobody has analysed it."""
+    due, later = *enqueued(store), *enqueued(store, scheduled_at=timedelta(days=1))
+    with store.connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)")
+        multiply(store, due, UNKNOWN, scheduled_at=a_moment("-n", store))
+        multiply(store, later, UNKNOWN, scheduled_at=a_moment("-n", store))
+        yield
+        cursor.execute(f"ALTER TABLE {TABLE} RESET (autovacuum_enabled)")
+
+
+@pytest.mark.only("postgresql", reason="its planner takes an unknown table for a small one")
+@pytest.mark.usefixtures("an_unknown_table")
+def test_rows_are_changed_by_the_primary_key_also_where_nothing_is_known_of_a_table(store, worker):
+    """Walking a partial index once for each id took 300 ms for a thousand of them."""
+    claims, claiming = observed(store, lambda: store.claim(worker.pk, ["default"], 100))
+    _, finishing = observed(
+        store, lambda: store.finish(worker.pk, [(c, Succeeded()) for c in claims])
+    )
+    promoted, promoting = observed(store, store.promote)
+    assert (len(claims), promoted) == (100, 1000)
+    with cursor_for(store) as cursor:
+        for statement, params in (*claiming, *finishing, *promoting):
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", params)
+            [plan] = cursor.fetchone()[0]
+            updates = [n for n in _nodes(plan["Plan"]) if n["Node Type"] == "ModifyTable"]
+            assert updates
+            for update in updates:
+                names = {
+                    n["Index Name"]
+                    for n in _nodes(update)
+                    if n.get("Index Cond", "").startswith("(id = ANY")
+                }
+                assert names == {f"{TABLE}_pkey"}, json.dumps(plan)
+
+
 def observed(store, work):
     """What `work()` returns, and the statements about attempts that it sent."""
     if store.connection.vendor == "mysql":
@@ -178,7 +217,8 @@ def _nodes(plan):
 
 
 def explained_by_mariadb(cursor, statement, params):
-    cursor.execute(f"EXPLAIN {statement}", params)
+    # The session's setting for one statement can't be explained with it.
+    cursor.execute(f"EXPLAIN {statement.strip().removeprefix(AT_ONCE)}", params)
     columns = [column[0] for column in cursor.description]
     for values in cursor.fetchall():
         step = dict(zip(columns, values, strict=True))

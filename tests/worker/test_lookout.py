@@ -184,9 +184,9 @@ def test_what_a_look_saw_before_says_nothing_of_what_is_left(database, looking, 
 
 def test_a_dead_worker_is_seen(database, looking):
     store = store_for(database)
-    assert not looking().has_dead_workers
+    assert not looking().has_late_workers
     worker = new_worker(queues=["default"])
     store.register(worker, 30)
-    assert not looking().has_dead_workers
+    assert not looking().has_late_workers
     store.workers.update(lease=seconds_from_now(-1))
-    assert looking().has_dead_workers
+    assert looking().has_late_workers

@@ -17,7 +17,9 @@ from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker import maintenance, pruning
 from async_attempts.worker.incarnation import new_worker
+from async_attempts.worker.lease_watch import LeaseWatch
 from async_attempts.worker.maintenance import Maintenance
+from async_attempts.worker.memory import now
 from tests.shop import clients
 from tests.worker.attempts import enqueued, put, stored
 
@@ -31,13 +33,13 @@ def test_pruning_goes_on_until_it_is_through(database, monkeypatch):
     rows.update(status="succeeded", completed_at=long_ago)
     one = Maintenance(store_for(database))
     one._next_prune = 0.0
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert rows.count() == 50
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert not rows.exists()
     enqueued(database, clients.send_welcome, 1)
     rows.update(status="succeeded", completed_at=DatabaseNow())
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert rows.count() == 1
 
 
@@ -74,14 +76,14 @@ def test_expiring_goes_on_until_it_is_through_and_then_rests(database, monkeypat
     told = []
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
-            one.tick(has_dead_workers=False, late_at=0.0)
+            one.tick(has_late_workers=False, late_at=0.0)
             told.append(Attempt.objects.using(database).filter(status="expired").count())
     assert told == [1, 2, 3, 3]
     assert stored(others[0]).status == "pending"
     assert one._expired_to is None
     assert caplog.text.count("expired 1 attempts that nobody had claimed") == 3
     put(others[0], expires_at=seconds_from_now(-1))
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert stored(others[0]).status == "pending"
 
 
@@ -114,9 +116,9 @@ def test_more_paces_than_one_batch_has_are_forgotten_at_once(database, monkeypat
     store.paces.update(look_at=seconds_from_now(-1))
     one = Maintenance(store)
     one._next_prune = 0.0
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert store.paces.count() == 5
-    one.tick(has_dead_workers=False, late_at=0.0)
+    one.tick(has_late_workers=False, late_at=0.0)
     assert not store.paces.exists()
 
 
@@ -144,7 +146,7 @@ def test_what_a_foreign_key_keeps_is_told_and_keeps_no_other(database, old, monk
     one._next_prune = 0.0
     with caplog.at_level(logging.ERROR):
         for _ in range(10):
-            one.tick(has_dead_workers=False, late_at=0.0)
+            one.tick(has_late_workers=False, late_at=0.0)
     assert set(Attempt.objects.using(database).values_list("pk", flat=True)) == old
     assert caplog.text.count("2 old attempts can't be deleted") == 1
     assert "refers to it" not in caplog.text
@@ -157,7 +159,7 @@ def test_the_command_deletes_the_others_and_tells_how_many_it_could_not(database
     assert set(Attempt.objects.using(database).values_list("pk", flat=True)) == old
 
 
-def test_what_crashed_too_often_is_told(database, caplog):
+def test_what_crashed_too_often_is_told(database, caplog, monkeypatch):
     store = store_for(database)
     dead = new_worker(queues=["default"])
     store.register(dead, 30)
@@ -165,8 +167,40 @@ def test_what_crashed_too_often_is_told(database, caplog):
     put(poison, claimed_by=dead.pk, num_crashes=settings().MAX_CRASHES - 1)
     put(other, claimed_by=dead.pk)
     Worker.objects.using(database).update(lease=seconds_from_now(-1))
+    monkeypatch.setattr(LeaseWatch, "unchanged", store.late_leases(30))
     with caplog.at_level(logging.WARNING):
         assert Maintenance(store).rescue() == 2
     assert (stored(poison).status, stored(other).state) == ("failed", "pending")
     assert f"attempt {poison.pk}: failed for good" in caplog.text
     assert f"attempt {other.pk}" not in caplog.text
+
+
+def test_one_reading_of_a_clock_rescues_nobody(database):
+    store = store_for(database)
+    alive = new_worker(queues=["default"])
+    store.register(alive, 30)
+    attempt = enqueued(database, clients.send_welcome, 1)
+    put(attempt, claimed_by=alive.pk)
+    one = Maintenance(store)
+    one._connected -= 1000.0
+    # As when the database's clock is set forward.
+    Worker.objects.using(database).update(lease=seconds_from_now(-60))
+    one.tick(has_late_workers=True, late_at=0.0)
+    store.renew(alive.pk, 30)
+    assert stored(attempt).state == "running"
+
+
+def test_claims_of_a_worker_that_is_no_more_are_taken_back_now_and_then(database, monkeypatch):
+    store = store_for(database)
+    stopped = new_worker(queues=["default"])
+    store.register(stopped, 30)
+    attempt = enqueued(database, clients.send_welcome, 1)
+    put(attempt, claimed_by=stopped.pk, num_attempts=1)
+    store.deregister(stopped.pk)
+    one = Maintenance(store)
+    assert not one.tick(has_late_workers=False, late_at=0.0)
+    assert stored(attempt).state == "running"
+    later = now() + maintenance.ORPHAN_INTERVAL
+    monkeypatch.setattr(maintenance, "now", lambda: later)
+    assert one.tick(has_late_workers=False, late_at=0.0)
+    assert (stored(attempt).state, stored(attempt).num_attempts) == ("pending", 0)

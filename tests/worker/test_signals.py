@@ -91,10 +91,8 @@ def test_an_outcome_that_comes_too_late_is_stale(database, acting, told):
     assert names(told) == ["enqueued", "started", "stale"]
 
 
-def test_what_a_dead_worker_held_is_rescued(database, told, monkeypatch):
-    monkeypatch.setattr(
-        "async_attempts.worker.maintenance.Maintenance.seconds_to_rescue", lambda *_: 0
-    )
+def test_what_a_dead_worker_held_is_rescued(database, told, settings):
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"LEASE": 1}
     store = store_for(database)
     first, last = enqueued(database, effects.act), enqueued(database, effects.act)
     dead = registered(store)
@@ -102,7 +100,7 @@ def test_what_a_dead_worker_held_is_rescued(database, told, monkeypatch):
         put(attempt, claimed_by=dead.pk, num_crashes=crashes, started_at=DatabaseNow())
     let_lease_run_out(store, dead)
     drain(database)
-    assert names(told) == ["enqueued", "enqueued", "rescued"]
+    assert names(told) == ["enqueued", "enqueued", "rescued", "started", "succeeded"]
     rescued = dict(told)["rescued"]
     assert rescued["worker_id"] == dead.pk
     assert rescued["attempt_ids"] == [first.pk, last.pk]

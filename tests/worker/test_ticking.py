@@ -81,7 +81,7 @@ def test_before_the_next_tick_no_statement_is_made(recorded, moment, django_asse
 def test_a_due_tick_is_enqueued(recorded, moment):
     next_tick_in(recorded, -1)
     one = Maintenance(recorded)
-    assert one.tick(has_dead_workers=False, late_at=0.0, next_tick_at=looked(recorded).next_tick_at)
+    assert one.tick(has_late_workers=False, late_at=0.0, next_tick_at=looked(recorded).next_tick_at)
     assert recorded.attempts.get().schedule == "yearly"
 
 

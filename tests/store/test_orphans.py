@@ -1,0 +1,88 @@
+"""What is claimed by a worker that is no more is taken back."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from async_attempts.models import Worker
+
+from .rows import every_column, failures, registered, row
+from .test_progress import ROW_LOCKS, lock_row
+
+
+def test_what_a_worker_held_that_said_goodbye_is_given_back(store, worker, claimed):
+    claims = claimed(2)
+    store.deregister(worker.pk)
+    [rescue] = store.take_back_orphans()
+    assert (rescue.worker_id, rescue.attempt_ids, rescue.num_released) == (worker.pk, [], 2)
+    for claim in claims:
+        written = row(store, claim)
+        assert (written.state, written.claimed_by, written.started_at) == ("pending", None, None)
+        assert (written.num_attempts, written.num_crashes, written.claim_seq) == (0, 0, 1)
+    assert failures(store) == []
+    assert store.take_back_orphans() == []
+
+
+@pytest.mark.parametrize("state", ["rescued", "gone"])
+def test_what_nobody_knows_to_have_begun_counts_a_crash(store, worker, claimed, state):
+    [claim] = claimed()
+    mine = store.workers.filter(pk=worker.pk)
+    if state == "gone":
+        mine.delete()
+    else:
+        mine.update(state=Worker.State.RESCUED)
+    [rescue] = store.take_back_orphans()
+    assert (rescue.worker_id, rescue.attempt_ids) == (worker.pk, [claim.id])
+    written = row(store, claim)
+    assert (written.state, written.num_attempts, written.num_crashes) == ("pending", 1, 1)
+    [failure] = failures(store)
+    assert (failure.kind, failure.error_class) == ("lease", "WorkerLost")
+
+
+@pytest.mark.parametrize("state", [Worker.State.LIVE, Worker.State.DEAD])
+def test_what_a_worker_holds_that_is_there_stays(store, worker, claimed, state):
+    claimed()
+    store.workers.filter(pk=worker.pk).update(state=state)
+    before = every_column(store)
+    assert store.take_back_orphans() == []
+    assert every_column(store) == before
+
+
+@ROW_LOCKS
+def test_what_somebody_locks_is_taken_back_later(store, worker, claimed, sessions):
+    [claim] = claimed()
+    store.deregister(worker.pk)
+    somebody = sessions()
+    somebody.begin()
+    somebody.do(lock_row, store, claim)
+    [rescue] = store.take_back_orphans()
+    assert (rescue.num_released, rescue.is_complete) == (0, False)
+    somebody.rollback()
+    [rescue] = store.take_back_orphans()
+    assert (rescue.num_released, rescue.is_complete) == (1, True)
+
+
+def test_a_lease_is_late_when_it_was_not_renewed_in_time(store, worker):
+    lease = 30.0
+    assert store.late_leases(lease) == {}
+    store.renew(worker.pk, lease * 0.65)
+    assert store.late_leases(lease) == {}
+    store.renew(worker.pk, lease * 0.5)
+    assert list(store.late_leases(lease)) == [worker.pk]
+    store.deregister(worker.pk)
+    assert store.late_leases(lease) == {}
+
+
+def test_only_a_lease_that_is_still_the_same_is_taken_for_a_dead_workers(store, worker, claimed):
+    claimed()
+    heir = registered(store)
+    store.renew(worker.pk, -1)
+    late = store.late_leases(30.0)
+    store.renew(worker.pk, -0.5)
+    assert store.rescue(late) == []
+    assert store.rescue({heir.pk: heir.lease, uuid4(): heir.lease}) == []
+    assert store.rescue({}) == []
+    [rescue] = store.rescue(store.late_leases(30.0))
+    assert rescue.worker_id == worker.pk
