@@ -138,7 +138,7 @@ class Finishing(Deleting):
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
         """Lock the claimed row until the open transaction ends.
 
-        False when the claim was lost, or when another transaction locks the row: `still_holds` tells.
+        False when the claim was lost, or another transaction locks the row: `still_holds` tells.
         """
         return self._lock(worker_id, [claim]).get(claim.id, (None,))[0] == claim.claim_seq
 
@@ -147,7 +147,7 @@ class Finishing(Deleting):
         return bool(self._still_held(worker_id, [claim]))
 
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
-        """Lock those of the claimed rows that nobody else locks: `claim_seq`, `cancel_requested`."""
+        """Lock the claimed rows that nobody else locks: their `claim_seq`, `cancel_requested`."""
         rows = self._held_by(worker_id, claims).order_by("id").select_for_update(skip_locked=True)
         return {i: (s, c) for i, s, c in rows.values_list("id", "claim_seq", "cancel_requested")}
 
@@ -256,7 +256,7 @@ class Finishing(Deleting):
     ) -> Unrecorded:
         """What became of the claims that a finish had to leave: lost, locked, or recorded before.
 
-        First, without a lock, which of them still hold: what has ended since isn't locked, but lost.
+        First, without a lock, which of them still hold: what has ended since isn't locked but lost.
         """
         locked = self._still_held(worker_id, left)
         if len(locked) == len(left):

@@ -13,7 +13,6 @@ from ..models import DatabaseNow, Worker
 from .rows import Rows, seconds_from_now
 from .transactions import refuse_callers_block
 
-
 LATE_SHARE: Final = 0.6
 """Of a lease: a worker that renews it every third of its length never has less left."""
 

@@ -41,8 +41,8 @@ class Glance(NamedTuple):
 
     `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
     the next tick of a schedule. `has_late_workers`: whether one is late with its lease, or dead and
-    not everything that it held was taken back. `has_waiting`: whether something waits for a place of a limit key.
-    `paused`: the queues that are.
+    not everything that it held was taken back. `has_waiting`: whether something waits for a place
+    of a limit key. `paused`: the queues that are.
     """
 
     next_due: float | None

@@ -40,8 +40,8 @@ RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp()
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
 can scan the whole table. The worker's own row keeps a rescued worker from claiming. Here and below,
-`status || ''` leaves the planner only the primary key to find rows by their ids: of a table that was
-never analysed it would walk a partial index once for each of them."""
+`status || ''` leaves the planner only the primary key to find rows by their ids: in a table that
+was never analysed it would walk a partial index once for each of them."""
 
 PROMOTE = """
 WITH due AS MATERIALIZED (
@@ -69,9 +69,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
 """
-"""Finish what succeeded under claims of one number, but for what somebody else locks. An UPDATE alone
-would wait, and lock in the order of its plan. This passes the gate of those who wait for attempts to
-end."""
+"""Finish what succeeded under claims of one number, but for what somebody else locks. An UPDATE
+alone would wait, and lock in the order of its plan. This passes the gate of those who wait for
+attempts to end."""
 
 SUCCEED_WITH = """
 UPDATE {attempt}

@@ -15,8 +15,8 @@ _T = TypeVar("_T")
 
 TRIES: Final = 6
 LONGEST_REDOING: Final = 3.0
-"""Seconds after which a transaction that collides isn't begun once more: each try may have waited for
-a lock as long as its session does."""
+"""Seconds after which a transaction that collides isn't begun once more: each try may have waited
+for a lock as long as its session does."""
 
 POSTGRESQL_STATES: Final = frozenset({"40P01", "40001"})
 POSTGRESQL_LOCK_TIMEOUT: Final = "55P03"
@@ -37,7 +37,7 @@ def collided(error: BaseException) -> bool:
 
 
 def waited_too_long(error: BaseException) -> bool:
-    """Whether the statement was given up as somebody else holds a lock: the session is as good as ever."""
+    """Whether the statement was given up as somebody else holds a lock; the session is sound."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) == POSTGRESQL_LOCK_TIMEOUT:
         return True

@@ -103,7 +103,7 @@ def _bound_mysql(connection: Any) -> None:
     if connection.mysql_is_mariadb:
         chosen["idle_transaction_timeout"] = idle
     else:
-        # MySQL ends what is idle whether or not a transaction is open; a loop is never idle so long.
+        # MySQL ends what is idle, in a transaction or not; a loop is never idle for so long.
         chosen["wait_timeout"] = max(idle, SILENCE)
     with connection.cursor() as cursor:
         cursor.execute("SET " + ", ".join(f"SESSION {name} = {n}" for name, n in chosen.items()))

@@ -106,7 +106,7 @@ class Cradle:
         if late:
             return late
         patience = max(UNHEARD, 2 * settings().LEASE)
-        silent = moment - max(self.page.born_at, self.page.ticked_at)
+        silent = moment - max(self.page.born_at, self.page.ticked_at, self.page.rests_since)
         is_stuck = not going_on and not self.page.is_at_database and silent > patience
         return frozenset() if is_stuck else None
 

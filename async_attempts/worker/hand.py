@@ -16,7 +16,6 @@ from .progress import UnwrittenProgress
 from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
 from .tallies import Tallies
 
-
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
 """Seconds after which an outcome is offered again whose row another transaction locks."""

@@ -1,7 +1,7 @@
 """What a worker has seen of the leases of others, by its own monotonic clock.
 
-A lease that has run out by the database's clock is no proof of a death: that clock may have been set
-forward. A lease that nobody has renewed for half of its length, while this worker looked on, is.
+A lease that has run out by the database's clock is no proof of a death: that clock may have been
+set forward. A lease that nobody renewed for half of its length while this worker looked on is.
 """
 
 from __future__ import annotations

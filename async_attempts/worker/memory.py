@@ -25,8 +25,9 @@ _MINE, _LOST = 0, 16
 _HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED, _TOLD, _LATE = (
     range(32, 120, 8)
 )
-_DATABASE: Final = 120
+_RESTS: Final = 120
 _TABLE: Final = 128
+_AT_DATABASE: Final = -1.0
 
 
 now: Final = uptime
@@ -95,10 +96,16 @@ class Page:
     @property
     def is_at_database(self) -> bool:
         """Whether the claim loop may wait for an answer of the database."""
-        return bool(self._number(_DATABASE))
+        return self._number(_RESTS) == _AT_DATABASE
+
+    @property
+    def rests_since(self) -> float:
+        """Since when the claim loop asks nothing of the database, by `now()`; 0: from the start."""
+        return max(0.0, self._number(_RESTS))
 
     def note_database(self, is_at_it: bool) -> None:
-        self._write(_DATABASE, is_at_it)
+        """The claim loop may wait for the database from now on, or asks nothing of it."""
+        self._write(_RESTS, _AT_DATABASE if is_at_it else now())
 
     @property
     def performed(self) -> int:

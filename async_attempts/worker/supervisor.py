@@ -39,7 +39,9 @@ NO_DATABASE: Final = 3
 HANDED_BACK: Final = 4
 """Exit codes; the last, when something that had begun was handed back."""
 
-LAST_BURIALS: Final = 10.0
+LAST_BURIALS: Final = 2.0
+"""Seconds after the shutdown's timeout in which what was killed then can still be taken back. If
+the database is away, others do so when the lease has run out."""
 
 
 class Supervisor:

@@ -136,10 +136,14 @@ SLOW_CLAIMS = {
         CREATE TRIGGER dawdle BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION dawdle()
         """,
         "DROP FUNCTION dawdle CASCADE",
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
-        "AND datname = current_database()",
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND state = 'idle in transaction'",
+        (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+            "AND datname = current_database()"
+        ),
+        (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'idle in transaction'"
+        ),
     ),
     "mysql": (
         f"""
@@ -148,15 +152,19 @@ SLOW_CLAIMS = {
         THEN DO SLEEP(1); END IF
         """,
         "DROP TRIGGER dawdle",
-        "SELECT count(*) FROM information_schema.processlist "
-        "WHERE db = DATABASE() AND state = 'User sleep'",
-        "SELECT count(*) FROM information_schema.innodb_trx t JOIN "
-        "information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
-        "WHERE p.db = DATABASE() AND p.command = 'Sleep'",
+        (
+            "SELECT count(*) FROM information_schema.processlist "
+            "WHERE db = DATABASE() AND state = 'User sleep'"
+        ),
+        (
+            "SELECT count(*) FROM information_schema.innodb_trx t JOIN "
+            "information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
+            "WHERE p.db = DATABASE() AND p.command = 'Sleep'"
+        ),
     ),
 }
-"""Let claims of one queue take a second, put that back, and count those who are at it, and those who
-have left a transaction open.
+"""Let claims of one queue take a second, put that back, and count the sessions that are at it, and
+those that have left a transaction open.
 """
 
 

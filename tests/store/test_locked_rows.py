@@ -112,7 +112,7 @@ def test_a_claim_hands_over_what_it_could_not_give_back(
     [claim] = claimed()
     late = claim._replace(seconds_left=0.0)
     found = iter([[late], []])
-    monkeypatch.setattr(store, "_claim_of", lambda *args, **kwargs: next(found))
+    monkeypatch.setattr(store, "_claim_of", lambda *_, **__: next(found))
     somebody.do(lock_row, store, claim)
     claims = store.claim(worker.pk, ["default"], 1)
     assert (claims, claims.unrecorded) == ([], [(late, claiming.TOO_LATE)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.db import OperationalError, transaction
 
 from async_attempts.store import Said
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from async_attempts.worker import cradles
+from async_attempts.worker import cradles, memory
 from async_attempts.worker.cradles import LONGEST_PAUSE, SHORT_LIFE, UNHEARD, Cradle
 from async_attempts.worker.memory import End
 from async_attempts.worker.options import Options
@@ -138,6 +138,19 @@ def test_a_loop_that_does_not_go_round_is_stuck_unless_a_target_is_at_work(cradl
     assert cradle.is_hopeless() == frozenset()
     begun(cradle, moment[0] + 1)
     assert cradle.is_hopeless() is None
+
+
+def test_a_loop_that_waits_for_the_database_is_not_stuck(cradle, moment, monkeypatch):
+    monkeypatch.setattr(memory, "now", lambda: moment[0])
+    cradle.page.become(uuid4())
+    cradle.page.note_database(True)
+    moment[0] += 10 * UNHEARD
+    assert cradle.is_hopeless() is None
+    # It has its answer, and goes on: that it was away for long is no reason any more.
+    cradle.page.note_database(False)
+    assert cradle.is_hopeless() is None
+    moment[0] += 2 * UNHEARD
+    assert cradle.is_hopeless() == frozenset()
 
 
 def test_a_child_that_was_just_born_is_not_stuck(cradle, moment):

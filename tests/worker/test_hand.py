@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError
 
 from async_attempts.api import call, enqueue_many
-from async_attempts.lifecycle import Snoozed
-from async_attempts.store import Claim, store_for
+from async_attempts.lifecycle import Released, Snoozed
+from async_attempts.store import Claim, Unrecorded, store_for
 from async_attempts.worker import hand as hands
 from async_attempts.worker.hand import Hand
 from async_attempts.worker.incarnation import new_worker
@@ -96,6 +96,77 @@ def test_a_database_that_fails_leaves_all_of_it_in_hand(hand, claimed, database,
     hand.record()
     assert hand.is_empty
     assert states(database) == ["succeeded", "pending"]
+
+
+@pytest.fixture
+def locked(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """The ids of attempts whose rows somebody else locks: SQLite could not lock single ones."""
+    locked: set[bytes] = set()
+    finish = hand.store.finish
+
+    def finish_others(worker_id, results):
+        left = [claim for claim, _ in results if claim.id_bytes in locked]
+        finish(worker_id, [one for one in results if one[0] not in left])
+        return Unrecorded((), left)
+
+    monkeypatch.setattr(hand.store, "finish", finish_others)
+    return locked
+
+
+def test_what_somebody_locks_stays_in_hand_and_is_offered_less_and_less_often(
+    hand, claimed, database, monkeypatch, locked
+):
+    moment = [1000.0]
+    monkeypatch.setattr(hands, "now", lambda: moment[0])
+    first, _ = claimed(2)
+    locked.add(first.id_bytes)
+    for _ in range(2):
+        hand.ended(Execution(begun(hand), SUCCEEDED))
+    hand.collect()
+    hand.record()
+    assert states(database) == ["running", "succeeded"]
+    assert (hand.ids, hand.to_record, hand.is_idle, hand.has_performed) == (
+        [first.id], 1, True, True,
+    )  # fmt: skip
+    pauses = []
+    for _ in range(10):
+        assert not hand.can_record
+        pauses.append(hand.seconds_to_offer)
+        moment[0] += pauses[-1]
+        assert hand.can_record
+        hand.record()
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == pytest.approx((hands.FIRST_PAUSE, hands.LONGEST_PAUSE))
+    locked.clear()
+    moment[0] += hands.LONGEST_PAUSE
+    hand.record()
+    assert (hand.is_empty, hand.seconds_to_offer) == (True, None)
+    assert states(database) == ["succeeded", "succeeded"]
+
+
+def test_others_are_recorded_while_one_is_locked(hand, claimed, database, monkeypatch, locked):
+    monkeypatch.setattr(hands, "FIRST_PAUSE", 3600)
+    first = claimed(1)[0]
+    locked.add(first.id_bytes)
+    hand.ended(Execution(begun(hand), SUCCEEDED))
+    hand.collect()
+    hand.record()
+    claimed(1)
+    hand.ended(Execution(begun(hand), SUCCEEDED))
+    hand.collect()
+    hand.record()
+    assert states(database) == ["running", "succeeded"]
+
+
+def test_what_a_claim_could_not_give_back_is_recorded_later(hand, claimed, database):
+    [claim] = claimed(1)
+    begun(hand)
+    other = Hand(hand.store)
+    other.take_ended([(claim, Released())])
+    assert (len(other), other.begun, other.can_record) == (1, 0, True)
+    other.record()
+    assert other.is_empty
+    assert states(database) == ["pending"]
 
 
 def test_only_what_has_not_begun_is_given_back(hand, claimed, database):

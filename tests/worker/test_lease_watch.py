@@ -1,4 +1,4 @@
-"""A worker is taken for dead when its lease was seen unchanged for long enough by one's own clock."""
+"""A worker is taken for dead when its lease was seen unchanged by one's own clock."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -12,8 +13,9 @@ from unittest import mock
 import pytest
 
 from async_attempts.models import Attempt, Worker
-from async_attempts.worker import burials
+from async_attempts.worker import burials, orphans
 from async_attempts.worker.burials import Death
+from async_attempts.worker.supervisor import LAST_BURIALS
 from tests.shop import effects
 from tests.worker.attempts import enqueued, stored
 from tests.worker.processes import WorkerProcess, lines, until
@@ -84,6 +86,29 @@ def test_what_could_not_be_taken_back_at_first_is_taken_back(database, workers, 
     assert failed.exists()
     assert "could not be taken back; trying again" in worker.output
     assert stored(attempt).status == "succeeded"
+
+
+def bury_in_vain() -> None:
+    def bury(database: str, death: Death) -> int:
+        orphans.die_with_parent(signal.SIGKILL)
+        time.sleep(3600)
+        return 1
+
+    mock.patch("async_attempts.worker.supervisor.bury", bury).start()
+
+
+@pytest.mark.slow
+@pytest.mark.only("sqlite", reason="it is the supervisor's patience that counts")
+def test_what_cannot_be_taken_back_does_not_hold_up_the_end(database, workers, tmp_path):
+    """As in an outage: others take it back when the lease has run out."""
+    enqueued(database, effects.write_and_die, str(tmp_path / "path"), 1)
+    worker = workers.start("--shutdown-timeout=1", f"--database={database}", prepare=bury_in_vain)
+    until(lambda: "was lost" in worker.output, worker)
+    asked = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    worker.exit_code()
+    assert time.monotonic() - asked < 1 + LAST_BURIALS + 5
+    until(lambda: not worker.group())
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])

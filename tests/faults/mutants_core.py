@@ -1,0 +1,84 @@
+"""The guards of finishing, claiming and rescuing beside others' transactions and clocks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.mutants import Mutant
+
+LOCKED = "tests/store/test_locked_rows.py::"
+OFFERED = f"{LOCKED}test_a_finish_records_the_others_and_says_what_is_locked"
+UNKNOWN = "tests/worker/test_unknown_claims.py::"
+ORPHANS = "tests/store/test_orphans.py::"
+SESSIONS = "tests/worker/test_own_sessions.py::"
+CRADLES = "tests/worker/test_cradles.py::"
+WATCH = "tests/worker/test_lease_watch.py::"
+
+MUTANTS: Final = (
+    Mutant(
+        "passing over locked rows in a success on PostgreSQL",
+        (("store/postgresql.py", "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED\n), succ",
+          "ORDER BY id FOR NO KEY UPDATE\n), succ"),),
+        (f"{OFFERED}[success-postgresql]",),
+    ),
+    Mutant(
+        "passing over locked rows in a finish",
+        (("store/finishing.py",
+          '(worker_id, claims).order_by("id").select_for_update(skip_locked=True)',
+          '(worker_id, claims).order_by("id").select_for_update()'),),
+        (f"{OFFERED}[retry-postgresql]",),
+    ),
+    Mutant(
+        "telling what is locked from what is lost",
+        (("store/finishing.py", "locked = self._still_held(worker_id, left)", "locked = []"),),
+        (f"{OFFERED}[success-postgresql]", f"{OFFERED}[postgresql-failure]"),
+    ),
+    Mutant(
+        "handing over what a claim could not give back",
+        (("store/claiming.py", "taken.unrecorded += [(claim, TOO", "_ = [(claim, TOO"),),
+        (f"{LOCKED}test_a_claim_hands_over_what_it_could_not_give_back[postgresql]",),
+    ),
+    Mutant(
+        "giving back what a failed claim may have taken before the goodbye",
+        (("worker/loop.py", "if self._owns_nothing(me):", "if True:"),),
+        (f"{UNKNOWN}test_a_drain_whose_second_claim_is_cancelled_leaves_nothing_claimed[sqlite]",),
+    ),
+    Mutant(
+        "no goodbye while something may be claimed",
+        (("worker/loop.py", "return not self._may_own_more", "return True"),),
+        (f"{UNKNOWN}test_a_worker_that_cannot_give_it_back_says_no_goodbye[sqlite]",),
+    ),
+    Mutant(
+        "orphans are those of workers that are no more",
+        (("store/rescuing.py", "orphans = claimed.filter(~Exists(alive))", "orphans = claimed"),),
+        (f"{ORPHANS}test_what_a_worker_holds_that_is_there_stays[sqlite-live]",),
+    ),
+    Mutant(
+        "only an unchanged lease is a dead worker's",
+        (("store/rescuing.py", "unchanged is None or unchanged[w.pk] == w.lease", "True"),),
+        (f"{ORPHANS}test_only_a_lease_that_is_still_the_same_is_taken_for_a_dead_workers[sqlite]",),
+    ),
+    Mutant(
+        "a lease is watched for half of its length",
+        (("worker/lease_watch.py", "first <= since", "True"),),
+        (
+            f"{WATCH}test_one_reading_is_no_proof",
+            "tests/worker/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",
+        ),
+    ),
+    Mutant(
+        "an end to every wait of the worker's own session",
+        (("worker/connecting.py", "if connection in _own:", "if False:"),),
+        (f"{SESSIONS}test_every_wait_has_an_end_also_after_a_reconnection[sqlite]",),
+    ),
+    Mutant(
+        "a pooler's session is not the worker's own",
+        (("worker/connecting.py", "if pid != session.info.backend_pid:", "if False:"),),
+        (f"{SESSIONS}test_a_poolers_session_is_left_as_it_is[postgresql-transaction]",),
+    ),
+    Mutant(
+        "waiting for the database is not being stuck",
+        (("worker/cradles.py", "not self.page.is_at_database and", ""),),
+        (f"{CRADLES}test_a_loop_that_waits_for_the_database_is_not_stuck",),
+    ),
+)  # fmt: skip
