@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from typing import Final
+
+from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
 from ..store import Claim, Store, store_for
 from .acknowledging import acknowledge
 from .incarnation import Alone
+from .memory import now
 from .options import Options
-from .runner import Runner
+from .runner import Execution, Runner
 from .timeouts import NoWatch
+
+PAUSE: Final = 0.05
+"""Seconds between two tries to record what somebody else locks."""
+
+logger = logging.getLogger("async_attempts")
 
 
 def perform_now(attempt: AbstractAttempt) -> None:
@@ -36,11 +47,23 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
         if claim is not None:
             runner = Runner(store, alone, NoWatch())
             execution = runner.perform(claim)
-            if execution is not None:
-                runner.progress.write_last([claim])
-                acknowledge(store, [execution])
+            if execution is not None and not _is_recorded(store, runner, execution):
+                logger.warning("%s: another transaction locks its row: nothing is recorded", claim)
+                return claim
             if claim.limit_key:
                 store.wake([claim.limit_key])
         # Not where an error passes: what is still held then is taken back when the lease runs out.
         store.deregister(me.worker.pk)
     return claim
+
+
+def _is_recorded(store: Store, runner: Runner, execution: Execution) -> bool:
+    """Record it; False if another transaction locks the row for longer than a lease."""
+    until = now() + settings().LEASE
+    while True:
+        locked = runner.progress.write_last([execution.claim])
+        if not locked and not acknowledge(store, [execution]).locked:
+            return True
+        if now() >= until:
+            return False
+        time.sleep(PAUSE)

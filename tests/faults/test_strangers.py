@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -41,10 +42,15 @@ def caller(database: str) -> Iterator[Session]:
     caller.close()
 
 
-def lock_row(attempt: Attempt) -> None:
+def lock_row(database: str, attempt: Attempt) -> None:
     """As a view does that changes it, and goes on for a while."""
     attempt.request_cancel()
-    rows(attempt._state.db).select_for_update().get(pk=attempt.pk)
+    rows(database).select_for_update().get(pk=attempt.pk)
+
+
+def has_come_to(database: str, number: int) -> bool:
+    """Whether so many have succeeded."""
+    return bool(rows(database).filter(status="succeeded").count() == number)
 
 
 def test_an_open_transaction_that_changed_one_holds_up_no_other(database, mortals, book, caller):
@@ -53,15 +59,14 @@ def test_an_open_transaction_that_changed_one_holds_up_no_other(database, mortal
     worker = started(mortals, database, "--threads=2", prepare=impatient)
     until(book.traces, worker)
     caller.begin()
-    caller.do(lock_row, begun)
+    caller.do(lock_row, database, begun)
     book.let_go()
     until(lambda: book.traces("ended"), worker)
     children = live_pids(database)
-    succeeded = rows(database).filter(status="succeeded")
     for number in range(1, 6):
         others = enqueue_many([call(hazards.leave_traces, book.path).using(database=database)] * 20)
         book.promise(others)
-        until(lambda number=number: succeeded.count() == number * 20)
+        until(partial(has_come_to, database, number * 20))
     assert stored(begun).state == "running"
     caller.commit()
     until(lambda: all_have_ended(database), worker)

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from async_attempts.lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
-from async_attempts.store import claiming
+from async_attempts.store import TOO_LATE
 from async_attempts.store.transactions import waited_too_long
 
 from .rows import ERROR, failures, put, row
@@ -115,7 +115,7 @@ def test_a_claim_hands_over_what_it_could_not_give_back(
     monkeypatch.setattr(store, "_claim_of", lambda *_, **__: next(found))
     somebody.do(lock_row, store, claim)
     claims = store.claim(worker.pk, ["default"], 1)
-    assert (claims, claims.unrecorded) == ([], [(late, claiming.TOO_LATE)])
+    assert (claims, claims.unrecorded) == ([], [(late, TOO_LATE)])
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="a lock of SQLite is BUSY, as any collision is")

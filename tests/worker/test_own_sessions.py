@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,8 +22,8 @@ LEASE = 9
 SETTINGS = {
     "postgresql": (
         (
-            "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'plan_cache_mode', "
-            "'idle_in_transaction_session_timeout')"
+            "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', "
+            "'plan_cache_mode', 'idle_in_transaction_session_timeout')"
         ),
         {
             "lock_timeout": "2000",
@@ -55,7 +55,7 @@ def chosen(database: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def own(database: str, settings: Any) -> Iterator[Any]:
+def own(database: str, settings: Any) -> Callable[[Callable[[], Any]], Any]:
     """Calls a function in a thread whose session is a worker's own."""
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"LEASE": LEASE}
 

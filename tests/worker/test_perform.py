@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,10 @@ from async_attempts.api import call
 from async_attempts.exceptions import InvalidTransition
 from async_attempts.models import DatabaseNow, Worker
 from tests.shop import effects
+from tests.store.conftest import sessions
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, raising, stored
+
+__all__ = ["sessions"]
 
 
 def test_it_calls_the_target_and_records_the_outcome(database):
@@ -129,3 +133,25 @@ def test_a_row_that_is_gone_is_refused(database):
     stored(attempt).delete()
     with pytest.raises(type(attempt).DoesNotExist):
         attempt.perform()
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite locks no rows")
+def test_an_outcome_whose_row_somebody_locks_is_recorded_once_it_is_free(
+    database, acting, sessions
+):
+    attempt = enqueued(database, effects.act)
+    somebody = sessions()
+
+    def be_locked():
+        somebody.begin()
+        somebody.do(
+            lambda: (
+                type(attempt)._base_manager.using(database).select_for_update().get(pk=attempt.pk)
+            )
+        )
+        threading.Timer(0.2, somebody.rollback).start()
+
+    acting(be_locked)
+    attempt.perform()
+    assert attempt.status == "succeeded"
+    assert Worker.objects.using(database).get().state == "stopped"
