@@ -61,11 +61,12 @@ def select(client: Client, verb: str, *attempts: Any, path: str = LIST, **more: 
     return client.post(path, data)
 
 
-def confirm(client: Client, question: Any, reason: str = "a duplicate") -> Any:
-    """Send the form of a confirmation page with this reason."""
+def confirm(client: Client, question: Any, reason: str = "a duplicate", **answers: Any) -> Any:
+    """Send the form of a confirmation page with this reason, and these answers."""
     hidden = _HiddenInputs()
     hidden.feed(question.content.decode())
-    return client.post(question.wsgi_request.get_full_path(), hidden.values | {"reason": reason})
+    data = hidden.values | {"reason": reason, **answers}
+    return client.post(question.wsgi_request.get_full_path(), data)
 
 
 def said(client: Client, response: Any) -> list[str]:
