@@ -12,7 +12,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from ..lifecycle import RUNNING, Status
-from ..models import AbstractAttempt
+from ..models import AbstractAttempt, Worker
 from ..store.changing import RUNNING_ATOMICALLY
 
 
@@ -30,6 +30,16 @@ def badge(state: str) -> SafeString:
     return format_html(
         '<span class="attempt-state attempt-state-{}">{}</span>', state, state_label(state)
     )
+
+
+def standing(worker: Worker, now: datetime) -> str:
+    """A worker's state in words; one that is said to be live without holding its lease is lost.
+
+    `now`: by the database's clock.
+    """
+    if worker.state != Worker.State.LIVE or worker.is_live(now):
+        return worker.get_state_display()
+    return _("lost since %(when)s") % {"when": spoken(worker.lease)}
 
 
 def spoken(moment: datetime | None) -> str:

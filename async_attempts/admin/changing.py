@@ -26,10 +26,8 @@ PAST: Final = {
 }
 
 
-def change(
-    attempts: AttemptQuerySet[Any], verb: str, answers: Answers, *, user_id: Any
-) -> Changes:
-    """Expire, fail or retry `attempts`, and log who did; a few in one transaction with their log."""
+def change(attempts: AttemptQuerySet[Any], verb: str, answers: Answers, *, user_id: Any) -> Changes:
+    """Expire, fail or retry `attempts` and log it; a few in one transaction with their log."""
     unasked = ONLY_IF_ASKED.get(verb, frozenset()) - answers.also
     wanted = attempts.exclude(status__in=unasked) if unasked else attempts
     sources = [status for status in Status.values if status in sources_of(verb)]

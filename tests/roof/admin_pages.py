@@ -16,6 +16,18 @@ from tests.shop import clients
 LIST: Final = "/admin/async_attempts/attempt/"
 
 
+class OneDatabase:
+    """Django's routers lead everything to the database under test."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
+
 def person(*codenames: str) -> User:
     """A member of staff with these permissions."""
     user = User.objects.create_user(f"person-{uuid4()}", is_staff=True)

@@ -10,10 +10,19 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from async_attempts import Attempt, call
+from async_attempts import Attempt, call, enqueue_many
 from async_attempts.admin import asking, counting
-from tests.roof.admin_pages import LIST, attempt_in, confirm, operator, page_of, said, select
-from tests.roof.test_admin_verbs import CHANGED, STATES, OneDatabase
+from tests.roof.admin_pages import (
+    LIST,
+    OneDatabase,
+    attempt_in,
+    confirm,
+    operator,
+    page_of,
+    said,
+    select,
+)
+from tests.roof.test_admin_verbs import CHANGED, STATES
 from tests.shop import clients
 
 VERBS = ("expire", "fail", "retry")
@@ -27,10 +36,7 @@ def on_database(database, settings):
 
 def many(number, **columns):
     """Ended or live attempts, written at once."""
-    rows = [
-        Attempt(target=clients, method_name="send_welcome", method_args=[1]) for _ in range(number)
-    ]
-    Attempt.objects.bulk_create(rows)
+    rows = enqueue_many(call(clients.send_welcome, 1) for _ in range(number))
     Attempt.objects.filter(pk__in=[row.pk for row in rows]).update(**columns)
 
 
@@ -86,9 +92,7 @@ def test_nothing_is_counted_by_a_sample(on_database, monkeypatch):
         (6, "retry", ("", "", "more than 6")),
     ],
 )
-def test_beyond_its_bound_a_part_is_said_to_be_more(
-    on_database, monkeypatch, most, verb, said_of
-):
+def test_beyond_its_bound_a_part_is_said_to_be_more(on_database, monkeypatch, most, verb, said_of):
     monkeypatch.setattr(asking, "MOST_COUNTED", most)
     many(7, **ended("succeeded"))
     many(2, status="pending")
@@ -97,7 +101,7 @@ def test_beyond_its_bound_a_part_is_said_to_be_more(
 
 def test_numbers_are_written_as_people_write_them(db, monkeypatch):
     monkeypatch.setattr(asking, "MOST_COUNTED", 100_000)
-    monkeypatch.setattr(asking, "count_states", lambda attempts, most: None)
+    monkeypatch.setattr(asking, "count_states", lambda *_: None)
     row = attempt_in("pending")
     client = operator()
     assert asked("fail", row, client=client, select_across="1").changing == "more than 100,000"

@@ -11,6 +11,7 @@ from async_attempts import Attempt, Changes, call
 from async_attempts.admin import changing, counting
 from tests.roof.admin_pages import (
     LIST,
+    OneDatabase,
     attempt_in,
     confirm,
     logged_in,
@@ -32,18 +33,6 @@ CHANGED = {
     "fail": {"pending", "running"},
     "retry": {"failed", "expired"},
 }
-
-
-class OneDatabase:
-    """Django's routers lead everything to the database under test."""
-
-    def __init__(self, alias):
-        self.alias = alias
-
-    def db_for_read(self, model, **hints):
-        return self.alias
-
-    db_for_write = db_for_read
 
 
 @pytest.fixture
