@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
 from ..worker.errors import REASON_LENGTH
-from .cells import state_label
+from .cells import STATES, state_label
 from .counting import count_states
 
 MOST_COUNTED: Final = 100_000
@@ -93,13 +93,15 @@ class RetryForm(ReasonForm):
     """Why somebody retries attempts, which of them, and when they are due."""
 
     spread = forms.FloatField(
-        label=_("Spread over so many minutes"),
+        label=_("Spread over minutes"),
         min_value=0,
         max_value=LONGEST_SPREAD,
         required=False,
         help_text=_("Each is due at a random moment within this time. Empty: all are due now."),
     )
-    with_expired = forms.BooleanField(label=_("Retry the expired ones, too"), required=False)
+    with_expired = forms.BooleanField(
+        label=_("Retry the expired ones, too"), label_suffix="", required=False
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -153,7 +155,7 @@ def _parts(verb: str) -> tuple[set[str], set[str], set[str]]:
     """The states that a verb changes, those that it changes if asked to, and the others."""
     sources = {state for state in sources_of(verb) if state is not None}
     if_asked = {str(state) for state in ONLY_IF_ASKED.get(verb, ())}
-    return sources - if_asked, if_asked, {*Status.values, RUNNING} - sources
+    return sources - if_asked, if_asked, {*STATES} - sources
 
 
 def _status(state: str) -> str:
@@ -161,7 +163,7 @@ def _status(state: str) -> str:
 
 
 def _among(states: Counter[str], part: set[str]) -> Counter[str]:
-    return Counter({state: n for state, n in states.items() if state in part and n})
+    return Counter({state: states[state] for state in STATES if state in part and states[state]})
 
 
 def _preview(

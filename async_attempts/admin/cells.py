@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils.formats import date_format
@@ -14,6 +15,9 @@ from django.utils.translation import gettext as _
 from ..lifecycle import RUNNING, Status
 from ..models import AbstractAttempt, Worker
 from ..store.changing import RUNNING_ATOMICALLY
+
+STATES: Final = "scheduled pending running waiting succeeded failed expired".split()
+"""All states, in the order in which people read them."""
 
 
 def state_label(state: str) -> str:
@@ -39,7 +43,8 @@ def standing(worker: Worker, now: datetime) -> str:
     """
     if worker.state != Worker.State.LIVE or worker.is_live(now):
         return worker.get_state_display()
-    return _("lost since %(when)s") % {"when": spoken(worker.lease)}
+    since = date_format(localtime(worker.lease), "SHORT_DATETIME_FORMAT")
+    return _("lost since %(when)s") % {"when": since}
 
 
 def spoken(moment: datetime | None) -> str:

@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
 from ..lifecycle import RUNNING, Status
+from .cells import STATES
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -56,7 +57,7 @@ class CappedChangeList(ChangeList):
 def count_states(attempts: QuerySet[Any], most: int) -> Counter[str] | None:
     """How many of `attempts` are in each state, in one statement; None for more than `most`."""
     claimed = Q(claimed_by__isnull=False)
-    conditions = {status: Q(status=status) for status in Status.values}
+    conditions = {state: Q(status=state) for state in STATES}
     conditions[Status.PENDING] &= ~claimed
     conditions[RUNNING] = Q(status=Status.PENDING) & claimed
     some = attempts.order_by()[: most + 1]

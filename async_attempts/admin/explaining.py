@@ -16,7 +16,7 @@ from ..limits import UNLIMITED
 from ..models import AbstractAttempt, Worker
 from ..targets import Policy, method_of
 from ..worker.errors import executions_allowed
-from .cells import spoken, standing, state_label
+from .cells import spoken, state_label
 from .circumstances import Circumstances, seconds_to_rescue
 
 SEALED_WITH: Final = "sealed with key"
@@ -176,11 +176,14 @@ def _while_running(attempt: AbstractAttempt, around: Circumstances) -> Iterator[
         yield _("its worker is gone")
     elif worker.is_live(around.now):
         return
-    else:
-        yield _("its worker %(worker)s: %(state)s") % {
+    elif worker.state == Worker.State.LIVE:
+        yield _("its worker %(worker)s has been lost since %(when)s") % {
             "worker": worker,
-            "state": standing(worker, around.now),
+            "when": spoken(worker.lease),
         }
+    else:
+        said = {"worker": worker, "state": worker.get_state_display()}
+        yield _("its worker %(worker)s is %(state)s") % said
     if not around.live_workers:
         yield _("no worker is live: one that is started takes it back within %(n)d s") % {
             "n": ceil(seconds_to_rescue())

@@ -15,7 +15,7 @@ from ..conf import settings
 from ..lifecycle import RUNNING, Status
 from ..models import AttemptQuerySet
 from ..targets import registered
-from .cells import state_label
+from .cells import STATES, state_label
 
 
 class ChoiceFilter(SimpleListFilter):
@@ -43,9 +43,7 @@ class StateFilter(ChoiceFilter):
     def lookups(
         self, request: HttpRequest, model_admin: ModelAdmin[Any]
     ) -> Iterable[tuple[str, str]]:
-        states: list[str] = list(Status.values)
-        states.insert(states.index(Status.PENDING) + 1, RUNNING)
-        return [(state, state_label(state)) for state in states]
+        return [(state, state_label(state)) for state in STATES]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         attempts = cast("AttemptQuerySet[Any]", rows)

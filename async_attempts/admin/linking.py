@@ -42,7 +42,7 @@ def link_to_worker(
     link = link_to_page(site, Worker, worker_id, str(worker))
     if worker.is_live(worker.now):
         return link
-    return format_html("{} ({})", link, standing(worker, worker.now))
+    return format_html("{}, {}", link, standing(worker, worker.now))
 
 
 def link_to_page(

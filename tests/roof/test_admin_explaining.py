@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from async_attempts import Attempt
-from async_attempts.admin import cells, circumstances, explaining
+from async_attempts.admin import circumstances, explaining
 from async_attempts.admin.cells import spoken
 from async_attempts.models import Queue, Worker
 from async_attempts.queues import pause_queue, resume_queue
@@ -53,7 +53,7 @@ OTHERS_ONLY = (
 )
 PAUSED = "its queue emails is paused: it begins after somebody resumes that"
 WAITS = "it waits for the worker of the queue emails"
-LOST = "its worker web-1:7: lost since then"
+LOST = "its worker web-1:7 has been lost since then"
 CRASH = "that counts as a crash, after which it is performed alone"
 KEY = "sealed with key 0a1b2c3d, which this worker doesn't have"
 
@@ -75,7 +75,6 @@ def _undated(monkeypatch):
         return {THEN: "then", SOON: "soon"}.get(moment, "never")
 
     monkeypatch.setattr(explaining, "spoken", said)
-    monkeypatch.setattr(cells, "spoken", said)
 
 
 def worker_of(*queues, lease=SOON, started_at=THEN, **columns):
@@ -333,7 +332,7 @@ def test_when_a_live_worker_takes_it_back(on_database, monkeypatch, lost_for, li
     worker_of("emails", id=WORKER, lease=now - timedelta(seconds=lost_for))
     worker_of("default", started_at=now - timedelta(seconds=live_for))
     assert explained("running", **CLAIMED) == (
-        f"{BEGAN}; its worker web-1:7: lost since never; {taken_back}; {CRASH}"
+        f"{BEGAN}; its worker web-1:7 has been lost since never; {taken_back}; {CRASH}"
     )
 
 
@@ -341,9 +340,9 @@ def test_when_a_live_worker_takes_it_back(on_database, monkeypatch, lost_for, li
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ("stopped", "its worker web-1:7: stopped"),
-        ("dead", "its worker web-1:7: dead, its attempts are being taken back"),
-        ("rescued", "its worker web-1:7: dead, its attempts were taken back"),
+        ("stopped", "its worker web-1:7 is stopped"),
+        ("dead", "its worker web-1:7 is dead, its attempts are being taken back"),
+        ("rescued", "its worker web-1:7 is dead, its attempts were taken back"),
         (None, "its worker is gone"),
     ],
 )

@@ -72,7 +72,7 @@ def test_the_page_of_an_attempt_says_what_became_of_its_worker(workers, state):
     attempt = attempt_in("running")
     Attempt.objects.update(claimed_by=worker.pk)
     link = f'<a href="{WORKERS}{worker.pk}/change/">host-{state}:7</a>'
-    after = "</div>" if state == "live" else f" ({STATES[state]}"
+    after = "</div>" if state == "live" else f", {STATES[state]}"
     assert f"{link}{after}" in operator().get(page_of(attempt)).content.decode()
 
 
@@ -87,7 +87,7 @@ def test_the_page_of_a_failure_says_what_became_of_its_worker(workers):
         worker=workers["lost"].pk,
     )
     page = operator().get(f"/admin/async_attempts/failure/{failure.pk}/change/")
-    assert "host-lost:7</a> (lost since" in page.content.decode()
+    assert "host-lost:7</a>, lost since" in page.content.decode()
 
 
 def test_the_figures_count_who_holds_a_lease(workers, database):
