@@ -138,46 +138,46 @@ class Preview(NamedTuple):
 def preview(attempts: AttemptQuerySet[Any], verb: str) -> Preview:
     """What `verb` would do to all of `attempts`, counted exactly up to `MOST_COUNTED`."""
     if (states := count_states(attempts, MOST_COUNTED)) is not None:
-        return _preview(verb, *(_among(states, part) for part in _parts(verb)))
+        return _preview(verb, [states] * len(_parts(verb)))
     # Each part by itself: it may be small, and the indexes of what is live or ended badly find it.
     statuses = [{_status(state) for state in part} for part in _parts(verb)]
     narrowed = [attempts.filter(status__in=some) for some in statuses]
-    return _preview(verb, *(count_states(part, MOST_COUNTED) for part in narrowed))
+    return _preview(verb, [count_states(part, MOST_COUNTED) for part in narrowed])
 
 
 def preview_of(attempts: Sequence[AbstractAttempt], verb: str) -> Preview:
     """What `verb` would do to these rows."""
     states = Counter(attempt.state for attempt in attempts)
-    return _preview(verb, *(_among(states, part) for part in _parts(verb)))
+    return _preview(verb, [states] * len(_parts(verb)))
 
 
-def _parts(verb: str) -> tuple[set[str], set[str], set[str]]:
+def _parts(verb: str) -> tuple[list[str], list[str], list[str]]:
     """The states that a verb changes, those that it changes if asked to, and the others."""
-    sources = {state for state in sources_of(verb) if state is not None}
-    if_asked = {str(state) for state in ONLY_IF_ASKED.get(verb, ())}
-    return sources - if_asked, if_asked, {*STATES} - sources
+    sources, if_asked = sources_of(verb), ONLY_IF_ASKED.get(verb, frozenset())
+    return (
+        [state for state in STATES if state in sources and state not in if_asked],
+        [state for state in STATES if state in if_asked],
+        [state for state in STATES if state not in sources],
+    )
 
 
 def _status(state: str) -> str:
     return Status.PENDING if state == RUNNING else state
 
 
-def _among(states: Counter[str], part: set[str]) -> Counter[str]:
-    return Counter({state: states[state] for state in STATES if state in part and states[state]})
+def _preview(verb: str, counted: Sequence[Counter[str] | None]) -> Preview:
+    """`counted`: the states of each part, among others; None for more than were counted."""
+    parts = _parts(verb)
+    changing, if_asked, skipping = map(_listed, parts, counted)
+    has_running = RUNNING in parts[0] and (counted[0] is None or counted[0][RUNNING] > 0)
+    return Preview(changing, if_asked, skipping, has_running)
 
 
-def _preview(
-    verb: str,
-    changing: Counter[str] | None,
-    if_asked: Counter[str] | None,
-    skipping: Counter[str] | None,
-) -> Preview:
-    has_running = RUNNING in sources_of(verb) and (changing is None or changing[RUNNING] > 0)
-    return Preview(_listed(changing), _listed(if_asked), _listed(skipping), has_running)
-
-
-def _listed(states: Counter[str] | None) -> str:
-    """E.g. "40 pending, 2 running"; nothing for none; None for more than were counted."""
+def _listed(part: Sequence[str], states: Counter[str] | None) -> str:
+    """E.g. "40 pending, 2 running", or "more than 100,000 (pending, running)"; "" for none."""
     if states is None:
-        return gettext("more than %(n)s") % {"n": intcomma(MOST_COUNTED)}
-    return ", ".join(f"{intcomma(n)} {state_label(state)}" for state, n in states.items())
+        return gettext("more than %(n)s (%(states)s)") % {
+            "n": intcomma(MOST_COUNTED),
+            "states": ", ".join(map(state_label, part)),
+        }
+    return ", ".join(f"{intcomma(states[s])} {state_label(s)}" for s in part if states[s])

@@ -26,6 +26,8 @@ from tests.roof.test_admin_verbs import CHANGED, STATES
 from tests.shop import clients
 
 VERBS = ("expire", "fail", "retry")
+LIVE = "scheduled, pending, running, waiting"
+ENDED = "succeeded, failed, expired"
 
 
 @pytest.fixture
@@ -87,9 +89,9 @@ def test_nothing_is_counted_by_a_sample(on_database, monkeypatch):
     [
         (9, "fail", ("2 pending", "", "7 succeeded")),
         (8, "fail", ("2 pending", "", "7 succeeded")),
-        (6, "fail", ("2 pending", "", "more than 6")),
-        (1, "fail", ("more than 1", "", "more than 1")),
-        (6, "retry", ("", "", "more than 6")),
+        (6, "fail", ("2 pending", "", f"more than 6 ({ENDED})")),
+        (1, "fail", (f"more than 1 ({LIVE})", "", f"more than 1 ({ENDED})")),
+        (6, "retry", ("", "", f"more than 6 ({LIVE}, succeeded)")),
     ],
 )
 def test_beyond_its_bound_a_part_is_said_to_be_more(on_database, monkeypatch, most, verb, said_of):
@@ -104,9 +106,12 @@ def test_numbers_are_written_as_people_write_them(db, monkeypatch):
     monkeypatch.setattr(asking, "count_states", lambda *_: None)
     row = attempt_in("pending")
     client = operator()
-    assert asked("fail", row, client=client, select_across="1").changing == "more than 100,000"
+    changing = asked("fail", row, client=client, select_across="1").changing
+    assert changing == f"more than 100,000 ({LIVE})"
     with translation.override("de"):
-        assert asking.preview(Attempt.objects.all(), "fail").changing == "mehr als 100.000"
+        assert asking.preview(Attempt.objects.all(), "retry").if_asked == (
+            "mehr als 100.000 (verfallen)"
+        )
 
 
 def test_what_arrives_while_it_is_asked_is_not_counted(db):
