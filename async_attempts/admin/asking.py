@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from django import forms
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..lifecycle import sources_of
-from ..models import AttemptQuerySet
+from ..lifecycle import RUNNING, Status, sources_of
+from ..models import AbstractAttempt, AttemptQuerySet
 from ..worker.errors import REASON_LENGTH
-from .cells import state_label
-from .counting import COUNT_CAP
+from .cells import STATES, state_label
+from .counting import count_states
+
+MOST_COUNTED: Final = 100_000
+"""A confirmation counts no further, so that it opens quickly whatever the table holds."""
+
+LONGEST_SPREAD: Final = 30 * 24 * 60
+"""Minutes."""
+
+ONLY_IF_ASKED: Final = {"retry": frozenset({Status.EXPIRED})}
+"""The states that a verb changes only if somebody says so."""
 
 
 class Wording(NamedTuple):
@@ -44,9 +57,20 @@ WORDING: Final = {
     "retry": Wording(
         _("Retry"),
         _("Retry attempts?"),
-        _("They are due again now, and their executions are counted anew."),
+        _(
+            "They are due again, and their executions are counted from 0. Attempts that expired "
+            "because of them wait for them again."
+        ),
     ),
 }
+
+
+class Answers(NamedTuple):
+    """What somebody says when asked. `also`: the states of `ONLY_IF_ASKED` that are meant, too."""
+
+    reason: str
+    spread: timedelta | None = None
+    also: frozenset[str] = frozenset()
 
 
 class ReasonForm(forms.Form):
@@ -59,19 +83,101 @@ class ReasonForm(forms.Form):
         help_text=_("Kept with each attempt, for whoever reads it next."),
     )
 
-
-def preview(attempts: AttemptQuerySet[Any], verb: str) -> dict[str, Any]:
-    """Which states `verb` would find `attempts` in: those that it changes, and the others."""
-    some = attempts.only("status", "claimed_by")[: COUNT_CAP + 1]
-    states = Counter(attempt.state for attempt in some)
-    return {
-        "changing": _listed({s: n for s, n in states.items() if s in sources_of(verb)}),
-        "skipping": _listed({s: n for s, n in states.items() if s not in sources_of(verb)}),
-        "is_capped": states.total() > COUNT_CAP,
-        "count_cap": COUNT_CAP,
-    }
+    @property
+    def answers(self) -> Answers:
+        """What a valid form says."""
+        return Answers(self.cleaned_data["reason"])
 
 
-def _listed(states: dict[str, int]) -> str:
-    """E.g. "40 pending, 2 running"."""
-    return ", ".join(f"{n} {state_label(state)}" for state, n in states.items())
+class RetryForm(ReasonForm):
+    """Why somebody retries attempts, which of them, and when they are due."""
+
+    spread = forms.FloatField(
+        label=_("Spread over minutes"),
+        min_value=0,
+        max_value=LONGEST_SPREAD,
+        required=False,
+        help_text=_("Each is due at a random moment within this time. Empty: all are due now."),
+    )
+    with_expired = forms.BooleanField(
+        label=_("Retry the expired ones, too"), label_suffix="", required=False
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A retried attempt has no reason any more.
+        self.fields["reason"].help_text = _("Kept in the admin's log, for whoever reads it next.")
+
+    @property
+    def answers(self) -> Answers:
+        given = self.cleaned_data
+        spread = timedelta(minutes=given["spread"]) if given["spread"] else None
+        also = ONLY_IF_ASKED["retry"] if given["with_expired"] else frozenset[str]()
+        return Answers(given["reason"], spread, also)
+
+
+FORMS: Final[dict[str, type[ReasonForm]]] = {
+    "expire": ReasonForm,
+    "fail": ReasonForm,
+    "retry": RetryForm,
+}
+
+ALWAYS_ASKED: Final = frozenset({"retry"})
+"""The verbs that are asked about even where single rows were ticked: there is more to say."""
+
+
+class Preview(NamedTuple):
+    """What a verb would find, in words: what it changes, what it changes if asked to, the rest."""
+
+    changing: str
+    if_asked: str
+    skipping: str
+    has_running: bool
+
+
+def preview(attempts: AttemptQuerySet[Any], verb: str) -> Preview:
+    """What `verb` would do to all of `attempts`, counted exactly up to `MOST_COUNTED`."""
+    if (states := count_states(attempts, MOST_COUNTED)) is not None:
+        return _preview(verb, [states] * len(_parts(verb)))
+    # Each part by itself: it may be small, and the indexes of what is live or ended badly find it.
+    statuses = [{_status(state) for state in part} for part in _parts(verb)]
+    narrowed = [attempts.filter(status__in=some) for some in statuses]
+    return _preview(verb, [count_states(part, MOST_COUNTED) for part in narrowed])
+
+
+def preview_of(attempts: Sequence[AbstractAttempt], verb: str) -> Preview:
+    """What `verb` would do to these rows."""
+    states = Counter(attempt.state for attempt in attempts)
+    return _preview(verb, [states] * len(_parts(verb)))
+
+
+def _parts(verb: str) -> tuple[list[str], list[str], list[str]]:
+    """The states that a verb changes, those that it changes if asked to, and the others."""
+    sources, if_asked = sources_of(verb), ONLY_IF_ASKED.get(verb, frozenset())
+    return (
+        [state for state in STATES if state in sources and state not in if_asked],
+        [state for state in STATES if state in if_asked],
+        [state for state in STATES if state not in sources],
+    )
+
+
+def _status(state: str) -> str:
+    return Status.PENDING if state == RUNNING else state
+
+
+def _preview(verb: str, counted: Sequence[Counter[str] | None]) -> Preview:
+    """`counted`: the states of each part, among others; None for more than were counted."""
+    parts = _parts(verb)
+    changing, if_asked, skipping = map(_listed, parts, counted)
+    has_running = RUNNING in parts[0] and (counted[0] is None or counted[0][RUNNING] > 0)
+    return Preview(changing, if_asked, skipping, has_running)
+
+
+def _listed(part: Sequence[str], states: Counter[str] | None) -> str:
+    """E.g. "40 pending, 2 running", or "more than 100,000 (pending, running)"; "" for none."""
+    if states is None:
+        return gettext("more than %(n)s (%(states)s)") % {
+            "n": intcomma(MOST_COUNTED),
+            "states": ", ".join(map(state_label, part)),
+        }
+    return ", ".join(f"{intcomma(states[s])} {state_label(s)}" for s in part if states[s])

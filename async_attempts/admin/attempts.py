@@ -37,10 +37,10 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     list_display: tuple[Any, ...] = (
         "state_badge",
         "call",
+        "last_error",
+        "due",
         "queue",
         "executions",
-        "due",
-        "last_error",
     )
     list_display_links = ("call",)
     list_filter = (StateFilter, QueueFilter, TargetFilter)

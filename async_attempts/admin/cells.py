@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils.formats import date_format
@@ -12,8 +13,11 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from ..lifecycle import RUNNING, Status
-from ..models import AbstractAttempt
+from ..models import AbstractAttempt, Worker
 from ..store.changing import RUNNING_ATOMICALLY
+
+STATES: Final = "scheduled pending running waiting succeeded failed expired".split()
+"""All states, in the order in which people read them."""
 
 
 def state_label(state: str) -> str:
@@ -30,6 +34,17 @@ def badge(state: str) -> SafeString:
     return format_html(
         '<span class="attempt-state attempt-state-{}">{}</span>', state, state_label(state)
     )
+
+
+def standing(worker: Worker, now: datetime) -> str:
+    """A worker's state in words; one that is said to be live without holding its lease is lost.
+
+    `now`: by the database's clock.
+    """
+    if worker.state != Worker.State.LIVE or worker.is_live(now):
+        return worker.get_state_display()
+    since = date_format(localtime(worker.lease), "SHORT_DATETIME_FORMAT")
+    return _("lost since %(when)s") % {"when": since}
 
 
 def spoken(moment: datetime | None) -> str:

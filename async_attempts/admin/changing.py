@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..lifecycle import Status, sources_of
 from ..models import AttemptQuerySet, Changes
+from .asking import ONLY_IF_ASKED, Answers
 from .cells import state_label
 
 LOGGED_ONE_BY_ONE: Final = 1_000
@@ -25,29 +26,41 @@ PAST: Final = {
 }
 
 
-def change(
-    attempts: AttemptQuerySet[Any], verb: str, reason: str | None, *, user_id: Any
-) -> Changes:
-    """Expire, fail or retry `attempts`, and log who did; a few in one transaction with their log.
-
-    `reason` is for expire and fail.
-    """
+def change(attempts: AttemptQuerySet[Any], verb: str, answers: Answers, *, user_id: Any) -> Changes:
+    """Expire, fail or retry `attempts` and log it; a few in one transaction with their log."""
+    unasked = ONLY_IF_ASKED.get(verb, frozenset()) - answers.also
+    wanted = attempts.exclude(status__in=unasked) if unasked else attempts
     sources = [status for status in Status.values if status in sources_of(verb)]
-    changeable = attempts.filter(status__in=sources).order_by("pk")
+    changeable = wanted.filter(status__in=sources).order_by("pk")
     are_few = changeable.values("pk")[: LOGGED_ONE_BY_ONE + 1].count() <= LOGGED_ONE_BY_ONE
     database = router.db_for_write(attempts.model)
     with transaction.atomic(using=database) if are_few else nullcontext():
         # Locked, so that exactly these are changed; the store skips what others hold, too.
         locking = changeable.using(database).select_for_update(skip_locked=True)
         logged = list(locking.only("target", "method_name")) if are_few else []
-        options = {} if reason is None else {"reason": reason}
-        changes: Changes = getattr(attempts, verb)(**options)
-        entry = " ".join(filter(None, (str(PAST[verb]), reason)))
+        changes = _changed_by(wanted, verb, answers)
+        entry = _entry(verb, answers)
         if are_few:
             LogEntry.objects.log_actions(user_id, logged, CHANGE, entry)
         else:
             _log_together(attempts, changes.changed, entry, user_id)
-    return changes
+    spared = {state: attempts.filter(status=state).count() for state in sorted(unasked)}
+    return Changes(changes.changed, changes.left | {s: n for s, n in spared.items() if n})
+
+
+def _changed_by(attempts: AttemptQuerySet[Any], verb: str, answers: Answers) -> Changes:
+    if verb == "retry":
+        return attempts.retry(spread=answers.spread)
+    return attempts.expire(answers.reason) if verb == "expire" else attempts.fail(answers.reason)
+
+
+def _entry(verb: str, answers: Answers) -> str:
+    """E.g. "Retried. Spread over 10 minutes. The API is back"."""
+    said = [str(PAST[verb])]
+    if answers.spread:
+        minutes = f"{answers.spread.total_seconds() / 60:g}"
+        said.append(_("Spread over %(n)s minutes.") % {"n": minutes})
+    return " ".join([*said, answers.reason])
 
 
 def _log_together(attempts: AttemptQuerySet[Any], n: int, entry: str, user_id: Any) -> None:
@@ -62,7 +75,7 @@ def _log_together(attempts: AttemptQuerySet[Any], n: int, entry: str, user_id: A
 
 def report(verb: str, changes: Changes) -> str:
     """E.g. "3 expired, 2 skipped: 1 succeeded, 1 running atomically."."""
-    changed = _changed(verb, changes.changed) % {"n": changes.changed}
+    changed = _number_changed(verb, changes.changed) % {"n": changes.changed}
     if not changes.left:
         return f"{changed}."
     n_left = sum(changes.left.values())
@@ -75,7 +88,7 @@ def report(verb: str, changes: Changes) -> str:
     }
 
 
-def _changed(verb: str, n: int) -> str:
+def _number_changed(verb: str, n: int) -> str:
     if verb == "expire":
         return ngettext("%(n)d expired", "%(n)d expired", n)
     if verb == "fail":

@@ -1,14 +1,18 @@
-"""A list of millions of rows: counted up to a cap, so that opening it stays quick."""
+"""Millions of rows: counted up to a cap, so that opening a page stays quick."""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+
+from ..lifecycle import RUNNING, Status
+from .cells import STATES
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -48,3 +52,15 @@ class CappedChangeList(ChangeList):
         if self.is_capped:
             # Django's search form prints the count as if it were one unless the two are equal.
             self.full_result_count = self.result_count
+
+
+def count_states(attempts: QuerySet[Any], most: int) -> Counter[str] | None:
+    """How many of `attempts` are in each state, in one statement; None for more than `most`."""
+    claimed = Q(claimed_by__isnull=False)
+    conditions = {state: Q(status=state) for state in STATES}
+    conditions[Status.PENDING] &= ~claimed
+    conditions[RUNNING] = Q(status=Status.PENDING) & claimed
+    some = attempts.order_by()[: most + 1]
+    counts = some.aggregate(**{s: Count("pk", filter=which) for s, which in conditions.items()})
+    states = Counter({state: n for state, n in counts.items() if n})
+    return None if states.total() > most else states

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
 from typing import Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ..conf import limits, settings
 from ..exceptions import AttemptsError
 from ..lifecycle import LIVE, RUNNING, Status
-from ..models import AbstractAttempt
+from ..limits import UNLIMITED
+from ..models import AbstractAttempt, Worker
 from ..targets import Policy, method_of
 from ..worker.errors import executions_allowed
 from .cells import spoken, state_label
+from .circumstances import Circumstances, seconds_to_rescue
+
+SEALED_WITH: Final = "sealed with key"
+"""How the reason begins that a worker writes which doesn't have the key."""
 
 
 def allowed_for(attempt: AbstractAttempt) -> int:
@@ -27,7 +34,8 @@ def allowed_for(attempt: AbstractAttempt) -> int:
 
 def explain(attempt: AbstractAttempt) -> str:
     """E.g. "scheduled: execution 3 of 10 is due …; last error TimeoutError"."""
-    clauses = [f"{state_label(attempt.state)}: {_CLAUSES[attempt.state](attempt)}"]
+    around = Circumstances(attempt)
+    clauses = [f"{state_label(attempt.state)}: {_CLAUSES[attempt.state](attempt, around)}"]
     if attempt.error_class and attempt.status != Status.SUCCEEDED:
         clauses.append(_("last error %(error)s") % {"error": attempt.error_class})
     if attempt.num_crashes and attempt.status in LIVE:
@@ -41,47 +49,50 @@ def explain(attempt: AbstractAttempt) -> str:
         )
     if attempt.state == RUNNING and attempt.cancel_requested:
         clauses.append(_("it was asked to stop"))
-    return "; ".join(clauses)
+    return "; ".join([*clauses, *_NEXT[attempt.state](attempt, around)])
 
 
-def _scheduled(attempt: AbstractAttempt) -> str:
-    return _("%(execution)s is due %(when)s") % {
+def _due(attempt: AbstractAttempt, around: Circumstances) -> str:
+    said = {
         "execution": _execution(attempt, attempt.num_attempts + 1),
         "when": spoken(attempt.scheduled_at),
     }
+    if attempt.scheduled_at > around.now:
+        return _("%(execution)s is due %(when)s") % said
+    return _("%(execution)s has been due since %(when)s") % said
 
 
-def _pending(attempt: AbstractAttempt) -> str:
-    return _("%(execution)s, due %(when)s, waits for a worker of the queue %(queue)s") % {
-        "execution": _execution(attempt, attempt.num_attempts + 1),
-        "when": spoken(attempt.scheduled_at),
-        "queue": attempt.queue,
-    }
-
-
-def _running(attempt: AbstractAttempt) -> str:
+def _running(attempt: AbstractAttempt, around: Circumstances) -> str:
     return _("%(execution)s was claimed %(when)s") % {
         "execution": _execution(attempt, attempt.num_attempts),
         "when": spoken(attempt.started_at),
     }
 
 
-def _waiting(attempt: AbstractAttempt) -> str:
+def _waiting(attempt: AbstractAttempt, around: Circumstances) -> str:
     if attempt.blockers:
-        return ngettext("for %(n)d prerequisite", "for %(n)d prerequisites", attempt.blockers) % {
-            "n": attempt.blockers
-        }
-    return _("for a free slot of its limit %(key)s") % {"key": attempt.limit_key or ""}
+        return ngettext(
+            "for %(n)d prerequisite, and goes on when that has ended as it needs",
+            "for %(n)d prerequisites, and goes on when they have ended as it needs",
+            attempt.blockers,
+        ) % {"n": attempt.blockers}
+    most = attempt.concurrency or 1
+    return ngettext(
+        "for a free slot of its limit %(key)s, and goes on when the one that holds it has ended",
+        "for a free slot of its limit %(key)s, and goes on when one of the %(n)d that hold them "
+        "has ended",
+        most,
+    ) % {"key": attempt.limit_key or "", "n": most}
 
 
-def _ended(attempt: AbstractAttempt) -> str:
+def _ended(attempt: AbstractAttempt, around: Circumstances) -> str:
     return _("%(reason)s; ended %(when)s") % {
         "when": spoken(attempt.completed_at),
         "reason": attempt.reason or _("no reason was given"),
     }
 
 
-def _succeeded(attempt: AbstractAttempt) -> str:
+def _succeeded(attempt: AbstractAttempt, around: Circumstances) -> str:
     return _("%(execution)s ended %(when)s") % {
         "execution": _execution(attempt, attempt.num_attempts),
         "when": spoken(attempt.completed_at),
@@ -95,12 +106,130 @@ def _execution(attempt: AbstractAttempt, number: int) -> str:
     }
 
 
-_CLAUSES: Final[Mapping[str, Callable[[AbstractAttempt], str]]] = {
-    Status.SCHEDULED: _scheduled,
-    Status.PENDING: _pending,
+def _before_it_begins(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    """What keeps an attempt that isn't claimed from beginning, and what ends that."""
+    if attempt.reason:
+        yield _("put off: %(reason)s") % {"reason": attempt.reason}
+    if attempt.reason.startswith(SEALED_WITH):
+        yield _("it begins with a worker that has this key; the others put it off again, uncounted")
+    if attempt.expires_at and attempt.expires_at <= around.now:
+        yield _("it expires instead: it was to begin before %(when)s") % {
+            "when": spoken(attempt.expires_at)
+        }
+        return
+    held_up = list(_held_up(attempt, around))
+    yield from held_up
+    if attempt.status == Status.PENDING and not held_up:
+        n = len(around.serving)
+        yield ngettext(
+            "it waits for the worker of the queue %(queue)s",
+            "it waits for one of the %(n)d workers of the queue %(queue)s",
+            n,
+        ) % {"n": n, "queue": attempt.queue}
+    if attempt.expires_at:
+        yield _("it expires %(when)s unless it has begun") % {"when": spoken(attempt.expires_at)}
+
+
+def _held_up(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    """Why no worker claims it, whatever else there is to do."""
+    queue = {"queue": attempt.queue}
+    if around.is_paused:
+        yield _("its queue %(queue)s is paused: it begins after somebody resumes that") % queue
+    if not around.is_declared and not around.serving:
+        yield (
+            _("its queue %(queue)s isn't declared in the settings, so no worker serves it") % queue
+        )
+    elif not (n := len(around.live_workers)):
+        yield _("no worker is live: it begins when one of the queue %(queue)s is started") % queue
+    elif not around.serving:
+        yield ngettext(
+            "the live worker doesn't serve the queue %(queue)s: it begins when one is started "
+            "that does",
+            "none of the %(n)d live workers serves the queue %(queue)s: it begins when one is "
+            "started that does",
+            n,
+        ) % (queue | {"n": n})
+    elif attempt.status == Status.PENDING and not around.is_paused:
+        yield from _limited(attempt, around)
+
+
+def _limited(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    own, room = limits().get(attempt.queue, UNLIMITED), around.room
+    if own.concurrency is not None and room.places == 0:
+        yield ngettext(
+            "its queue %(queue)s lets %(n)d run at once: it begins after that has ended",
+            "its queue %(queue)s lets %(n)d run at once: it begins after one of them has ended",
+            own.concurrency,
+        ) % {"queue": attempt.queue, "n": own.concurrency}
+    if room.seconds:
+        yield _("its queue %(queue)s begins %(rate)s: the next one in %(n).1f s") % {
+            "queue": attempt.queue,
+            "rate": own.rate,
+            "n": room.seconds,
+        }
+
+
+def _while_running(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    """What becomes of an attempt whose worker will not record an outcome."""
+    worker = around.worker
+    if worker is None:
+        yield _("its worker is gone")
+    elif worker.is_live(around.now):
+        return
+    elif worker.state == Worker.State.LIVE:
+        yield _("its worker %(worker)s has been lost since %(when)s") % {
+            "worker": worker,
+            "when": spoken(worker.lease),
+        }
+    else:
+        said = {"worker": worker, "state": worker.get_state_display()}
+        yield _("its worker %(worker)s is %(state)s") % said
+    if not around.live_workers:
+        yield _("no worker is live: one that is started takes it back within %(n)d s") % {
+            "n": ceil(seconds_to_rescue())
+        }
+    elif worker is None or worker.state != Worker.State.LIVE:
+        yield _("a live worker takes it back")
+    elif (seconds := around.seconds_to_rescue(worker)) > 0:
+        yield _("a live worker takes it back within %(n)d s") % {"n": ceil(seconds)}
+    else:
+        yield _("a live worker should have taken it back by now: see the workers' logs")
+    if worker is not None and worker.state == Worker.State.LIVE:
+        yield _after_the_crash(attempt)
+
+
+def _after_the_crash(attempt: AbstractAttempt) -> str:
+    if attempt.cancel_requested:
+        return _("then it expires, since it was asked to stop")
+    crashes, most = attempt.num_crashes + 1, settings().MAX_CRASHES
+    if crashes >= most:
+        return _("then it fails: that is crash %(n)d of %(most)d") % {"n": crashes, "most": most}
+    return _("that counts as a crash, after which it is performed alone")
+
+
+def _until_retried(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    yield _("it runs again only if somebody retries it")
+
+
+def _nothing(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
+    return iter(())
+
+
+_CLAUSES: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], str]]] = {
+    Status.SCHEDULED: _due,
+    Status.PENDING: _due,
     Status.WAITING: _waiting,
     RUNNING: _running,
     Status.SUCCEEDED: _succeeded,
     Status.FAILED: _ended,
     Status.EXPIRED: _ended,
+}
+_NEXT: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], Iterator[str]]]] = {
+    Status.SCHEDULED: _before_it_begins,
+    Status.PENDING: _before_it_begins,
+    Status.WAITING: _before_it_begins,
+    RUNNING: _while_running,
+    Status.SUCCEEDED: _nothing,
+    Status.FAILED: _until_retried,
+    Status.EXPIRED: _until_retried,
 }

@@ -15,10 +15,10 @@ from ..conf import settings
 from ..lifecycle import RUNNING, Status
 from ..models import AttemptQuerySet
 from ..targets import registered
-from .cells import state_label
+from .cells import STATES, state_label
 
 
-class _ChoiceFilter(SimpleListFilter):
+class ChoiceFilter(SimpleListFilter):
     """Refuses what isn't a choice: an unknown filter must not widen what a verb acts on."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
@@ -27,14 +27,14 @@ class _ChoiceFilter(SimpleListFilter):
             return None
         if value not in {choice for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
-        return self.narrow(cast("AttemptQuerySet[Any]", queryset), value)
+        return self.narrow(queryset, value)
 
-    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
-        """The attempts for which this filter's `value` holds: by the column of its name."""
-        return attempts.filter(**{str(self.parameter_name): value})
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """The rows for which this filter's `value` holds: by the column of its name."""
+        return rows.filter(**{str(self.parameter_name): value})
 
 
-class StateFilter(_ChoiceFilter):
+class StateFilter(ChoiceFilter):
     """By status; running is one more choice, and pending means not running."""
 
     title = _("state")
@@ -43,11 +43,10 @@ class StateFilter(_ChoiceFilter):
     def lookups(
         self, request: HttpRequest, model_admin: ModelAdmin[Any]
     ) -> Iterable[tuple[str, str]]:
-        states: list[str] = list(Status.values)
-        states.insert(states.index(Status.PENDING) + 1, RUNNING)
-        return [(state, state_label(state)) for state in states]
+        return [(state, state_label(state)) for state in STATES]
 
-    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        attempts = cast("AttemptQuerySet[Any]", rows)
         if value == RUNNING:
             return attempts.running()
         if value == Status.PENDING:
@@ -55,7 +54,7 @@ class StateFilter(_ChoiceFilter):
         return attempts.filter(status=value)
 
 
-class QueueFilter(_ChoiceFilter):
+class QueueFilter(ChoiceFilter):
     """By the queues that the settings declare."""
 
     title = _("queue")
@@ -67,7 +66,7 @@ class QueueFilter(_ChoiceFilter):
         return [(queue, queue) for queue in settings().QUEUES]
 
 
-class TargetFilter(_ChoiceFilter):
+class TargetFilter(ChoiceFilter):
     """By the functions that the code has made attemptable."""
 
     title = _("target")
@@ -78,6 +77,6 @@ class TargetFilter(_ChoiceFilter):
     ) -> Iterable[tuple[str, str]]:
         return [(name, name) for name in sorted(registered())]
 
-    def narrow(self, attempts: AttemptQuerySet[Any], value: str) -> QuerySet[Any]:
+    def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         target, _dot, method_name = value.rpartition(".")
-        return attempts.filter(target=target, method_name=method_name)
+        return rows.filter(target=target, method_name=method_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.apps import apps
@@ -12,7 +13,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import AbstractAttempt, Worker
+from ..models import AbstractAttempt, DatabaseNow, Worker
+from .cells import standing
 
 
 def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | str | None:
@@ -30,11 +32,17 @@ def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | s
 def link_to_worker(
     site: AdminSite, worker_id: UUID | None, database: str | None
 ) -> SafeString | str | None:
-    """The worker's name; its id if its row is gone."""
+    """The worker's name, and its state unless it is live; its id if its row is gone."""
     if worker_id is None:
         return None
-    worker = Worker.objects.using(database).filter(pk=worker_id).first()
-    return str(worker_id) if worker is None else link_to_page(site, Worker, worker_id, str(worker))
+    rows = Worker.objects.using(database).annotate(now=DatabaseNow())
+    worker: Any = rows.filter(pk=worker_id).first()
+    if worker is None:
+        return str(worker_id)
+    link = link_to_page(site, Worker, worker_id, str(worker))
+    if worker.is_live(worker.now):
+        return link
+    return format_html("{}, {}", link, standing(worker, worker.now))
 
 
 def link_to_page(

@@ -53,7 +53,7 @@ class QueueAdmin(ReadOnlyAdmin):
         """Returns how many weren't so before."""
         if request.method != "POST" or not self.has_pause_permission(request):
             raise PermissionDenied
-        others = [queue for queue in chosen if self._is_paused(queue) != paused]
+        others = [queue for queue in chosen if queue.paused != paused]
         for queue in others:
             self._store.set_paused(queue.name, paused=paused)
         if others:
@@ -66,16 +66,12 @@ class QueueAdmin(ReadOnlyAdmin):
     def _store(self) -> Store:
         return store_for(router.db_for_write(Queue))
 
-    def _is_paused(self, queue: Queue) -> bool:
-        by_settings = limits().get(queue.name, UNLIMITED).paused
-        return by_settings if queue.is_paused is None else queue.is_paused
-
     @admin.display(description=_("state"))
     def state_word(self, queue: Queue) -> str:
         """Whether workers claim of it, and why not."""
         if queue.name not in limits():
             return gettext("no longer declared")
-        return gettext("paused") if self._is_paused(queue) else gettext("active")
+        return gettext("paused") if queue.paused else gettext("active")
 
     @admin.display(description=_("pending"))
     def pending(self, queue: Queue) -> str:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
-from .asking import WORDING, ReasonForm, preview
+from .asking import ALWAYS_ASKED, FORMS, WORDING, Answers, ReasonForm, preview, preview_of
 from .changing import change, report
 from .selecting import FROM_PAGE, SelectingMixin, id_or_refuse
 
@@ -51,10 +51,10 @@ class VerbsMixin(SelectingMixin):
         """Fail those that haven't ended; asks first where more is meant than was ticked."""
         return self._ask_or_change(request, queryset, "fail")
 
-    @admin.action(permissions=["retry"], description=_("Retry: run again, now"))
+    @admin.action(permissions=["retry"], description=_("Retry: run again"))
     def retry(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Make the failed and the expired due again."""
-        return self._change(request, queryset, "retry")
+        """Make the failed due again, and the expired if asked for; always asks first."""
+        return self._ask_or_change(request, queryset, "retry")
 
     def verbs_for(self, request: HttpRequest, attempt: AbstractAttempt) -> dict[str, Promise]:
         """The verbs that this user may apply to `attempt` in its present state, as buttons."""
@@ -79,38 +79,46 @@ class VerbsMixin(SelectingMixin):
         self, request: HttpRequest, attempts: AttemptQuerySet[Any], verb: str
     ) -> HttpResponse:
         newest = request.POST.get(NEWEST)
-        if newest is None and not _asks_first(request):
+        form_class = FORMS[verb]
+        if newest is None and not _asks_first(request, verb):
             # What was ticked is what was meant, and retry undoes it.
-            form = ReasonForm({"reason": f"by {request.user} in the admin"} | request.POST.dict())
-            reason = form.cleaned_data["reason"] if form.is_valid() else None
-            return self._change(request, attempts, verb, reason)
-        if newest is None:
-            return self._ask(request, attempts, verb, ReasonForm())
-        attempts = attempts.filter(pk__lte=id_or_refuse(newest))
-        form = ReasonForm(request.POST)
+            form = form_class({"reason": f"by {request.user} in the admin"} | request.POST.dict())
+        elif newest is None:
+            return self._ask(request, attempts, verb, form_class())
+        else:
+            attempts = attempts.filter(pk__lte=id_or_refuse(newest))
+            form = form_class(request.POST)
         if not form.is_valid():
             return self._ask(request, attempts, verb, form)
-        return self._change(request, attempts, verb, form.cleaned_data["reason"])
+        return self._change(request, attempts, verb, form.answers)
 
     def _ask(
         self, request: HttpRequest, attempts: AttemptQuerySet[Any], verb: str, form: ReasonForm
     ) -> HttpResponse:
         self._require(request, verb)
-        newest = attempts.order_by("-pk").values_list("pk", flat=True).first()
-        if newest is None:
+        is_across = _is_across(request)
+        newest_first = attempts.order_by("-pk")
+        # What was ticked is no more than a page of the list.
+        rows = list(newest_first[:1] if is_across else newest_first)
+        if not rows:
             self.message_user(request, _("None of them is there any more."), messages.WARNING)
             return self.back(request)
-        is_across = _is_across(request)
+        newest = rows[0].pk
+        found = (
+            preview(attempts.filter(pk__lte=newest), verb) if is_across else preview_of(rows, verb)
+        )
+        if found.if_asked and not found.changing:
+            form.fields["with_expired"].widget.attrs["required"] = True
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         context = {
             **self.admin_site.each_context(request),
-            **preview(attempts, verb),
             "opts": self.opts,
             "media": self.media,
             "title": WORDING[verb].question,
             "wording": WORDING[verb],
+            "preview": found,
             "form": form,
-            "attempts": () if is_across else attempts,
+            "attempts": () if is_across else rows,
             "back": self.back(request).url,
             "carried": {
                 "action": [verb],
@@ -126,22 +134,18 @@ class VerbsMixin(SelectingMixin):
         )
 
     def _change(
-        self,
-        request: HttpRequest,
-        attempts: AttemptQuerySet[Any],
-        verb: str,
-        reason: str | None = None,
+        self, request: HttpRequest, attempts: AttemptQuerySet[Any], verb: str, answers: Answers
     ) -> HttpResponse:
         self._require(request, verb)
-        changes = change(attempts, verb, reason, user_id=request.user.pk)
+        changes = change(attempts, verb, answers, user_id=request.user.pk)
         level = messages.SUCCESS if changes.changed else messages.WARNING
         self.message_user(request, report(verb, changes), level)
         return self.back(request)
 
 
-def _asks_first(request: HttpRequest) -> bool:
-    """For all that match, and for a button that nobody ticked anything for."""
-    return _is_across(request) or FROM_PAGE in request.POST
+def _asks_first(request: HttpRequest, verb: str) -> bool:
+    """For all that match, for a button that nobody ticked anything for, and for some verbs."""
+    return _is_across(request) or FROM_PAGE in request.POST or verb in ALWAYS_ASKED
 
 
 def _is_across(request: HttpRequest) -> bool:

@@ -8,7 +8,8 @@ from typing import Final
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import QUEUE_LENGTH
+from ..conf import QUEUE_LENGTH, limits
+from ..limits import UNLIMITED
 from .fields import DigestField
 
 QUEUE_ITSELF: Final = bytes(16)
@@ -32,6 +33,12 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def paused(self) -> bool:
+        """Whether no worker may claim from it: what people said, else the settings."""
+        by_settings = limits().get(self.name, UNLIMITED).paused
+        return by_settings if self.is_paused is None else self.is_paused
 
 
 class Slot(models.Model):

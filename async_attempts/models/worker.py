@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -35,3 +36,7 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name or self.host}:{self.pid}"
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether it holds its lease at `now`, a moment of the database's clock."""
+        return self.state == self.State.LIVE and self.lease >= now

@@ -17,6 +17,7 @@ from .base import Store
 from .claims import TOO_LATE, Claim, Claims
 from .expiring import Place
 from .finishing import Result, Unrecorded
+from .limiting import Room
 from .looking import Glance
 from .progressing import Said
 from .pruning import Walk
@@ -34,6 +35,7 @@ __all__ = [
     "Place",
     "Rescue",
     "Result",
+    "Room",
     "Said",
     "Store",
     "Tallied",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 
 from ..lifecycle import Status
 from ..models import DatabaseNow, Worker
@@ -89,9 +89,13 @@ class Counting(Depending):
             cursor.execute(ENDED_BADLY.format(**self.names), [moment])
             return {(queue, status): number for queue, status, number in cursor.fetchall()}
 
+    def live_workers(self) -> QuerySet[Worker]:
+        """Those that hold their lease, by the database's clock."""
+        return self.workers.filter(state=Worker.State.LIVE, lease__gte=DatabaseNow())
+
     def count_live_workers(self) -> int:
         """How many hold their lease."""
-        return self.workers.filter(state=Worker.State.LIVE, lease__gte=DatabaseNow()).count()
+        return self.live_workers().count()
 
     def tallied(self, since: datetime) -> Iterator[tuple[Tallied, tuple[Any, ...]]]:
         """The tallies since a minute, added up: the `NUMBERS` of each."""

@@ -40,6 +40,16 @@ class Taken(NamedTuple):
     seconds: float | None = None
 
 
+class Room(NamedTuple):
+    """What the limits of a queue leave at a moment; None: it has no such limit.
+
+    `places`: how many more may run. `seconds`: until its rate lets the next one begin.
+    """
+
+    places: int | None = None
+    seconds: float | None = None
+
+
 def limits_of_queue(queue: str) -> Limits:
     """The limits by the settings in force."""
     return limits().get(queue, UNLIMITED)
@@ -89,6 +99,18 @@ class Limiting(Placing):
             return Taken(claims, is_held_back=len(claims) == room < limit, seconds=wait)
 
         return self.whole(work)
+
+    def room(self, queue: str) -> Room:
+        """What the limits of a queue leave now; reads only, and may be over at once."""
+        own = limits_of_queue(queue)
+        places = seconds = None
+        if own.concurrency is not None:
+            slots = list(self.slots.filter(queue=queue, key=QUEUE_ITSELF))
+            places = max(0, own.concurrency - len(slots) + len(self._free(slots)))
+        if own.bucket is not None:
+            row = self.queues.filter(pk=queue).annotate(now=DatabaseNow()).first()
+            seconds = own.bucket.seconds(_tokens(own.bucket, row)) if row else 0.0
+        return Room(places, seconds)
 
     def give_tokens_back(self, queue: str, number: int) -> None:
         """So many executions that were claimed of it aren't to begin."""

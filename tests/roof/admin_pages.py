@@ -16,6 +16,18 @@ from tests.shop import clients
 LIST: Final = "/admin/async_attempts/attempt/"
 
 
+class OneDatabase:
+    """Django's routers lead everything to the database under test."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
+
 def person(*codenames: str) -> User:
     """A member of staff with these permissions."""
     user = User.objects.create_user(f"person-{uuid4()}", is_staff=True)
@@ -61,11 +73,12 @@ def select(client: Client, verb: str, *attempts: Any, path: str = LIST, **more: 
     return client.post(path, data)
 
 
-def confirm(client: Client, question: Any, reason: str = "a duplicate") -> Any:
-    """Send the form of a confirmation page with this reason."""
+def confirm(client: Client, question: Any, reason: str = "a duplicate", **answers: Any) -> Any:
+    """Send the form of a confirmation page with this reason, and these answers."""
     hidden = _HiddenInputs()
     hidden.feed(question.content.decode())
-    return client.post(question.wsgi_request.get_full_path(), hidden.values | {"reason": reason})
+    data = hidden.values | {"reason": reason, **answers}
+    return client.post(question.wsgi_request.get_full_path(), data)
 
 
 def said(client: Client, response: Any) -> list[str]:

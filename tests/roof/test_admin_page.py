@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 from django.contrib import admin
@@ -171,12 +172,13 @@ def test_what_others_wrote_is_escaped(db):
 
 
 def test_the_subject_and_the_worker_are_links_where_there_are_pages(db):
-    worker = Worker.objects.create(host="web-1", pid=7, lease=timezone.now())
+    lease = timezone.now() + timedelta(minutes=1)
+    worker = Worker.objects.create(host="web-1", pid=7, lease=lease)
     order = Order.objects.create(number=1)
     attempt = call(clients.send_welcome, 1).using(subject=order).enqueue()
     Attempt.objects.update(claimed_by=worker.pk, started_at=timezone.now())
     text = text_of(operator().get(page_of(attempt)))
-    assert f'<a href="{WORKERS}{worker.pk}/change/">web-1:7</a>' in text
+    assert f'<a href="{WORKERS}{worker.pk}/change/">web-1:7</a></div>' in text
     assert f"shop.order:{order.pk}" in text
 
 

@@ -1,0 +1,81 @@
+"""What an attempt's progress depends on: its queue, the workers and the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from django.db import router
+
+from ..conf import settings
+from ..models import AbstractAttempt, Queue, Worker
+from ..store import Room, Store, store_for
+
+RESCUED_WITHIN: Final = 10.0
+"""Seconds after half a lease within which a live worker takes back what a lost one held."""
+
+
+class Circumstances:
+    """Those of one attempt; each is read when it is asked for, and nothing is locked."""
+
+    def __init__(self, attempt: AbstractAttempt) -> None:
+        self.attempt = attempt
+
+    @cached_property
+    def now(self) -> datetime:
+        """The database's clock."""
+        return self._store.now()
+
+    @cached_property
+    def worker(self) -> Worker | None:
+        """The worker that claimed it, if its row is still there."""
+        claimed_by = self.attempt.claimed_by
+        return self._store.workers.filter(pk=claimed_by).first() if claimed_by else None
+
+    @cached_property
+    def live_workers(self) -> Sequence[Worker]:
+        """All that hold their lease."""
+        return list(self._store.live_workers())
+
+    @property
+    def serving(self) -> Sequence[Worker]:
+        """The live workers that claim from its queue."""
+        return [w for w in self.live_workers if self.attempt.queue in served_by(w)]
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the settings of this process name its queue."""
+        return self.attempt.queue in settings().QUEUES
+
+    @cached_property
+    def is_paused(self) -> bool:
+        """Whether no worker may claim from its queue."""
+        queue = self._store.queues.filter(pk=self.attempt.queue).first()
+        return (queue or Queue(name=self.attempt.queue)).paused
+
+    @cached_property
+    def room(self) -> Room:
+        """What the limits of its queue leave."""
+        return self._store.room(self.attempt.queue)
+
+    def seconds_to_rescue(self, worker: Worker) -> float:
+        """How long the live workers may still take to take back what a lost one held."""
+        began = min((live.started_at for live in self.live_workers), default=self.now)
+        seen = (self.now - max(worker.lease, began)).total_seconds()
+        return seconds_to_rescue() - seen
+
+    @property
+    def _store(self) -> Store:
+        return store_for(self.attempt._state.db or router.db_for_read(type(self.attempt)))
+
+
+def seconds_to_rescue() -> float:
+    """How long a worker that sees a lost one's lease run out takes at most to rescue."""
+    return settings().LEASE / 2 + RESCUED_WITHIN
+
+
+def served_by(worker: Worker) -> Sequence[str]:
+    """The queues of its row, whatever somebody wrote there."""
+    return [str(queue) for queue in worker.queues] if isinstance(worker.queues, list) else []
