@@ -15,18 +15,28 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
 from tests.databases import POSTGRES_URL
-from tests.faults.mutants import MUTANTS, Mutant
+from tests.faults.mutants import Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = "async_attempts"
 AT_ONCE: Final = 2
 LONGEST: Final = 180.0
 """Seconds after which a run of tests is ended; a test that hangs has not failed."""
+
+
+def named_in(directory: Path) -> tuple[Mutant, ...]:
+    """The `MUTANTS` of all modules there whose names begin with `mutants`, one for each subject."""
+    modules = sorted(path.stem for path in directory.glob("mutants*.py"))
+    return tuple(m for name in modules for m in import_module(f"tests.faults.{name}").MUTANTS)
+
+
+MUTANTS: Final = named_in(Path(__file__).parent)
 
 
 class Run(NamedTuple):
