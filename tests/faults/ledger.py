@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -150,6 +150,26 @@ def judge(database: str, promises: Promises, path: Path) -> Verdict:
     verdict.duplicates += _duplicates(promises, rows, written)
     verdict.stuck += [f"{row.pk} is {row.state}" for row in rows.values() if _is_stuck(row)]
     return verdict
+
+
+def repeated(
+    left: Iterable[Trace], hurt: Mapping[int, float], spared: Collection[UUID] = ()
+) -> list[str]:
+    """The executions that were followed by another one, though nothing had happened to them.
+
+    `hurt` are the processes that were killed or frozen, each with the moment until which what it
+    had begun may be repeated. The attempts in `spared` are repeated in any case: they fail.
+    """
+    begun: dict[UUID, list[Trace]] = {}
+    for trace in left:
+        if trace.word == "begun" and trace.attempt_id not in spared:
+            begun.setdefault(trace.attempt_id, []).append(trace)
+    return [
+        f"{one.attempt_id}: its claim {one.claim_seq}, begun by the unhurt {one.pid}, was repeated"
+        for executions in begun.values()
+        for one in sorted(executions, key=lambda trace: trace.claim_seq)[:-1]
+        if one.seconds > hurt.get(one.pid, 0.0)
+    ]
 
 
 Written = list[tuple[UUID, int]]

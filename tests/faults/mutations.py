@@ -11,16 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
 from tests.databases import POSTGRES_URL
-from tests.faults.mutants import MUTANTS, Mutant
+from tests.faults.mutants import Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = "async_attempts"
@@ -29,12 +31,22 @@ LONGEST: Final = 180.0
 """Seconds after which a run of tests is ended; a test that hangs has not failed."""
 
 
+def named_in(directory: Path) -> tuple[Mutant, ...]:
+    """The `MUTANTS` of all modules there whose names begin with `mutants`, one for each subject."""
+    modules = sorted(path.stem for path in directory.glob("mutants*.py"))
+    return tuple(m for name in modules for m in import_module(f"tests.faults.{name}").MUTANTS)
+
+
+MUTANTS: Final = named_in(Path(__file__).parent)
+
+
 class Run(NamedTuple):
     """The ids of the tests that passed and of those that failed; the rest didn't run."""
 
     passed: set[str]
     failed: set[str]
     output: str
+    seconds: float
 
 
 def main(names: Iterable[str]) -> int:
@@ -43,24 +55,28 @@ def main(names: Iterable[str]) -> int:
         directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mutants_")))
         if POSTGRES_URL not in os.environ:
             os.environ[POSTGRES_URL] = started_server(directory / "postgresql", cleanup)
-        complaints = without_mutation(directory / "none", {t for m in chosen for t in m.tests})
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            tried = threads.map(lambda m: tried_mutant(m, directory), chosen)
-            for mutant, complaint in zip(chosen, tried, strict=True):
-                say(f"{'ALIVE' if complaint else 'killed'}  {mutant.name}")
-                complaints += [complaint] if complaint else []
+        threads = cleanup.enter_context(ThreadPoolExecutor(AT_ONCE))
+        unmutated = sorted({test for mutant in chosen for test in mutant.tests})
+        parts = [unmutated[number::AT_ONCE] for number in range(AT_ONCE)]
+        tried = [
+            threads.submit(without_mutation, directory / f"none_{number}", part)
+            for number, part in enumerate(filter(None, parts))
+        ]
+        tried += [threads.submit(tried_mutant, mutant, directory) for mutant in chosen]
+        complaints = list(filter(None, [each.result() for each in tried]))
     for complaint in complaints:
         say(f"\n{complaint}")
     say(f"\n{len(chosen) - len(complaints)} passed, {len(complaints)} failed")
     return int(bool(complaints))
 
 
-def without_mutation(place: Path, tests: set[str]) -> list[str]:
+def without_mutation(place: Path, tests: list[str]) -> str:
     """What is wrong when nothing is taken out: a test that fails anyhow proves nothing."""
-    outcome = run(place, sorted(tests))
-    if not (unproven := tests - outcome.passed):
-        return []
-    return [f"without a mutation: not passed {sorted(unproven)}\n{outcome.output}"]
+    outcome = run(place, tests)
+    say(f"{outcome.seconds:5.1f} s  {len(tests)} tests without a mutation")
+    if not (unproven := set(tests) - outcome.passed):
+        return ""
+    return f"without a mutation: not passed {sorted(unproven)}\n{outcome.output}"
 
 
 def tried_mutant(mutant: Mutant, directory: Path) -> str:
@@ -72,6 +88,7 @@ def tried_mutant(mutant: Mutant, directory: Path) -> str:
         return str(error)
     outcome = run(place, mutant.tests)
     unmoved = set(mutant.tests) - outcome.failed
+    say(f"{outcome.seconds:5.1f} s  {'ALIVE' if unmoved else 'killed'}  {mutant.name}")
     if not unmoved:
         return ""
     return f"{mutant.name}: not failed {sorted(unmoved)}\n{outcome.output}"
@@ -103,15 +120,18 @@ def without_guard(mutant: Mutant) -> dict[str, str]:
 def run(place: Path, tests: Iterable[str]) -> Run:
     """Run these tests, the package in `place` before any other."""
     place.mkdir(exist_ok=True)
+    begun = time.monotonic()
     report = place / "report.xml"
     options = ["-n0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "--tb=short"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(place), str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        # Neither the current directory nor stale bytecode comes before the copy.
+        # The current directory doesn't come before the copy.
         "PYTHONSAFEPATH": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Bytecode of these runs alone: all share that of the tests, and no two are of one copy.
+        "PYTHONPYCACHEPREFIX": str(place.parent / "bytecode"),
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         child = subprocess.run(
             command,
@@ -123,9 +143,10 @@ def run(place: Path, tests: Iterable[str]) -> Run:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Run(set(), set(), f"not ended after {LONGEST:.0f} s")
+        return Run(set(), set(), f"not ended after {LONGEST:.0f} s", LONGEST)
+    seconds = time.monotonic() - begun
     if not report.exists():
-        return Run(set(), set(), child.stdout + child.stderr)
+        return Run(set(), set(), child.stdout + child.stderr, seconds)
     passed, failed = set(), set()
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 pytest wrote it
         path = case.get("classname", "").replace(".", "/")
@@ -134,7 +155,7 @@ def run(place: Path, tests: Iterable[str]) -> Run:
             failed.add(name)
         elif not len(case):
             passed.add(name)
-    return Run(passed, failed, child.stdout[-3000:] + child.stderr)
+    return Run(passed, failed, child.stdout[-3000:] + child.stderr, seconds)
 
 
 def started_server(directory: Path, cleanup: ExitStack) -> str:

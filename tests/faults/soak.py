@@ -1,8 +1,11 @@
 """A long life with many deaths: `python -m tests.faults.soak --minutes 30 --rate 200`.
 
-Callers enqueue at a rate, some of them roll back; several workers perform; children, supervisors
-and whole groups are killed and frozen at random; the database falls once, in the middle. At the
-end all that is due is performed, and the ledger judges. Exit code 1 when anything is wrong.
+Callers enqueue at a rate, some of them roll back; others touch what a worker is performing, or lock
+the table, and keep their transactions open for a while. Several workers perform; children,
+supervisors and whole groups are killed at random, and hosts stand still for longer than the lease
+before they go on or die; the database falls once, in the middle. At the end all that is due is
+performed, and the ledger judges: nothing is lost, and nothing is performed twice but what a process
+had begun that was killed or stood still. Exit code 1 when anything is wrong.
 """
 
 from __future__ import annotations

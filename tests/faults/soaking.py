@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -11,15 +12,17 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.db import Error, connections, transaction
 
 from async_attempts import call
 from tests.databases import LIVE
 from tests.faults.fleet import QUICK, all_have_ended, kill_child, rows
-from tests.faults.ledger import Book
+from tests.faults.ledger import Book, repeated
 from tests.faults.measures import Measures
+from tests.faults.open_transactions import OpenTransactions
 from tests.faults.server import Server
 from tests.shop import hazards
 from tests.worker.processes import WorkerProcess, Workers
@@ -28,8 +31,28 @@ LEASE: Final = 5.0
 TICK: Final = 0.05
 CALLERS: Final = 4
 ROLLED_BACK: Final = 0.1
+SLOW: Final = 2.0
+"""Seconds of the targets that are long enough to be touched while they run."""
+
+UNNOTICED: Final = LEASE * 0.6
+"""Seconds for which a process may stand still, and nobody takes it for dead: a lease is renewed
+when a third of it is over.
+"""
+
+GOING_ON: Final = 1.0
+"""Seconds within which a process that stood still is at what it was about to do."""
+
 DRAINING: Final = 300.0
 """Seconds within which all that is left when the callers have stopped must have ended."""
+
+
+class Frozen(NamedTuple):
+    """A worker that stands still until then, when it goes on or is killed."""
+
+    worker: WorkerProcess
+    pids: list[int]
+    until: float
+    is_killed: bool
 
 
 class Soaking:
@@ -44,7 +67,13 @@ class Soaking:
         self.done: Counter[str] = Counter()
         self.measures = Measures(server.settings)
         self.is_drained = False
+        self.hurt: dict[int, float] = {}
+        """The processes that were killed or frozen, and until when that explains a repetition."""
+
+        self._failing: set[UUID] = set()
+        self._frozen: list[Frozen] = []
         self._over = threading.Event()
+        self._open = OpenTransactions(alias, options.seed + 100, self.done)
         environment = os.environ | {LIVE: json.dumps({"default": self._settings()}, default=str)}
         self._workers = Workers(environment, directory)
         self._workers.settings = {"LEASE": LEASE, "MAX_CRASHES": 1_000_000}
@@ -56,13 +85,16 @@ class Soaking:
         callers = [threading.Thread(target=self._enqueue, args=(n,)) for n in range(CALLERS)]
         for caller in callers:
             caller.start()
+        self._open.start()
         try:
             self._injure()
         finally:
             self._over.set()
+            self._open.end()
             for caller in callers:
                 caller.join()
         self._drain()
+        self._take_what_was_expired()
 
     def kill_all(self) -> None:
         for worker in self._workers.started:
@@ -70,20 +102,37 @@ class Soaking:
 
     @property
     def is_clean(self) -> bool:
-        return self.is_drained and self.book.verdict().is_clean and not self.measures.complaints()
+        return (
+            self.is_drained
+            and self.book.verdict().is_clean
+            and not self._repeated()
+            and not self.measures.complaints()
+        )
 
     def report(self) -> str:
-        promised = self.book.promises
+        promised, again = self.book.promises, self._repeated()
         parts = [
             f"seed {self.options.seed}",
             f"committed {len(promised.all)}, rolled back {len(promised.undone)}",
             ", ".join(f"{name} {number}" for name, number in sorted(self.done.items())),
             "" if self.is_drained else "NOT drained in time",
             str(self.book.verdict()),
+            f"repeated {len(again)}" + "".join(f"\n    {one}" for one in again[:9]),
             self.measures.report(),
             *self.measures.complaints(),
         ]
         return "\n".join(part for part in parts if part)
+
+    def _repeated(self) -> list[str]:
+        return repeated(self.book.traces(), self.hurt, self._failing)
+
+    def _take_what_was_expired(self) -> None:
+        """Of what callers have touched, some was to be expired."""
+        expired = rows(self.alias).filter(pk__in=self._open.touched, status="expired")
+        self.book.promise(expired.filter(pk__in=self.book.promises.leased), end="expired")
+        self.book.promise(
+            expired.filter(pk__in=self.book.promises.atomic), atomic=True, end="expired"
+        )
 
     # --- callers ------------------------------------------------------------------------------
 
@@ -98,10 +147,13 @@ class Soaking:
         connections.close_all()
 
     def _transaction(self, chosen: random.Random) -> int:
-        kind = chosen.choices(("leased", "async", "atomic", "failing", "hopeless"), (5, 2, 3, 1, 1))
-        attempt, atomic, end = self._promise(kind[0])
+        kinds = {"leased": 50, "async": 20, "atomic": 30, "failing": 10, "hopeless": 10, "slow": 1}
+        [kind] = chosen.choices([*kinds], [*kinds.values()])
+        attempt, atomic, end = self._promise(kind)
         is_undone = chosen.random() < ROLLED_BACK
         row = attempt.attempt()
+        if kind in {"failing", "hopeless"}:
+            self._failing.add(row.pk)
         try:
             with transaction.atomic(self.alias):
                 row.save(using=self.alias)
@@ -128,6 +180,8 @@ class Soaking:
                 target, end = call(hazards.fail_at_first, path), "succeeded"
             case "hopeless":
                 target, end = call(hazards.always_fail, path), "failed"
+            case "slow":
+                target, end = call(hazards.leave_traces, path, SLOW), "succeeded"
             case _:
                 target, end = call(hazards.leave_traces, path), "succeeded"
         keep_result = kind in {"leased", "async"} and self.done["kept"] % 4 == 0
@@ -156,6 +210,7 @@ class Soaking:
         next_kill = time.monotonic() + self.options.kill_every
         while (now := time.monotonic()) < end:
             time.sleep(TICK)
+            self._see_to_frozen()
             self._see_to_workers()
             self.measures.take(self._alive)
             if now >= next_kill:
@@ -167,20 +222,41 @@ class Soaking:
 
     def _hurt(self, number: int) -> None:
         worker = self._alive[number]
-        how = self.chosen.choice(("child", "child", "supervisor", "group", "freeze"))
+        if any(frozen.worker is worker for frozen in self._frozen):
+            return
+        how = self.chosen.choice(("child", "child", "supervisor", "group", "freeze", "freeze"))
         self.done[f"{how}s hurt"] += 1
         with suppress(ProcessLookupError):
             if how == "child" and worker.children():
-                kill_child(worker, self.chosen.randrange(len(worker.children())))
+                number = self.chosen.randrange(len(worker.children()))
+                self.hurt[kill_child(worker, number)] = math.inf
             elif how == "supervisor":
+                self.hurt |= dict.fromkeys(worker.group(), math.inf)
                 worker.kill()
             elif how == "group":
-                worker.kill_group()
+                self._freeze(worker, 0.0, is_killed=True)
             elif how == "freeze":
-                worker.freeze_group()
-                thaw = threading.Timer(self.chosen.uniform(0.5, 2 * LEASE), worker.thaw_group)
-                thaw.daemon = True
-                thaw.start()
+                seconds = self.chosen.uniform(0.5, 3 * LEASE)
+                self._freeze(worker, seconds, is_killed=self.chosen.random() < 0.5)
+
+    def _freeze(self, worker: WorkerProcess, seconds: float, *, is_killed: bool) -> None:
+        """As a host that stands still, with what its processes are doing."""
+        worker.freeze_group()
+        is_noticed = is_killed or seconds > UNNOTICED
+        pids = worker.group() if is_noticed else []
+        self.hurt |= dict.fromkeys(pids, math.inf)
+        self._frozen.append(Frozen(worker, pids, time.monotonic() + seconds, is_killed))
+
+    def _see_to_frozen(self) -> None:
+        now = time.monotonic()
+        for frozen in [one for one in self._frozen if one.until <= now]:
+            self._frozen.remove(frozen)
+            if frozen.is_killed:
+                frozen.worker.kill_group()
+            else:
+                frozen.worker.thaw_group()
+                # What was about to be begun is; the rest only under a lease that holds.
+                self.hurt |= dict.fromkeys(frozen.pids, now + GOING_ON)
 
     def _see_to_workers(self) -> None:
         """As whoever supervises the supervisors does: another one for each that has ended."""

@@ -12,6 +12,7 @@ from async_attempts.store import store_for
 from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.preparing import prepared
 from async_attempts.worker.runner import Execution, Runner
+from tests.faults.conftest import LEASE
 from tests.faults.fleet import ALONE, drained, started, stopped, workers_named
 from tests.faults.leases import let_leases_run_out
 from tests.shop import effects, hazards
@@ -73,7 +74,10 @@ def test_nothing_is_begun_when_the_lease_may_have_run_out(database, book):
     assert book.traces() == []
 
 
-def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeypatch):
+def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeypatch, settings):
+    # It looks whether it was taken for dead when it renews its lease.
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"LEASE": LEASE}
+
     def be_taken_for_dead() -> None:
         if current_attempt().claim_seq == 1:
             let_leases_run_out(database)

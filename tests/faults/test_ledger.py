@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from async_attempts.models import get_attempt_model
+from tests.faults.ledger import repeated
 from tests.shop import hazards
 from tests.shop.models import Ledger
 from tests.worker.attempts import drain, enqueued, put
@@ -84,3 +85,14 @@ def test_what_is_not_final_is_stuck(book, done):
     book.promise([enqueued(book.database, hazards.leave_traces, book.path)])
     assert wrongs(book) == {"stuck": 1}
     assert get_attempt_model().objects.using(book.database).pending().count() == 1
+
+
+def test_an_execution_is_repeated_for_a_reason(book, done):
+    first = book.traces()[0]
+    again = first._replace(claim_seq=2, pid=first.pid + 1, seconds=first.seconds + 9)
+    assert repeated([first], {}) == []
+    assert len(repeated([again, first], {})) == 1
+    assert len(repeated([again, first], {again.pid: float("inf")})) == 1
+    assert len(repeated([again, first], {first.pid: first.seconds - 1})) == 1
+    assert repeated([again, first], {first.pid: first.seconds + 1}) == []
+    assert repeated([again, first], {}, spared={first.attempt_id}) == []

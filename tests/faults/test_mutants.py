@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.mutants import MUTANTS
-from tests.faults.mutations import ROOT, without_guard
+from tests.faults.mutations import MUTANTS, ROOT, without_guard
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -114,6 +114,7 @@ def changes_of(zone: ZoneInfo) -> Iterator[tuple[Any, ...]]:
         low, before = high, after
 
 
+@pytest.mark.slow
 def test_the_rules_hold_for_ten_years_in_every_zone():
     """Against a clock on the wall that is read each minute around each change."""
     seen = set()

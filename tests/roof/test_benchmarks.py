@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from benchmarks.names import EVERYWHERE, WORKLOADS
 from tests.databases import LIVE, RUN
 
@@ -22,6 +24,7 @@ def test_every_workload_has_its_module():
     assert set(WORKLOADS) > EVERYWHERE
 
 
+@pytest.mark.slow
 def test_the_least_of_it_runs_and_checks_its_attempts(tmp_path: Path):
     figures = tmp_path / "figures.json"
     options = ["--quick", "--no-peers", "--database", "sqlite", "--json", str(figures)]

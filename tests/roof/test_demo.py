@@ -79,6 +79,7 @@ def fresh_database(database: str, environment: dict[str, str]) -> Iterator[None]
         cursor.execute(f"DROP DATABASE {name}")
 
 
+@pytest.mark.slow
 def test_the_demo_succeeds_twice_in_a_row(fresh_database, run, tmp_path):
     """The second finds the first's rows and mails, and isn't confused by them."""
     completed: list[str] = []
@@ -115,6 +116,7 @@ def test_the_demo_succeeds_twice_in_a_row(fresh_database, run, tmp_path):
     assert sorted(re.findall(r"sorry about order (\d+)", mails)) == sorted(completed[1::2])
 
 
+@pytest.mark.slow
 def test_the_documentation_shows_what_the_demo_prints(shop):
     page = (BASE / "docs" / "example.md").read_text()
     shown = re.search(r"```text\n(.*?)```", page, re.DOTALL)
@@ -154,6 +156,7 @@ execute_from_command_line(["manage.py", "demo"])
 """
 
 
+@pytest.mark.slow
 def test_the_demo_names_what_went_wrong(run, environment):
     environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
     demo = run("-c", TAMPERED)
@@ -200,6 +203,7 @@ assert client.get("/admin/").status_code == 200
 STATES_OF_2: Final = "succeeded succeeded failed succeeded failed expired succeeded succeeded"
 
 
+@pytest.mark.slow
 def test_the_pages_show_the_orders_and_the_printed_login_opens_the_admin(shop):
     found = re.search(r"user demo, password (\S+)", shop.printed)
     assert found

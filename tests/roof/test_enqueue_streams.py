@@ -120,6 +120,7 @@ def test_another_databases_transaction_is_none():
         assert enqueue_many(permitted, returning=False) == 120
 
 
+@pytest.mark.slow
 @pytest.mark.only("postgresql", reason="what is held is the same everywhere; it is the quickest")
 def test_a_hundred_thousand_take_no_more_memory_than_a_part(database, settings, monkeypatch):
     monkeypatch.setattr(api, "CALLS_AT_A_TIME", AS_EVER)

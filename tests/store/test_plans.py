@@ -74,6 +74,7 @@ def a_full_table(store, worker):
             cursor.execute(statement)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("a_full_table")
 def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     claims, claiming = observed(store, lambda: store.claim(worker.pk, ["default"], 100))

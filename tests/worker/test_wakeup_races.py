@@ -125,6 +125,7 @@ class Caller(threading.Thread):
             self.committed += [attempt.pk for attempt in attempts]
 
 
+@pytest.mark.slow
 @pytest.mark.only("postgresql", reason="the others have no notifications")
 def test_no_wake_up_is_lost(database: str) -> None:
     seed = random.randrange(2**32)
