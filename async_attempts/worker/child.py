@@ -23,6 +23,7 @@ from .incarnation import Supervised
 from .lookout import Lookout
 from .loop import Loop
 from .memory import End, Page, now
+from .missing_keys import MissingKeys
 from .options import Options
 from .orphans import die_with_parent
 from .runner import Runner
@@ -88,6 +89,8 @@ class Child:
             )
             hand.elsewhere = event_loop
 
+        missing_keys = MissingKeys()
+
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
             watch: Watch = AlarmWatch() if is_main else ThreadWatch(timekeeper)
@@ -98,6 +101,7 @@ class Child:
                 self.page,
                 elsewhere=event_loop,
                 progress=hand.progress,
+                missing_keys=missing_keys,
             )
 
         performers = Threads(hand, runner, self.stopping.bell, options.threads, event_loop)

@@ -22,7 +22,6 @@ from .options import Options
 from .outages import Outages
 from .stopping import Stopping
 from .suspects import Suspects
-from .unknown_keys import UnknownKeys
 
 logger = logging.getLogger("async_attempts")
 
@@ -69,7 +68,6 @@ class Loop:
         self.maintenance = Maintenance(store, comes_to_an_end=options.comes_to_an_end)
         self.outages = Outages(stopping)
         self.suspects = Suspects(hand, lookout)
-        self.unknown_keys = UnknownKeys(options.comes_to_an_end)
         self._has_claimed = self._found_none = False
         self._recorded_at = now()
 
@@ -138,7 +136,6 @@ class Loop:
         ended = self.hand.collect()
         if ended:
             self.performed += len(ended)
-            self.unknown_keys.note(ended)
         if self.hand.is_idle:
             self.batch_size.idle()
         waiting = self.suspects.wait_too_long()
@@ -189,7 +186,7 @@ class Loop:
 
     def _room(self) -> int:
         """How many claims can soon begin."""
-        if self.unknown_keys.pause_claiming or self.pulse.is_worn_out(self.performed):
+        if self.pulse.is_worn_out(self.performed):
             return 0
         if self.options.suspects_only:
             self.lookout.has_suspects = not self._found_none
