@@ -10,7 +10,6 @@ from django.db.models import F, Q
 
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
-from ..signals import expired
 from .claims import TOO_LATE, Claim, Claims
 from .limiting import Limiting, Which, limits_of_queue
 
@@ -78,7 +77,7 @@ class Claiming(Limiting):
                 found = self._claim_of(
                     queue, worker_id, which, asked, at_once=at_once, claims=claims
                 )
-                kept = self._fit(worker_id, found)
+                kept = self._fit(worker_id, found, claims.too_late)
                 claims += self._no_more_than(wanted, worker_id, kept)
                 # There may be more behind those that came too late, or have no place.
                 if len(kept) == len(found):
@@ -133,8 +132,12 @@ class Claiming(Limiting):
         paused = paused.format(is_paused="is_paused", **self.names)
         return f"queue = %(which)s AND NOT EXISTS ({paused})"
 
-    def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
+    def claim_one(
+        self, worker_id: UUID, attempt_id: UUID, too_late: list[Claim] | None = None
+    ) -> Claim | None:
         """Claim this attempt, if it is due and nobody has; None if not.
+
+        One that is past its `expires_at` is finished as expired, and added to `too_late`.
 
         None, too, where its queue or its limit key has no place; a pause doesn't matter, nor a
         rate.
@@ -145,7 +148,8 @@ class Claiming(Limiting):
             found: Sequence[Claim] = self._claim_where(worker_id, which, 1)
         else:
             found = self.claim_limited(worker_id, which, 1, queue, rated=False).claims
-        return next(iter(self._fit(worker_id, found)), None)
+        fitting = self._fit(worker_id, found, [] if too_late is None else too_late)
+        return next(iter(fitting), None)
 
     def _any(self, which: Which) -> bool:
         """Whether there is something to claim, paused or not."""
@@ -154,9 +158,11 @@ class Claiming(Limiting):
         suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
         return bool(self.due(Q(queue=which.param) & suspects).exists())
 
-    def _fit(self, worker_id: UUID, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """Those of `claims` that came in time and have a place."""
-        timely = self._without_late(worker_id, claims)
+    def _fit(
+        self, worker_id: UUID, claims: Sequence[Claim], too_late: list[Claim]
+    ) -> Sequence[Claim]:
+        """Those of `claims` that came in time and have a place; adds to those `too_late`."""
+        timely = self._without_late(worker_id, claims, too_late)
         placed = self.with_places(worker_id, timely)
         if len(timely) < len(claims):
             # A late one may have been woken for a place, which is the next one's then.
@@ -182,13 +188,12 @@ class Claiming(Limiting):
 
         return self.whole(work)
 
-    def _without_late(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+    def _without_late(
+        self, worker_id: UUID, claims: Sequence[Claim], too_late: list[Claim]
+    ) -> list[Claim]:
         late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
         if not late:
             return list(claims)
         lost = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
-        if expired.receivers:
-            for claim in late:
-                if claim not in lost:
-                    expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
+        too_late += [claim for claim in late if claim not in lost]
         return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

@@ -98,7 +98,7 @@ class Claims(list[Claim]):
 
     `is_partial`: there may be more behind what was taken and couldn't be kept. `held_back`: the
     queues whose limits left nothing, or not enough, and the seconds after which to try again; None
-    for a queue that waits for an attempt to end.
+    for a queue that waits for an attempt to end. `too_late`: what was expired instead of taken.
     """
 
     is_partial = False
@@ -106,6 +106,7 @@ class Claims(list[Claim]):
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
         super().__init__(claims)
         self.held_back: dict[str, float | None] = {}
+        self.too_late: list[Claim] = []
 
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

@@ -15,6 +15,7 @@ from django.db import Error, connections
 
 from ..conf import settings
 from ..store import store_for
+from .announcing import InThreads
 from .connecting import use_own_connection
 from .executors.event_loop import EventLoop
 from .executors.threads import Threads
@@ -78,7 +79,8 @@ class Child:
     def live(self) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         options, store = self.options, store_for(self.options.database)
-        hand = Hand(store, self.page.recorded)
+        announcer = InThreads()
+        hand = Hand(store, self.page.recorded, announcer)
         incarnations = Supervised(store, options, self.page)
         timekeeper = Timekeeper()
         timekeeper.start()
@@ -139,6 +141,7 @@ class Child:
         if event_loop is not None:
             event_loop.close()
         timekeeper.stop()
+        announcer.close(options.shutdown_timeout)
 
     def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
         """Tell the supervisor, and hear what it wants."""

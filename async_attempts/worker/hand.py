@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ..store import Claim, Store
 from .acknowledging import acknowledge
+from .announcing import Announcer, AtOnce
 from .doors import Doors
 from .memory import now
 from .progress import UnwrittenProgress
@@ -22,9 +23,15 @@ class Hand:
     Outlives an outage of the database: what was performed is recorded when it is back.
     """
 
-    def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recorded: Callable[[int], None] | None = None,
+        announcer: Announcer | None = None,
+    ) -> None:
         self.store = store
-        self.progress = UnwrittenProgress(store)
+        self.announcer = announcer or AtOnce()
+        self.progress = UnwrittenProgress(store, self.announcer)
         self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
@@ -160,7 +167,8 @@ class Hand:
         if not self._unrecorded:
             return False
         self.progress.write_last(execution.claim for execution in self._unrecorded)
-        self.tallies.count(self._unrecorded, acknowledge(self.store, self._unrecorded))
+        lost = acknowledge(self.store, self._unrecorded, self.announcer)
+        self.tallies.count(self._unrecorded, lost)
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:

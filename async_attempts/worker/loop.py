@@ -11,6 +11,7 @@ from .. import signals
 from ..conf import settings
 from ..models import Worker
 from ..store import Claims
+from .acknowledging import announce_expired
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executors.base import Executor
 from .hand import Hand
@@ -65,7 +66,9 @@ class Loop:
         self.pulse = pulse
         self.performed = 0
         self.batch_size = BatchSize(options.batch_size, executor.first_batch)
-        self.maintenance = Maintenance(store, comes_to_an_end=options.comes_to_an_end)
+        self.maintenance = Maintenance(
+            store, comes_to_an_end=options.comes_to_an_end, announcer=hand.announcer
+        )
         self.outages = Outages(stopping)
         self.suspects = Suspects(hand, lookout)
         self._has_claimed = self._found_none = False
@@ -90,7 +93,7 @@ class Loop:
 
     def _live(self, me: Incarnation) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
-        signals.worker_started.send_robust(Worker, worker=me.worker)
+        self.hand.announcer.announce(signals.worker_started, Worker, worker=me.worker)
         self.lookout.expect()
         done = False
         try:
@@ -102,7 +105,7 @@ class Loop:
                     self._sit_out(error)
         finally:
             self._end(me)
-        signals.worker_stopped.send_robust(Worker, worker=me.worker)
+        self.hand.announcer.announce(signals.worker_stopped, Worker, worker=me.worker)
         return done
 
     def _go_round(self, me: Incarnation) -> bool:
@@ -181,6 +184,7 @@ class Loop:
         )
         self.lookout.doors.hold_back(claims.held_back)
         self.hand.take(claims)
+        announce_expired(claims.too_late, self.hand.announcer)
         self._has_claimed, self._found_none = True, not claims
         return claims
 

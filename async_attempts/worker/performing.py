@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
 from ..store import Claim, Store, store_for
-from .acknowledging import acknowledge
+from .acknowledging import acknowledge, announce_expired
+from .announcing import AtOnce
 from .incarnation import Alone
 from .options import Options
 from .runner import Runner
@@ -32,13 +33,15 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
     alone = Alone(store, options)
     with alone.born() as me:
         store.promote_one(attempt.pk)
-        claim = store.claim_one(me.worker.pk, attempt.pk)
+        too_late: list[Claim] = []
+        claim = store.claim_one(me.worker.pk, attempt.pk, too_late)
+        announce_expired(too_late, AtOnce())
         if claim is not None:
             runner = Runner(store, alone, NoWatch())
             execution = runner.perform(claim)
             if execution is not None:
                 runner.progress.write_last([claim])
-                acknowledge(store, [execution])
+                acknowledge(store, [execution], AtOnce())
             if claim.limit_key:
                 store.wake([claim.limit_key])
         # Not where an error passes: what is still held then is taken back when the lease runs out.
