@@ -47,7 +47,8 @@ def test_a_hook_that_hangs_holds_up_neither_its_caller_nor_the_log(announcer, ca
 
 def test_everything_is_told_in_order_and_before_the_end(caplog):
     caplog.set_level(logging.INFO, "async_attempts")
-    announcer, heard = InThreads(), []
+    announcer = InThreads()
+    heard: list[object] = []
     hear = partial(lambda heard, worker, **_: heard.append(worker.name), heard)
     signals.worker_started.connect(hear)
     try:
@@ -62,12 +63,22 @@ def test_everything_is_told_in_order_and_before_the_end(caplog):
     assert len([r for r in caplog.records if "started" in r.getMessage()]) == 50
 
 
+def test_no_hook_is_called_in_the_thread_that_announces():
+    announcer = InThreads()
+    threads: list[int] = []
+    announcer.call(lambda: threads.append(threading.get_ident()))
+    announcer.close(30)
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
 @pytest.mark.parametrize("broken", [ValueError(), SystemExit(1), KeyboardInterrupt()])
 def test_what_a_hook_raises_ends_nothing(caplog, broken):
     def hook():
         raise broken
 
-    announcer, heard = InThreads(), []
+    announcer = InThreads()
+    heard: list[object] = []
     announcer.call(hook)
     announcer.call(partial(heard.append, 1))
     announcer.close(30)
@@ -77,9 +88,10 @@ def test_what_a_hook_raises_ends_nothing(caplog, broken):
 
 def test_what_is_too_much_is_left_out_and_that_is_told(announcer, caplog):
     announcer, go = announcer
-    heard = []
+    heard: list[object] = []
     began = threading.Event()
-    announcer.call(lambda: (began.set(), go.wait()))
+    announcer.call(began.set)
+    announcer.call(go.wait)
     assert began.wait(30)
     for number in range(2 * MOST):
         announcer.call(partial(heard.append, number))
