@@ -92,10 +92,11 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
 
 def _timed_out(row: Any) -> Verdict:
     """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    counts = row.num_attempts, row.max_attempts
     try:
-        policy = method_of(row.target, row.method_name).policy
+        delay, reason = again_or_never(*counts, method_of(row.target, row.method_name).policy)
     except Exception:
-        policy = Policy()
-    delay, reason = again_or_never(row.num_attempts, row.max_attempts, policy)
+        # A target that this code doesn't have, or a project's own Backoff.
+        delay, reason = again_or_never(*counts, Policy())
     message = "it ignored its timeout, and was ended with its process"
     return Verdict(FailureKind.TIMEOUT, message, delay, reason)
