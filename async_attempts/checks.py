@@ -7,20 +7,32 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Notice
-from django.db import connections, router
+from django.db import DatabaseError, connections, router, transaction
 
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, settings
-from .encryption import configuration_problem, uses_derived_key
+from .encryption import (
+    HEADER_BYTES,
+    NO_KEY,
+    AESGCMSIVCipher,
+    cipher,
+    configuration_problem,
+    key_id_of,
+    uses_derived_key,
+)
 from .events import listeners
 from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
 from .models import AbstractAttempt, get_attempt_model
 from .schedules import declared_in_code, declared_in_settings
+from .store import store_for
 from .store.rows import driver_problem, needs_immediate
 from .targets import Policy, known_target, registered
 
 TAG: Final = "async_attempts"
+SAMPLE: Final = 1000
+"""Attempts of each status whose keys are looked at."""
+
 NEED_READ_COMMITTED: Final = frozenset({"mysql", "postgresql"})
 
 
@@ -185,6 +197,40 @@ def _database(alias: str) -> Iterator[CheckMessage]:
                 hint="Leave it out, or set it to 'UTC'.",
                 id="async_attempts.E008",
             )
+
+
+@register(Tags.database)
+def check_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether this process has the keys of what is stored; of the databases that are named only."""
+    model = get_attempt_model()
+    aliases = [one for one in databases or () if router.allow_migrate_model(one, model)]
+    return [message for alias in aliases for message in _missing_keys(alias)]
+
+
+def _missing_keys(alias: str) -> Iterator[CheckMessage]:
+    if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
+        return
+    try:
+        with transaction.atomic(alias):
+            sampled = _sampled_keys(alias)
+    except DatabaseError:
+        # Whether it can be reached and is migrated is for others to tell.
+        return
+    missing = {key_id: n for key_id, n in sampled.items() if not ours.has_key(key_id)}
+    for key_id, number in sorted(missing.items()):
+        yield Notice(
+            f"DATABASES[{alias!r}]: at least {number} attempts that haven't ended are sealed with "
+            f"key {key_id}, which {SETTING}['KEYS'] doesn't have.",
+            hint="They wait until it has: add the key at the end, and remove it when "
+            "manage.py attempts rotate-keys has sealed them anew."
+            if key_id != NO_KEY
+            else "They are stored in plain: manage.py attempts rotate-keys --seal-plaintext.",
+            id="async_attempts.W006",
+        )
+
+
+def _sampled_keys(alias: str) -> Mapping[str, int]:
+    return store_for(alias).sample_keys(key_id_of, HEADER_BYTES, SAMPLE)
 
 
 def _is_read_committed(options: Mapping[str, Any]) -> bool:

@@ -123,11 +123,33 @@ class DecryptionError(AttemptsError):
 
 
 class UnknownKey(DecryptionError):
-    """The bytes were sealed with a key that this process does not have."""
+    """The bytes were sealed with a key that this process does not have.
+
+    `key_id`: what the key is called, for logs and for the attempt's reason; "" if nothing tells.
+    """
+
+    def __init__(self, message: str = "", key_id: str = "") -> None:
+        super().__init__(message)
+        self.key_id = key_id
 
 
 class Tampered(DecryptionError):
     """The key is known and the bytes are not what it sealed for this row."""
+
+
+class CipherUnavailable(AttemptsError):
+    """The cipher raised something that says nothing about the bytes: it can't be reached, say.
+
+    What it raised is the `__cause__`; `error_class` is the name of its class.
+    """
+
+    def __init__(self, message: str, error_class: str = "") -> None:
+        super().__init__(message)
+        self.error_class = error_class
+
+
+class ResultNotSealed(AttemptsError):
+    """The target returned, and the cipher could not seal what it returned."""
 
 
 class StaleClaim(AttemptsError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any, Final, Self
@@ -100,7 +100,8 @@ class Stats:
     """The figures of one database. `taken_at`: by its clock. `workers`: processes that are alive.
 
     `queues`: all that are declared or have something, by name. `targets`: what was executed within
-    the window, by dotted name with the method.
+    the window, by dotted name with the method. `missing_keys`: how many attempts wait for which
+    key, by its id, since a worker tried them and didn't have it.
     """
 
     taken_at: datetime
@@ -108,6 +109,7 @@ class Stats:
     workers: int
     queues: Mapping[str, QueueStats]
     targets: Mapping[str, Executions]
+    missing_keys: Mapping[str, int] = field(default_factory=dict)
 
 
 def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
@@ -136,7 +138,8 @@ def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
     executions = {queue: Executions.of(some, minutes) for queue, some in by_queue.items()}
     targets = {target: Executions.of(some, minutes) for target, some in sorted(by_target.items())}
     queues = _queues(store, now, now - window, executions)
-    return Stats(now, window, store.count_live_workers(), queues, targets)
+    workers, missing_keys = store.count_live_workers(), store.count_missing_keys()
+    return Stats(now, window, workers, queues, targets, missing_keys)
 
 
 async def astats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:

@@ -115,9 +115,13 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Never begun, given back with its count; claimable again in `delay` seconds."""
+    """Never begun, given back with its count; claimable again in `delay` seconds.
+
+    `reason`: why it has to wait, if it has to.
+    """
 
     delay: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

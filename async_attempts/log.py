@@ -30,7 +30,7 @@ def where(exception: BaseException | None) -> str:
     return f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
 
 
-@receiver(signals.retried)
+@receiver(signals.retried.line)
 def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: Any) -> None:
     logger.warning(
         "%s: execution %d did not succeed, again in %.0f s: %s%s",
@@ -38,7 +38,7 @@ def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: A
     )  # fmt: skip
 
 
-@receiver(signals.failed)
+@receiver(signals.failed.line)
 def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any) -> None:
     logger.error(
         "%s: failed for good after %d executions: %s%s",
@@ -46,7 +46,7 @@ def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any
     )  # fmt: skip
 
 
-@receiver(signals.stale)
+@receiver(signals.stale.line)
 def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
     logger.warning(
         "%s: its claim %d does not hold any more; %s is refused",
@@ -54,25 +54,25 @@ def log_stale(claim: Any, outcome: Outcome, **kwargs: Any) -> None:
     )  # fmt: skip
 
 
-@receiver(signals.rescued)
+@receiver(signals.rescued.line)
 def log_rescued(worker_id: Any, attempt_ids: Any, failed_ids: Any, **kwargs: Any) -> None:
     logger.warning("worker %s was lost; took back %d attempts", worker_id, len(attempt_ids))
     for attempt_id in failed_ids:
         logger.error("attempt %s: failed for good, its workers were lost too often", attempt_id)
 
 
-@receiver(signals.overdue)
+@receiver(signals.overdue.line)
 def log_overdue(attempt_ids: Any, **kwargs: Any) -> None:
     logger.warning(
         "expired %d attempts that nobody had claimed before their expires_at", len(attempt_ids)
     )
 
 
-@receiver(signals.worker_started)
+@receiver(signals.worker_started.line)
 def log_worker_started(worker: Any, **kwargs: Any) -> None:
     logger.info("worker %s started for %s", worker, ", ".join(worker.queues))
 
 
-@receiver(signals.worker_stopped)
+@receiver(signals.worker_stopped.line)
 def log_worker_stopped(worker: Any, **kwargs: Any) -> None:
     logger.info("worker %s stopped", worker)

@@ -3,44 +3,59 @@
 That is what workers do; people's verbs are in the admin's log. Each is sent after the move is
 committed, with `claim` (what the worker knows of the attempt: `async_attempts.store.Claim`) where
 not said otherwise. Nothing is built or sent for a signal that nobody listens to.
+
+In a child, receivers are called in a thread of their own, one after the other and in their order,
+but for those of `started`, which are called where the target is.
 """
 
 from __future__ import annotations
 
 from django.dispatch import Signal
 
+
+class Announced(Signal):
+    """A signal of the workers. `line`: the same for the package's own lines in the log.
+
+    They are written in another thread than receivers are called in, which may take their time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Signal()
+
+
 enqueued = Signal()
 """With `attempt`, the row; within the caller's transaction, not after its commit."""
 
 started = Signal()
-succeeded = Signal()
-retried = Signal()
+succeeded = Announced()
+retried = Announced()
 """With `outcome` (delay, error) and `exception`."""
 
-progressed = Signal()
+progressed = Announced()
 """With `percent` and `note`, as they were written."""
 
-snoozed = Signal()
-failed = Signal()
+snoozed = Announced()
+failed = Announced()
 """With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""
 
-expired = Signal()
+expired = Announced()
 """Its target raised Expire, or it was claimed too late; for what nobody claimed, see `overdue`."""
 
-released = Signal()
-stale = Signal()
+released = Announced()
+stale = Announced()
 """An outcome was refused since a newer claim, or a person, was faster; with `outcome`."""
 
-rescued = Signal()
+rescued = Announced()
 """A dead worker's attempts were taken back; with `worker_id`, `attempt_ids`, and `failed_ids`,
 those of them that had crashed too often."""
 
-overdue = Signal()
+overdue = Announced()
 """Attempts that nobody had claimed before their `expires_at` were expired; with `database` and
 `attempt_ids`."""
 
-worker_started = Signal()
+worker_started = Announced()
 """With `worker`."""
 
-worker_stopped = Signal()
+worker_stopped = Announced()
 """With `worker`."""

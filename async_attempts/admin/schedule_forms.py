@@ -10,7 +10,13 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import settings
-from ..exceptions import AttemptsError, DecryptionError, InvalidArguments, InvalidTarget
+from ..exceptions import (
+    AttemptsError,
+    CipherUnavailable,
+    DecryptionError,
+    InvalidArguments,
+    InvalidTarget,
+)
 from ..models import Schedule
 from ..payload import Arguments
 from ..targets.declared import Declared
@@ -73,7 +79,7 @@ class ScheduleForm(_Form):
         try:
             self.arguments = self._arguments(given)
             self._declared(given).require_enqueueable()
-        except (DecryptionError, InvalidArguments) as error:
+        except (DecryptionError, CipherUnavailable, InvalidArguments) as error:
             self.add_error("method_args", str(error))
         except InvalidTarget as error:
             self.add_error("target", str(error))

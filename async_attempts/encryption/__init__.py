@@ -6,11 +6,28 @@ the two that ship, `configured` chooses by the settings. Nothing else in the pac
 
 from __future__ import annotations
 
-from .ciphers import AESGCMSIVCipher, NullCipher, encrypt_many, is_ours
-from .configured import cipher, configuration_problem, uses_derived_key
+from .ciphers import (
+    HEADER_BYTES,
+    NO_KEY,
+    AESGCMSIVCipher,
+    NullCipher,
+    encrypt_many,
+    is_ours,
+    key_id_of,
+)
+from .configured import (
+    cipher,
+    configuration_problem,
+    may_block,
+    open_sealed,
+    seal,
+    uses_derived_key,
+)
 from .contract import Cipher, Context, Purpose, Stored
 
 __all__ = [
+    "HEADER_BYTES",
+    "NO_KEY",
     "AESGCMSIVCipher",
     "Cipher",
     "Context",
@@ -21,5 +38,9 @@ __all__ = [
     "configuration_problem",
     "encrypt_many",
     "is_ours",
+    "key_id_of",
+    "may_block",
+    "open_sealed",
+    "seal",
     "uses_derived_key",
 ]

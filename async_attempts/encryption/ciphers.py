@@ -22,6 +22,8 @@ HEADER_BYTES: Final = len(SEALED) + KEY_ID_BYTES
 NONCE_BYTES: Final = 12
 BODY_START: Final = HEADER_BYTES + NONCE_BYTES
 TAG_BYTES: Final = 16
+NO_KEY: Final = "none"
+"""The id of the key of what is stored in plain."""
 
 
 class AESGCMSIVCipher:
@@ -84,6 +86,10 @@ class AESGCMSIVCipher:
         """Whether the first key sealed `stored`; what isn't remains to be re-encrypted."""
         return bytes(stored[:HEADER_BYTES]) == self._header
 
+    def has_key(self, key_id: str) -> bool:
+        """True if one of the keys has this id, in hexadecimal."""
+        return any(header[len(SEALED) :].hex() == key_id for header in self._by_header)
+
     def _refusal(self, stored: bytes, context: Context) -> DecryptionError:
         """Why no key fits the header.
 
@@ -97,12 +103,17 @@ class AESGCMSIVCipher:
                 continue
             return _tampered(context)
         if stored[:1] == PLAIN:
-            return UnknownKey(f"{_name(context)} are not encrypted, and this process has keys.")
+            return UnknownKey(
+                f"{name_of(context)} are not encrypted, and this process has keys.",
+                key_id_of(stored),
+            )
         if stored[:1] != SEALED or len(stored) < BODY_START + TAG_BYTES:
             return _tampered(context)
+        named = key_id_of(stored)
         return UnknownKey(
-            f"{_name(context)} were sealed with the key {stored[1:HEADER_BYTES].hex()}, "
-            f"which is not in this process's {SETTING}['KEYS']."
+            f"{name_of(context)} were sealed with the key {named}, "
+            f"which is not in this process's {SETTING}['KEYS'].",
+            named,
         )
 
 
@@ -120,8 +131,21 @@ class NullCipher:
         """The plaintext. Raises UnknownKey for whatever isn't plain."""
         stored = bytes(stored)
         if stored[:1] != PLAIN:
-            raise UnknownKey(f"{_name(context)} are encrypted, and NullCipher has no key.")
+            raise UnknownKey(
+                f"{name_of(context)} are encrypted, and NullCipher has no key.", key_id_of(stored)
+            )
         return stored[1:]
+
+
+def key_id_of(stored: Stored) -> str:
+    """The id of the key that sealed `stored`, in hexadecimal; NO_KEY for plain bytes.
+
+    Of what has neither form: "".
+    """
+    header = bytes(stored[:HEADER_BYTES])
+    if header[:1] == PLAIN:
+        return NO_KEY
+    return header[1:].hex() if header[:1] == SEALED and len(header) == HEADER_BYTES else ""
 
 
 def is_ours(by: Cipher) -> bool:
@@ -150,10 +174,11 @@ def _open(key: AESGCMSIV, stored: bytes, context: Context) -> bytes:
 
 
 def _tampered(context: Context) -> Tampered:
-    return Tampered(f"{_name(context)} were altered, or sealed for another row, field or target.")
+    return Tampered(f"{name_of(context)} were altered, or sealed for another row, field or target.")
 
 
-def _name(context: Context) -> str:
+def name_of(context: Context) -> str:
+    """What a value is called in errors."""
     given = context.attempt_id
     attempt_id = UUID(bytes=given) if isinstance(given, bytes) else given
     return f"The {context.purpose} bytes of attempt {attempt_id}"

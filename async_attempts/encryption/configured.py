@@ -11,9 +11,9 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import SETTING, settings
-from ..exceptions import InvalidSetting
-from .ciphers import AESGCMSIVCipher
-from .contract import Cipher
+from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
+from .ciphers import AESGCMSIVCipher, is_ours, name_of
+from .contract import Cipher, Context, Stored
 from .keys import REMEDY, key_derived_from
 
 
@@ -38,6 +38,44 @@ def cipher() -> Cipher:
             f"{REMEDY}"
         )
     return kind(settings().KEYS)
+
+
+def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> bytes:
+    """The plaintext of `stored`, by the cipher in force, or `by` another.
+
+    Raises DecryptionError, which says something about the bytes; CipherUnavailable for whatever
+    else a cipher raises, and for one that can't be made.
+    """
+    try:
+        return (by or cipher()).decrypt(stored, context)
+    except DecryptionError:
+        raise
+    except Exception as error:
+        raise _unavailable("opened", context, error) from error
+
+
+def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
+    """What to store for `plaintext`, by the cipher in force, or `by` another.
+
+    Raises CipherUnavailable, whatever the cipher raised.
+    """
+    try:
+        return (by or cipher()).encrypt(plaintext, context)
+    except Exception as error:
+        raise _unavailable("sealed", context, error) from error
+
+
+def may_block() -> bool:
+    """Whether the cipher in force is a project's own, which may wait for a server."""
+    try:
+        return not is_ours(cipher())
+    except Exception:  # noqa: BLE001 - it can't be made; whoever seals something is told
+        return True
+
+
+def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavailable:
+    name = type(error).__name__
+    return CipherUnavailable(f"{name_of(context)} can't be {done} now: {name}", name)
 
 
 def configuration_problem() -> str | None:

@@ -74,13 +74,18 @@ class Cipher(Protocol):
     """
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
-        """The bytes to store, bound to `context`."""
+        """The bytes to store, bound to `context`.
+
+        Whatever it raises means that the cipher can't be reached now: enqueueing raises it to its
+        caller, a failure is recorded without its details, a result is tried again for a while.
+        """
         ...
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
         """The plaintext.
 
         Raises UnknownKey if another process could open it (the attempt is released and tried
-        later), Tampered if none can (the attempt fails for good).
+        later), Tampered if none can (the attempt fails for good). Anything else that it raises
+        means that the cipher can't be reached now: the attempt is released and tried later.
         """
         ...

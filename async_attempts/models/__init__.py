@@ -15,7 +15,7 @@ from ..conf import MODEL_SETTING, attempt_model_name
 from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
-from .failure import Failure, sealed_details
+from .failure import Failure, is_unsealed, sealed_details
 from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
 from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
@@ -43,6 +43,7 @@ __all__ = [
     "Tally",
     "Worker",
     "get_attempt_model",
+    "is_unsealed",
     "key_of_limit",
     "sealed_details",
 ]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from time import monotonic
+from typing import Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import attempt_model_name
-from ..encryption import Context, cipher
-from ..exceptions import DecryptionError
+from ..encryption import Context, Stored, open_sealed, seal
+from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+
+UNSEALED: Final = b"\xffcould not be sealed: "
+"""What details begin with that could not be sealed; the class of what the cipher raised follows.
+No version of sealed or plain bytes begins so."""
+
+LONGEST_SILENCE: Final = 60.0
+"""Seconds."""
 
 
 class Failure(models.Model):
@@ -53,15 +62,54 @@ class Failure(models.Model):
         context = Context(
             "error", attempt.pk, attempt.target, attempt.target_pk, attempt.method_name
         )
+        if is_unsealed(self.details):
+            return {"message": f"({bytes(self.details[1:]).decode()})", "traceback": ""}
         try:
-            opened: dict[str, str] = json.loads(cipher().decrypt(self.details, context))
-        except DecryptionError as error:
+            opened: dict[str, str] = json.loads(open_sealed(self.details, context))
+        except (DecryptionError, CipherUnavailable) as error:
             return {"message": f"({error})", "traceback": ""}
         return opened
 
 
+class Sealing:
+    """Seals details, and gives up on them while the cipher can't be reached: one process's.
+
+    A cipher may wait for its server until a timeout, and many failures are recorded one after the
+    other, in a transaction with rows locked: so after a try in vain the next ones are recorded
+    without details for as long as that try took.
+    """
+
+    def __init__(self) -> None:
+        self._try_again_at = 0.0
+        self._marked = b""
+
+    def details(self, plaintext: bytes, context: Context) -> bytes:
+        """The sealed bytes, or those that say why there are none. Never raises."""
+        began = monotonic()
+        if began < self._try_again_at:
+            return self._marked
+        try:
+            return seal(plaintext, context)
+        except CipherUnavailable as error:
+            ended = monotonic()
+            self._marked = UNSEALED + error.error_class.encode()
+            self._try_again_at = ended + min(ended - began, LONGEST_SILENCE)
+            return self._marked
+
+
+_sealing: Final = Sealing()
+
+
 def sealed_details(message: str, traceback: str, context: Context) -> bytes:
-    """Message and traceback as `Failure.details` stores them; `context` is for "error"."""
-    return cipher().encrypt(
-        json.dumps({"message": message, "traceback": traceback}).encode(), context
-    )
+    """Message and traceback as `Failure.details` stores them; `context` is for "error".
+
+    A failure is recorded whatever the cipher does: what it can't seal is left out, and the details
+    say only that, and the class of what the cipher raised.
+    """
+    plaintext = json.dumps({"message": message, "traceback": traceback}).encode()
+    return _sealing.details(plaintext, context)
+
+
+def is_unsealed(details: Stored) -> bool:
+    """True for details that say only that nothing could be sealed."""
+    return bytes(details[: len(UNSEALED)]) == UNSEALED

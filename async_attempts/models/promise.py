@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db import models
 
 from ..conf import settings
-from ..encryption import Context, cipher, encrypt_many
+from ..encryption import Context, cipher, encrypt_many, open_sealed
 from ..exceptions import InvalidOption, ObjectGone
 from ..lifecycle import Status
 from ..payload import Arguments, dump_arguments, load_arguments, load_value
@@ -95,10 +95,11 @@ class PromiseRow(PromptRow):
     def method_args(self) -> Any:
         """The arguments: a dict (keywords), a list (positional) or `Arguments` (both).
 
-        Decrypted when first read. Raises DecryptionError, InvalidArguments, ObjectGone.
+        Decrypted when first read. Raises DecryptionError, CipherUnavailable, InvalidArguments,
+        ObjectGone.
         """
         if self._plain is None:
-            plaintext = cipher().decrypt(self.args, self.context("args"))
+            plaintext = open_sealed(self.args, self.context("args"))
             self._plain = load_arguments(plaintext)
         arguments = self._plain
         if arguments.args and arguments.kwargs:
@@ -127,7 +128,7 @@ class PromiseRow(PromptRow):
         """What the target returned, None when it wasn't kept; decrypted at each reading."""
         if self.sealed_result is None:
             return None
-        return load_value(cipher().decrypt(self.sealed_result, self.context("result")))
+        return load_value(open_sealed(self.sealed_result, self.context("result")))
 
     @property
     def subject(self) -> models.Model | None:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH
 from ..cron import Cron
-from ..encryption import Context, cipher
+from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
 from ..targets.declared import Declared
@@ -90,12 +90,12 @@ class Schedule(models.Model):
 
     @property
     def arguments(self) -> Arguments:
-        """What the target is called with, decrypted at each reading. Raises DecryptionError."""
+        """What the target is called with, decrypted at each reading; raises as `plaintext` does."""
         return load_arguments(self.plaintext())
 
     def plaintext(self) -> bytes:
-        """The arguments as bytes. Raises DecryptionError."""
-        return cipher().decrypt(self.args, self.context("args"))
+        """The arguments as bytes. Raises DecryptionError, CipherUnavailable."""
+        return open_sealed(self.args, self.context("args"))
 
     def seal(self, arguments: Arguments) -> None:
         """Encrypt the arguments for the present target. Raises InvalidArguments."""

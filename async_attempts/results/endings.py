@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import F
 
-from ..encryption import Context, cipher
+from ..encryption import Context, open_sealed
 from ..exceptions import InvalidArguments
 from ..lifecycle import FINAL, GONE, Status
 from ..models import Dependency
@@ -72,7 +72,7 @@ def _result_of(one: HandedOver) -> Any:
     if one.sealed_result is None:
         return None
     context = Context("result", one.id, one.target, one.target_pk, one.method_name)
-    return load_value(cipher().decrypt(one.sealed_result, context))
+    return load_value(open_sealed(one.sealed_result, context))
 
 
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:

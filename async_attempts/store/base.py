@@ -15,6 +15,7 @@ from .forgetting import Forgetting
 from .handing import Handing
 from .leasing import Leasing
 from .looking import Looking
+from .missing import MissingKeysCount
 from .pausing import Pausing
 from .progressing import Progressing
 from .pruning import Pruning
@@ -37,5 +38,6 @@ class Store(
     Handing,
     Tallying,
     Counting,
+    MissingKeysCount,
 ):
     """The attempts and workers of one database."""

@@ -10,7 +10,6 @@ from django.db.models import F, Q
 
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
-from ..signals import expired
 from .claims import TOO_LATE, Claim, Claims
 from .limiting import Limiting, Which, limits_of_queue
 
@@ -134,8 +133,12 @@ class Claiming(Limiting):
         paused = paused.format(is_paused="is_paused", **self.names)
         return f"queue = %(which)s AND NOT EXISTS ({paused})"
 
-    def claim_one(self, worker_id: UUID, attempt_id: UUID) -> Claim | None:
+    def claim_one(
+        self, worker_id: UUID, attempt_id: UUID, taken: Claims | None = None
+    ) -> Claim | None:
         """Claim this attempt, if it is due and nobody has; None if not.
+
+        `taken` is told of one that is past its `expires_at`, which is finished as expired.
 
         None, too, where its queue or its limit key has no place; a pause doesn't matter, nor a
         rate.
@@ -146,7 +149,7 @@ class Claiming(Limiting):
             found: Sequence[Claim] = self._claim_where(worker_id, which, 1)
         else:
             found = self.claim_limited(worker_id, which, 1, queue, rated=False).claims
-        return next(iter(self._fit(worker_id, found, Claims())), None)
+        return next(iter(self._fit(worker_id, found, Claims() if taken is None else taken)), None)
 
     def _any(self, which: Which) -> bool:
         """Whether there is something to claim, paused or not."""
@@ -193,9 +196,7 @@ class Claiming(Limiting):
         if not late:
             return list(claims)
         unrecorded = self.finish(worker_id, [(claim, TOO_LATE) for claim in late])
-        taken.unrecorded += [(claim, TOO_LATE) for claim in unrecorded.locked]
-        if expired.receivers:
-            for claim in late:
-                if claim not in unrecorded and claim not in unrecorded.locked:
-                    expired.send_robust(Claim, claim=claim, outcome=TOO_LATE, exception=None)
+        locked = unrecorded.locked
+        taken.unrecorded += [(claim, TOO_LATE) for claim in locked]
+        taken.too_late += [c for c in late if c not in unrecorded and c not in locked]
         return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

@@ -98,8 +98,9 @@ class Claims(list[Claim]):
 
     `is_partial`: there may be more behind what was taken and couldn't be kept. `held_back`: the
     queues whose limits left nothing, or not enough, and the seconds after which to try again; None
-    for a queue that waits for an attempt to end. `unrecorded`: outcomes of what isn't to be
-    performed, whose rows somebody locks meanwhile: to be offered to a finish.
+    for a queue that waits for an attempt to end. `too_late`: what was expired instead of taken.
+    `unrecorded`: outcomes of what isn't to be performed, whose rows somebody locks meanwhile: to be
+    offered to a finish.
     """
 
     is_partial = False
@@ -108,6 +109,7 @@ class Claims(list[Claim]):
         super().__init__(claims)
         self.held_back: dict[str, float | None] = {}
         self.unrecorded: list[tuple[Claim, Outcome]] = []
+        self.too_late: list[Claim] = []
 
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

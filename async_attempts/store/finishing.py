@@ -299,9 +299,10 @@ class Finishing(Deleting):
                 return self._later(delay, error_class=error.error_class, num_crashes=0)
             case Snoozed(delay):
                 return self._later(delay, num_attempts=F("num_attempts") - 1, num_crashes=0)
-            case Released(delay):
+            case Released(delay, reason):
                 back = {"num_attempts": F("num_attempts") - 1, "started_at": None}
-                return self._later(delay, **back) if delay else {"claimed_by": None, **back}
+                why = {"reason": reason} if reason else {}
+                return self._later(delay, **back, **why) if delay else {"claimed_by": None, **back}
 
     def _later(self, delay: float, **columns: Any) -> dict[str, Any]:
         return {

@@ -36,7 +36,8 @@ ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 CLAIM = """
 UPDATE {attempt} FORCE INDEX (PRIMARY)
-SET claimed_by = %s, claim_seq = claim_seq + 1, num_attempts = num_attempts + 1, started_at = %s
+SET claimed_by = %s, claim_seq = claim_seq + 1, num_attempts = num_attempts + 1, started_at = %s,
+    reason = ''
 WHERE id IN ({ids}) AND status = 'pending' AND claimed_by IS NULL
 """
 

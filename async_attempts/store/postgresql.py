@@ -33,7 +33,7 @@ WITH me AS (
     FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
 )
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
-    num_attempts = num_attempts + 1, started_at = statement_timestamp()
+    num_attempts = num_attempts + 1, started_at = statement_timestamp(), reason = ''
 WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status || '' = 'pending' AND claimed_by IS NULL
 RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp())::float8,
     started_at, {order}

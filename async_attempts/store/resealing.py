@@ -7,8 +7,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher
+from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher, open_sealed, seal
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
+from ..models import is_unsealed
 from .base import Store
 
 SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
@@ -41,7 +42,8 @@ class Resealer:
     def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:
         """Look at `limit` attempts after the id `after` and at their failures.
 
-        It can be run again at any time: what the first key sealed is passed over.
+        It can be run again at any time: what the first key sealed is passed over. Raises
+        CipherUnavailable, and nothing of the batch is changed.
         """
 
         def work() -> Resealed:
@@ -55,6 +57,8 @@ class Resealer:
                 for column, purpose in SEALED_COLUMNS
             ]
             for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
+                if is_unsealed(failure.details):
+                    continue
                 context = by_id[failure.attempt_id].context("error")
                 done.append(self._reseal(failures, failure, "details", context))
             last = batch[-1].pk if len(batch) == limit else None
@@ -82,12 +86,12 @@ class Resealer:
             plaintext = self._opened(stored, context)
         except DecryptionError:
             return None
-        sealed = self.cipher.encrypt(plaintext, context)
+        sealed = seal(plaintext, context, self.cipher)
         return rows.filter(pk=row.pk, **{column: stored}).update(**{column: sealed}) == 1
 
     def _opened(self, stored: bytes, context: Context) -> bytes:
         try:
-            return self.cipher.decrypt(stored, context)
+            return open_sealed(stored, context, self.cipher)
         except UnknownKey:
             if self.plain is None:
                 raise

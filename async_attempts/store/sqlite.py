@@ -20,7 +20,7 @@ from .transactions import collided, refuse_callers_block
 
 CLAIM = """
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
-    num_attempts = num_attempts + 1, started_at = %(now)s
+    num_attempts = num_attempts + 1, started_at = %(now)s, reason = ''
 WHERE id IN (
     SELECT id FROM {attempt}
     WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= %(now)s

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db import Error, IntegrityError
-from django.dispatch import Signal
 
 from .. import signals
 from ..conf import settings
 from ..exceptions import WorkerLost
 from ..lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
 from ..models import AbstractAttempt
-from ..store import Rescue, Result, Store, Unrecorded
+from ..store import TOO_LATE, Claim, Rescue, Result, Store, Unrecorded
 from ..store.transactions import refused
+from .announcing import Announcer
 from .errors import error_of
-from .leftovers import clean_connections, open_blocks
 from .runner import Execution
 
 logger = logging.getLogger("async_attempts")
 
-SIGNAL_OF: Final[dict[type, Signal]] = {
+SIGNAL_OF: Final[dict[type, signals.Announced]] = {
     Succeeded: signals.succeeded,
     Retried: signals.retried,
     Snoozed: signals.snoozed,
@@ -45,7 +45,7 @@ class Left(NamedTuple):
     locked: Collection[bytes]
 
 
-def acknowledge(store: Store, executions: Sequence[Execution]) -> Left:
+def acknowledge(store: Store, executions: Sequence[Execution], announcer: Announcer) -> Left:
     """Record what isn't yet, in one batch, and announce all that is recorded."""
     by_worker: defaultdict[UUID, list[Result]] = defaultdict(list)
     for execution in executions:
@@ -64,9 +64,10 @@ def acknowledge(store: Store, executions: Sequence[Execution]) -> Left:
         if not execution.recorded and execution.claim.id_bytes in locked:
             continue
         if execution.recorded or execution.claim.id_bytes not in lost:
-            _announce(store, execution)
+            _announce(store, execution, announcer)
         elif not isinstance(execution.outcome, Released):
-            signals.stale.send_robust(Execution, claim=execution.claim, outcome=execution.outcome)
+            claim, outcome = execution[:2]
+            announcer.announce(signals.stale, Execution, claim=claim, outcome=outcome)
     return Left(lost, locked)
 
 
@@ -95,33 +96,45 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Unrecor
         return store.finish(worker_id, [(claim, failed)])
 
 
-def _announce(store: Store, execution: Execution) -> None:
+def _announce(store: Store, execution: Execution, announcer: Announcer) -> None:
     claim, outcome, exception = execution[:3]
-    signal = SIGNAL_OF[type(outcome)]
-    if signal.has_listeners(Execution):
-        signal.send_robust(Execution, claim=claim, outcome=outcome, exception=exception)
+    announcer.announce(
+        SIGNAL_OF[type(outcome)], Execution, claim=claim, outcome=outcome, exception=exception
+    )
     if isinstance(outcome, Retried | Failed) and exception is not None:
-        call_error_hook(store, claim.id, exception)
+        _call_error_hook(store, claim.id, exception, announcer)
 
 
-def announce_rescue(store: Store, rescue: Rescue) -> None:
+def announce_expired(claims: Iterable[Claim], announcer: Announcer) -> None:
+    """Tell of what a claim found to be too late, and expired."""
+    for claim in claims:
+        announcer.announce(signals.expired, Claim, claim=claim, outcome=TOO_LATE, exception=None)
+
+
+def announce_rescue(store: Store, rescue: Rescue, announcer: Announcer) -> None:
     """Tell of what was taken back from a dead worker, its hooks like any other failure's."""
-    signals.rescued.send_robust(
+    announcer.announce(
+        signals.rescued,
         Rescue,
         worker_id=rescue.worker_id,
         attempt_ids=rescue.attempt_ids,
         failed_ids=rescue.failed_ids,
     )
     for attempt_id in rescue.attempt_ids:
-        call_error_hook(store, attempt_id, WorkerLost(f"worker {rescue.worker_id} was lost"))
+        error = WorkerLost(f"worker {rescue.worker_id} was lost")
+        _call_error_hook(store, attempt_id, error, announcer)
 
 
-def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> None:
+def _call_error_hook(
+    store: Store, attempt_id: UUID, error: BaseException, announcer: Announcer
+) -> None:
     """Call the row's `handle_perform_error`, if the project has something to say there."""
     overridden = store.model.handle_perform_error is not AbstractAttempt.handle_perform_error
-    if not overridden and settings().ON_ERROR is None:
-        return
-    blocks = open_blocks()
+    if overridden or settings().ON_ERROR is not None:
+        announcer.call(partial(_handle_perform_error, store, attempt_id, error))
+
+
+def _handle_perform_error(store: Store, attempt_id: UUID, error: BaseException) -> None:
     try:
         if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
             attempt.handle_perform_error(error)
@@ -129,5 +142,3 @@ def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> Non
         logger.error(
             "attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__
         )
-    finally:
-        clean_connections(blocks)

@@ -15,9 +15,10 @@ from django.db import Error
 
 from ..conf import settings
 from ..lifecycle import FailureKind
-from ..store import Verdict, store_for
+from ..store import Store, Verdict, store_for
 from ..targets import Policy, method_of
 from .acknowledging import announce_rescue
+from .announcing import Announcer, InThreads
 from .connecting import use_own_connection
 from .errors import again_or_never
 from .memory import Begun, now
@@ -63,7 +64,14 @@ def bury(database: str, death: Death) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent(signal.SIGKILL)
     use_own_connection(database)
-    store = store_for(database)
+    announcer = InThreads()
+    try:
+        return _buried(store_for(database), death, announcer)
+    finally:
+        announcer.close(settings().LEASE)
+
+
+def _buried(store: Store, death: Death, announcer: Announcer) -> int:
     until = now() + settings().LEASE
     pause = PAUSE
     while now() < until:
@@ -75,7 +83,7 @@ def bury(database: str, death: Death) -> int:
             pause = min(2 * pause, settings().LEASE / 3)
         else:
             if rescue is not None and rescue.attempt_ids:
-                announce_rescue(store, rescue)
+                announce_rescue(store, rescue, announcer)
             if rescue is None or rescue.is_complete:
                 return 0
         time.sleep(pause * random.uniform(0.5, 1))
@@ -84,10 +92,11 @@ def bury(database: str, death: Death) -> int:
 
 def _timed_out(row: Any) -> Verdict:
     """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    counts = row.num_attempts, row.max_attempts
     try:
-        policy = method_of(row.target, row.method_name).policy
+        delay, reason = again_or_never(*counts, method_of(row.target, row.method_name).policy)
     except Exception:
-        policy = Policy()
-    delay, reason = again_or_never(row.num_attempts, row.max_attempts, policy)
+        # A target that this code doesn't have, or a project's own Backoff.
+        delay, reason = again_or_never(*counts, Policy())
     message = "it ignored its timeout, and was ended with its process"
     return Verdict(FailureKind.TIMEOUT, message, delay, reason)

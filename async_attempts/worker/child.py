@@ -15,6 +15,7 @@ from django.db import Error, connections
 
 from ..conf import settings
 from ..store import store_for
+from .announcing import InThreads
 from .connecting import use_own_connection
 from .executors.event_loop import EventLoop
 from .executors.threads import Threads
@@ -23,6 +24,7 @@ from .incarnation import Supervised
 from .lookout import Lookout
 from .loop import Loop
 from .memory import End, Page, now
+from .missing_keys import MissingKeys
 from .options import Options
 from .orphans import die_with_parent
 from .runner import Runner
@@ -77,7 +79,8 @@ class Child:
     def live(self) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         options, store = self.options, store_for(self.options.database)
-        hand = Hand(store, self.page.recorded)
+        announcer = InThreads()
+        hand = Hand(store, self.page.recorded, announcer)
         incarnations = Supervised(store, options, self.page)
         timekeeper = Timekeeper()
         timekeeper.start()
@@ -87,6 +90,8 @@ class Child:
                 options.async_tasks, hand.ended, incarnations, self.page, hand.progress.say
             )
             hand.elsewhere = event_loop
+
+        missing_keys = MissingKeys()
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
@@ -98,6 +103,7 @@ class Child:
                 self.page,
                 elsewhere=event_loop,
                 progress=hand.progress,
+                missing_keys=missing_keys,
             )
 
         performers = Threads(hand, runner, self.stopping.bell, options.threads, event_loop)
@@ -135,6 +141,7 @@ class Child:
         if event_loop is not None:
             event_loop.close()
         timekeeper.stop()
+        announcer.close(options.shutdown_timeout)
 
     def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
         """Tell the supervisor, and hear what it wants."""

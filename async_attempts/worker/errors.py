@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from typing import Final
 
@@ -14,9 +15,9 @@ from ..exceptions import (
     InvalidArguments,
     InvalidTarget,
     ObjectGone,
+    ResultNotSealed,
     Snooze,
     Tampered,
-    UnknownKey,
     UnknownTarget,
 )
 from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
@@ -24,13 +25,15 @@ from ..models import sealed_details
 from ..store import Claim
 from ..targets import Policy
 
+logger = logging.getLogger("async_attempts")
+
 MESSAGE_LENGTH: Final = 8_192
 FRAME_LENGTH: Final = 2_048
 TRACEBACK_LENGTH: Final = 32_768
 REASON_LENGTH: Final = 1_000
 CLASS_LENGTH: Final = 255
-UNKNOWN_KEY_DELAY: Final = 60.0
-"""Seconds until an attempt is claimable again whose key this worker doesn't have."""
+UNEXPECTED_DELAY: Final = 60.0
+"""Seconds until an attempt is claimable again whose execution could not even be judged."""
 
 HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
@@ -39,9 +42,10 @@ DEFAULT_BACKOFF: Final = Backoff()
 
 
 def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
-    """What it means that the arguments or the target couldn't be had, before any user code."""
-    if isinstance(exception, UnknownKey):
-        return Released(UNKNOWN_KEY_DELAY)
+    """What it means that the arguments or the target couldn't be had, before any user code.
+
+    What can't be opened here, or now, is for `missing_keys`.
+    """
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -72,6 +76,9 @@ def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcom
         return Snoozed(_storable(exception.seconds))
     if isinstance(exception, Expire):
         return Expired(plain_text(exception.reason))
+    if isinstance(exception, ResultNotSealed) and not policy.atomic:
+        # Calling the target again would repeat its effects; in atomic mode they are rolled back.
+        return Failed(str(exception), error_of(claim, exception))
     if isinstance(exception, Fail):
         return Failed(plain_text(exception.reason), error_of(claim, exception))
     timed_out = isinstance(exception, AttemptTimeout)
@@ -114,6 +121,17 @@ def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
         or backoff.max_attempts
         or settings().DEFAULT_MAX_ATTEMPTS
     )
+
+
+def unexpected(claim: Claim, exception: BaseException) -> Released:
+    """The outcome of an execution in which something of the worker's own was broken."""
+    logger.error(
+        "%s: performing it raised %s in the worker itself; released for %.0f s",
+        claim,
+        class_name(exception),
+        UNEXPECTED_DELAY,
+    )
+    return Released(UNEXPECTED_DELAY)
 
 
 def error_of(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ..store import Claim, Result, Store
 from .acknowledging import acknowledge
+from .announcing import Announcer, AtOnce
 from .doors import Doors
 from .memory import now
 from .progress import UnwrittenProgress
@@ -27,9 +28,15 @@ class Hand:
     Outlives an outage of the database: what was performed is recorded when it is back.
     """
 
-    def __init__(self, store: Store, recorded: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recorded: Callable[[int], None] | None = None,
+        announcer: Announcer | None = None,
+    ) -> None:
         self.store = store
-        self.progress = UnwrittenProgress(store)
+        self.announcer = announcer or AtOnce()
+        self.progress = UnwrittenProgress(store, self.announcer)
         self.tallies = Tallies(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
@@ -191,7 +198,7 @@ class Hand:
         locked = set(self.progress.write_last(execution.claim for execution in self._unrecorded))
         if locked:
             self._set_aside(locked)
-        lost, unrecorded = acknowledge(self.store, self._unrecorded)
+        lost, unrecorded = acknowledge(self.store, self._unrecorded, self.announcer)
         if unrecorded:
             locked.update(unrecorded)
             self._set_aside(unrecorded)

@@ -12,6 +12,7 @@ from ..conf import settings
 from ..models import Worker
 from ..store import Claims
 from ..store.transactions import waited_too_long
+from .acknowledging import announce_expired
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executors.base import Executor
 from .hand import Hand
@@ -23,7 +24,6 @@ from .options import Options
 from .outages import Outages
 from .stopping import Stopping
 from .suspects import Suspects
-from .unknown_keys import UnknownKeys
 
 logger = logging.getLogger("async_attempts")
 
@@ -70,10 +70,11 @@ class Loop:
         self.pulse = pulse
         self.performed = 0
         self.batch_size = BatchSize(options.batch_size, executor.first_batch)
-        self.maintenance = Maintenance(store, comes_to_an_end=options.comes_to_an_end)
+        self.maintenance = Maintenance(
+            store, comes_to_an_end=options.comes_to_an_end, announcer=hand.announcer
+        )
         self.outages = Outages(stopping)
         self.suspects = Suspects(hand, lookout)
-        self.unknown_keys = UnknownKeys(options.comes_to_an_end)
         self._has_claimed = self._found_none = False
         # From before a claim until all that it took is in flight, the worker may own more than it
         # knows; so it does after any error in between, until that is given back.
@@ -100,7 +101,7 @@ class Loop:
 
     def _live(self, me: Incarnation) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
-        signals.worker_started.send_robust(Worker, worker=me.worker)
+        self.hand.announcer.announce(signals.worker_started, Worker, worker=me.worker)
         self._may_own_more = False
         self.lookout.expect()
         done = False
@@ -113,7 +114,7 @@ class Loop:
                     self._sit_out(error)
         finally:
             self._end(me)
-        signals.worker_stopped.send_robust(Worker, worker=me.worker)
+        self.hand.announcer.announce(signals.worker_stopped, Worker, worker=me.worker)
         return done
 
     def _go_round(self, me: Incarnation) -> bool:
@@ -147,7 +148,6 @@ class Loop:
         ended = self.hand.collect()
         if ended:
             self.performed += len(ended)
-            self.unknown_keys.note(ended)
         if self.hand.is_idle:
             self.batch_size.idle()
         waiting = self.suspects.wait_too_long()
@@ -199,12 +199,13 @@ class Loop:
         self.hand.take(claims)
         self.hand.take_ended(claims.unrecorded)
         self._may_own_more = False
+        announce_expired(claims.too_late, self.hand.announcer)
         self._has_claimed, self._found_none = True, not claims
         return claims
 
     def _room(self) -> int:
         """How many claims can soon begin."""
-        if self.unknown_keys.pause_claiming or self.pulse.is_worn_out(self.performed):
+        if self.pulse.is_worn_out(self.performed):
             return 0
         if self.options.suspects_only:
             self.lookout.has_suspects = not self._found_none

@@ -11,6 +11,7 @@ from .. import signals
 from ..conf import DAY, retention, settings
 from ..store import Place, Rescue, Store
 from .acknowledging import announce_rescue
+from .announcing import Announcer, AtOnce
 from .lease_watch import LeaseWatch
 from .memory import now
 from .pruning import Pruner
@@ -34,8 +35,15 @@ logger = logging.getLogger("async_attempts")
 class Maintenance:
     """One worker's chores, each at its own pace."""
 
-    def __init__(self, store: Store, *, comes_to_an_end: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        comes_to_an_end: bool = False,
+        announcer: Announcer | None = None,
+    ) -> None:
         self.store = store
+        self.announcer = announcer or AtOnce()
         self.ticking = Ticking(store, comes_to_an_end=comes_to_an_end)
         self._connected = now()
         self._next_rescue = 0.0
@@ -114,14 +122,17 @@ class Maintenance:
         for rescue in rescues:
             number += rescue.num_released + len(rescue.attempt_ids)
             if rescue.attempt_ids:
-                announce_rescue(self.store, rescue)
+                announce_rescue(self.store, rescue, self.announcer)
         return number
 
     def expire_overdue(self) -> None:
         """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""
         expired, self._expired_to = self.store.expire_overdue(after=self._expired_to)
         if expired:
-            signals.overdue.send_robust(Maintenance, database=self.store.alias, attempt_ids=expired)
+            alias = self.store.alias
+            self.announcer.announce(
+                signals.overdue, Maintenance, database=alias, attempt_ids=expired
+            )
 
     def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:
         """Close the dependencies that nobody came to close, and wake what nobody woke; how many.

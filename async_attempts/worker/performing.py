@@ -9,8 +9,9 @@ from typing import Final
 from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
-from ..store import Claim, Store, store_for
-from .acknowledging import acknowledge
+from ..store import Claim, Claims, Store, store_for
+from .acknowledging import acknowledge, announce_expired
+from .announcing import AtOnce
 from .incarnation import Alone
 from .memory import now
 from .options import Options
@@ -43,7 +44,12 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
     alone = Alone(store, options)
     with alone.born() as me:
         store.promote_one(attempt.pk)
-        claim = store.claim_one(me.worker.pk, attempt.pk)
+        taken = Claims()
+        claim = store.claim_one(me.worker.pk, attempt.pk, taken)
+        announce_expired(taken.too_late, AtOnce())
+        if taken.unrecorded:
+            # Its row is locked: it is taken back when the lease runs out.
+            return None
         if claim is not None:
             runner = Runner(store, alone, NoWatch())
             execution = runner.perform(claim)
@@ -62,7 +68,7 @@ def _is_recorded(store: Store, runner: Runner, execution: Execution) -> bool:
     until = now() + settings().LEASE
     while True:
         locked = runner.progress.write_last([execution.claim])
-        if not locked and not acknowledge(store, [execution]).locked:
+        if not locked and not acknowledge(store, [execution], AtOnce()).locked:
             return True
         if now() >= until:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ..conf import SETTING, settings
-from ..encryption import cipher
+from ..encryption import open_sealed
 from ..exceptions import InvalidArguments
 from ..payload import Arguments, Handed, load_arguments
 from ..results import handed_over
@@ -33,7 +33,8 @@ class Prepared(NamedTuple):
 def prepared(claim: Claim) -> Prepared:
     """Open the arguments of `claim` and find its target.
 
-    Raises what opening and finding raise: see `errors.outcome_of_preparing`.
+    Raises what opening and finding raise: see `errors.outcome_of_preparing`, and
+    `missing_keys` for what can't be opened.
     """
     limit = settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
     if len(claim.args) > limit:
@@ -41,7 +42,7 @@ def prepared(claim: Claim) -> Prepared:
             f"The stored arguments have {len(claim.args)} bytes, more than "
             f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
         )
-    plaintext = cipher().decrypt(claim.args, claim.context("args"))
+    plaintext = open_sealed(claim.args, claim.context("args"))
     name = TargetName(claim.target, claim.target_pk, claim.method_name)
     resolved = resolve(name, claim.database)
     arguments = load_arguments(plaintext)

@@ -16,6 +16,7 @@ from django.db import Error, transaction
 from .. import signals
 from ..store import Claim, Said, Store
 from ..store.transactions import refused
+from .announcing import Announcer, AtOnce
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -35,8 +36,9 @@ def _key(claim: Claim) -> Key:
 class UnwrittenProgress:
     """What was said and isn't written yet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, announcer: Announcer | None = None) -> None:
         self._store = store
+        self._announcer = announcer or AtOnce()
         self._said: dict[Key, Said] = {}
         # Of those that run atomically: their own transaction holds their row.
         self._held: dict[Key, Said] = {}
@@ -73,7 +75,7 @@ class UnwrittenProgress:
     def committed(self, claim: Claim) -> None:
         """That transaction is committed."""
         if (said := self._held.pop(_key(claim), None)) is not None:
-            announce([said])
+            self._announce([said])
 
     # --- by the one who records
 
@@ -86,7 +88,7 @@ class UnwrittenProgress:
         with self._kept_in_outages(said):
             for written, locked in _unless_refused(self._store.try_to_write_progress, said):
                 self._put_back(locked)
-                announce(written)
+                self._announce(written)
 
     def write_last(self, claims: Iterable[Claim]) -> Collection[bytes]:
         """Write what these said last: they are to be recorded.
@@ -103,9 +105,17 @@ class UnwrittenProgress:
             with self._kept_in_outages(said):
                 for written, left in _unless_refused(self._store.write_progress, said):
                     self._put_back(left)
-                    announce(written)
+                    self._announce(written)
                     locked.update(one.claim.id_bytes for one in left)
         return locked
+
+    def _announce(self, written: Iterable[Said]) -> None:
+        """Tell those who want to know; the write is committed."""
+        if signals.progressed.receivers:
+            for claim, percent, note in written:
+                self._announcer.announce(
+                    signals.progressed, UnwrittenProgress, claim=claim, percent=percent, note=note
+                )
 
     def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
         there = self._said if source is None else source
@@ -137,12 +147,3 @@ def _unless_refused(write: Callable[[Sequence[Said]], _T], said: Sequence[Said])
         # Nobody's outcome depends on it.
         logger.error("%s: the database refuses a progress: %s", said[0].claim, type(error).__name__)
         return []
-
-
-def announce(written: Iterable[Said]) -> None:
-    """Tell those who want to know; the write is committed."""
-    if signals.progressed.receivers:
-        for claim, percent, note in written:
-            signals.progressed.send_robust(
-                UnwrittenProgress, claim=claim, percent=percent, note=note
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple, Protocol
@@ -11,14 +12,21 @@ from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
 from .. import signals
+from ..backoff import Backoff
 from ..conf import settings
-from ..encryption import cipher
-from ..exceptions import InvalidArguments, StaleClaim
+from ..encryption import seal
+from ..exceptions import (
+    CipherUnavailable,
+    InvalidArguments,
+    ResultNotSealed,
+    StaleClaim,
+    UnknownKey,
+)
 from ..lifecycle import Failed, Outcome, Released, Succeeded
 from ..payload import dump_value
 from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
-from .errors import error_of, outcome_of_preparing, outcome_of_target
+from .errors import error_of, outcome_of_preparing, outcome_of_target, unexpected
 from .leftovers import (
     BrokenTransaction,
     Connections,
@@ -30,6 +38,7 @@ from .leftovers import (
     refuse_swallowed_errors,
 )
 from .memory import Page, now
+from .missing_keys import MissingKeys
 from .preparing import Prepared, prepared
 from .progress import UnwrittenProgress
 from .timeouts import Deadline, Watch
@@ -39,6 +48,9 @@ logger = logging.getLogger("async_attempts")
 MAX_RESULT_BYTES: Final = 1_048_576
 """A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
 be in the worker's hand for ever."""
+
+SEALING_SECONDS: Final = 10.0
+SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
 
 SUCCEEDED: Final = Succeeded()
 RELEASED: Final = Released()
@@ -92,6 +104,7 @@ class Runner:
         *,
         elsewhere: Elsewhere | None = None,
         progress: UnwrittenProgress | None = None,
+        missing_keys: MissingKeys | None = None,
     ) -> None:
         self.store = store
         self.lease = lease
@@ -99,15 +112,24 @@ class Runner:
         self.page = page
         self.elsewhere = elsewhere
         self.progress = progress or UnwrittenProgress(store)
+        self.missing_keys = missing_keys or MissingKeys()
         self.connections = Connections()
         self._deadline = Deadline(0.0)
         self._place: int | None = None
+        self._noted: int | None = None
 
     def perform(self, claim: Claim) -> Execution | None:
-        """Call the claim's target once. Nothing that it raises leaves this method.
+        """Call the claim's target once. Nothing that anybody raises leaves this method.
 
         None: it is being performed elsewhere.
         """
+        self._noted = None
+        try:
+            return self._begin(claim)
+        except BaseException as exception:
+            return Execution(claim, unexpected(claim, exception), exception, place=self._noted)
+
+    def _begin(self, claim: Claim) -> Execution | None:
         moment = now()
         if moment >= self.lease.holds_until:
             # Others may have taken this worker for dead, and the attempt with it.
@@ -117,6 +139,7 @@ class Runner:
         place = None
         if self.page is not None:
             place = self.page.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
+            self._noted = place
         if signals.started.receivers:
             signals.started.send_robust(Execution, claim=claim)
         blocks = NO_BLOCKS if self.connections.are_clean() else open_blocks()
@@ -137,12 +160,15 @@ class Runner:
     ) -> Execution | None:
         try:
             ready = prepared(claim)
+        except (UnknownKey, CipherUnavailable) as error:
+            return Execution(claim, self.missing_keys.put_off(claim, error), error, place=place)
         except BaseException as exception:
             return Execution(claim, outcome_of_preparing(claim, exception), exception, place=place)
         policy = ready.resolved.policy
         if ready.resolved.is_coroutine and self.elsewhere is not None:
             if self.page is not None and place is not None:
                 # It begins there, not here.
+                self._noted = None
                 self.page.recorded(place)
             return None if self.elsewhere.perform(ready) else Execution(claim, RELEASED)
         try:
@@ -177,7 +203,7 @@ class Runner:
         if result is None:
             return SUCCEEDED
         refuse_unawaited(result)
-        return kept(ready.claim, result)
+        return kept(ready.claim, result, until=deadline.at)
 
     def _moved(self, at: float) -> None:
         """The execution that goes on in this thread has this deadline from now on."""
@@ -230,8 +256,12 @@ def refuse_unawaited(result: Any) -> None:
         )
 
 
-def kept(claim: Claim, result: Any) -> Outcome:
-    """Succeeded, with the sealed result if the attempt keeps it."""
+def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
+    """Succeeded, with the sealed result if the attempt keeps it.
+
+    A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
+    for SEALING_SECONDS at most. Then this raises ResultNotSealed.
+    """
     if not claim.keep_result or result is None:
         return SUCCEEDED
     try:
@@ -241,4 +271,19 @@ def kept(claim: Claim, result: Any) -> Outcome:
     except InvalidArguments as error:
         # Calling the target again would repeat its effects and not mend its result.
         return Failed(f"its result can't be kept: {error}", error_of(claim, error))
-    return Succeeded(cipher().encrypt(plaintext, claim.context("result")))
+    return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
+
+
+def _sealed(claim: Claim, plaintext: bytes, until: float) -> bytes:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return seal(plaintext, claim.context("result"))
+        except CipherUnavailable as error:
+            pause = SEALING_PAUSES.delay(tries)
+            if now() + pause >= until:
+                raise ResultNotSealed(
+                    f"the target returned, but its result could not be sealed: {error.error_class}"
+                ) from error
+            time.sleep(pause)

@@ -10,14 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from ..backoff import Backoff
 from ..conf import settings
 from ..store import store_for
 from .births import forked
 from .burials import Death, bury
 from .child import CRASHED
-from .cradles import Cradle
+from .cradles import FIRST_PAUSE, LONGEST_PAUSE, Cradle
 from .memory import End, SupervisorPage, now
 from .options import Options
 from .outward import Outward
@@ -44,6 +45,22 @@ LAST_BURIALS: Final = 2.0
 the database is away, others do so when the lease has run out."""
 
 
+class Burial(NamedTuple):
+    """One death to be buried, for the first time or again; `due_at`: when, by `now()`."""
+
+    cradle: Cradle
+    death: Death
+    failed: int = 0
+    due_at: float = 0.0
+
+    def again(self) -> Burial:
+        """The next try, ever later."""
+        failed = self.failed + 1
+        cap = min(settings().LEASE / 3, LONGEST_PAUSE)
+        pause = Backoff.exponential(FIRST_PAUSE, cap=cap).delay(failed)
+        return self._replace(failed=failed, due_at=now() + pause)
+
+
 class Supervisor:
     """One `run_attempts`."""
 
@@ -58,7 +75,8 @@ class Supervisor:
         self.renewing = Renewing(store_for(options.database), pages, self.page)
         self.outward = Outward(options, [cradle.page for cradle in self.cradles], self.page)
         self.exit_code = DONE
-        self._burials: dict[int, tuple[Cradle, Death]] = {}
+        self._burials: dict[int, Burial] = {}
+        self._put_off: list[Burial] = []
         self._stillborn = 0
         self._stop_by: float | None = None
         self._handed_back = False
@@ -84,6 +102,7 @@ class Supervisor:
         self._reap()
         self._obey()
         if self._stop_by is None:
+            self._bury_again()
             for cradle in self.cradles:
                 if cradle.is_due:
                     cradle.spawn()
@@ -105,7 +124,8 @@ class Supervisor:
             return False
         if self._stop_by is not None:
             return not self._burials or now() > self._stop_by + LAST_BURIALS
-        return not self._burials and all(cradle.is_done for cradle in self.cradles)
+        is_buried = not (self._burials or self._put_off)
+        return is_buried and all(cradle.is_done for cradle in self.cradles)
 
     def _obey(self) -> None:
         """Do what signals have asked for."""
@@ -164,7 +184,7 @@ class Supervisor:
             if not pid:
                 return
             if pid in self._burials:
-                self._buried(*self._burials.pop(pid), status)
+                self._buried(self._burials.pop(pid), status)
             elif (cradle := self._cradle_of(pid)) is not None:
                 self._ended(cradle, status)
             else:
@@ -182,7 +202,7 @@ class Supervisor:
             self._count_stillborn(cradle)
         if death is not None:
             logger.warning("child %d was lost: %s", pid, death.how)
-            self._bury(cradle, death)
+            self._bury(Burial(cradle, death))
 
     def _count_stillborn(self, cradle: Cradle) -> None:
         self._stillborn = self._stillborn + 1 if cradle.was_stillborn else 0
@@ -194,9 +214,10 @@ class Supervisor:
         self.exit_code = self.exit_code or code
         self.requests.stop = True
 
-    def _bury(self, cradle: Cradle, death: Death) -> None:
+    def _bury(self, burial: Burial) -> None:
+        cradle = burial.cradle
         try:
-            pid = forked(lambda: bury(self.options.database, death))
+            pid = forked(lambda: bury(self.options.database, burial.death))
         except OSError as error:
             # Its lease is renewed no more: others will rescue it.
             cradle.page.become(None)
@@ -204,15 +225,27 @@ class Supervisor:
             logger.error("a dead child's attempts can't be taken back: %s", error.strerror)
             return
         # Before a drain's next child looks around, all of it is to be back.
-        self._burials[pid] = cradle, death
+        self._burials[pid] = burial
         if self.options.drain:
             cradle.is_waiting = True
 
-    def _buried(self, cradle: Cradle, death: Death, status: int) -> None:
+    def _bury_again(self) -> None:
+        """Begin the burials that failed, and whose time has come."""
+        due = [burial for burial in self._put_off if now() >= burial.due_at]
+        self._put_off = [burial for burial in self._put_off if burial not in due]
+        for burial in due:
+            self._bury(burial)
+
+    def _buried(self, burial: Burial, status: int) -> None:
         if status and self._stop_by is None:
-            logger.warning("what a child held could not be taken back; trying again")
-            self._bury(cradle, death)
+            again = burial.again()
+            logger.warning(
+                "what a child held could not be taken back; trying again in %.1f s",
+                again.due_at - now(),
+            )
+            self._put_off.append(again)
             return
+        cradle = burial.cradle
         cradle.is_waiting = False
         if self.options.drain:
             # It is due again, also if all children had found nothing left: the spare one held it.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from django.db import Error
+
 from ..exceptions import AttemptsError
 from ..schedules import declare
 from ..store import Store, Ticked
@@ -46,7 +48,7 @@ class Ticking:
             return False
         moment = now()
         if moment >= self._next_declaring:
-            self._names = declare(self.store)
+            self._declare()
             self._next_declaring = moment + DECLARE_INTERVAL
         if self.comes_to_an_end:
             self._is_over = True
@@ -54,6 +56,19 @@ class Ticking:
         if next_tick_at is None or moment < max(next_tick_at, self._not_before):
             return False
         return self.enqueue()
+
+    def _declare(self) -> None:
+        try:
+            self._names = declare(self.store)
+        except Error:
+            raise
+        except Exception as error:
+            # A project's cipher, say, which seals the arguments.
+            logger.error(
+                "schedules can't be declared, again in %.0f s: %s",
+                DECLARE_INTERVAL,
+                type(error).__name__,
+            )
 
     def enqueue(self) -> bool:
         """Enqueue the ticks that are due; whether there were any."""

@@ -197,7 +197,7 @@ def test_what_has_succeeded_is_not_read_however_much_it_is(database):
         now, statements = observed(store, lambda: stats(database=database))
         queue = now.queues["default"]
         assert (queue.pending, queue.scheduled, queue.failed) == (1, 20, 20)
-        assert len(statements) == 4
+        assert len(statements) == 6
         for sql, params in statements:
             assert whole_tables_read(cursor, sql, params) == []
 

@@ -32,6 +32,11 @@ def act(*args: Any, **kwargs: Any) -> Any:
     return action(*args, **kwargs)
 
 
+@attemptable
+def fail_at_once() -> None:
+    raise ValueError("at once")
+
+
 @attemptable(queue="emails")
 def act_by_mail(*args: Any, **kwargs: Any) -> Any:
     return action(*args, **kwargs)

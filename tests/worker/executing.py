@@ -10,6 +10,7 @@ from async_attempts.worker.hand import Hand
 from async_attempts.worker.incarnation import Alone
 from async_attempts.worker.lookout import Lookout
 from async_attempts.worker.loop import Loop
+from async_attempts.worker.missing_keys import MissingKeys
 from async_attempts.worker.options import Options
 from async_attempts.worker.runner import Runner
 from async_attempts.worker.stopping import Stopping
@@ -25,9 +26,17 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     timekeeper.start()
     event_loop = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
 
+    missing_keys = MissingKeys()
+
     def runner() -> Runner:
-        watch = ThreadWatch(timekeeper)
-        return Runner(store, alone, watch, elsewhere=event_loop, progress=hand.progress)
+        return Runner(
+            store,
+            alone,
+            ThreadWatch(timekeeper),
+            elsewhere=event_loop,
+            progress=hand.progress,
+            missing_keys=missing_keys,
+        )
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
     executor = Threads(hand, runner, stopping.bell, threads + 1, event_loop)

@@ -8,13 +8,19 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
+from uuid import uuid4
 
 import pytest
 
+from async_attempts import Backoff
+from async_attempts.lifecycle import FailureKind
 from async_attempts.models import Attempt, Worker
+from async_attempts.targets import Policy
 from async_attempts.worker import burials, orphans
 from async_attempts.worker.burials import Death
+from async_attempts.worker.memory import Begun
 from async_attempts.worker.supervisor import LAST_BURIALS
 from tests.shop import effects
 from tests.worker.attempts import enqueued, stored
@@ -109,6 +115,25 @@ def test_what_cannot_be_taken_back_does_not_hold_up_the_end(database, workers, t
     worker.exit_code()
     assert time.monotonic() - asked < 1 + LAST_BURIALS + 5
     until(lambda: not worker.group())
+
+
+class BrokenBackoff(Backoff):
+    def delay(self, num_attempts: int) -> float:
+        raise RuntimeError(num_attempts)
+
+
+def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back(monkeypatch):
+    method = SimpleNamespace(policy=Policy(backoff=BrokenBackoff()))
+    monkeypatch.setattr(burials, "method_of", lambda *_: method)
+    attempt_id = uuid4()
+    row = SimpleNamespace(
+        id=attempt_id, claim_seq=1, num_attempts=1, max_attempts=None, target="t", method_name="m"
+    )
+    begun = (Begun(attempt_id, 1, 0.0),)
+    verdict = Death(uuid4(), "killed", begun, frozenset({attempt_id})).judge(row)
+    assert verdict is not None
+    assert (verdict.kind, verdict.reason) == (FailureKind.TIMEOUT, "")
+    assert 15 <= verdict.delay <= 30
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])

@@ -79,6 +79,13 @@ def executions(stats: Stats) -> Iterator[tuple[str, ...]]:
         yield target, *_told(executed)
 
 
+def missing_keys(stats: Stats) -> Iterator[str]:
+    """A line for each key that attempts wait for."""
+    for key_id, number in stats.missing_keys.items():
+        attempts = "1 attempt waits" if number == 1 else f"{number} attempts wait"
+        yield f"{attempts} for the key {key_id}, which a worker did not have."
+
+
 def _told(executed: Executions) -> tuple[str, ...]:
     counts = (executed.succeeded, executed.retried, executed.failed, executed.expired)
     times = (executed.mean_wait, executed.mean_run, executed.p50_run, executed.p95_run)

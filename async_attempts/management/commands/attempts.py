@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
-from ...exceptions import AttemptsError, InvalidOption, InvalidSetting
+from ...exceptions import AttemptsError, CipherUnavailable, InvalidOption, InvalidSetting
 from ...figures import stats
 from ...models import Schedule
 from ...queues import pause_queue, resume_queue
@@ -153,6 +153,8 @@ class Command(BaseCommand):
         for line in aligned(list(_stats.executions(figures))):
             self.stdout.write(line)
         self.stdout.write(f"\n{figures.workers} workers are alive.")
+        for line in _stats.missing_keys(figures):
+            self.stdout.write(line)
 
     def prune(self, store: Store, options: dict[str, Any]) -> None:
         """Delete what the settings, or the flags, don't keep, and tell how many."""
@@ -176,9 +178,12 @@ class Command(BaseCommand):
 
     def rotate(self, resealer: Resealer, batch_size: int) -> None:
         """Walk over all schedules and attempts; exit 1 when the KEYS don't open something."""
-        batches = [resealer.reseal_schedules(), resealer.reseal(limit=batch_size)]
-        while (after := batches[-1].after) is not None:
-            batches.append(resealer.reseal(after, batch_size))
+        try:
+            batches = [resealer.reseal_schedules(), resealer.reseal(limit=batch_size)]
+            while (after := batches[-1].after) is not None:
+                batches.append(resealer.reseal(after, batch_size))
+        except CipherUnavailable as error:
+            raise CommandError(f"{error}. What was sealed anew stays so; run it again.") from error
         sealed = sum(batch.sealed for batch in batches)
         unreadable = sum(batch.unreadable for batch in batches)
         self.stdout.write(f"{sealed} values were sealed with the first key.")

@@ -8,26 +8,31 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
 from ...conf import settings
+from ...encryption import may_block
 from ...exceptions import AttemptTimeout
 from ...lifecycle import Outcome
 from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
 from ..current import CurrentAttempt, _current, unheard
-from ..errors import outcome_of_target
+from ..errors import outcome_of_target, unexpected
 from ..leftovers import clean_connections
 from ..memory import Page, now
 from ..preparing import Prepared
-from ..runner import RELEASED, Execution, Lease, kept
+from ..runner import RELEASED, SUCCEEDED, Execution, Lease, kept
 from ..timeouts import MESSAGE, Deadline
 
 READY_SHARE: Final = 8
 CLEANING: Final = 1.0
 """Seconds."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Waiting(NamedTuple):
@@ -125,7 +130,10 @@ class EventLoop:
         elif ready.claim.is_late(moment):
             execution = Execution(ready.claim, TOO_LATE)
         else:
-            execution = await self._begun(ready)
+            try:
+                execution = await self._begun(ready)
+            except BaseException as error:
+                execution = Execution(ready.claim, unexpected(ready.claim, error), error)
         self.in_flight -= 1
         self._places.release()
         self._fill()
@@ -143,7 +151,7 @@ class EventLoop:
             outcome = await self._called(ready, deadline, place)
         except BaseException as error:
             exception = error
-            outcome = outcome_of_target(claim, ready.resolved.policy, error)
+            outcome = await _aside(outcome_of_target, claim, ready.resolved.policy, error)
         finally:
             deadline.on_move = None
             if self._page is not None and place is not None:
@@ -177,9 +185,18 @@ class EventLoop:
             if scope.expired():
                 raise AttemptTimeout(MESSAGE) from error
             raise
-        return kept(ready.claim, result)
+        if not ready.claim.keep_result:
+            return SUCCEEDED
+        return await _aside(partial(kept, until=deadline.at), ready.claim, result)
 
     def _reschedule(self, scope: asyncio.Timeout, when: float) -> None:
         # It may have ended in the meantime.
         with suppress(RuntimeError):
             scope.reschedule(when)
+
+
+async def _aside(seal: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call what seals something: in a thread, if the cipher is a project's own and may wait."""
+    if may_block():
+        return await asyncio.to_thread(seal, *args, **kwargs)
+    return seal(*args, **kwargs)

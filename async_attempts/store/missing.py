@@ -1,0 +1,56 @@
+"""Attempts that wait for a key that workers lack: how their rows say so, and how many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from django.db.models import BinaryField, Count, F
+from django.db.models.functions import Substr
+
+from ..lifecycle import LIVE, Status
+from .depending import Depending
+
+REASON: Final = "sealed with key "
+REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
+UNNAMED: Final = "unnamed"
+KEY_ID_LENGTH: Final = 64
+
+
+def reason_for(key_id: str) -> str:
+    """What a row says that waits for this key; `key_id`: "" if nothing tells."""
+    return f"{REASON}{key_id or UNNAMED}{REST}"
+
+
+class MissingKeysCount(Depending):
+    """Reads only."""
+
+    def count_missing_keys(self) -> dict[str, int]:
+        """How many scheduled and pending attempts say that they wait for which key."""
+        found: Counter[str] = Counter()
+        # One statement for each status, since each has an index of its own.
+        for status in (Status.SCHEDULED, Status.PENDING):
+            rows = self.attempts.filter(status=status, reason__startswith=REASON)
+            counted = rows.values("reason").annotate(number=Count("pk"))
+            for reason, number in counted.values_list("reason", "number"):
+                found[reason.removeprefix(REASON).removesuffix(REST)] += number
+        return dict(found.most_common())
+
+    def sample_keys(
+        self, key_id_of: Callable[[bytes], str], header: int, most: int
+    ) -> Counter[str]:
+        """By which keys live attempts are sealed: of `most` of each status, not of all.
+
+        `header`: as many of their first bytes as `key_id_of` needs.
+        """
+        found: Counter[str] = Counter()
+        first = Substr(F("args"), 1, header, output_field=BinaryField())
+        for status in sorted(LIVE):
+            rows = self.attempts.filter(status=status).annotate(first=first)
+            if status == Status.SCHEDULED:
+                # What waits for a key is due within the hour, and comes first by that index.
+                rows = rows.order_by("scheduled_at", "id")
+            for stored in rows.values_list("first", flat=True)[:most]:
+                found[key_id_of(bytes(stored))] += 1
+        return found

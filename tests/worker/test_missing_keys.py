@@ -1,0 +1,196 @@
+"""An attempt that is sealed with a key that this worker lacks waits for one that has it."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from io import StringIO
+from unittest import mock
+
+import pytest
+from django.core.checks import Tags, run_checks
+from django.core.management import call_command
+
+from async_attempts import stats
+from async_attempts.encryption.keys import key_id
+from async_attempts.exceptions import UnknownKey
+from async_attempts.lifecycle import Released
+from async_attempts.store import store_for
+from async_attempts.worker import missing_keys
+from async_attempts.worker.missing_keys import HOUR, MOST_KEYS, MissingKeys
+from tests.shop import effects
+from tests.store.rows import registered
+from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
+
+OTHER_KEY = b64encode(bytes(range(1, 33))).decode()
+KEY_ID = key_id(bytes(range(32))).hex()
+REASON = f"sealed with key {KEY_ID}, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
+
+
+@pytest.fixture
+def with_keys(settings):
+    """Sets the keys in force."""
+    given = settings.ASYNC_ATTEMPTS
+
+    def with_keys(*keys):
+        settings.ASYNC_ATTEMPTS = {**given, "KEYS": list(keys) or given["KEYS"]}
+
+    return with_keys
+
+
+@pytest.fixture
+def moment(monkeypatch):
+    """The time by which attempts are put off."""
+    moment = [1000.0]
+    monkeypatch.setattr(missing_keys, "now", lambda: moment[0])
+    return moment
+
+
+def claimed(store):
+    """What a new worker claims of the queue."""
+    return store.claim(registered(store).pk, ["default"], 10)
+
+
+def test_it_is_released_with_its_count_and_never_failed(database, with_keys):
+    attempt = enqueued(database, effects.record, 1, options={"max_attempts": 1})
+    with_keys(OTHER_KEY)
+    drain(database)
+    attempt = stored(attempt)
+    assert (attempt.state, attempt.num_attempts, attempt.claim_seq) == ("scheduled", 0, 1)
+    assert (attempt.claimed_by, attempt.started_at) == (None, None)
+    assert attempt.reason == REASON
+    assert not failures(attempt)
+    with_keys()
+    make_due(attempt)
+    drain(database)
+    assert stored(attempt).status == "succeeded"
+    assert effects.seen == [("function", (1,), {})]
+
+
+def test_the_reason_is_gone_as_soon_as_somebody_claims_it(database, with_keys):
+    attempt = enqueued(database, effects.record)
+    with_keys(OTHER_KEY)
+    drain(database)
+    make_due(attempt)
+    store = store_for(database)
+    store.promote()
+    assert stored(attempt).reason == REASON
+    claimed(store)
+    assert stored(attempt).reason == ""
+
+
+def test_one_that_is_not_begun_after_all_keeps_no_reason_of_another_time(database, with_keys):
+    attempt = enqueued(database, effects.record)
+    put(attempt, reason=REASON)
+    store = store_for(database)
+    (claim,) = claimed(store)
+    store.finish(claim.worker_id, [(claim, Released(60.0))])
+    assert (stored(attempt).status, stored(attempt).reason) == ("scheduled", "")
+
+
+def test_what_other_keys_sealed_is_performed_behind_any_number_of_them(database, with_keys):
+    unknown = [enqueued(database, effects.record, options={"priority": 1}) for _ in range(12)]
+    with_keys(OTHER_KEY)
+    known = enqueued(database, effects.record)
+    drain(database, batch_size=5)
+    assert stored(known).status == "succeeded"
+    assert {stored(attempt).state for attempt in unknown} == {"scheduled"}
+
+
+def test_the_first_is_a_warning_and_the_others_are_counted(database, with_keys, caplog):
+    attempts = [enqueued(database, effects.record) for _ in range(7)]
+    with_keys(OTHER_KEY)
+    drain(database, batch_size=3)
+    assert states(database) == ["scheduled"] * len(attempts)
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert REASON in warning
+    assert "put off for" in warning
+
+
+def test_each_key_is_told_every_hour_with_the_number_met_meanwhile(moment, caplog):
+    keys = MissingKeys()
+    for _ in range(3 * 60):
+        for name in ("1a2b3c4d", "5e6f7a8b"):
+            keys.put_off(mock.Mock(), UnknownKey("no", name))
+        moment[0] += 60
+    told = [r.getMessage() for r in caplog.records if "1a2b3c4d" in r.getMessage()]
+    numbers = [text.rpartition("(")[2].partition(" ")[0] for text in told]
+    assert numbers == ["1", "60", "60"]
+    assert len(caplog.records) == 2 * len(told)
+
+
+def test_it_is_put_off_ever_longer_up_to_an_hour_each_key_by_itself(moment):
+    keys = MissingKeys()
+    delays = []
+    for _ in range(9):
+        delays.append(keys.put_off(mock.Mock(), UnknownKey("no", "1a2b3c4d")).delay)
+        moment[0] += delays[-1]
+    bounds = [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, HOUR, HOUR, HOUR]
+    assert all(b / 2 <= delay <= b for delay, b in zip(delays, bounds, strict=True)), delays
+    assert keys.put_off(mock.Mock(), UnknownKey("no", "5e6f7a8b")).delay <= 60
+
+
+def test_whoever_makes_up_key_ids_fills_neither_log_nor_memory(moment, caplog):
+    keys = MissingKeys()
+    for number in range(3 * MOST_KEYS):
+        keys.put_off(mock.Mock(), UnknownKey("no", f"{number:08x}"))
+    assert len(caplog.records) <= MOST_KEYS + 1
+
+
+def test_an_id_of_a_ciphers_own_is_clipped(moment):
+    released = MissingKeys().put_off(mock.Mock(), UnknownKey("no", "x" * 5000 + "\0"))
+    assert len(released.reason) < 200
+    assert (
+        MissingKeys()
+        .put_off(mock.Mock(), UnknownKey("no"))
+        .reason.startswith("sealed with key unnamed")
+    )
+
+
+def test_stats_tell_how_many_wait_for_which_key(database, with_keys):
+    for _ in range(3):
+        enqueued(database, effects.record)
+    later = enqueued(database, effects.record)
+    put(later, reason="sealed with key none, which ASYNC_ATTEMPTS['KEYS'] doesn't have")
+    ended = enqueued(database, effects.record)
+    ended.fail("sealed with key 1a2b3c4d, which ASYNC_ATTEMPTS['KEYS'] doesn't have")
+    assert dict(stats(database=database).missing_keys) == {"none": 1}
+    with_keys(OTHER_KEY)
+    drain(database)
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 4}
+    out = StringIO()
+    call_command("attempts", "stats", database=database, stdout=out)
+    assert f"4 attempts wait for the key {KEY_ID}, which a worker did not have." in out.getvalue()
+    out = StringIO()
+    call_command("attempts", "stats", "--json", database=database, stdout=out)
+    assert json.loads(out.getvalue())["missing_keys"] == {KEY_ID: 4}
+
+
+def checked(database):
+    found = run_checks(tags=[Tags.database], databases=[database])
+    return [message for message in found if message.id == "async_attempts.W006"]
+
+
+def test_a_check_of_the_database_tells_of_rows_that_no_key_opens(database, with_keys):
+    one, two = enqueued(database, effects.record), enqueued(database, effects.record)
+    enqueued(database, effects.record, options={"scheduled_at": 3600})
+    ended = enqueued(database, effects.record)
+    ended.fail("no")
+    assert checked(database) == []
+    with_keys(OTHER_KEY)
+    enqueued(database, effects.record)
+    (warning,) = checked(database)
+    assert KEY_ID in warning.msg
+    assert "3 " in warning.msg
+    one.delete()
+    two.expire()
+    with_keys()
+    (warning,) = checked(database)
+    assert KEY_ID not in warning.msg
+    assert "1 " in warning.msg
+
+
+def test_a_database_that_is_not_asked_for_is_not_asked(database, with_keys):
+    enqueued(database, effects.record)
+    with_keys(OTHER_KEY)
+    assert not [m for m in run_checks(tags=[Tags.database]) if m.id == "async_attempts.W006"]
