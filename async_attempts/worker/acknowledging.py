@@ -19,8 +19,9 @@ from ..models import AbstractAttempt
 from ..store import Claim, Rescue, Result, Store
 from ..store.transactions import refused
 from .errors import error_of
-from .leftovers import clean_connections, open_blocks
+from .leftovers import connections_here, open_blocks
 from .runner import Execution
+from .testcases import saved_testcase
 
 logger = logging.getLogger("async_attempts")
 
@@ -112,10 +113,11 @@ def call_error_hook(store: Store, attempt_id: UUID, error: BaseException) -> Non
     blocks = open_blocks()
     try:
         if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
-            attempt.handle_perform_error(error)
+            with saved_testcase():
+                attempt.handle_perform_error(error)
     except BaseException as exception:
         logger.error(
             "attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__
         )
     finally:
-        clean_connections(blocks)
+        connections_here().clean(blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import traceback
 from typing import Final
 
@@ -23,6 +24,7 @@ from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, 
 from ..models import sealed_details
 from ..store import Claim
 from ..targets import Policy
+from .sessions import tells_of_lost_session
 
 MESSAGE_LENGTH: Final = 8_192
 FRAME_LENGTH: Final = 2_048
@@ -31,6 +33,9 @@ REASON_LENGTH: Final = 1_000
 CLASS_LENGTH: Final = 255
 UNKNOWN_KEY_DELAY: Final = 60.0
 """Seconds until an attempt is claimable again whose key this worker doesn't have."""
+
+UNREACHABLE_DELAY: Final = (5.0, 15.0)
+"""Seconds, at random between these: the database of a target's arguments may be away for long."""
 
 HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
@@ -42,6 +47,8 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     """What it means that the arguments or the target couldn't be had, before any user code."""
     if isinstance(exception, UnknownKey):
         return Released(UNKNOWN_KEY_DELAY)
+    if tells_of_lost_session(exception):
+        return given_back()
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -49,6 +56,11 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def given_back() -> Released:
+    """Uncounted: the database couldn't be reached before the target was called."""
+    return Released(random.uniform(*UNREACHABLE_DELAY))
 
 
 def _reason_of(exception: BaseException) -> str:

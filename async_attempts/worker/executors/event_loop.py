@@ -10,8 +10,6 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple
 
-from asgiref.sync import sync_to_async
-
 from ...conf import settings
 from ...exceptions import AttemptTimeout
 from ...lifecycle import Outcome
@@ -19,15 +17,13 @@ from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
 from ..current import CurrentAttempt, _current, unheard
 from ..errors import outcome_of_target
-from ..leftovers import clean_connections
 from ..memory import Page, now
 from ..preparing import Prepared
-from ..runner import RELEASED, Execution, Lease, kept
+from ..runner import RELEASED, Execution, Lease, kept, refuse_unawaited
 from ..timeouts import MESSAGE, Deadline
+from .call_threads import CallThreads, SensitiveThread
 
 READY_SHARE: Final = 8
-CLEANING: Final = 1.0
-"""Seconds."""
 
 
 class Waiting(NamedTuple):
@@ -57,6 +53,8 @@ class EventLoop:
         self._page = page
         self._say = say
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(CallThreads(thread_name_prefix="asyncio"))
+        self._sensitive_thread = SensitiveThread()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,6 +92,7 @@ class EventLoop:
         """End; nothing is being performed any more."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._sensitive_thread.close()
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -129,6 +128,8 @@ class EventLoop:
         self.in_flight -= 1
         self._places.release()
         self._fill()
+        if not self.in_flight:
+            self._sensitive_thread.idle()
         self._ended(execution)
 
     async def _begun(self, ready: Prepared) -> Execution:
@@ -148,12 +149,6 @@ class EventLoop:
             deadline.on_move = None
             if self._page is not None and place is not None:
                 self._page.move(place, 0.0)
-        if exception is not None:
-            with suppress(Exception):
-                # An error may have left the connection of Django's thread for async code broken;
-                # another target may keep that thread busy.
-                async with asyncio.timeout(CLEANING):
-                    await sync_to_async(clean_connections)({})
         return Execution(claim, outcome, exception, False, place, now() - began)
 
     async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
@@ -177,6 +172,7 @@ class EventLoop:
             if scope.expired():
                 raise AttemptTimeout(MESSAGE) from error
             raise
+        refuse_unawaited(result)
         return kept(ready.claim, result)
 
     def _reschedule(self, scope: asyncio.Timeout, when: float) -> None:

@@ -1,0 +1,71 @@
+"""The threads in which async targets have sync code called: `asyncio.to_thread` and the ORM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from asgiref.sync import SyncToAsync
+from django.db import connections
+
+from ..leftovers import NO_BLOCKS, connections_here
+from ..memory import now
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class CallThreads(ThreadPoolExecutor):
+    """Looks after its threads' connections: sound before each call, clean and given back after it.
+
+    A call that leaves a transaction open raises BrokenTransaction: the thread's next call is
+    another target's.
+    """
+
+    gives_back = True
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        return super().submit(self._call, partial(fn, *args, **kwargs))
+
+    def _call(self, function: Callable[[], _T]) -> _T:
+        here, moment = connections_here(), now()
+        if moment >= here.looks_at:
+            here.replace_ended(moment)
+        try:
+            result = function()
+            if not here.are_clean():
+                here.refuse_left_open(NO_BLOCKS)
+            return result
+        finally:
+            if not here.are_clean():
+                here.clean(NO_BLOCKS)
+            if self.gives_back:
+                here.give_back()
+
+
+class SensitiveThread(CallThreads):
+    """The one thread of `sync_to_async`, and so of the async ORM.
+
+    It keeps a connection from one call to the next, for a query that is read piece by piece.
+    """
+
+    gives_back = False
+
+    def __init__(self) -> None:
+        super().__init__(1, thread_name_prefix="async orm")
+        self._has_pools = any(c.settings_dict["OPTIONS"].get("pool") for c in connections.all())
+        self._previous = SyncToAsync.single_thread_executor
+        SyncToAsync.single_thread_executor = self
+
+    def idle(self) -> None:
+        """No target is going on that could call: give back what came from a pool."""
+        if self._has_pools:
+            super(CallThreads, self).submit(lambda: connections_here().give_back())
+
+    def close(self) -> None:
+        """Let the thread end, once its last call has."""
+        SyncToAsync.single_thread_executor = self._previous
+        super(CallThreads, self).submit(connections.close_all)
+        self.shutdown(wait=False)
