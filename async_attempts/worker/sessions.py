@@ -22,7 +22,7 @@ ABORTED: Final = 3
 
 State = Callable[[], int]
 
-POSTGRESQL_STATES: Final = (CLEAN, OPEN, OPEN, ABORTED, DIRTY)
+POSTGRESQL_STATES: Final = (CLEAN, DIRTY, OPEN, ABORTED, DIRTY)
 """By libpq's PGTransactionStatusType: idle, active, in a transaction, in error, unknown."""
 
 POSTGRESQL_LOST: Final = re.compile("08|57P0|53300")

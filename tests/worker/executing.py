@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from async_attempts.store import store_for
 from async_attempts.worker.embedded import NoPulse
+from async_attempts.worker.executors import event_loop
+from async_attempts.worker.executors.call_threads import CallThreads
 from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.hand import Hand
@@ -23,14 +27,14 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     hand, stopping, timekeeper = Hand(store), Stopping(), Timekeeper()
     alone = Alone(store, options)
     timekeeper.start()
-    event_loop = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
+    for_async = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
 
     def runner() -> Runner:
         watch = ThreadWatch(timekeeper)
-        return Runner(store, alone, watch, elsewhere=event_loop, progress=hand.progress)
+        return Runner(store, alone, watch, elsewhere=for_async, progress=hand.progress)
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
-    executor = Threads(hand, runner, stopping.bell, threads + 1, event_loop)
+    executor = Threads(hand, runner, stopping.bell, threads + 1, for_async)
     lookout = Lookout(store, options.queues, None)
     loop = Loop(
         options, hand, executor=executor, lookout=lookout, stopping=stopping, pulse=NoPulse()
@@ -39,5 +43,11 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
         loop.run(alone)
     finally:
         executor.close()
-        event_loop.close()
+        for_async.close()
         timekeeper.stop()
+
+
+@pytest.fixture
+def one_call_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that async targets call by `asyncio.to_thread` is called in the same thread."""
+    monkeypatch.setattr(event_loop, "CallThreads", lambda _, name: CallThreads(1, name))

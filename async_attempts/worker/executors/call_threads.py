@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, TypeVar
+from threading import Barrier, BrokenBarrierError
+from typing import Final, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from ..leftovers import NO_BLOCKS, connections_here
+from ..leftovers import NO_BLOCKS, Connections, connections_here
 from ..memory import now
+
+CLOSING: Final = 1.0
+"""Seconds that a thread waits for the others at their end."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -26,11 +31,16 @@ class CallThreads(ThreadPoolExecutor):
 
     gives_back = True
 
+    def __init__(self, threads: int | None, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._here: set[Connections] = set()
+
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         return super().submit(self._call, partial(fn, *args, **kwargs))
 
     def _call(self, function: Callable[[], _T]) -> _T:
         here, moment = connections_here(), now()
+        self._here.add(here)
         if moment >= here.looks_at:
             here.replace_ended(moment)
         try:
@@ -44,6 +54,14 @@ class CallThreads(ThreadPoolExecutor):
             if self.gives_back:
                 here.give_back()
 
+    def close(self) -> None:
+        """Let all threads close their connections and end, but for those that a call keeps."""
+        all_are_there = Barrier(max(1, len(self._here)))
+        for _ in self._here:
+            # Each waits for the others, so that none does this twice.
+            super().submit(_close_connections, all_are_there)
+        self.shutdown(wait=False)
+
 
 class SensitiveThread(CallThreads):
     """The one thread of `sync_to_async`, and so of the async ORM.
@@ -54,7 +72,7 @@ class SensitiveThread(CallThreads):
     gives_back = False
 
     def __init__(self) -> None:
-        super().__init__(1, thread_name_prefix="async orm")
+        super().__init__(1, "async orm")
         self._has_pools = any(c.settings_dict["OPTIONS"].get("pool") for c in connections.all())
         self._previous = SyncToAsync.single_thread_executor
         SyncToAsync.single_thread_executor = self
@@ -65,7 +83,11 @@ class SensitiveThread(CallThreads):
             super(CallThreads, self).submit(lambda: connections_here().give_back())
 
     def close(self) -> None:
-        """Let the thread end, once its last call has."""
         SyncToAsync.single_thread_executor = self._previous
-        super(CallThreads, self).submit(connections.close_all)
-        self.shutdown(wait=False)
+        super().close()
+
+
+def _close_connections(all_are_there: Barrier) -> None:
+    connections.close_all()
+    with suppress(BrokenBarrierError):
+        all_are_there.wait(CLOSING)

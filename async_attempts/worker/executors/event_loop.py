@@ -53,7 +53,8 @@ class EventLoop:
         self._page = page
         self._say = say
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(CallThreads(thread_name_prefix="asyncio"))
+        self._call_threads = CallThreads(None, "asyncio")
+        self._loop.set_default_executor(self._call_threads)
         self._sensitive_thread = SensitiveThread()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
@@ -92,7 +93,6 @@ class EventLoop:
         """End; nothing is being performed any more."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._sensitive_thread.close()
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -101,6 +101,8 @@ class EventLoop:
             # Not the default executor: a thread that a target left there may never end.
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
+            self._call_threads.close()
+            self._sensitive_thread.close()
             self._loop.close()
 
     def _fill(self) -> None:
