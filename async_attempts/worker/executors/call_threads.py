@@ -73,7 +73,9 @@ class SensitiveThread(CallThreads):
 
     def __init__(self) -> None:
         super().__init__(1, "async orm")
-        self._has_pools = any(c.settings_dict["OPTIONS"].get("pool") for c in connections.all())
+        self._has_pools = any(
+            database["OPTIONS"].get("pool") for database in connections.settings.values()
+        )
         self._previous = SyncToAsync.single_thread_executor
         SyncToAsync.single_thread_executor = self
 
