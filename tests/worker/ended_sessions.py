@@ -36,6 +36,15 @@ def end_session(database: str, number: int) -> None:
     until(lambda: now() > begun + LOOK_PAUSE)
 
 
+def lives(database: str, number: int) -> bool:
+    """Whether the server has that session; asked over one that is closed again."""
+    connection = connections[database].copy()
+    try:
+        return bool(_ask(connection, LIVES, number))
+    finally:
+        connection.close()
+
+
 def _ask(connection: Any, questions: dict[str, str], *params: object) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(questions[connection.vendor], params)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from async_attempts.store import store_for
@@ -18,6 +21,8 @@ from async_attempts.worker.options import Options
 from async_attempts.worker.runner import Runner
 from async_attempts.worker.stopping import Stopping
 from async_attempts.worker.timeouts import ThreadWatch, Timekeeper
+from tests.shop import effects
+from tests.worker.attempts import enqueued
 
 
 def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> None:
@@ -45,6 +50,22 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
         executor.close()
         for_async.close()
         timekeeper.stop()
+
+
+def perform_in_one_thread(
+    database: str, *actions: Callable[[], object], target: Any = effects.act
+) -> None:
+    """Let one thread perform `target` once for each of the actions, in their order."""
+    steps = iter(actions)
+
+    def act() -> object:
+        return next(steps)()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "action", act)
+        for _ in actions:
+            enqueued(database, target, options={"max_attempts": 1})
+        drain_in_threads(database, threads=1)
 
 
 @pytest.fixture

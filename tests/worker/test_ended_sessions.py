@@ -14,7 +14,7 @@ from tests.shop import effects
 from tests.shop.models import Order
 from tests.worker.attempts import enqueued, failures, states, stored
 from tests.worker.ended_sessions import end_session, session_id
-from tests.worker.executing import drain_in_threads
+from tests.worker.executing import perform_in_one_thread
 
 with_server = pytest.mark.only("postgresql", "mariadb", reason="SQLite has no server")
 
@@ -28,24 +28,6 @@ def unseen(monkeypatch):
 
 
 @pytest.fixture
-def in_the_same_thread(database, acting) -> Callable[..., None]:
-    """Performs these actions of the targets named `act…` one after the other, in one thread."""
-
-    def in_the_same_thread(*actions, target=effects.act):
-        steps = iter(actions)
-
-        def act() -> object:
-            return next(steps)()
-
-        acting(act)
-        for _ in actions:
-            enqueued(database, target, options=ONCE)
-        drain_in_threads(database, threads=1)
-
-    return in_the_same_thread
-
-
-@pytest.fixture
 def ending(database) -> list[Callable[[], object]]:
     """Two actions: the first uses the thread's session, the second has it ended, unnoticed."""
     used: list[int] = []
@@ -56,47 +38,41 @@ def ending(database) -> list[Callable[[], object]]:
 
 
 @with_server
-def test_the_next_target_has_a_new_one(database, in_the_same_thread, ending):
-    in_the_same_thread(*ending, lambda: session_id(database))
+def test_the_next_target_has_a_new_one(database, ending):
+    perform_in_one_thread(database, *ending, lambda: session_id(database))
     assert states(database) == ["succeeded"] * 3
 
 
 @with_server
-def test_a_connection_that_the_target_closed_behind_django_is_replaced(
-    database, in_the_same_thread
-):
+def test_a_connection_that_the_target_closed_behind_django_is_replaced(database):
     def close() -> None:
         session_id(database)
         connections[database].connection.close()
 
-    in_the_same_thread(close, lambda: session_id(database))
+    perform_in_one_thread(database, close, lambda: session_id(database))
     assert states(database) == ["succeeded"] * 2
 
 
 @with_server
 @pytest.mark.parametrize("is_seen", [True, False])
-def test_an_atomic_target_is_called_on_a_new_one(
-    database, in_the_same_thread, ending, is_seen, request
-):
+def test_an_atomic_target_is_called_on_a_new_one(database, ending, is_seen, request):
     if not is_seen:
         request.getfixturevalue("unseen")
     atomic = enqueued(database, effects.write_row, database, options={**ONCE, "priority": -1})
-    in_the_same_thread(*ending)
+    perform_in_one_thread(database, *ending)
     assert (stored(atomic).status, stored(atomic).num_attempts) == ("succeeded", 1)
 
 
 @with_server
 @pytest.mark.parametrize("is_seen", [True, False])
-def test_what_a_target_is_called_with_is_read_by_a_new_one(
-    database, in_the_same_thread, ending, is_seen, request
-):
+def test_what_a_target_is_called_with_is_read_by_a_new_one(database, ending, is_seen, request):
     if not is_seen:
         request.getfixturevalue("unseen")
     order = effects.RecordedOrder.objects.using(database).create(number=7)
     last = {**ONCE, "priority": -1}
     method = enqueued(database, order.of_instance, options=last)
     argument = enqueued(database, effects.record, order, options=last)
-    in_the_same_thread(*ending)
+    perform_in_one_thread(database, *ending)
     assert [stored(method).status, stored(argument).status] == ["succeeded"] * 2
 
 
@@ -111,9 +87,7 @@ def out_of_reach(database):
 
 @with_server
 @pytest.mark.parametrize("kind", ["atomic", "method", "argument"])
-def test_what_finds_no_server_before_its_target_is_called_is_given_back(
-    database, in_the_same_thread, kind
-):
+def test_what_finds_no_server_before_its_target_is_called_is_given_back(database, kind):
     order = effects.RecordedOrder.objects.using(database).create(number=7)
     called = {
         "atomic": (effects.write_row, database),
@@ -121,7 +95,7 @@ def test_what_finds_no_server_before_its_target_is_called_is_given_back(
         "argument": (effects.record, order),
     }[kind]
     attempt = enqueued(database, *called, options={**ONCE, "priority": -1})
-    in_the_same_thread(lambda: out_of_reach(database))
+    perform_in_one_thread(database, lambda: out_of_reach(database))
     given_back = stored(attempt)
     assert (given_back.state, given_back.num_attempts) == ("scheduled", 0)
     assert failures(attempt) == []
@@ -129,13 +103,11 @@ def test_what_finds_no_server_before_its_target_is_called_is_given_back(
 
 
 @with_server
-def test_a_database_error_of_another_kind_counts_while_arguments_are_read(
-    database, acting, in_the_same_thread, monkeypatch
-):
+def test_a_database_error_of_another_kind_counts_while_arguments_are_read(database, monkeypatch):
     order = Order.objects.using(database).create(number=7)
     attempt = enqueued(database, effects.record, order, options=ONCE)
     monkeypatch.setattr(Order._meta, "db_table", "no_such_table")
-    in_the_same_thread()
+    perform_in_one_thread(database)
     assert (stored(attempt).status, stored(attempt).num_attempts) == ("failed", 1)
 
 
@@ -150,22 +122,20 @@ def other_thread(function, *args):
 @with_server
 @pytest.mark.parametrize("called", [asyncio.to_thread, thread_of_the_orm, other_thread])
 @pytest.mark.usefixtures("one_call_thread")
-def test_an_async_target_has_a_new_one(database, in_the_same_thread, called):
+def test_an_async_target_has_a_new_one(database, called):
     async def use() -> None:
         number = await called(session_id, database)
         await called(end_session, database, number)
         await called(session_id, database)
 
-    in_the_same_thread(use, target=effects.act_asynchronously)
+    perform_in_one_thread(database, use, target=effects.act_asynchronously)
     assert states(database) == ["succeeded"]
 
 
 @with_server
 @pytest.mark.parametrize("called", [asyncio.to_thread, thread_of_the_orm, other_thread])
 @pytest.mark.usefixtures("unseen", "one_call_thread")
-def test_one_that_failed_a_call_of_an_async_target_is_not_left_to_the_next(
-    database, in_the_same_thread, called
-):
+def test_one_that_failed_a_call_of_an_async_target_is_not_left_to_the_next(database, called):
     async def use() -> None:
         number = await called(session_id, database)
         await called(end_session, database, number)
@@ -173,12 +143,12 @@ def test_one_that_failed_a_call_of_an_async_target_is_not_left_to_the_next(
             await called(session_id, database)
         await called(session_id, database)
 
-    in_the_same_thread(use, target=effects.act_asynchronously)
+    perform_in_one_thread(database, use, target=effects.act_asynchronously)
     assert states(database) == ["succeeded"]
 
 
 @pytest.mark.only("postgresql", reason="MariaDB has no notifications")
-def test_a_session_with_a_notification_to_read_is_kept(database, in_the_same_thread):
+def test_a_session_with_a_notification_to_read_is_kept(database):
     used = []
 
     def listen() -> None:
@@ -193,5 +163,5 @@ def test_a_session_with_a_notification_to_read_is_kept(database, in_the_same_thr
         other.close()
         end_session(database, 0)
 
-    in_the_same_thread(listen, notify, lambda: used.append(session_id(database)))
+    perform_in_one_thread(database, listen, notify, lambda: used.append(session_id(database)))
     assert used[0] == used[1]

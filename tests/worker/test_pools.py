@@ -70,6 +70,7 @@ def hold_one() -> None:
     effects.action = hold
 
 
+@pytest.mark.slow
 def test_async_targets_have_their_turn_while_all_threads_perform(database, pooled):
     pooled.databases[database]["OPTIONS"]["pool"] = {"min_size": 2, "timeout": 5}
     for _ in range(20):
@@ -83,6 +84,7 @@ def test_async_targets_have_their_turn_while_all_threads_perform(database, poole
     assert "has 2 connections, and up to 3 threads" in worker.output
 
 
+@pytest.mark.slow
 def test_idle_threads_keep_none(database, pooled):
     pooled.databases[database]["OPTIONS"]["pool"] = {"min_size": 1, "timeout": 5}
     worker = pooled.start("--threads=3", f"--database={database}", prepare=hold_one)
@@ -98,6 +100,7 @@ def ask() -> None:
     effects.action = partial(session_id, "postgresql")
 
 
+@pytest.mark.slow
 def test_one_that_the_server_ended_in_the_pool_is_replaced(database, pooled):
     worker = pooled.start("--threads=1", f"--database={database}", prepare=ask)
     for _ in range(3):
