@@ -22,6 +22,7 @@ from ..store.transactions import refused
 from .announcing import Announcer
 from .errors import error_of
 from .runner import Execution
+from .testcases import saved_testcase
 
 logger = logging.getLogger("async_attempts")
 
@@ -137,7 +138,8 @@ def _call_error_hook(
 def _handle_perform_error(store: Store, attempt_id: UUID, error: BaseException) -> None:
     try:
         if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
-            attempt.handle_perform_error(error)
+            with saved_testcase():
+                attempt.handle_perform_error(error)
     except BaseException as exception:
         logger.error(
             "attempt %s: handle_perform_error raised %s", attempt_id, type(exception).__name__

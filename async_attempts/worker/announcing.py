@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from django.db import connections
 
 from ..signals import Announced
-from .leftovers import clean_connections, open_blocks
+from .leftovers import NO_BLOCKS, connections_here, open_blocks
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -55,7 +55,7 @@ class AtOnce:
     def call(self, hook: Announcement) -> None:
         blocks = open_blocks()
         told(hook)
-        clean_connections(blocks)
+        connections_here().clean(blocks)
 
 
 class Lane:
@@ -87,7 +87,7 @@ class Lane:
         while (announcement := self._waiting.get()) is not None:
             told(announcement)
             del announcement
-            clean_connections({})
+            connections_here().clean(NO_BLOCKS)
             if self._waiting.empty():
                 connections.close_all()
         connections.close_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import traceback
 from typing import Final
 
@@ -24,6 +25,7 @@ from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, 
 from ..models import sealed_details
 from ..store import Claim
 from ..targets import Policy
+from .sessions import tells_of_lost_session
 
 logger = logging.getLogger("async_attempts")
 
@@ -34,6 +36,9 @@ REASON_LENGTH: Final = 1_000
 CLASS_LENGTH: Final = 255
 UNEXPECTED_DELAY: Final = 60.0
 """Seconds until an attempt is claimable again whose execution could not even be judged."""
+
+UNREACHABLE_DELAY: Final = (5.0, 15.0)
+"""Seconds, at random between these: the database of a target's arguments may be away for long."""
 
 HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
@@ -46,6 +51,8 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
 
     What can't be opened here, or now, is for `missing_keys`.
     """
+    if tells_of_lost_session(exception):
+        return given_back()
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -53,6 +60,11 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def given_back() -> Released:
+    """Uncounted: the database couldn't be reached before the target was called."""
+    return Released(random.uniform(*UNREACHABLE_DELAY))
 
 
 def _reason_of(exception: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,8 +10,26 @@ from typing import Any, Final
 
 from django.db import DatabaseError, Error, connections
 from django.db.backends.signals import connection_created
+from django.dispatch import receiver
+
+from .sessions import (
+    ABORTED,
+    CLEAN,
+    OPEN,
+    State,
+    close,
+    has_ended,
+    is_in_testcase,
+    is_pooled,
+    state_of,
+)
 
 CANCEL_SECONDS: Final = 5.0
+
+NO_BLOCKS: Final[Mapping[str, int]] = {}
+
+LOOK_PAUSE: Final = 0.01
+"""Seconds between two looks whether a server has closed a session: a fast drain pays for none."""
 
 
 class BrokenTransaction(DatabaseError):
@@ -43,73 +62,134 @@ def refuse_swallowed_errors(connection: Any) -> Iterator[None]:
         )
 
 
-class Opened:
-    """Counts the connections that were ever opened in this process: a reason to look anew."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        connection_created.connect(self._note, weak=False)
-
-    def _note(self, **kwargs: Any) -> None:
-        self.count += 1
-
-
-_opened: Final = Opened()
-
-
 class Connections:
     """One thread's connections; looking whether all are as they should be takes no round trip."""
 
     def __init__(self) -> None:
-        self._seen = -1
-        self._all: list[tuple[Any, bool]] = []
+        self.looks_at = 0.0
+        """When to look for sessions that the server has closed, by `memory.now()`."""
+        self._all: list[tuple[Any, State, bool]] = []
+        self._pooled: list[Any] = []
+        self._has_new = True
+
+    def opened(self, connection: Any) -> None:
+        """This thread has a new session."""
+        self._has_new = True
+        if is_pooled(connection) and has_ended(connection):
+            # The pool can't know: it has lain there.
+            close(connection)
+            connection.connect()
+        elif connection.connection is not None:
+            # From its first statement on.
+            state_of(connection)
+
+    def _look_anew(self) -> None:
+        self._has_new = False
+        here = [c for c in connections.all(initialized_only=True) if c.connection is not None]
+        self._all = [(c, state_of(c), bool(c.settings_dict["CONN_MAX_AGE"])) for c in here]
+        self._pooled = [c for c in here if is_pooled(c)]
 
     def are_clean(self) -> bool:
         """Whether there is nothing to close, to roll back or to forget."""
-        if self._seen != _opened.count:
-            self._seen = _opened.count
-            here = connections.all(initialized_only=True)
-            self._all = [(c, bool(c.settings_dict["CONN_MAX_AGE"])) for c in here]
-        for connection, grows_old in self._all:
+        if self._has_new:
+            self._look_anew()
+        for connection, state, grows_old in self._all:
             if connection.connection is None:
                 continue
-            if connection.atomic_blocks or connection.queries_log or _is_doubtful(connection):
+            if connection.atomic_blocks or connection.queries_log or connection.errors_occurred:
+                return False
+            if state() != CLEAN:
                 return False
             if grows_old and connection.close_at and time.monotonic() >= connection.close_at:
                 return False
         return True
 
+    def replace_ended(self, moment: float) -> None:
+        """Close those whose server has closed them; the next use opens others. Never raises."""
+        self.looks_at = moment + LOOK_PAUSE
+        if self._has_new:
+            self._look_anew()
+        for connection, _, _ in self._all:
+            is_idle = connection.connection is not None and not connection.in_atomic_block
+            if is_idle and has_ended(connection):
+                close(connection)
+
+    def refuse_left_open(self, before: Mapping[str, int]) -> None:
+        """Raise BrokenTransaction if something is open that wasn't `before`: it never commits."""
+        for alias, number in open_blocks().items():
+            if number > before.get(alias, 0):
+                raise BrokenTransaction(f"The target left an atomic block of {alias!r} open.")
+        if self._has_new:
+            self._look_anew()
+        for connection, state, _ in self._all:
+            if connection.connection is None:
+                continue
+            if not connection.in_atomic_block:
+                if state() in (OPEN, ABORTED):
+                    raise BrokenTransaction(
+                        f"The target left a transaction of {connection.alias!r} open, which will "
+                        "be rolled back: use transaction.atomic(), or commit it."
+                    )
+            elif is_in_testcase(connection) and (connection.needs_rollback or state() == ABORTED):
+                raise BrokenTransaction(
+                    "The target swallowed a database error, which breaks the transaction of a "
+                    "TestCase. Catch database errors around an inner transaction.atomic()."
+                )
+
+    def clean(self, before: Mapping[str, int]) -> None:
+        """Leave no broken session, open transaction or query log to the next. Never raises.
+
+        A connection older than its CONN_MAX_AGE is closed; with 0 it stays: to a worker, all it
+        does is one request.
+        """
+        if self._has_new:
+            self._look_anew()
+        for connection, state, grows_old in self._all:
+            connection.queries_log.clear()
+            if connection.connection is None:
+                continue
+            allowed = before.get(connection.alias, 0)
+            # What can't be mended now shows at its next use, where the worker can sit it out.
+            with suppress(Error):
+                if len(connection.atomic_blocks) > allowed == 0:
+                    connection.close()
+                    connection.connect()
+                elif connection.in_atomic_block:
+                    continue
+                elif state() != CLEAN:
+                    close(connection)
+                elif connection.errors_occurred or grows_old:
+                    connection.close_if_unusable_or_obsolete()
+
+    def give_back(self) -> None:
+        """Let others have what came from a pool. Never raises."""
+        for connection in self._pooled:
+            if connection.connection is not None and not connection.in_atomic_block:
+                with suppress(Error):
+                    connection.close()
+
+
+_here: Final = threading.local()
+
+
+def connections_here() -> Connections:
+    """Those of the calling thread, which is told of new ones from now on."""
+    try:
+        here: Connections = _here.connections
+    except AttributeError:
+        here = _here.connections = Connections()
+    return here
+
+
+@receiver(connection_created)
+def _note_opened(connection: Any, **kwargs: Any) -> None:
+    if (here := getattr(_here, "connections", None)) is not None:
+        here.opened(connection)
+
 
 def open_blocks() -> dict[str, int]:
     """How many atomic blocks are open on each of this thread's connections."""
     return {c.alias: len(c.atomic_blocks) for c in connections.all(initialized_only=True)}
-
-
-def refuse_open_blocks(before: Mapping[str, int]) -> None:
-    """Raise BrokenTransaction if a block is open that wasn't `before`: it would never commit."""
-    for alias, number in open_blocks().items():
-        if number > before.get(alias, 0):
-            raise BrokenTransaction(f"The target left an atomic block of {alias!r} open.")
-
-
-def clean_connections(before: Mapping[str, int]) -> None:
-    """Leave no broken connection, open block or query log to the next target. Never raises.
-
-    A connection older than its CONN_MAX_AGE is closed; with 0 it stays: to a worker, all it does is
-    one request.
-    """
-    for connection in connections.all(initialized_only=True):
-        connection.queries_log.clear()
-        allowed = before.get(connection.alias, 0)
-        # What can't be mended now shows at its next use, where the worker can sit it out.
-        with suppress(Error):
-            if len(connection.atomic_blocks) > allowed == 0:
-                connection.close()
-                connection.connect()
-            elif not connection.in_atomic_block and (
-                _is_doubtful(connection) or connection.settings_dict["CONN_MAX_AGE"]
-            ):
-                connection.close_if_unusable_or_obsolete()
 
 
 def cancel_queries() -> None:
@@ -136,10 +216,3 @@ def close_connections(before: Mapping[str, int]) -> None:
         if not before.get(connection.alias, 0):
             with suppress(Error):
                 connection.close()
-
-
-def _is_doubtful(connection: Any) -> bool:
-    return connection.errors_occurred or (
-        connection.connection is not None
-        and connection.autocommit != connection.settings_dict["AUTOCOMMIT"]
-    )

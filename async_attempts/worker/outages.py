@@ -9,6 +9,7 @@ from typing import Final
 from django.db import Error, connections
 
 from .memory import now
+from .sessions import is_in_testcase
 from .stopping import Stopping
 
 logger = logging.getLogger("async_attempts")
@@ -68,5 +69,8 @@ class Outages:
             code_of(error),
             pause,
         )
-        connections.close_all()
+        for connection in connections.all(initialized_only=True):
+            # A test's transaction would end with it.
+            if not is_in_testcase(connection):
+                connection.close()
         self.stopping.bell.wait(pause)

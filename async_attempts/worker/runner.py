@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple, Protocol
 
 from asgiref.sync import async_to_sync
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 
 from .. import signals
 from ..backoff import Backoff
@@ -26,21 +34,28 @@ from ..lifecycle import Failed, Outcome, Released, Succeeded
 from ..payload import dump_value
 from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
-from .errors import error_of, outcome_of_preparing, outcome_of_target, unexpected
+from .errors import (
+    error_of,
+    given_back,
+    outcome_of_preparing,
+    outcome_of_target,
+    unexpected,
+)
 from .leftovers import (
+    NO_BLOCKS,
     BrokenTransaction,
-    Connections,
     cancel_queries,
-    clean_connections,
     close_connections,
+    connections_here,
     open_blocks,
-    refuse_open_blocks,
     refuse_swallowed_errors,
 )
 from .memory import Page, now
 from .missing_keys import MissingKeys
 from .preparing import Prepared, prepared
 from .progress import UnwrittenProgress
+from .sessions import has_left_transaction, tells_of_lost_session
+from .testcases import saved_testcase
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
@@ -51,10 +66,10 @@ be in the worker's hand for ever."""
 
 SEALING_SECONDS: Final = 10.0
 SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
+UNDONE: Final = (Awaitable, Generator, AsyncGenerator)
 
 SUCCEEDED: Final = Succeeded()
 RELEASED: Final = Released()
-NO_BLOCKS: Final[Mapping[str, int]] = {}
 
 
 class Execution(NamedTuple):
@@ -92,6 +107,10 @@ class Elsewhere(Protocol):
         """What hasn't begun."""
 
 
+class NotCalled(Exception):
+    """The database failed before an atomic target was called, which says nothing about that."""
+
+
 class Runner:
     """Performs claims in one thread of a worker."""
 
@@ -113,7 +132,7 @@ class Runner:
         self.elsewhere = elsewhere
         self.progress = progress or UnwrittenProgress(store)
         self.missing_keys = missing_keys or MissingKeys()
-        self.connections = Connections()
+        self.connections = connections_here()
         self._deadline = Deadline(0.0)
         self._place: int | None = None
         self._noted: int | None = None
@@ -136,21 +155,28 @@ class Runner:
             return Execution(claim, RELEASED)
         if claim.seconds_left is not None and claim.is_late(moment):
             return Execution(claim, TOO_LATE)
+        if moment >= self.connections.looks_at:
+            self.connections.replace_ended(moment)
         place = None
         if self.page is not None:
             place = self.page.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
             self._noted = place
         if signals.started.receivers:
             signals.started.send_robust(Execution, claim=claim)
-        blocks = NO_BLOCKS if self.connections.are_clean() else open_blocks()
+        blocks = NO_BLOCKS
         try:
-            execution = self._perform(claim, place, blocks, moment)
+            if self.connections.are_clean():
+                execution = self._perform(claim, place, blocks, moment)
+            else:
+                with saved_testcase():
+                    blocks = open_blocks()
+                    execution = self._perform(claim, place, blocks, moment)
         finally:
             if self.watch.has_raised:
                 self.watch.has_raised = False
                 close_connections(blocks)
             if not self.connections.are_clean():
-                clean_connections(blocks)
+                self.connections.clean(blocks)
         if self.page is not None and place is not None and execution is not None:
             self.page.move(place, 0.0)
         return execution
@@ -159,7 +185,7 @@ class Runner:
         self, claim: Claim, place: int | None, blocks: Mapping[str, int], began: float
     ) -> Execution | None:
         try:
-            ready = prepared(claim)
+            ready = self._prepared(claim, blocks)
         except (UnknownKey, CipherUnavailable) as error:
             return Execution(claim, self.missing_keys.put_off(claim, error), error, place=place)
         except BaseException as exception:
@@ -173,12 +199,22 @@ class Runner:
             return None if self.elsewhere.perform(ready) else Execution(claim, RELEASED)
         try:
             if policy.atomic:
-                return self._perform_atomically(ready, place, began)
+                return self._perform_atomically(ready, place, blocks, began)
             outcome = copy_context().run(self._called, ready, place, blocks)
             return Execution(claim, outcome, None, False, place, now() - began)
         except BaseException as exception:
             outcome = outcome_of_target(claim, policy, exception)
             return Execution(claim, outcome, exception, False, place, now() - began)
+
+    def _prepared(self, claim: Claim, blocks: Mapping[str, int]) -> Prepared:
+        """`prepared`, once more when a session that it read by was lost."""
+        try:
+            return prepared(claim)
+        except Error as error:
+            if not tells_of_lost_session(error):
+                raise
+        self.connections.clean(blocks)
+        return prepared(claim)
 
     def _called(self, ready: Prepared, place: int | None, blocks: Mapping[str, int]) -> Outcome:
         """Call the target within its timeout; in a context of its own."""
@@ -199,7 +235,7 @@ class Runner:
                 cancel_queries()
             deadline.on_move = None
         if blocks or not self.connections.are_clean():
-            refuse_open_blocks(blocks)
+            self.connections.refuse_left_open(blocks)
         if result is None:
             return SUCCEEDED
         refuse_unawaited(result)
@@ -211,11 +247,26 @@ class Runner:
             self.page.move(self._place, at + settings().TIMEOUT_GRACE)
         self.watch.begin(self._deadline)
 
-    def _perform_atomically(self, ready: Prepared, place: int | None, began: float) -> Execution:
+    def _perform_atomically(
+        self, ready: Prepared, place: int | None, blocks: Mapping[str, int], began: float
+    ) -> Execution:
+        """`_in_one_transaction`; once more, then given back, where the target wasn't called."""
+        try:
+            return self._in_one_transaction(ready, place, began)
+        except NotCalled:
+            self.connections.clean(blocks)
+        try:
+            return self._in_one_transaction(ready, place, began)
+        except NotCalled as error:
+            logger.warning("%s: not begun: %s", ready.claim, type(error.__cause__).__name__)
+            return Execution(ready.claim, given_back(), error.__cause__, place=place)
+
+    def _in_one_transaction(self, ready: Prepared, place: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""
         claim = ready.claim
         connection = connections[claim.database]
         committed: list[bool] = []
+        is_held = False
         outcome: Outcome | None = None
         try:
             with transaction.atomic(claim.database, durable=True):
@@ -224,14 +275,21 @@ class Runner:
                         # Another transaction changes the row: nothing waits for its end here.
                         return Execution(claim, RELEASED, place=place)
                     raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
+                is_held = True
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):
                     outcome = copy_context().run(self._called, ready, place, open_blocks())
                 if connection.needs_rollback:
                     raise BrokenTransaction("The target left its transaction to be rolled back.")
+                if has_left_transaction(connection):
+                    raise BrokenTransaction(
+                        "The target ended its transaction by a COMMIT or ROLLBACK of its own."
+                    )
                 self.progress.write_within(claim)
                 self.store.finish_within(claim.worker_id, [(claim, outcome)])
         except BaseException as exception:
+            if not is_held and isinstance(exception, Error):
+                raise NotCalled from exception
             if not committed or outcome is None:
                 raise
             # The first hook after the commit is ours, so this came out of one of the target's.
@@ -247,13 +305,15 @@ def unprepared() -> float:
 
 
 def refuse_unawaited(result: Any) -> None:
-    """Raises TypeError for a coroutine: what it would have done was not done."""
-    if isinstance(result, Coroutine):
+    """Raise TypeError for what is still to be awaited or iterated over: none of it was done."""
+    if result is None or not isinstance(result, UNDONE):
+        return
+    if isinstance(result, Coroutine | Generator):
         result.close()
-        raise TypeError(
-            "The target returned a coroutine that nobody awaits: a decorator hides that it is "
-            "async; make the decorator's own function async, too."
-        )
+    raise TypeError(
+        f"The target returned a {type(result).__name__} that nobody awaits or iterates over: a "
+        "decorator hides that the target is async or a generator, or an await is missing."
+    )
 
 
 def kept(claim: Claim, result: Any, *, until: float) -> Outcome:

@@ -167,7 +167,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a hook leaves no transaction to the next one",
-        (("worker/announcing.py", "            clean_connections({})\n", ""),),
+        (("worker/announcing.py", "            connections_here().clean(NO_BLOCKS)\n", ""),),
         (f"{ANNOUNCING}test_a_hook_leaves_no_connection_and_no_block_to_the_next_one[sqlite]",),
     ),
     Mutant(

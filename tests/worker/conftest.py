@@ -9,6 +9,7 @@ import pytest
 
 from tests.shop import effects
 from tests.worker.characters import few_characters
+from tests.worker.executing import one_call_thread
 from tests.worker.processes import workers
 from tests.worker.waiting import beside, no_polling, nobody_hears_any_more
 
@@ -18,6 +19,7 @@ __all__ = [
     "few_characters",
     "no_polling",
     "nobody_hears_any_more",
+    "one_call_thread",
     "workers",
 ]
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from async_attempts.store import store_for
 from async_attempts.worker.embedded import NoPulse
+from async_attempts.worker.executors import event_loop
+from async_attempts.worker.executors.call_threads import CallThreads
 from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.hand import Hand
@@ -15,6 +22,8 @@ from async_attempts.worker.options import Options
 from async_attempts.worker.runner import Runner
 from async_attempts.worker.stopping import Stopping
 from async_attempts.worker.timeouts import ThreadWatch, Timekeeper
+from tests.shop import effects
+from tests.worker.attempts import enqueued
 
 
 def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> None:
@@ -24,7 +33,7 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     hand, stopping, timekeeper = Hand(store), Stopping(), Timekeeper()
     alone = Alone(store, options)
     timekeeper.start()
-    event_loop = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
+    for_async = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
 
     missing_keys = MissingKeys()
 
@@ -33,13 +42,13 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
             store,
             alone,
             ThreadWatch(timekeeper),
-            elsewhere=event_loop,
+            elsewhere=for_async,
             progress=hand.progress,
             missing_keys=missing_keys,
         )
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
-    executor = Threads(hand, runner, stopping.bell, threads + 1, event_loop)
+    executor = Threads(hand, runner, stopping.bell, threads + 1, for_async)
     lookout = Lookout(store, options.queues, None)
     loop = Loop(
         options, hand, executor=executor, lookout=lookout, stopping=stopping, pulse=NoPulse()
@@ -48,5 +57,27 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
         loop.run(alone)
     finally:
         executor.close()
-        event_loop.close()
+        for_async.close()
         timekeeper.stop()
+
+
+def perform_in_one_thread(
+    database: str, *actions: Callable[[], object], target: Any = effects.act
+) -> None:
+    """Let one thread perform `target` once for each of the actions, in their order."""
+    steps = iter(actions)
+
+    def act() -> object:
+        return next(steps)()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "action", act)
+        for _ in actions:
+            enqueued(database, target, options={"max_attempts": 1})
+        drain_in_threads(database, threads=1)
+
+
+@pytest.fixture
+def one_call_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that async targets call by `asyncio.to_thread` is called in the same thread."""
+    monkeypatch.setattr(event_loop, "CallThreads", lambda _, name: CallThreads(1, name))

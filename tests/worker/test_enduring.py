@@ -21,6 +21,7 @@ from async_attempts.worker.stopping import Stopping
 from async_attempts.worker.timeouts import NoWatch
 from tests.shop import effects
 from tests.worker.attempts import drain, enqueued, failures, performed, put, raising, stored
+from tests.worker.executing import drain_in_threads
 
 LATER = {"scheduled_at": timedelta(hours=1)}
 PATIENCE = 60
@@ -198,6 +199,45 @@ def test_a_coroutine_that_a_decorator_hides_is_no_success(database, acting):
     acting(hidden)
     (failure,) = failures(performed(database, effects.act))
     assert failure.error_class == "TypeError"
+
+
+def generate():
+    yield effects.record()
+
+
+async def generate_asynchronously():
+    yield effects.record()
+
+
+class Promised:
+    """Does what it is to do when it is awaited."""
+
+    def __await__(self):
+        effects.record()
+        yield
+
+
+@pytest.mark.parametrize("hidden", [generate, generate_asynchronously, Promised])
+@pytest.mark.parametrize("target", [effects.act, effects.act_atomically])
+def test_nor_is_what_nobody_iterates_over_or_awaits(database, acting, target, hidden):
+    acting(hidden)
+    (failure,) = failures(performed(database, target))
+    assert failure.error_class == "TypeError"
+    assert hidden.__name__ in failure.message or "generator" in failure.message
+    assert effects.seen == []
+
+
+@pytest.mark.parametrize("hidden", [effects.record_async, generate, generate_asynchronously])
+def test_nor_is_it_when_an_async_target_returns_it(database, acting, hidden):
+    async def forget_to_await() -> object:
+        return hidden()
+
+    acting(forget_to_await)
+    attempt = enqueued(database, effects.act_asynchronously)
+    drain_in_threads(database)
+    (failure,) = failures(attempt)
+    assert failure.error_class == "TypeError"
+    assert effects.seen == []
 
 
 def test_an_atomic_target_enqueues_once_only(database, acting):

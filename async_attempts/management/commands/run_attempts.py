@@ -18,7 +18,7 @@ from ...conf import settings
 from ...exceptions import AttemptsError
 from ...worker.embedded import perform_here
 from ...worker.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
-from ...worker.readiness import NotReady, require_ready
+from ...worker.readiness import NotReady, require_ready, too_small_pools
 from ...worker.supervisor import Supervisor
 from ._arguments import (
     NO_DATABASE,
@@ -30,6 +30,8 @@ from ._arguments import (
     port,
     seconds,
 )
+
+logger = logging.getLogger("async_attempts")
 
 
 class Command(BaseCommand):
@@ -132,6 +134,8 @@ class Command(BaseCommand):
         )
         try:
             if getattr(self, "_called_from_command_line", False) or options["processes"]:
+                for complaint in too_small_pools(wanted):
+                    logger.warning("%s", complaint)
                 code = Supervisor(wanted).run()
             else:
                 perform_here(wanted)

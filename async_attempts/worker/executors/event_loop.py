@@ -11,8 +11,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
-
 from ...conf import settings
 from ...encryption import may_block
 from ...exceptions import AttemptTimeout
@@ -21,15 +19,13 @@ from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
 from ..current import CurrentAttempt, _current, unheard
 from ..errors import outcome_of_target, unexpected
-from ..leftovers import clean_connections
 from ..memory import Page, now
 from ..preparing import Prepared
-from ..runner import RELEASED, SUCCEEDED, Execution, Lease, kept
+from ..runner import RELEASED, SUCCEEDED, Execution, Lease, kept, refuse_unawaited
 from ..timeouts import MESSAGE, Deadline
+from .call_threads import CallThreads, SensitiveThread
 
 READY_SHARE: Final = 8
-CLEANING: Final = 1.0
-"""Seconds."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -62,6 +58,9 @@ class EventLoop:
         self._page = page
         self._say = say
         self._loop = asyncio.new_event_loop()
+        self._call_threads = CallThreads(None, "asyncio")
+        self._loop.set_default_executor(self._call_threads)
+        self._sensitive_thread = SensitiveThread()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,6 +106,8 @@ class EventLoop:
             # Not the default executor: a thread that a target left there may never end.
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
+            self._call_threads.close()
+            self._sensitive_thread.close()
             self._loop.close()
 
     def _fill(self) -> None:
@@ -137,6 +138,8 @@ class EventLoop:
         self.in_flight -= 1
         self._places.release()
         self._fill()
+        if not self.in_flight:
+            self._sensitive_thread.idle()
         self._ended(execution)
 
     async def _begun(self, ready: Prepared) -> Execution:
@@ -156,12 +159,6 @@ class EventLoop:
             deadline.on_move = None
             if self._page is not None and place is not None:
                 self._page.move(place, 0.0)
-        if exception is not None:
-            with suppress(Exception):
-                # An error may have left the connection of Django's thread for async code broken;
-                # another target may keep that thread busy.
-                async with asyncio.timeout(CLEANING):
-                    await sync_to_async(clean_connections)({})
         return Execution(claim, outcome, exception, False, place, now() - began)
 
     async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
@@ -185,6 +182,7 @@ class EventLoop:
             if scope.expired():
                 raise AttemptTimeout(MESSAGE) from error
             raise
+        refuse_unawaited(result)
         if not ready.claim.keep_result:
             return SUCCEEDED
         return await _aside(partial(kept, until=deadline.at), ready.claim, result)

@@ -47,7 +47,9 @@ class Threads:
         runner = self._runner()
         try:
             while (claim := self._hand.next()) is not None:
-                if (execution := runner.perform(claim)) is not None:
+                execution = runner.perform(claim)
+                runner.connections.give_back()
+                if execution is not None:
                     self._hand.ended(execution)
         finally:
             connections.close_all()

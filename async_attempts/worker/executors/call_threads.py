@@ -1,0 +1,95 @@
+"""The threads in which async targets have sync code called: `asyncio.to_thread` and the ORM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Barrier, BrokenBarrierError
+from typing import Final, ParamSpec, TypeVar
+
+from asgiref.sync import SyncToAsync
+from django.db import connections
+
+from ..leftovers import NO_BLOCKS, Connections, connections_here
+from ..memory import now
+
+CLOSING: Final = 1.0
+"""Seconds that a thread waits for the others at their end."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class CallThreads(ThreadPoolExecutor):
+    """Looks after its threads' connections: sound before each call, clean and given back after it.
+
+    A call that leaves a transaction open raises BrokenTransaction: the thread's next call is
+    another target's.
+    """
+
+    gives_back = True
+
+    def __init__(self, threads: int | None, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._here: set[Connections] = set()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        return super().submit(self._call, partial(fn, *args, **kwargs))
+
+    def _call(self, function: Callable[[], _T]) -> _T:
+        here, moment = connections_here(), now()
+        self._here.add(here)
+        if moment >= here.looks_at:
+            here.replace_ended(moment)
+        try:
+            result = function()
+            if not here.are_clean():
+                here.refuse_left_open(NO_BLOCKS)
+            return result
+        finally:
+            if not here.are_clean():
+                here.clean(NO_BLOCKS)
+            if self.gives_back:
+                here.give_back()
+
+    def close(self) -> None:
+        """Let all threads close their connections and end, but for those that a call keeps."""
+        all_are_there = Barrier(max(1, len(self._here)))
+        for _ in self._here:
+            # Each waits for the others, so that none does this twice.
+            super().submit(_close_connections, all_are_there)
+        self.shutdown(wait=False)
+
+
+class SensitiveThread(CallThreads):
+    """The one thread of `sync_to_async`, and so of the async ORM.
+
+    It keeps a connection from one call to the next, for a query that is read piece by piece.
+    """
+
+    gives_back = False
+
+    def __init__(self) -> None:
+        super().__init__(1, "async orm")
+        self._has_pools = any(
+            database["OPTIONS"].get("pool") for database in connections.settings.values()
+        )
+        self._previous = SyncToAsync.single_thread_executor
+        SyncToAsync.single_thread_executor = self
+
+    def idle(self) -> None:
+        """No target is going on that could call: give back what came from a pool."""
+        if self._has_pools:
+            super(CallThreads, self).submit(lambda: connections_here().give_back())
+
+    def close(self) -> None:
+        SyncToAsync.single_thread_executor = self._previous
+        super().close()
+
+
+def _close_connections(all_are_there: Barrier) -> None:
+    connections.close_all()
+    with suppress(BrokenBarrierError):
+        all_are_there.wait(CLOSING)
