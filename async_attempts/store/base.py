@@ -19,6 +19,7 @@ from .pausing import Pausing
 from .progressing import Progressing
 from .pruning import Pruning
 from .rescuing import Rescuing
+from .revisits import What
 from .tallying import Tallying
 
 
@@ -39,3 +40,13 @@ class Store(
     Counting,
 ):
     """The attempts and workers of one database."""
+
+    def revisit(self) -> int:
+        """Come back to what was passed over; returns how many may have become due."""
+        if not self.revisits:
+            return 0
+        return (
+            self.revisits.visit(What.DEPENDENTS, self.note_dependents)
+            + self.revisits.visit(What.EDGES, self.close)
+            + self.revisits.visit(What.SLOTS, self.wake)
+        )

@@ -49,13 +49,18 @@ class Lookout:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is due, not even what limits hold back."""
-        return self.is_dry and not self.doors.any_shut
+        """Whether nothing is due, nor held back by limits, nor to be come back to."""
+        return self.is_dry and not self.doors.any_shut and not self._store.revisits
 
     @property
     def seconds(self) -> float:
-        """Until the next look."""
-        return max(0.0, self._next_look - now())
+        """Until the next look, or the next visit to what was passed over."""
+        return self.at_most(max(0.0, self._next_look - now()))
+
+    def at_most(self, seconds: float) -> float:
+        """So many, or fewer if something that was passed over is to be visited before."""
+        to_visit = self._store.revisits.seconds
+        return seconds if to_visit is None else min(seconds, to_visit)
 
     def expect(self) -> None:
         """Something may have become due, or suspect."""
@@ -120,5 +125,6 @@ class Lookout:
         self._next_look = now() + min(wait, LONGEST)
 
     def close(self) -> None:
+        self._store.revisits.end()
         if self._wakeup is not None:
             self._wakeup.close()

@@ -94,6 +94,7 @@ class Loop:
         """One incarnation; True when the work is done, False when its lease was lost."""
         signals.worker_started.send_robust(Worker, worker=me.worker)
         self.lookout.expect()
+        self.maintenance.begin()
         done = False
         try:
             while not done and not me.lease.lost and not self.stopping.is_set():
@@ -238,7 +239,7 @@ class Loop:
     def _wait(self) -> None:
         """Until something has ended, something is due, or it is time to look."""
         if self._room() <= 0:
-            self.executor.work(STILL_BUSY)
+            self.executor.work(self.lookout.at_most(STILL_BUSY))
             return
         longest = STILL_IDLE if self.hand.is_empty else STILL_BUSY
         is_hungry = self.lookout.is_hungry and not self.suspects.let_run_empty()
@@ -284,6 +285,7 @@ class Loop:
             self.executor.work(STILL_BUSY)
         self.hand.tallies.flush()
         try:
+            self.maintenance.end()
             if self.outages.is_on:
                 self.store.release_unknown(me.worker.pk)
             self.store.deregister(me.worker.pk)

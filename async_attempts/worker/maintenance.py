@@ -75,7 +75,17 @@ class Maintenance:
             is_through = self._pruner.is_through and not self._has_more_paces
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
+        found += self.store.revisit()
         return self.ticking.tick(next_tick_at) or found > 0
+
+    def begin(self) -> None:
+        """From now on the calling thread comes back to what was passed over."""
+        self.store.revisits.begin()
+
+    def end(self) -> None:
+        """Come back for the last time to what was passed over."""
+        self.store.revisits.end()
+        self.store.revisit()
 
     def seconds_to_rescue(self, late_at: float) -> float:
         """How long this worker still leaves to others whose leases couldn't be renewed either."""
