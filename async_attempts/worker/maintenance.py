@@ -40,6 +40,7 @@ class Maintenance:
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
         self._has_more_paces = False
+        self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
@@ -73,6 +74,7 @@ class Maintenance:
         if moment >= self._next_prune:
             self.prune()
             is_through = self._pruner.is_through and not self._has_more_paces
+            is_through = is_through and self._forgotten_to is None
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         found += self.store.revisit()
@@ -126,7 +128,7 @@ class Maintenance:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
         self._forget_paces()
-        self.store.forget_places()
+        self._forgotten_to = self.store.forget_places(self._forgotten_to or 0)
         self.store.forget_tallies(TALLIES_KEPT)
         for _ in range(PRUNE_BATCHES):
             self._pruner.prune(retention())
