@@ -35,10 +35,12 @@ class Lookout:
         self.is_hungry = True
         self.is_dry = False
         self.has_suspects = False
+        """Whether suspects are due and could be claimed, as far as the last look found."""
         self.has_dead_workers = False
         self.has_waiting = False
         """Whether something waits for a place of a limit key."""
         self.suspects_since = 0.0
+        """Since when they are due, in vain so far."""
         self.next_tick_at: float | None = None
         """When a schedule's next tick is, by this process's clock."""
 
@@ -94,6 +96,8 @@ class Lookout:
     def took_suspects(self, claimed: int) -> None:
         """A claim took so many suspects; the next one, if there is one, after others' turn."""
         self.has_suspects = self.is_dry = self._saw_due = False
+        if claimed:
+            self.suspects_since = 0.0
         if claimed and not self.is_hungry:
             self._next_look = now()
 
@@ -104,9 +108,7 @@ class Lookout:
         resumed = self.doors.pause(glance.paused)
         self.is_hungry = self.is_hungry or glance.has_due or promoted > 0 or resumed
         self.is_dry = not (self.is_hungry or glance.has_suspects)
-        if glance.has_suspects and not self.has_suspects:
-            self.suspects_since = now()
-        self.has_suspects = glance.has_suspects
+        self._note_suspects(glance.has_suspects)
         self.has_dead_workers = glance.has_dead_workers
         self.has_waiting = glance.has_waiting
         wait = BUSY_INTERVAL
@@ -123,6 +125,14 @@ class Lookout:
             wait = min(wait, to_tick + SOON)
         # However long a poll may last, the dead are missed.
         self._next_look = now() + min(wait, LONGEST)
+
+    def _note_suspects(self, are_due: bool) -> None:
+        """Those that their queues' limits hold back are waited for, not made room for."""
+        if are_due and not self.suspects_since:
+            self.suspects_since = now()
+        elif not are_due and not self.doors.any_shut:
+            self.suspects_since = 0.0
+        self.has_suspects = are_due and self._store.any_suspect_fits(self.doors.open)
 
     def close(self) -> None:
         self._store.revisits.end()
