@@ -308,7 +308,7 @@ class Migration(migrations.Migration):
                         where=models.Q(("status", "scheduled")),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
-                        fields=["limit_key", "-priority", "scheduled_at", "id"],
+                        fields=["blockers", "limit_key", "-priority", "scheduled_at", "id"],
                         lead=("status",),
                         where=models.Q(("status", "waiting")),
                         name="aa_attempt_waiting",

@@ -46,7 +46,7 @@ class AbstractAttempt(AwaitedRow):
                 name="aa_%(class)s_promote",
             ),
             SelectiveIndex(
-                fields=("limit_key", "-priority", "scheduled_at", "id"),
+                fields=("blockers", "limit_key", "-priority", "scheduled_at", "id"),
                 where=Q(status=Status.WAITING),
                 lead=("status",),
                 name="aa_%(class)s_waiting",

@@ -12,7 +12,8 @@ from ..conf import bounded_queues
 from ..exceptions import QueueFull
 from ..lifecycle import Status
 from ..models import AbstractAttempt
-from .depending import Depending, in_batches
+from .depending import in_batches
+from .linking import Linking
 
 UNCOUNTED: Final = 4
 """A count serves for a fourth of the room that it found: to count each time takes longer the fuller
@@ -22,7 +23,7 @@ COUNT_SERVES: Final = 1.0
 """Seconds."""
 
 
-class Backlog(Depending):
+class Backlog(Linking):
     """How many are pending, of the queues that have a limit to that."""
 
     @cached_property

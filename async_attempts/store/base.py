@@ -20,6 +20,7 @@ from .pausing import Pausing
 from .progressing import Progressing
 from .pruning import Pruning
 from .rescuing import Rescuing
+from .revisits import What
 from .tallying import Tallying
 
 
@@ -41,3 +42,13 @@ class Store(
     MissingKeysCount,
 ):
     """The attempts and workers of one database."""
+
+    def revisit(self) -> int:
+        """Come back to what was passed over; returns how many may have become due."""
+        if not self.revisits:
+            return 0
+        return (
+            self.revisits.visit(What.DEPENDENTS, self.note_dependents)
+            + self.revisits.visit(What.EDGES, self.close)
+            + self.revisits.visit(What.SLOTS, self.wake)
+        )

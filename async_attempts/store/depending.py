@@ -1,4 +1,4 @@
-"""What waits for what: written with the rows, closed when prerequisites end."""
+"""What waits for what: closed when prerequisites end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Case, Q, Value, When
 
-from ..exceptions import InvalidOption
 from ..lifecycle import FINAL, Status
-from ..models import AbstractAttempt, Condition, DatabaseNow, Dependency, Edge
+from ..models import Condition, DatabaseNow, Dependency
 from ..models.dependency import ENDINGS
 from .dooming import Dooming, as_uuid, by_value
+from .revisits import What
 
 _One = TypeVar("_One")
 
@@ -50,93 +50,62 @@ class Closed(NamedTuple):
     cause: UUID | None
 
 
+class Batch(NamedTuple):
+    """What became of a batch of edges.
+
+    `expired`: what was expired that others wait for. `passed`: prerequisites of edges that others
+    lock. `last`: the edge to go on after, if there may be more.
+    """
+
+    closed: int
+    expired: list[UUID]
+    passed: set[UUID]
+    last: int | None
+
+
 class Depending(Dooming):
     """From waiting to pending or scheduled, or to expired."""
 
     times_closed = 0
     """Whoever sees it grow knows that something may have become due in this process's doing."""
 
-    def link(self, rows: Sequence[AbstractAttempt], found: Sequence[AbstractAttempt]) -> None:
-        """Write the edges of those of `rows` that are new, in the transaction that wrote them.
-
-        `found`: for each of them the row that is there, itself or another that has its token.
-        Raises InvalidOption for a prerequisite that doesn't exist on this database.
-        """
-        if not any(row.edges for row in rows):
-            return
-        actual = {id(row): there for row, there in zip(rows, found, strict=True)}
-        new = {there.pk for there in found if there.created}
-        edges = [
-            Dependency(
-                attempt_id=row.pk,
-                prerequisite_id=_key(actual.get(id(edge.prerequisite), edge.prerequisite)),
-                condition=edge.condition,
-                place=edge.place,
-            )
-            for row, there in zip(rows, found, strict=True)
-            if there is row
-            for edge in row.edges
-        ]
-        for row, there in zip(rows, found, strict=True):
-            if there is row:
-                ends = [(edge, actual.get(id(edge.prerequisite))) for edge in row.edges]
-                _require_sound(row, ends)
-        older = {edge.prerequisite_id for edge in edges} - new
-        self._require(older)
-        self.dependencies.bulk_create(edges, BATCH)
-        if older:
-
-            def later() -> None:
-                self.note_dependents(sorted(older))
-
-            transaction.on_commit(later, self.alias, robust=True)
-
-    def _require(self, ids: Collection[UUID]) -> None:
-        for some in in_batches(sorted(ids)):
-            there = set(self.attempts.filter(pk__in=some).values_list("pk", flat=True))
-            for missing in some:
-                if missing not in there:
-                    raise InvalidOption(
-                        f"depends_on: there is no attempt {missing} on {self.alias!r}; enqueue it "
-                        "first, in this transaction or a committed one."
-                    )
-
-    def note_dependents(self, ids: Sequence[UUID]) -> None:
-        """Let prerequisites know that they have dependents; close what waits for ended ones.
-
-        Called when the dependents are committed: a caller's open transaction must not hold up the
-        finish of what is older than itself.
-        """
-        for some in in_batches(ids):
-            self.whole(partial(self._note_dependents, some))
-        self.close(ids)
-
-    def _note_dependents(self, ids: Sequence[UUID]) -> None:
-        mine = self.attempts.filter(pk__in=ids).order_by("id")
-        # What runs atomically is locked for as long as that takes; a sweep finds what it leaves.
-        locked = list(mine.select_for_update(skip_locked=True).values_list("pk", flat=True))
-        self.attempts.filter(pk__in=locked).update(has_dependents=True)
-
     def close(self, ids: Iterable[UUID]) -> int:
         """Close the open edges to those of these attempts that have ended; returns how many.
 
         What waits for nothing any more may begin. What can never begin is expired, and so is what
-        waits for that. Each transaction closes at most BATCH edges, or those of a deep chain.
+        waits for that. Each transaction closes at most BATCH edges, or those of a deep chain. What
+        others lock is come back to; never is a lock waited for.
         """
         closed = 0
+
+        def work(some: Iterable[UUID]) -> set[UUID]:
+            nonlocal closed
+            number, passed = self._close_all(some)
+            closed += number
+            return passed
+
+        self.revisits.insist(What.EDGES, ids, work)
+        self.times_closed += closed > 0
+        return closed
+
+    def _close_all(self, ids: Iterable[UUID]) -> tuple[int, set[UUID]]:
+        """Returns how many were closed, and the prerequisites of those that were passed over."""
+        closed = 0
+        passed: set[UUID] = set()
         waiting = list(ids)
         while waiting:
             some, waiting = waiting[:BATCH], waiting[BATCH:]
-            while True:
-                edges, expired = self.whole(partial(self._close, some))
-                closed += edges
+            last: int | None = 0
+            while last is not None:
+                batch = self.whole(partial(self._close, some, last))
+                closed += batch.closed
+                passed |= batch.passed
+                last, expired = batch.last, batch.expired
                 while expired:
                     waiting += expired
-                    expired = self.whole(partial(self.doom, expired))
-                if edges < BATCH:
-                    break
-        self.times_closed += closed > 0
-        return closed
+                    expired, left = self.whole(partial(self.doom, expired))
+                    passed |= left
+        return closed, passed
 
     def sweep(self) -> int:
         """Close what nobody came to close, as a process ended between two commits; how many."""
@@ -145,17 +114,21 @@ class Depending(Dooming):
             left = {as_uuid(key) for (key,) in cursor.fetchall()}
         return self.close(left) if left else 0
 
-    def _close(self, ids: Sequence[UUID]) -> tuple[int, list[UUID]]:
-        """Close a batch; returns how many edges, and what was expired that others wait for."""
-        endings = self._endings(ids)
-        mine = self.dependencies.filter(prerequisite_id__in=list(endings), state=OPEN)
-        # Others' may have been inserted by a transaction that is still open.
-        locked = list(mine.order_by("id").select_for_update(skip_locked=True)[:BATCH])
-        dependents = self.lock_dependents({edge.attempt_id for edge in locked})
+    def _close(self, ids: Sequence[UUID], after: int) -> Batch:
+        """Close the next edges to those of these attempts that have ended."""
+        endings, passed = self._endings(ids)
+        mine = self.dependencies.filter(
+            prerequisite_id__in=list(endings), state=OPEN, pk__gt=after
+        ).order_by("id")
+        edges = list(mine[:BATCH])
+        # An edge changes only while its dependent is locked.
+        dependents = self.lock_dependents({edge.attempt_id for edge in edges})
+        still_open = self.lock_open(
+            [edge.pk for edge in edges if edge.attempt_id in dependents] if dependents else []
+        )
+        passed |= {edge.prerequisite_id for edge in edges if edge.pk not in still_open}
         closed = [
-            _judged(edge, endings[edge.prerequisite_id])
-            for edge in locked
-            if edge.attempt_id in dependents
+            _judged(edge, endings[edge.prerequisite_id]) for edge in edges if edge.pk in still_open
         ]
         waiting = {
             pk: row for pk, row in dependents.items() if row and row.status == Status.WAITING
@@ -166,10 +139,15 @@ class Depending(Dooming):
         self._judge(closed, expired)
         counts = Counter(e.attempt_id for e in closed if e.is_met and e.attempt_id not in expired)
         self._lower({pk: row.blockers - counts[pk] for pk, row in waiting.items() if counts[pk]})
-        return len(closed), [pk for pk in expired if waiting[pk].has_dependents]
+        return Batch(
+            len(closed),
+            [pk for pk in expired if waiting[pk].has_dependents],
+            passed,
+            edges[-1].pk if len(edges) == BATCH else None,
+        )
 
-    def _endings(self, ids: Sequence[UUID]) -> dict[UUID, Ending]:
-        """How those that have ended did.
+    def _endings(self, ids: Sequence[UUID]) -> tuple[dict[UUID, Ending], set[UUID]]:
+        """How those that have ended did, and which of them others lock.
 
         Locks them: the edges to one that is retried meanwhile are opened again, not closed.
         """
@@ -178,11 +156,12 @@ class Depending(Dooming):
         there = dict(rows.values_list("pk", "status"))
         over = [pk for pk, status in there.items() if status in FINAL]
         locked = self.attempts.filter(pk__in=over, status__in=FINAL).order_by("id")
-        ended = dict(locked.select_for_update().values_list("pk", "status"))
+        ended = dict(self.skipping_locked(locked).values_list("pk", "status"))
         through = self.dependencies.filter(attempt_id__in=over, has_expired_it=True, state=UNMET)
         causes = dict(through.values_list("attempt_id", "cause"))
         endings = {pk: Ending(status, causes.get(pk) or pk) for pk, status in ended.items()}
-        return endings | {pk: Ending(None, pk) for pk in ids if pk not in there}
+        gone = {pk: Ending(None, pk) for pk in ids if pk not in there}
+        return endings | gone, set(over) - ended.keys()
 
     def _judge(self, closed: Sequence[Closed], expired: Collection[UUID]) -> None:
         """Note what became of these edges."""
@@ -242,23 +221,6 @@ class Depending(Dooming):
             return []
         mine = self.attempts.filter(pk__in=ids, has_dependents=True)
         return list(mine.values_list("pk", flat=True))
-
-
-def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
-    """Raises InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
-    for edge, prerequisite in edges:
-        if _key(prerequisite or edge.prerequisite) == row.pk:
-            raise InvalidOption(f"depends_on: {row} would wait for itself.")
-        is_handed = edge.place is not None and edge.keeps_result and prerequisite is not None
-        if is_handed and not prerequisite.keep_result:
-            raise InvalidOption(
-                f"keep_result: {prerequisite} hands its result to {row}, so it must be kept."
-            )
-
-
-def _key(prerequisite: Any) -> UUID:
-    key: UUID = getattr(prerequisite, "pk", prerequisite)
-    return key
 
 
 def _judged(edge: Dependency, ending: Ending) -> Closed:

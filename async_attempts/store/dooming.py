@@ -47,10 +47,9 @@ class Dooming(Rows):
     def lock_dependents(self, ids: Collection[UUID]) -> dict[UUID, Any]:
         """Those of these attempts that nobody else locks: `status`, `blockers`, `has_dependents`.
 
-        None for what is gone. What is locked may be about to wait: that is for a later sweep.
+        None for what is gone. What is locked may be about to wait: come back to it.
         """
-        rows = self.attempts.filter(pk__in=ids).order_by("id")
-        locked = rows.select_for_update(skip_locked=True)
+        locked = self.skipping_locked(self.attempts.filter(pk__in=ids).order_by("id"))
         columns = ("pk", "status", "blockers", "has_dependents")
         found: dict[UUID, Any] = {row.pk: row for row in locked.values_list(*columns, named=True)}
         if missing := set(ids) - found.keys():
@@ -66,20 +65,28 @@ class Dooming(Rows):
         if causes:
             self.tell_waiters()
 
-    def doom(self, ids: Sequence[UUID]) -> list[UUID]:
-        """Expire what can't begin as these have expired; returns the ends of chains that go on."""
+    def doom(self, ids: Sequence[UUID]) -> tuple[list[UUID], set[UUID]]:
+        """Expire what can't begin as these have expired.
+
+        Returns the ends of chains that go on, and those that have expired whose dependents were
+        passed over.
+        """
         expired = self.attempts.filter(pk__in=ids, status=Status.EXPIRED).order_by("id")
         # One that was retried meanwhile dooms nobody.
-        over = set(expired.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        over = set(self.skipping_locked(expired).values_list("pk", flat=True))
+        passed = set(ids) - over
         edges = self._doomed_edges(list(over))
         dependents = self.lock_dependents({pk for _, _, pk, _ in edges})
         keys = [key for key, *_ in edges]
-        still = self.dependencies.filter(pk__in=keys, state=Dependency.State.OPEN).order_by("id")
-        still_open = set(still.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        still_open = self.lock_open(keys)
         verdicts: dict[int, tuple[UUID | None, bool]] = {}
         causes: dict[UUID, UUID | None] = {}
         for key, prerequisite, pk, cause in edges:
-            if key in still_open and prerequisite in over and pk in dependents:
+            if prerequisite not in over:
+                continue
+            if key not in still_open or pk not in dependents:
+                passed.add(prerequisite)
+            else:
                 row = dependents[pk]
                 if waits := row is not None and row.status == Status.WAITING:
                     causes.setdefault(pk, cause)
@@ -90,7 +97,12 @@ class Dooming(Rows):
             noted = {"has_expired_it": True} if waited else {}
             unmet = self.dependencies.filter(pk__in=some)
             unmet.update(state=Dependency.State.UNMET, cause=cause, **noted)
-        return [pk for pk in causes if dependents[pk].has_dependents]
+        return [pk for pk in causes if dependents[pk].has_dependents], passed
+
+    def lock_open(self, edges: Collection[int]) -> set[int]:
+        """Those of these edges that are open; their dependents are locked, so they stay so."""
+        still = self.dependencies.filter(pk__in=edges, state=Dependency.State.OPEN).order_by("id")
+        return set(self.skipping_locked(still).values_list("pk", flat=True))
 
     def _doomed_edges(self, ids: Sequence[UUID]) -> list[tuple[int, UUID, UUID, UUID | None]]:
         """Key, prerequisite, attempt and cause of each edge, the nearest ones first."""

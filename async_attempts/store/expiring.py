@@ -21,7 +21,7 @@ BEST: Final = ("-priority", "scheduled_at", "id")
 WALKS: Final = {
     Status.PENDING: ("queue", "num_crashes", *BEST),
     Status.SCHEDULED: ("scheduled_at", "id"),
-    Status.WAITING: ("limit_key", *BEST),
+    Status.WAITING: ("blockers", "limit_key", *BEST),
 }
 """The columns by which their index orders the rows of a status."""
 

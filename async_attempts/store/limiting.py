@@ -118,6 +118,31 @@ class Limiting(Placing):
             mine = self.queues.filter(pk=queue, tokens__isnull=False)
             self.whole(lambda: mine.update(tokens=F("tokens") + number))
 
+    def any_suspect_fits(self, queues: Sequence[str]) -> bool:
+        """Whether a suspect is due whose queue's limits leave something for it just now.
+
+        Nothing is locked: a claim may find it otherwise.
+        """
+        limited = [queue for queue in queues if limits_of_queue(queue).of_claims]
+        if not limited:
+            return True
+        others = [queue for queue in queues if queue not in limited]
+        suspects = self.due(Q(num_crashes__gt=0))
+        if others and suspects.filter(queue__in=others).exists():
+            return True
+        return any(
+            suspects.filter(queue=queue).exists() and self._leaves_room(queue) for queue in limited
+        )
+
+    def _leaves_room(self, queue: str) -> bool:
+        own = limits_of_queue(queue)
+        if own.concurrency is not None:
+            slots = list(self.slots.filter(queue=queue, key=QUEUE_ITSELF))
+            if len(slots) - len(self._free(slots)) >= own.concurrency:
+                return False
+        row = self.queues.filter(pk=queue).annotate(now=DatabaseNow()).first()
+        return row is None or own.bucket is None or _tokens(own.bucket, row) >= 1
+
     def _locked_queue(self, queue: str) -> Any:
         """The queue's row with the database's `now`, locked; None while another worker has it."""
         mine = self.queues.filter(pk=queue).annotate(now=DatabaseNow())

@@ -16,7 +16,7 @@ SELECT {seconds}, {seconds_to_tick},
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
     EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND {left} < {late})),
-    EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND limit_key > ''),
+    EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND blockers = 0 AND limit_key > ''),
     (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
 """
 DUE: Final = "status = 'pending' AND claimed_by IS NULL AND queue IN ({queues}) AND {scheduled_at}"

@@ -6,21 +6,40 @@ their places are free when those are taken back.
 
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from itertools import chain, compress
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, QuerySet
+from django.db.models.constants import OnConflict
 
 from ..lifecycle import Status
 from ..models import AttemptQuerySet, Slot, key_of_limit
 from .claims import Claim
 from .depending import in_batches
 from .finishing import Finishing
+from .revisits import What
 
-FORGOTTEN_AT_ONCE: Final = 1000
+PAUSES: Final = (0.001, 0.002, 0.004)
+"""Seconds, at most, after which a claim tries again to lock the limit keys that others lock: they
+do so for about as long."""
+
+ASKED_AT_ONCE: Final = 100
+ANYBODY_WAITS: Final = (
+    "EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND blockers = 0 AND limit_key = %s)"
+)
+
+
+class Keys(NamedTuple):
+    """Limit keys by their digests: the slots of those that are locked, and what others lock."""
+
+    locked: dict[bytes, list[Slot]]
+    crowded: set[bytes]
 
 
 class Placing(Finishing):
@@ -38,26 +57,56 @@ class Placing(Finishing):
         rows = self.attempts.filter(pk__in=[claim.id for claim in keyed])
         # Not in the transaction: at REPEATABLE READ it would judge by what it saw before it locked.
         most = {pk: number or 1 for pk, number in rows.values_list("pk", "concurrency")}
-        placed = self.whole(partial(self._place, worker_id, keyed, most))
+        placed: set[bytes] = set()
+        for pause in (*PAUSES, None):
+            self._make_slots(keyed, most)
+            found, crowded = self.whole(partial(self._place, worker_id, keyed, most))
+            placed |= found
+            keyed = [claim for claim in keyed if claim.limit_key in crowded]
+            if pause is None or all(self.revisits.has(What.SLOTS, key) for key in crowded):
+                break
+            time.sleep(random.uniform(0.5, 1) * pause)
+        if keyed:
+            self.whole(partial(self._park, worker_id, keyed))
+            # Parked without the locks: who judges with them in hand comes after it.
+            self.wake({claim.limit_key for claim in keyed})
         return [c for c in claims if not c.limit_key or c.id_bytes in placed]
 
-    def _place(
-        self, worker_id: UUID, claims: Sequence[Claim], most: Mapping[UUID, int]
-    ) -> set[bytes]:
+    def _make_slots(self, claims: Sequence[Claim], most: Mapping[UUID, int]) -> None:
+        """Let each limit key have its slots.
+
+        A statement in autocommit: others would have to wait for a transaction that inserts them.
+        """
         numbers: defaultdict[bytes, int] = defaultdict(int)
         for claim in claims:
             key = key_of_limit(claim.limit_key)
             numbers[key] = max(numbers[key], most.get(claim.id, 1))
-        slots = self._locked_places(numbers)
-        held = Counter(bytes(slot.key) for slot in slots)
+        mine = self.slots.filter(queue="", key__in=list(numbers))
+        there = {(bytes(key), number) for key, number in mine.values_list("key", "number")}
+        wanted = {(key, one) for key, number in numbers.items() for one in range(number)}
+        slots: Any = self.slots
+        for missing in in_batches(sorted(wanted - there)):
+            new = [Slot(key=key, number=number) for key, number in missing]
+            columns = [field for field in Slot._meta.concrete_fields if not field.primary_key]
+            slots._insert(new, columns, using=self.alias, on_conflict=OnConflict.IGNORE)
+
+    def _place(
+        self, worker_id: UUID, claims: Sequence[Claim], most: Mapping[UUID, int]
+    ) -> tuple[set[bytes], set[str]]:
+        """Returns which have a place now, and the limit keys that others lock."""
+        digests = {claim.limit_key: key_of_limit(claim.limit_key) for claim in claims}
+        locked = self._lock_keys(digests.values()).locked
+        held = {key: len(slots) for key, slots in locked.items()}
         free: defaultdict[bytes, list[Slot]] = defaultdict(list)
-        for slot in self._free(slots):
+        for slot in self._free([slot for slots in locked.values() for slot in slots]):
             free[bytes(slot.key)].append(slot)
             held[bytes(slot.key)] -= 1
         placed: list[tuple[Slot, Claim]] = []
         left: list[Claim] = []
         for claim in claims:
-            key = key_of_limit(claim.limit_key)
+            key = digests[claim.limit_key]
+            if key not in locked:
+                continue
             # Places beyond its own concurrency may be held by others of its key: they count.
             if free[key] and held[key] < most.get(claim.id, 1):
                 placed.append((free[key].pop(0), claim))
@@ -67,20 +116,25 @@ class Placing(Finishing):
         if placed:
             self._occupy(placed)
         self._park(worker_id, left)
-        return {claim.id_bytes for _, claim in placed}
+        crowded = {key for key, digest in digests.items() if digest not in locked}
+        return {claim.id_bytes for _, claim in placed}, crowded
 
-    def _locked_places(self, numbers: dict[bytes, int]) -> list[Slot]:
-        """The places of these keys, so many of each, locked in their order."""
-        mine = self.slots.filter(queue="", key__in=list(numbers))
-        locked = mine.order_by("key", "number").select_for_update()
-        slots = list(locked)
-        there = {(bytes(slot.key), slot.number) for slot in slots}
-        wanted = {(key, one) for key, most in numbers.items() for one in range(most)}
-        if missing := sorted(wanted - there):
-            new = [Slot(key=key, number=number) for key, number in missing]
-            self.slots.bulk_create(new, ignore_conflicts=True)
-            slots = list(locked.all())
-        return slots
+    def _lock_keys(self, digests: Iterable[bytes]) -> Keys:
+        """Lock those of these limit keys that nobody else locks, and read their slots.
+
+        The first slot of a key is its lock.
+        """
+        mine = self.slots.filter(queue="", key__in=list(digests))
+        first = self.skipping_locked(mine.filter(number=0).order_by("key"))
+        ours = {bytes(key) for key in first.values_list("key", flat=True)}
+        locked: dict[bytes, list[Slot]] = {key: [] for key in ours}
+        crowded: set[bytes] = set()
+        for slot in mine.order_by("key", "number"):
+            if (key := bytes(slot.key)) in ours:
+                locked[key].append(slot)
+            else:
+                crowded.add(key)
+        return Keys(locked, crowded)
 
     def _park(self, worker_id: UUID, claims: Sequence[Claim]) -> None:
         """Let these wait for a place, their counts given back."""
@@ -98,10 +152,21 @@ class Placing(Finishing):
     def wake(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
         """Let those of these limit keys that wait for a place and find one be due; how many.
 
-        `queues`: of these queues only.
+        `queues`: of these queues only. A key that others lock is come back to.
         """
-        wanted = sorted(set(keys))
-        return sum(self.whole(partial(self._wake, some, queues)) for some in in_batches(wanted))
+        woken = 0
+
+        def work(some: Iterable[str]) -> set[str]:
+            nonlocal woken
+            crowded: set[str] = set()
+            for part in in_batches(sorted(set(some))):
+                number, locked = self.whole(partial(self._wake, part, queues))
+                woken += number
+                crowded |= locked
+            return crowded
+
+        self.revisits.insist(What.SLOTS, keys, work)
+        return woken
 
     def wake_all(self, queues: Collection[str] | None = None) -> int:
         """`wake` for every key that somebody waits for: what nobody came to wake."""
@@ -111,32 +176,48 @@ class Placing(Finishing):
         waiting = self.attempts.filter(status=Status.WAITING, blockers=0)
         return waiting if queues is None else waiting.filter(queue__in=queues)
 
-    def _wake(self, keys: Sequence[str], queues: Collection[str] | None) -> int:
+    def _wake(self, keys: Sequence[str], queues: Collection[str] | None) -> tuple[int, set[str]]:
+        """Returns how many were woken, and the keys that others lock."""
         # Who parks holds these locks: what is parked is seen here, or sees what has ended.
         digests = {key: key_of_limit(key) for key in keys}
-        mine = self.slots.filter(queue="", key__in=list(digests.values()))
-        slots = list(mine.order_by("key", "number").select_for_update())
-        free = {slot.pk for slot in self._free(slots)}
-        places = Counter(bytes(slot.key) for slot in slots)
-        held = Counter(bytes(slot.key) for slot in slots if slot.pk not in free)
+        locked, crowded = self._lock_keys(digests.values())
+        free = Counter(
+            bytes(slot.key)
+            for slot in self._free([slot for slots in locked.values() for slot in slots])
+        )
         waiting = self._waiting(queues)
-        there = self._keys_of(waiting.filter(limit_key__in=keys))
         woken: list[UUID] = []
-        for key in there.intersection(keys):
-            busy = held[digests[key]]
-            room = max(1, places[digests[key]] - busy)
+        unused = {key for key, slots in locked.items() if len(slots) == free[key]}
+        for key in self._waited_for([key for key in keys if digests[key] not in crowded]):
+            digest = digests[key]
+            places = len(locked.get(digest, ()))
+            busy = places - free[digest]
+            room = max(1, places - busy)
             rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
             rows = rows.select_for_update(skip_locked=True)
+            unused.discard(digest)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):
                     woken.append(pk)
                     busy += 1
-        self.attempts.filter(pk__in=woken, status=Status.WAITING, blockers=0).update(
-            status=Status.PENDING
-        )
         if woken:
+            self.attempts.filter(pk__in=woken, status=Status.WAITING, blockers=0).update(
+                status=Status.PENDING
+            )
             self.pass_gate()
-        return len(woken)
+        self._delete_slots(locked, unused)
+        return len(woken), {key for key, digest in digests.items() if digest in crowded}
+
+    def _waited_for(self, keys: Sequence[str]) -> list[str]:
+        """Those of these limit keys, and perhaps some alike, for whose places somebody waits."""
+        found: list[str] = []
+        for start in range(0, len(keys), ASKED_AT_ONCE):
+            some = keys[start : start + ASKED_AT_ONCE]
+            asked = ", ".join([ANYBODY_WAITS.format(**self.names)] * len(some))
+            with self.connection.cursor() as cursor:
+                cursor.execute(f"SELECT {asked}", list(some))
+                found += compress(some, cursor.fetchone())
+        return found
 
     def _keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:
         """The limit keys that they have."""
@@ -146,21 +227,28 @@ class Placing(Finishing):
         """Those of `attempts` that have this limit key."""
         return attempts.filter(limit_key=key)
 
-    def forget_places(self) -> None:
-        """Delete places of limit keys that nobody holds; who needs one makes it again."""
-        last = 0
-        while slots := list(
-            self.slots.filter(queue="", pk__gt=last).order_by("pk")[:FORGOTTEN_AT_ONCE]
-        ):
-            last = slots[-1].pk
-            unused = [slot.pk for slot in self._free(slots)]
+    def forget_places(self, after: int = 0, limit: int = 500) -> int | None:
+        """Look at the next `limit` places after an id; delete those of keys that nobody holds.
 
-            def work(unused: Sequence[int] = unused) -> None:
-                mine = self.slots.filter(pk__in=unused)
-                locked = list(mine.order_by("pk").select_for_update(skip_locked=True))
-                self.slots.filter(pk__in=[slot.pk for slot in self._free(locked)]).delete()
+        A key's last place goes with its last attempt; these are what dead workers left. Returns
+        the id to go on after; None at the end.
+        """
+        slots = list(self.slots.filter(queue="", pk__gt=after).order_by("pk")[:limit])
+        unused = {bytes(slot.key) for slot in self._free(slots)}
 
+        def work() -> None:
+            locked = self._lock_keys(unused).locked
+            free = Counter(bytes(s.key) for s in self._free([*chain(*locked.values())]))
+            self._delete_slots(locked, {k for k, mine in locked.items() if len(mine) == free[k]})
+
+        if unused:
             self.whole(work)
+        return slots[-1].pk if len(slots) == limit else None
+
+    def _delete_slots(self, locked: Mapping[bytes, Sequence[Slot]], keys: Iterable[bytes]) -> None:
+        """Delete all places of these keys, which are locked; who needs one makes it again."""
+        for some in in_batches(slot.pk for key in keys for slot in locked[key]):
+            self.slots.filter(pk__in=some)._raw_delete(self.alias)
 
     def _free(self, slots: Sequence[Slot]) -> list[Slot]:
         """Those of these places whose holder's claim is over."""

@@ -83,6 +83,14 @@ WHERE {attempt}.id = kept.id AND claimed_by = %(worker)s AND claim_seq = %(seq)s
 """
 """Finish what succeeded with results; the rows are locked."""
 
+WAITED_FOR: Final = """
+SELECT key FROM unnest(%s::text[]) AS key WHERE (
+    SELECT true FROM {attempt}
+    WHERE status = 'waiting' AND blockers = 0 AND limit_key = key LIMIT 1
+)
+"""
+"""One look at the index for each limit key: an EXISTS may be joined, and read all that waits."""
+
 WIDTH: Final = len(COLUMNS) + 1
 
 
@@ -153,6 +161,11 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
                     "worker": worker_id,
                 },
             )
+
+    def _waited_for(self, keys: Sequence[str]) -> list[str]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(WAITED_FOR.format(**self.names), [list(keys)])
+            return [key for (key,) in cursor.fetchall()]
 
     def _alone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement, outside of any caller's transaction."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, DateTimeField, ExpressionWrapper, QuerySet, Value, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, Model, QuerySet, Value, When
 from django.db.models.lookups import GreaterThan
 
 from ..lifecycle import Status
@@ -27,9 +27,11 @@ from ..models import (
 )
 from .claims import COLUMNS, ORDER
 from .gate import ENDED, pass_gate
+from .revisits import Revisits
 from .transactions import redone, whole
 
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=Model)
 
 
 class Rows:
@@ -38,6 +40,7 @@ class Rows:
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.model = get_attempt_model()
+        self.revisits = Revisits()
 
     @property
     def connection(self) -> BaseDatabaseWrapper:
@@ -99,6 +102,14 @@ class Rows:
     def redone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement in autocommit; see `transactions.redone`."""
         return redone(self.alias, work)
+
+    def skipping_locked(self, rows: QuerySet[_M]) -> QuerySet[_M]:
+        """`rows`, to be locked when they are read, without those that others lock.
+
+        A row that refers to one of them, in a transaction that is still open, is no such lock.
+        """
+        no_key = self.connection.features.has_select_for_no_key_update
+        return rows.select_for_update(skip_locked=True, no_key=no_key)
 
     def pass_gate(self) -> None:
         """Tell, when the open transaction commits, that something may be due earlier."""

@@ -35,10 +35,12 @@ class Lookout:
         self.is_hungry = True
         self.is_dry = False
         self.has_suspects = False
+        """Whether suspects are due and could be claimed, as far as the last look found."""
         self.has_late_workers = False
         self.has_waiting = False
         """Whether something waits for a place of a limit key."""
         self.suspects_since = 0.0
+        """Since when they are due, in vain so far."""
         self.next_tick_at: float | None = None
         """When a schedule's next tick is, by this process's clock."""
 
@@ -49,13 +51,18 @@ class Lookout:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is due, not even what limits hold back."""
-        return self.is_dry and not self.doors.any_shut
+        """Whether nothing is due, nor held back by limits, nor to be come back to."""
+        return self.is_dry and not self.doors.any_shut and not self._store.revisits
 
     @property
     def seconds(self) -> float:
-        """Until the next look."""
-        return max(0.0, self._next_look - now())
+        """Until the next look, or the next visit to what was passed over."""
+        return self.at_most(max(0.0, self._next_look - now()))
+
+    def at_most(self, seconds: float) -> float:
+        """So many, or fewer if something that was passed over is to be visited before."""
+        to_visit = self._store.revisits.seconds
+        return seconds if to_visit is None else min(seconds, to_visit)
 
     def expect(self) -> None:
         """Something may have become due, or suspect."""
@@ -89,6 +96,8 @@ class Lookout:
     def took_suspects(self, claimed: int) -> None:
         """A claim took so many suspects; the next one, if there is one, after others' turn."""
         self.has_suspects = self.is_dry = self._saw_due = False
+        if claimed:
+            self.suspects_since = 0.0
         if claimed and not self.is_hungry:
             self._next_look = now()
 
@@ -99,9 +108,7 @@ class Lookout:
         resumed = self.doors.pause(glance.paused)
         self.is_hungry = self.is_hungry or glance.has_due or promoted > 0 or resumed
         self.is_dry = not (self.is_hungry or glance.has_suspects)
-        if glance.has_suspects and not self.has_suspects:
-            self.suspects_since = now()
-        self.has_suspects = glance.has_suspects
+        self._note_suspects(glance.has_suspects)
         self.has_late_workers = glance.has_late_workers
         self.has_waiting = glance.has_waiting
         wait = BUSY_INTERVAL
@@ -119,6 +126,15 @@ class Lookout:
         # However long a poll may last, the dead are missed.
         self._next_look = now() + min(wait, LONGEST)
 
+    def _note_suspects(self, are_due: bool) -> None:
+        """Those that their queues' limits hold back are waited for, not made room for."""
+        if are_due and not self.suspects_since:
+            self.suspects_since = now()
+        elif not are_due and not self.doors.any_shut:
+            self.suspects_since = 0.0
+        self.has_suspects = are_due and self._store.any_suspect_fits(self.doors.open)
+
     def close(self) -> None:
+        self._store.revisits.end()
         if self._wakeup is not None:
             self._wakeup.close()

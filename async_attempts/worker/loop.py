@@ -104,6 +104,7 @@ class Loop:
         self.hand.announcer.announce(signals.worker_started, Worker, worker=me.worker)
         self._may_own_more = False
         self.lookout.expect()
+        self.maintenance.begin()
         done = False
         try:
             while not done and not me.lease.lost and not self.stopping.is_set():
@@ -258,7 +259,7 @@ class Loop:
     def _wait(self) -> None:
         """Until something has ended, something is due, or it is time to look."""
         if self._room() <= 0:
-            self._rest(STILL_BUSY)
+            self._rest(self.lookout.at_most(STILL_BUSY))
             return
         longest = STILL_IDLE if self.hand.is_empty else STILL_BUSY
         if (to_offer := self.hand.seconds_to_offer) is not None:
@@ -316,6 +317,7 @@ class Loop:
             self._rest(STILL_BUSY)
         self.hand.tallies.flush()
         try:
+            self.maintenance.end()
             if self._owns_nothing(me):
                 self.store.deregister(me.worker.pk)
             else:

@@ -51,6 +51,7 @@ class Maintenance:
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
         self._has_more_paces = False
+        self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
@@ -87,11 +88,22 @@ class Maintenance:
         if moment >= self._next_prune:
             self.prune()
             is_through = self._pruner.is_through and not self._has_more_paces
+            is_through = is_through and self._forgotten_to is None
             self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         if moment >= self._next_orphans:
             found += self.take_back_orphans()
+        found += self.store.revisit()
         return self.ticking.tick(next_tick_at) or found > 0
+
+    def begin(self) -> None:
+        """From now on the calling thread comes back to what was passed over."""
+        self.store.revisits.begin()
+
+    def end(self) -> None:
+        """Come back for the last time to what was passed over."""
+        self.store.revisits.end()
+        self.store.revisit()
 
     def seconds_to_rescue(self, late_at: float) -> float:
         """How long this worker still leaves to others whose leases couldn't be renewed either."""
@@ -156,7 +168,7 @@ class Maintenance:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.forget_workers(DAY)
         self._forget_paces()
-        self.store.forget_places()
+        self._forgotten_to = self.store.forget_places(self._forgotten_to or 0)
         self.store.forget_tallies(TALLIES_KEPT)
         for _ in range(PRUNE_BATCHES):
             self._pruner.prune(retention())

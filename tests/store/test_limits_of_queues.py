@@ -71,6 +71,26 @@ def test_what_a_larger_concurrency_let_begin_counts_when_it_is_smaller(store, wo
     assert len(claim(store, worker)) == 3
 
 
+def test_a_suspect_fits_if_the_limits_of_its_queue_leave_room(store, worker, limited):
+    [suspect, other] = [*enqueued(store), *enqueued(store, queue="emails")]
+    put(store, suspect, num_crashes=1)
+    limited(concurrency=1)
+    assert store.any_suspect_fits(["default"])
+    enqueued(store)
+    [held] = claim(store, worker)
+    assert not store.any_suspect_fits(["default", "emails"])
+    put(store, other, num_crashes=1)
+    assert store.any_suspect_fits(["default", "emails"])
+    assert not store.any_suspect_fits(["default"])
+    store.finish(worker.pk, [(held, Succeeded())])
+    assert store.any_suspect_fits(["default"])
+    limited(rate="1/h")
+    assert store.any_suspect_fits(["default"])
+    enqueued(store)
+    assert len(claim(store, worker)) == 1
+    assert not store.any_suspect_fits(["default"])
+
+
 def test_a_clock_that_went_back_holds_no_queue_up(store, worker, limited):
     limited(rate="50/s", burst=1)
     enqueued(store, 2)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from async_attempts.lifecycle import Failed, Released, Snoozed, Succeeded
 from async_attempts.models import Slot
+from async_attempts.store import placing
 from async_attempts.store.rows import seconds_from_now
 
 from .rows import ERROR, enqueued, let_lease_run_out, put, registered, row
-from .sessions import wait_until_somebody_waits
 
 row_locks = pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
 
@@ -197,11 +199,22 @@ def test_places_that_nobody_holds_are_forgotten(store, worker):
     enqueued(store, 1, limit_key="l")
     [one, _] = claim(store, worker)
     store.finish(worker.pk, [(one, Succeeded())])
-    store.forget_places()
+    assert store.forget_places() is None
     held = list(Slot.objects.using(store.alias).values_list("attempt_id", flat=True))
     assert len(held) == 1
     enqueued(store, 1, limit_key="k", concurrency=2)
     assert len(claim(store, worker)) == 1
+
+
+def test_places_are_forgotten_a_few_at_a_time(store, worker):
+    claims = [claim(store, worker)[0] for n in range(5) if enqueued(store, 1, limit_key=f"k{n}")]
+    store.finish(worker.pk, [(one, Succeeded()) for one in claims[1:]])
+    after = store.forget_places(limit=2)
+    assert store.slots.count() == 4
+    after = store.forget_places(after, limit=2)
+    assert store.slots.count() == 2
+    assert store.forget_places(after, limit=2) is None
+    assert store.slots.get().attempt_id == claims[0].id
 
 
 def test_perform_takes_a_place_too(store, worker):
@@ -211,23 +224,144 @@ def test_perform_takes_a_place_too(store, worker):
     assert statuses(store, [second]) == ["waiting"]
 
 
+@pytest.fixture
+def loop(store):
+    """This thread is a worker's loop."""
+    store.revisits.begin()
+    yield
+    store.revisits.end()
+
+
+def revisit(store):
+    """Come back, once it is time, to what was passed over."""
+    assert store.revisits
+    time.sleep(store.revisits.seconds or 0.0)
+    return store.revisit()
+
+
 @row_locks
-def test_who_parks_while_the_place_becomes_free_is_woken(store, worker, sessions):
+def test_who_parks_while_the_place_becomes_free_is_woken(store, worker, sessions, loop):
     """The one who parks has judged the place to be held; the finish is faster than its commit."""
     first, second = enqueued(store, 2, limit_key="k")
     held = store.claim_one(worker.pk, first.pk)
-    parking, waking = sessions(), sessions()
+    parking = sessions()
     heir = registered(store)
     # By the update that parks it: the place was judged to be held.
     parks = f"SET {store.quoted('status')} = "
     parked = parking.start_and_stop_after((parks,), store.claim_one, heir.pk, second.pk)
     store.finish(worker.pk, [(held, Succeeded())])
-    woken = waking.start(store.wake, ["k"])
-    wait_until_somebody_waits(store)
+    # The store's own connection waits for no lock for more than a second.
+    assert store.wake(["k"]) == 0
     parking.go_on()
     assert parked.result() is None
-    assert woken.result() == 1
+    assert revisit(store) == 1
     assert statuses(store, [second]) == ["pending"]
+
+
+def hold_places(session, store):
+    """Lock all of them, as a worker does that is frozen while it looks for one."""
+    session.begin()
+    slots = store.slots.order_by("pk").select_for_update()
+    assert session.do(lambda: list(slots.values_list("pk")))
+
+
+@row_locks
+def test_a_key_whose_places_are_locked_holds_up_nobody(store, worker, sessions, loop):
+    first, *others = enqueued(store, 3, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    [free] = enqueued(store)
+    frozen = sessions()
+    hold_places(frozen, store)
+    assert [one.id for one in claim(store, worker)] == [free.pk]
+    assert statuses(store, others) == ["waiting", "waiting"]
+    assert {row(store, one).num_attempts for one in others} == {0}
+    store.finish(worker.pk, [(held, Succeeded())])
+    assert (store.wake(["k"]), revisit(store)) == (0, 0)
+    frozen.commit()
+    assert revisit(store) == 1
+    assert [one.id for one in claim(store, worker)] == [others[0].pk]
+    assert not store.revisits
+
+
+@row_locks
+def test_what_is_parked_without_the_locks_is_not_forgotten(store, worker, sessions, loop):
+    """Its place was free all the time: only a wake can find that out."""
+    first, second = enqueued(store, 2, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    frozen = sessions()
+    hold_places(frozen, store)
+    store.finish(worker.pk, [(held, Succeeded())])
+    assert store.claim_one(worker.pk, second.pk) is None
+    assert statuses(store, [second]) == ["waiting"]
+    frozen.rollback()
+    assert revisit(store) == 1
+    assert statuses(store, [second]) == ["pending"]
+
+
+@row_locks
+def test_a_claim_tries_again_while_others_look_for_a_place(store, worker, sessions, monkeypatch):
+    first, second = enqueued(store, 2, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    other = sessions()
+    hold_places(other, store)
+    store.finish(worker.pk, [(held, Succeeded())])
+    monkeypatch.setattr(placing, "time", SimpleNamespace(sleep=lambda _: other.commit()))
+    claimed = store.claim_one(worker.pk, second.pk)
+    assert claimed.id == second.pk
+
+
+@row_locks
+def test_a_key_that_stays_locked_is_not_tried_again_by_each_claim(
+    store, worker, sessions, loop, monkeypatch
+):
+    first, *others = enqueued(store, 3, limit_key="k")
+    assert store.claim_one(worker.pk, first.pk)
+    frozen = sessions()
+    hold_places(frozen, store)
+    pauses: list[float] = []
+    monkeypatch.setattr(placing, "time", SimpleNamespace(sleep=pauses.append))
+    assert store.claim_one(worker.pk, others[0].pk) is None
+    assert len(pauses) == len(placing.PAUSES)
+    assert store.claim_one(worker.pk, others[1].pk) is None
+    assert len(pauses) == len(placing.PAUSES)
+
+
+def test_the_last_attempt_of_a_key_leaves_no_place_behind(store, worker):
+    enqueued(store, 1, limit_key="k", concurrency=3)
+    enqueued(store, 1, limit_key="l")
+    held = claim(store, worker)
+    assert store.slots.count() == 4
+    store.finish(worker.pk, [(held[0], Succeeded())])
+    store.wake(["k"])
+    assert [slot.attempt_id for slot in store.slots.all()] == [held[1].id]
+
+
+def test_a_place_that_somebody_is_to_take_stays(store, worker):
+    enqueued(store, 2, limit_key="k")
+    [held] = claim(store, worker)
+    store.finish(worker.pk, [(held, Succeeded())])
+    assert (store.wake(["k"]), store.slots.count()) == (1, 1)
+
+
+@row_locks
+def test_a_place_that_is_deleted_just_now_is_made_again(store, worker, sessions, monkeypatch):
+    first, second = enqueued(store, 2, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    store.finish(worker.pk, [(held, Succeeded())])
+    put(store, second, status="scheduled")
+    deleting = sessions()
+    deletes = ("DELETE", Slot._meta.db_table)
+    woken = deleting.start_and_stop_after(deletes, store.wake, ["k"])
+    put(store, second, status="pending")
+
+    def pause(_):
+        deleting.go_on()
+        assert woken.result() == 0
+
+    monkeypatch.setattr(placing, "time", SimpleNamespace(sleep=pause))
+    claimed = store.claim_one(worker.pk, second.pk)
+    assert claimed.id == second.pk
+    assert (woken.done(), store.slots.count()) == (True, 1)
 
 
 @row_locks

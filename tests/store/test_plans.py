@@ -26,6 +26,7 @@ FINISHED = 500_000
 UNKNOWN = 20_000
 DUE = 1_000
 WAITING = 1_000
+WAITING_OF_A_KEY = 30_000
 
 TABLE = Attempt._meta.db_table
 WORKER_KEY = f"{Worker._meta.db_table}_pkey"
@@ -61,7 +62,9 @@ def a_full_table(store, worker):
     multiply(store, due, FINISHED, **ended)
     multiply(store, later, SCHEDULED, scheduled_at=a_moment("3600 + n", store))
     multiply(store, due, WAITING, status="'waiting'")
-    multiply(store, due, WAITING, status="'waiting'", limit_key="'of a customer'")
+    multiply(store, due, WAITING_OF_A_KEY, status="'waiting'", limit_key="'of a customer'")
+    blocked = {"status": "'waiting'", "blockers": "1", "limit_key": "'for others'"}
+    multiply(store, due, WAITING_OF_A_KEY, **blocked)
     multiply(store, due, DUE - 1, scheduled_at=a_moment("-n", store), priority="n % 7")
     analyze, *empty = SQL[store.connection.vendor]
     with store.connection.cursor() as cursor:
@@ -122,6 +125,12 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     assert used(store, first_step) == {"aa_attempt_waiting"}
     _, next_step = observed(store, lambda: store.expire_overdue(400, after=after))
     assert used(store, next_step) == {"aa_attempt_waiting"}
+
+    keys = ["of a customer", "for others", "nobody's"]
+    woken, waking = observed(store, lambda: store.wake(keys))
+    assert woken == 1
+    assert used(store, waking[:-1]) - {None} == {"aa_attempt_waiting"}
+    assert used(store, waking[-1:]) <= {"PRIMARY", *OVER_THE_PENDING}
 
     (_, last), pruning = observed(store, lambda: store.prune(retention(), limit=500))
     assert last is not None

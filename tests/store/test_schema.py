@@ -73,7 +73,10 @@ def test_the_indexes_are_over_the_rows_that_are_looked_for(store):
             ["status", "pending"],
         ),
         "promote": (["scheduled_at", "id"], ["status", "scheduled"]),
-        "waiting": (["limit_key", "priority desc", "scheduled_at", "id"], ["status", "waiting"]),
+        "waiting": (
+            ["blockers", "limit_key", "priority desc", "scheduled_at", "id"],
+            ["status", "waiting"],
+        ),
         "triage": (["completed_at"], ["status", "failed", "expired"]),
         "subject": (["subject_type", "subject_id"], ["subject_type", "not null"]),
         "unique_key": (["unique_key"], ["unique_key", "not null"]),
@@ -85,7 +88,7 @@ def test_the_indexes_lead_with_the_status_where_none_can_be_partial(store):
     assert _columns(store) == {
         "claim": ["status", "queue", "num_crashes", "priority", "scheduled_at", "id"],
         "promote": ["status", "scheduled_at", "id"],
-        "waiting": ["status", "limit_key", "priority", "scheduled_at", "id"],
+        "waiting": ["status", "blockers", "limit_key", "priority", "scheduled_at", "id"],
         "triage": ["status", "completed_at"],
         "subject": ["subject_type", "subject_id"],
         "unique_key": ["unique_key"],

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from async_attempts import pause_queue, resume_queue
 from async_attempts.api import call, enqueue_many
 from async_attempts.lifecycle import Succeeded
+from async_attempts.models import DatabaseNow, Worker
 from async_attempts.store import store_for
+from async_attempts.worker.suspects import PATIENCE
 from tests.shop import effects, limited
 from tests.store.rows import registered
-from tests.worker.attempts import drain, enqueued, states
-from tests.worker.processes import until
+from tests.store.sessions import Session
+from tests.worker.attempts import drain, enqueued, put, states, stored
+from tests.worker.processes import lines, until
 
 
 @pytest.fixture
@@ -38,6 +43,10 @@ def queues(settings, workers):
 
 def started(workers, database, *arguments):
     return workers.start(f"--database={database}", "--poll-interval=0.2", "--threads=4", *arguments)
+
+
+def all_succeeded_of(attempts):
+    return {stored(one).status for one in attempts} == {"succeeded"}
 
 
 def all_succeeded(database):
@@ -139,3 +148,57 @@ def test_what_a_limit_holds_back_lets_others_pass(database, workers, queues, tmp
     enqueued(database, limited.take_one_of, str(tmp_path), "mail", 1, options={"queue": "emails"})
     until(lambda: len(limited.record(tmp_path)) > 1, worker)
     assert limited.record(tmp_path) == ["slow took", "mail took"]
+
+
+@pytest.mark.slow
+def test_a_suspect_whose_queue_is_full_costs_the_others_nothing(
+    database, workers, queues, tmp_path
+):
+    queues(emails={"concurrency": 1})
+    began, go, path = (str(tmp_path / name) for name in ("began", "go", "path"))
+    slow = enqueued(database, effects.wait_for, began, go, options={"queue": "emails"})
+    worker = started(workers, database, "--processes=1")
+    until(lambda: lines(tmp_path / "began"), worker)
+    later = {"scheduled_at": timedelta(hours=1), "queue": "emails"}
+    suspect = enqueued(database, effects.write, path, options=later)
+    put(suspect, num_crashes=1, scheduled_at=DatabaseNow())
+    until(lambda: stored(suspect).status == "pending", worker)
+    # For longer than a hand is given to run empty.
+    until_then = time.monotonic() + PATIENCE + 3
+    while time.monotonic() < until_then:
+        [one] = enqueue_many([call(effects.write, path).using(database=database)])
+        until(partial(all_succeeded_of, [one]), worker)
+        time.sleep(0.05)
+    # Nor has a spare child been there.
+    assert Worker.objects.using(database).count() == 1
+    assert stored(suspect).num_attempts == 0
+    (tmp_path / "go").touch()
+    until(partial(all_succeeded_of, [slow, suspect]), worker)
+
+
+@pytest.mark.slow
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+def test_a_worker_that_is_frozen_while_it_looks_for_a_place_holds_up_nobody(
+    database, workers, store_worker, tmp_path
+):
+    store, by_hand = store_worker
+    of_customer = call(limited.one_of_a_customer, str(tmp_path), 1).using(database=database)
+    enqueue_many([of_customer])
+    [held] = store.claim(by_hand.pk, ["default"], 1)
+    frozen = Session(database)
+    try:
+        frozen.begin()
+        frozen.do(lambda: list(store.slots.select_for_update()))
+        keyed = enqueue_many([of_customer] * 5)
+        others = enqueue_many(
+            [call(effects.write, str(tmp_path / "p")).using(database=database)] * 20
+        )
+        worker = started(workers, database)
+        until(partial(all_succeeded_of, others), worker)
+        until(lambda: {stored(one).status for one in keyed} == {"waiting"}, worker)
+        store.finish(by_hand.pk, [(held, Succeeded())])
+        frozen.rollback()
+        until(lambda: all_succeeded(database), worker)
+    finally:
+        frozen.close()
+    assert limited.record(tmp_path) == ["customer-1 took"] * 5

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
@@ -138,6 +139,26 @@ def test_suspects_wait_since_they_were_first_seen(database, looking, moment):
     put(enqueued(database, effects.act), num_crashes=1)
     lookout = looking()
     first_seen = moment[0]
+    moment[0] += BUSY_INTERVAL
+    lookout.look(has_room=True)
+    assert (lookout.has_suspects, lookout.suspects_since) == (True, first_seen)
+
+
+def test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back(
+    database, looking, moment, settings
+):
+    queues = {"default": {"concurrency": 1}}
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": queues}
+    store, worker = store_for(database), new_worker(queues=["default"])
+    store.register(worker, 30)
+    enqueued(database, effects.act)
+    claims = store.claim(worker.pk, ["default"], 1)
+    put(enqueued(database, effects.act), num_crashes=1)
+    lookout, first_seen = looking(), moment[0]
+    assert not lookout.has_suspects
+    # That is no end of the work.
+    assert (lookout.is_dry, lookout.is_done) == (False, False)
+    store.finish(worker.pk, [(claims[0], Succeeded())])
     moment[0] += BUSY_INTERVAL
     lookout.look(has_room=True)
     assert (lookout.has_suspects, lookout.suspects_since) == (True, first_seen)

@@ -1,0 +1,105 @@
+"""What waits for what: the edges that are written with new attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from ..exceptions import InvalidOption
+from ..models import AbstractAttempt, Dependency, Edge
+from .depending import BATCH, Depending, in_batches
+from .revisits import What
+
+
+class Linking(Depending):
+    """From new to waiting."""
+
+    def link(self, rows: Sequence[AbstractAttempt], found: Sequence[AbstractAttempt]) -> None:
+        """Write the edges of those of `rows` that are new, in the transaction that wrote them.
+
+        `found`: for each of them the row that is there, itself or another that has its token.
+        Raises InvalidOption for a prerequisite that doesn't exist on this database.
+        """
+        if not any(row.edges for row in rows):
+            return
+        actual = {id(row): there for row, there in zip(rows, found, strict=True)}
+        new = {there.pk for there in found if there.created}
+        edges = [
+            Dependency(
+                attempt_id=row.pk,
+                prerequisite_id=_key(actual.get(id(edge.prerequisite), edge.prerequisite)),
+                condition=edge.condition,
+                place=edge.place,
+            )
+            for row, there in zip(rows, found, strict=True)
+            if there is row
+            for edge in row.edges
+        ]
+        for row, there in zip(rows, found, strict=True):
+            if there is row:
+                ends = [(edge, actual.get(id(edge.prerequisite))) for edge in row.edges]
+                _require_sound(row, ends)
+        older = {edge.prerequisite_id for edge in edges} - new
+        self._require(older)
+        self.dependencies.bulk_create(edges, BATCH)
+        if older:
+
+            def later() -> None:
+                self.note_dependents(sorted(older))
+
+            transaction.on_commit(later, self.alias, robust=True)
+
+    def _require(self, ids: Collection[UUID]) -> None:
+        for some in in_batches(sorted(ids)):
+            there = set(self.attempts.filter(pk__in=some).values_list("pk", flat=True))
+            for missing in some:
+                if missing not in there:
+                    raise InvalidOption(
+                        f"depends_on: there is no attempt {missing} on {self.alias!r}; enqueue it "
+                        "first, in this transaction or a committed one."
+                    )
+
+    def note_dependents(self, ids: Iterable[UUID]) -> int:
+        """Let prerequisites know that they have dependents; close what waits for ended ones.
+
+        Called when the dependents are committed: a caller's open transaction must not hold up the
+        finish of what is older than itself. Returns how many edges were closed.
+        """
+        mine = list(ids)
+        self.revisits.insist(What.DEPENDENTS, mine, self._note_all)
+        return self.close(mine)
+
+    def _note_all(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Returns those that were passed over."""
+        parts = (self.whole(partial(self._note_dependents, some)) for some in in_batches(ids))
+        return set().union(*parts)
+
+    def _note_dependents(self, ids: Sequence[UUID]) -> set[UUID]:
+        mine = self.attempts.filter(pk__in=ids)
+        # What runs atomically is locked for as long as that takes; a sweep finds what it leaves.
+        locked = list(self.skipping_locked(mine.order_by("id")).values_list("pk", flat=True))
+        self.attempts.filter(pk__in=locked).update(has_dependents=True)
+        # Who finishes one of the others just now may have seen no dependents.
+        left = mine.exclude(pk__in=locked) if len(locked) < len(ids) else mine.none()
+        return set(left.values_list("pk", flat=True))
+
+
+def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
+    """Raises InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
+    for edge, prerequisite in edges:
+        if _key(prerequisite or edge.prerequisite) == row.pk:
+            raise InvalidOption(f"depends_on: {row} would wait for itself.")
+        is_handed = edge.place is not None and edge.keeps_result and prerequisite is not None
+        if is_handed and not prerequisite.keep_result:
+            raise InvalidOption(
+                f"keep_result: {prerequisite} hands its result to {row}, so it must be kept."
+            )
+
+
+def _key(prerequisite: Any) -> UUID:
+    key: UUID = getattr(prerequisite, "pk", prerequisite)
+    return key
