@@ -21,7 +21,7 @@ from ..store import store_for
 from ..store.depending import in_batches
 from .endings import Ending, endings_of
 from .pauses import Pauses
-from .waiting import AsyncWait, Question, database_of, wait
+from .waiting import AsyncWait, Question, awaited_on, wait
 
 Until: TypeAlias = Literal["all", "first", "settled"]
 UNTIL: Final = ("all", "first", "settled")
@@ -45,7 +45,7 @@ class Ends(Question):
         self._until = until
         self._pending: defaultdict[str, list[UUID]] = defaultdict(list)
         for attempt in attempts:
-            self._pending[database_of(attempt)].append(attempt.pk)
+            self._pending[awaited_on(attempt)].append(attempt.pk)
         self._states: dict[UUID, str] = {}
         self._endings: dict[UUID, Ending] = {}
         super().__init__(self._pending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
+from ..models.database import database_of
 from ..store import Claim, Store, store_for
 from .acknowledging import acknowledge
 from .incarnation import Alone
@@ -18,7 +19,7 @@ def perform_now(attempt: AbstractAttempt) -> None:
     Raises InvalidTransition when it isn't due, or not claimable; RuntimeError inside an atomic
     block: the claim has to be committed before the target is called.
     """
-    store = store_for(attempt._state.db or "default")
+    store = store_for(database_of(attempt))
     if _perform(store, attempt) is None:
         attempt.refresh_from_db()
         raise InvalidTransition(
