@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-REPLICAS = "tests/roof/test_enqueue_replicas.py::"
+RESOLVING = "tests/floors/test_targets_resolving.py::"
+REPLICAS = "tests/reports/test_replicas.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -31,5 +32,28 @@ MUTANTS: Final = (
         "a row is read again from where it is written",
         (("models/editing.py", "            using = alias\n", "            pass\n"),),
         (f"{REPLICAS}test_what_the_open_transaction_has_written_is_there[sqlite-debounce]",),
+    ),
+    Mutant(
+        "the routers are asked about an instance that is not made",
+        (
+            (
+                "targets/instances.py",
+                "probe = model.__new__(model)\n    probe._state = ModelState()\n",
+                "probe = model()\n",
+            ),
+        ),
+        (f"{RESOLVING}test_an_instance_whose_making_reads_a_relation_is_found[sqlite]",),
+    ),
+    Mutant(
+        "only the row itself can be gone",
+        (
+            ("targets/instances.py", "except rows.model.DoesNotExist", "except ObjectDoesNotExist"),
+            (
+                "targets/instances.py",
+                "import ValidationError",
+                "import ObjectDoesNotExist, ValidationError",
+            ),
+        ),
+        (f"{RESOLVING}test_a_relation_that_is_gone_is_not_taken_for_the_row[sqlite]",),
     ),
 )

@@ -1,4 +1,8 @@
-"""With a router that reads from replicas, rows are written and read back where it writes them."""
+"""With a router that reads from replicas, rows are written and read back where it writes them.
+
+Reported of others as Koed00/django-q issue 558 and celery/django-celery-results issue 357: they
+wrote to the alias that a query had chosen for reading.
+"""
 
 from __future__ import annotations
 
