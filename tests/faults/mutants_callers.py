@@ -7,6 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 RESOLVING = "tests/floors/test_targets_resolving.py::"
+STREAMS = "tests/worker/test_streams.py::"
 REPLICAS = "tests/reports/test_replicas.py::"
 
 MUTANTS: Final = (
@@ -55,5 +56,10 @@ MUTANTS: Final = (
             ),
         ),
         (f"{RESOLVING}test_a_relation_that_is_gone_is_not_taken_for_the_row[sqlite]",),
+    ),
+    Mutant(
+        "a stream that can be begun anew is refused where a number is kept",
+        (("streams/flight.py", "elif counted:", "elif False:"),),
+        (f"{STREAMS}test_a_queue_that_keeps_a_number_can_not_be_begun_anew[sqlite-succeeded]",),
     ),
 )
