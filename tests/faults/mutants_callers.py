@@ -8,6 +8,8 @@ from tests.faults.mutants import Mutant
 
 RESOLVING = "tests/floors/test_targets_resolving.py::"
 STREAMS = "tests/worker/test_streams.py::"
+WAITING = "tests/worker/test_waiting.py::"
+GATHERING = "tests/worker/test_gathering.py::"
 REPLICAS = "tests/reports/test_replicas.py::"
 
 MUTANTS: Final = (
@@ -61,5 +63,13 @@ MUTANTS: Final = (
         "a stream that can be begun anew is refused where a number is kept",
         (("streams/flight.py", "elif counted:", "elif False:"),),
         (f"{STREAMS}test_a_queue_that_keeps_a_number_can_not_be_begun_anew[sqlite-succeeded]",),
+    ),
+    Mutant(
+        "a result that was not kept is no None",
+        (("results/endings.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
+        (
+            f"{WAITING}test_a_result_that_was_not_kept_is_no_none[sqlite-wait]",
+            f"{GATHERING}test_a_result_that_was_not_kept_is_no_none_among_others[sqlite-gather]",
+        ),
     ),
 )
