@@ -16,7 +16,8 @@ from .exceptions import InvalidOption
 from .flow import Flow, as_flow, group
 from .ids import uuid7, uuid7s
 from .models import get_attempt_model
-from .models.editing import announce, database_of
+from .models.database import database_of
+from .models.editing import announce
 from .models.promise import Promised, Promises, kind_of
 from .models.querysets import CODE_ONLY
 from .payload import Arguments, Handed

@@ -114,6 +114,24 @@ class AttemptGone(AttemptUnsuccessful):
     """It was deleted: pruned, or by its success in a queue that keeps none."""
 
 
+class ResultNotKept(AttemptsError):
+    """An attempt succeeded, and what its target returned wasn't kept.
+
+    `ending`: how it ended, as an `Ending`.
+    """
+
+    def __init__(self, ending: Any) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ending.target}.{self.ending.method_name} {self.ending.attempt_id} has "
+            "succeeded, and its result wasn't kept: say keep_result=True on its target or by "
+            'using(). To wait without a result, there is gather(…, until="settled").'
+        )
+
+
 class InvalidTransition(AttemptsError):
     """The lifecycle has no such move from the attempt's present state."""
 

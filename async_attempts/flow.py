@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from .exceptions import InvalidOption
 from .models import Condition, Edge
-from .models.editing import database_of
+from .models.database import database_of
 from .payload import Handed
 from .targets import attemptable
 

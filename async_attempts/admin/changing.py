@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import router, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -33,7 +33,7 @@ def change(attempts: AttemptQuerySet[Any], verb: str, answers: Answers, *, user_
     sources = [status for status in Status.values if status in sources_of(verb)]
     changeable = wanted.filter(status__in=sources).order_by("pk")
     are_few = changeable.values("pk")[: LOGGED_ONE_BY_ONE + 1].count() <= LOGGED_ONE_BY_ONE
-    database = router.db_for_write(attempts.model)
+    database = attempts.writes_to
     with transaction.atomic(using=database) if are_few else nullcontext():
         # Locked, so that exactly these are changed; the store skips what others hold, too.
         locking = changeable.using(database).select_for_update(skip_locked=True)

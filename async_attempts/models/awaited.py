@@ -20,11 +20,11 @@ class AwaitedRow(VerbsRow):
 
     @writing
     def result(self, timeout: float | timedelta | None = None) -> Any:
-        """Wait until it has ended; returns what its target returned, None if that wasn't kept.
+        """Wait until it has ended; returns what its target returned.
 
         `timeout`: seconds or a timedelta; None: for ever. Raises AttemptFailed, AttemptExpired or
-        AttemptGone, TimeoutError, and WaitingInTransaction, at once, inside an atomic block of its
-        database.
+        AttemptGone, ResultNotKept if it has succeeded without `keep_result`, TimeoutError, and
+        WaitingInTransaction, at once, inside an atomic block of its database.
         """
         return upstairs.waiting.result(self, timeout)
 

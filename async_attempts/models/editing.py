@@ -7,11 +7,12 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Final, Self
 
-from django.db import models, router
+from django.db import models
 from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
 from . import upstairs
+from .database import database_of
 from .promise import PromiseRow
 
 EDITABLE: Final = frozenset(
@@ -103,8 +104,17 @@ class GuardedRow(PromiseRow):
         fields: Iterable[str] | None = None,
         from_queryset: Any = None,
     ) -> None:
+        """Read it from where it is written, unless another database is named.
+
+        A replica may not have it yet, and none has what an open transaction wrote.
+        """
         names = None if fields is None else list(fields)
+        alias = database_of(self)
+        if using is None and from_queryset is None:
+            using = alias
         super().refresh_from_db(using, names, from_queryset)
+        # Verbs go on to where it is written.
+        self._state.db = alias
         if names is None:
             self._plain, self._replaced = None, frozenset()
         self.remember(names)
@@ -148,7 +158,9 @@ class GuardedRow(PromiseRow):
         self._refuse_changes()
         self.check_options()
         super().save(
-            force_update=force_update, using=using, update_fields=self._writable(update_fields)
+            force_update=force_update,
+            using=using or database_of(self),
+            update_fields=self._writable(update_fields),
         )
 
     async def asave(self, **options: Any) -> None:
@@ -207,8 +219,3 @@ def announce(signal: Any, row: Any, using: str, **kwargs: Any) -> None:
         signal.send(
             sender=type(row), instance=row, raw=False, using=using, update_fields=None, **kwargs
         )
-
-
-def database_of(row: models.Model) -> str:
-    """The alias that a new row is written to: given with it, else by Django's routers."""
-    return row._state.db or router.db_for_write(type(row), instance=row)

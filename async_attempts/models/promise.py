@@ -18,6 +18,7 @@ from ..payload import Arguments, dump_arguments, load_arguments, load_value
 from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
+from .database import database_of
 from .dependency import Edge, as_edges
 from .keys import key_of_tick, key_of_token
 from .options import as_seconds, check_metadata, check_moment, check_number
@@ -137,7 +138,7 @@ class PromiseRow(PromptRow):
             return None
         try:
             model = apps.get_model(self.subject_type)
-            return load_by_text(model, self.subject_id, self._state.db)
+            return load_by_text(model, self.subject_id, database_of(self))
         except (LookupError, ObjectGone):
             return None
 

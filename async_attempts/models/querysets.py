@@ -54,12 +54,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     @writing
     def expire(self, reason: str = "") -> Changes:
         """Expire those that haven't ended. What runs atomically at this moment is left."""
-        return upstairs.store_for(self._writes_to).expire(self, reason)
+        return upstairs.store_for(self.writes_to).expire(self, reason)
 
     @writing
     def fail(self, reason: str = "") -> Changes:
         """Fail those that haven't ended. What runs atomically at this moment is left."""
-        return upstairs.store_for(self._writes_to).fail(self, reason)
+        return upstairs.store_for(self.writes_to).fail(self, reason)
 
     @writing
     def retry(
@@ -71,12 +71,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         that they don't all come at once. Raises InvalidOption for a naive `at`, and for a `spread`
         that is negative.
         """
-        return upstairs.store_for(self._writes_to).retry(self, at, spread)
+        return upstairs.store_for(self.writes_to).retry(self, at, spread)
 
     @writing
     def request_cancel(self) -> Changes:
         """Expire what isn't running; tell what is that it should stop."""
-        return upstairs.store_for(self._writes_to).request_cancel(self)
+        return upstairs.store_for(self.writes_to).request_cancel(self)
 
     @writing
     def create(self, **kwargs: Any) -> Any:
@@ -105,7 +105,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
         if pacing:
             row.pacing = pacing
-        row.save(force_insert=True, using=manager._writes_to)
+        row.save(force_insert=True, using=manager.writes_to)
         return row
 
     @writing
@@ -129,7 +129,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 "would break what rows promise."
             )
         attempts = list(objs)
-        upstairs.store_for(self._writes_to).insert_many(attempts, batch_size)
+        upstairs.store_for(self.writes_to).insert_many(attempts, batch_size)
         return attempts
 
     @writing
@@ -189,6 +189,10 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 kwargs["unique_key"] = key_of_token(name, kwargs["idempotence_token"])
         with suppress(self.model.DoesNotExist):
             return manager.get(**kwargs), False
+        if defaults and "target" in defaults:
+            # Django calls what is callable among the defaults, and the target is not to be called.
+            given = {"target": defaults["target"]} | given
+            defaults = {name: value for name, value in defaults.items() if name != "target"}
         # Not Django's own, whose savepoint would hide that another database's block is open.
         columns = manager._extract_model_params(defaults, **kwargs)
         try:
@@ -212,7 +216,8 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return self if alias is None else self.using(alias)
 
     @property
-    def _writes_to(self) -> str:
+    def writes_to(self) -> str:
+        """The alias that its verbs change rows on: `using(…)`, else what Django's routers say."""
         self._for_write = True
         return self.db
 

@@ -9,6 +9,7 @@ from ..conf import retention, settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import upstairs
+from .database import database_of
 from .editing import GuardedRow
 from .querysets import AttemptQuerySet, writing
 from .upstairs import Changes
@@ -81,11 +82,11 @@ class VerbsRow(GuardedRow):
 
     @property
     def _myself(self) -> AttemptQuerySet[Any]:
-        return AttemptQuerySet(type(self), using=self._state.db).filter(pk=self.pk)
+        return AttemptQuerySet(type(self), using=database_of(self)).filter(pk=self.pk)
 
     @property
     def _store(self) -> upstairs.StoreVerbs:
-        return upstairs.store_for(self._state.db or "default")
+        return upstairs.store_for(database_of(self))
 
     def _change(self, verb: str, changes: Changes) -> None:
         self.refresh_from_db()

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F
 
 from ..encryption import Context, open_sealed
-from ..exceptions import InvalidArguments
+from ..exceptions import InvalidArguments, ResultNotKept
 from ..lifecycle import FINAL, GONE, Status
 from ..models import Dependency
 from ..payload import Handed, load_value
@@ -18,7 +18,9 @@ from ..store import Store, store_for
 from ..store.depending import in_batches
 from ..store.handing import HandedOver
 
-COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
+COLUMNS: Final = (
+    "id status target target_pk method_name keep_result sealed_result error_class reason".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +28,29 @@ class Ending:
     """How one attempt ended.
 
     `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
-    "gone" for one that was deleted. `result`: what the target returned, None if it wasn't kept.
-    `error_class`, `message`: of the last execution that failed, else empty and the reason why it
-    failed or expired.
+    "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
+    kept, as `keeps_result` says; see `result`. `error_class`, `message`: of the last execution that
+    failed, else empty and the reason why it failed or expired.
     """
 
     attempt_id: UUID
     status: str
     target: str = ""
     method_name: str = ""
-    result: Any = field(default=None, repr=False)
+    stored_result: Any = field(default=None, repr=False)
     error_class: str = ""
     message: str = field(default="", repr=False)
+    keeps_result: bool = True
+
+    @property
+    def result(self) -> Any:
+        """What the target returned; None unless it succeeded.
+
+        Raises ResultNotKept where nobody asked to keep it: that isn't None.
+        """
+        if self.succeeded and not self.keeps_result:
+            raise ResultNotKept(self)
+        return self.stored_result
 
     @property
     def succeeded(self) -> bool:
@@ -91,6 +104,7 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
                 row.stored_result if row.status == Status.SUCCEEDED else None,
                 row.error_class if row.pk in failed else "",
                 messages.get(row.pk, ""),
+                row.keep_result,
             )
     return endings
 

@@ -21,7 +21,7 @@ from ..store import store_for
 from ..store.depending import in_batches
 from .endings import Ending, endings_of
 from .pauses import Pauses
-from .waiting import AsyncWait, Question, database_of, wait
+from .waiting import AsyncWait, Question, awaited_on, wait
 
 Until: TypeAlias = Literal["all", "first", "settled"]
 UNTIL: Final = ("all", "first", "settled")
@@ -45,7 +45,7 @@ class Ends(Question):
         self._until = until
         self._pending: defaultdict[str, list[UUID]] = defaultdict(list)
         for attempt in attempts:
-            self._pending[database_of(attempt)].append(attempt.pk)
+            self._pending[awaited_on(attempt)].append(attempt.pk)
         self._states: dict[UUID, str] = {}
         self._endings: dict[UUID, Ending] = {}
         super().__init__(self._pending)
@@ -67,17 +67,17 @@ class Ends(Question):
         return f"{len(left)} of {len(self._attempts)} attempts haven't ended: {told}"
 
     def answer(self) -> Any:
-        """What was to be known. Raises AttemptUnsuccessful."""
+        """What was to be known. Raises AttemptUnsuccessful, ResultNotKept."""
         in_order = [self._endings[a.pk] for a in self._attempts if a.pk in self._endings]
         if self._until == "settled":
             return in_order
         unsuccessful = [ending for ending in in_order if not ending.succeeded]
-        results = [ending.result for ending in in_order if ending.succeeded]
-        if self._until == "first" and results:
-            return results[0]
+        successful = [ending for ending in in_order if ending.succeeded]
+        if self._until == "first" and successful:
+            return successful[0].result
         if unsuccessful:
             raise ERROR_OF[unsuccessful[0].status](unsuccessful[0])
-        return results
+        return [ending.result for ending in successful]
 
     def _new_endings(self, alias: str) -> Iterator[Ending]:
         """Of those that have ended since the last time."""
@@ -108,7 +108,8 @@ def gather(
     ended otherwise; the "first" has succeeded: returns its result, and raises when none can any
     more; they are "settled", all have ended: returns the list of their `Ending`s. `timeout`:
     seconds or a timedelta; None: for ever.
-    Raises AttemptFailed, AttemptExpired, AttemptGone; TimeoutError; WaitingInTransaction, at once,
+    Raises AttemptFailed, AttemptExpired, AttemptGone; ResultNotKept for a success whose result was
+    not to be kept, unless they are only to be settled; TimeoutError; WaitingInTransaction, at once,
     inside an atomic block of one of their databases; InvalidOption.
     """
     ends = Ends(attempts, until)

@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
+from ..models.database import database_of
 from ..store.transactions import refuse_waiting_in_block
 from .hearing import hearing_on
 from .pauses import Pauses
@@ -119,10 +120,10 @@ def refuse_if_over(question: Question, pauses: Pauses) -> None:
         raise TimeoutError(f"After {pauses.timeout:g} s {question.unanswered()}.")
 
 
-def database_of(attempt: object) -> str:
+def awaited_on(attempt: object) -> str:
     """Where to look for it. Raises InvalidOption for what isn't an attempt that was enqueued."""
     if not isinstance(attempt, AbstractAttempt):
         raise InvalidOption(f"Only attempts can be waited for, not a {type(attempt).__name__}.")
     if attempt._state.adding:
         raise InvalidOption(f"{attempt} was not enqueued, so nobody performs it.")
-    return attempt._state.db or "default"
+    return database_of(attempt)

@@ -10,7 +10,7 @@ from ..models import AbstractAttempt
 from ..models.progress import Progress
 from ..store import store_for
 from .pauses import Pauses
-from .waiting import AsyncWait, Question, database_of
+from .waiting import AsyncWait, Question, awaited_on
 
 
 class Watched(Question):
@@ -19,7 +19,7 @@ class Watched(Question):
     progress = Progress(None, "", "")
 
     def __init__(self, attempt: AbstractAttempt) -> None:
-        super().__init__([database_of(attempt)])
+        super().__init__([awaited_on(attempt)])
         self._attempt = attempt
 
     def ask(self) -> bool:
@@ -30,7 +30,7 @@ class Watched(Question):
         return f"{self._attempt} {self._attempt.pk} is {self.progress.state}"
 
     def _look(self) -> Progress:
-        rows = store_for(database_of(self._attempt)).attempts.filter(pk=self._attempt.pk)
+        rows = store_for(awaited_on(self._attempt)).attempts.filter(pk=self._attempt.pk)
         row = rows.only("status", "claimed_by", "progress", "progress_note").first()
         if row is None:
             return Progress(self.progress.percent, self.progress.note, GONE)

@@ -67,6 +67,7 @@ class Inserting(Coalescing, Backlog):
             if self.redone(lambda: self._write([attempt], kind)):
                 return attempt
             if (taken := self._with_key(attempt.unique_key)) is not None:
+                taken.created = False
                 return taken
         raise DuplicateAttempt(
             f"{attempt}: the idempotence token {attempt.idempotence_token!r} was taken and given "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from ..store import store_for
 from ..store.depending import in_batches
 from ..store.transactions import refuse_waiting_in_block
 from ..targets import known_target
+
+logger = logging.getLogger("async_attempts")
 
 MOST_AT_ONCE: Final = 100
 """Calls in one write."""
@@ -71,6 +74,10 @@ class Flight:
         self._place = 0
         self._live: set[UUID] = set()
         self._is_resumed = token is not None
+        self._queues: set[str] = set()
+        """Those that are known to keep what has ended for a time."""
+        self._memory = float("inf")
+        """Seconds: the shortest such time."""
         self.streamed = Streamed()
 
     @property
@@ -108,6 +115,7 @@ class Flight:
         except AttemptsError:
             self._write_each(calls)
         self._since = time.monotonic()
+        self._warn_of_oblivion()
 
     def _write_each(self, calls: list[Call]) -> None:
         for number, one in enumerate(calls):
@@ -176,15 +184,36 @@ class Flight:
                 f"token: item {self._place} has an idempotence token of its own; leave one of the "
                 "two out."
             )
-        if not retention().deletes_successes:
-            return
         of_target = known_target(made.target).method.policy.queue
         queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
+        if queue in self._queues:
+            return
+        kept = retention().of(queue)
+        counted = [status for status, keep in kept.items() if keep.count is not None]
         if retention().deletes_success_in(queue):
-            raise InvalidOption(
-                f"token: the queue {queue!r} keeps no successes, so a stream that is begun anew "
-                "would enqueue them again; let it keep them for a while (KEEP), or leave token out."
+            what = "keeps no successes"
+        elif counted:
+            what = f"keeps only a number of what has {counted[0]} (count)"
+        else:
+            self._queues.add(queue)
+            ages = [keep.age for keep in kept.values() if keep.age is not None]
+            self._memory = min(self._memory, *ages, float("inf"))
+            return
+        raise InvalidOption(
+            f"token: the queue {queue!r} {what}, so a stream that is begun anew would enqueue "
+            "again what was deleted; let it keep all for a time (KEEP, age), or leave token out."
+        )
+
+    def _warn_of_oblivion(self) -> None:
+        """Log once that the stream has lasted longer than its first attempts may be kept."""
+        if self._token is not None and time.monotonic() - self._began > self._memory:
+            logger.warning(
+                "stream %s: it has lasted longer than what has ended is kept, %.0f s (KEEP); begun "
+                "anew it would enqueue its first items again",
+                self._token,
+                self._memory,
             )
+            self._memory = float("inf")
 
     def _write(self, calls: Sequence[Call]) -> None:
         missing = self._not_found(calls) if self._is_resumed else calls

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.models.base import ModelState
 
 from async_attempts.exceptions import ObjectGone
 
@@ -20,9 +21,10 @@ def load_instance(model: type[Model], pk: object, database: str | None) -> Model
     is no such row.
     """
     alias = router.db_for_write(model, instance=_probe(model, pk, database))
+    rows: Any = model._base_manager.using(alias)
     try:
-        return model._base_manager.using(alias).get(pk=pk)
-    except ObjectDoesNotExist as error:
+        return cast("Model", rows.get(pk=pk))
+    except rows.model.DoesNotExist as error:
         raise gone(model, pk) from error
 
 
@@ -42,8 +44,15 @@ def gone(model: type[Model], pk: object) -> ObjectGone:
 
 
 def _probe(model: type[Model], pk: object, database: str | None) -> Model:
-    """An instance that lets the routers decide as they would for the one to be read."""
-    probe = model(pk=pk)
-    probe._state.db = database
-    probe._state.adding = False
+    """An instance that lets the routers decide as they would for the one to be read.
+
+    Made without `__init__`: a project's own may read what only a stored row has.
+    """
+    probe = model.__new__(model)
+    probe._state = ModelState()
+    probe._state.db, probe._state.adding = database, False
+    columns = probe.__dict__
+    for field in model._meta.concrete_fields:
+        columns[field.attname] = None if field.generated else field.get_default()
+    probe.pk = pk
     return probe

@@ -9,6 +9,7 @@ from typing import Final
 from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
+from ..models.database import database_of
 from ..store import Claim, Claims, Store, store_for
 from .acknowledging import acknowledge, announce_expired
 from .announcing import AtOnce
@@ -30,7 +31,7 @@ def perform_now(attempt: AbstractAttempt) -> None:
     Raises InvalidTransition when it isn't due, or not claimable; RuntimeError inside an atomic
     block: the claim has to be committed before the target is called.
     """
-    store = store_for(attempt._state.db or "default")
+    store = store_for(database_of(attempt))
     if _perform(store, attempt) is None:
         attempt.refresh_from_db()
         raise InvalidTransition(

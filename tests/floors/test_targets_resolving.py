@@ -9,12 +9,15 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.utils.connection import ConnectionDoesNotExist
 from pytest_django import Settings
 
 from async_attempts.exceptions import InvalidArguments, InvalidTarget, ObjectGone, UnknownTarget
+from async_attempts.payload import Arguments, dump_arguments, load_arguments
 from async_attempts.targets import TargetName, check_arguments, known_target, name_of, resolve
 from tests.shop import clients
-from tests.shop.clients import ExpressClient, OrderClient, Parcel, PostedOrder
+from tests.shop.clients import AddressedOrder, ExpressClient, OrderClient, Parcel, PostedOrder
+from tests.shop.models import Customer
 
 MODULE = "tests.shop.clients"
 SECRET = "canary-4711"
@@ -113,6 +116,56 @@ def test_a_router_has_the_last_word_on_where_the_instance_is(
     resolved = resolve(name_of(order.send_confirmation_email), "no_such_database")
     bound: Any = resolved.function
     assert bound.__self__._state.db == database
+
+
+at_the_default = pytest.mark.only(
+    "sqlite",
+    reason="while an instance is made Django reads its relations from the default database",
+)
+
+
+def addressed(database: str, name: str) -> AddressedOrder:
+    customer = Customer.objects.using(database).create(name=name)
+    return AddressedOrder.objects.using(database).create(number=5, customer=customer)
+
+
+@at_the_default
+def test_an_instance_whose_making_reads_a_relation_is_found(database: str):
+    order = addressed(database, "Ada")
+    assert resolve(name_of(order.address), database).function() == "Ada"
+
+
+@at_the_default
+def test_such_an_instance_is_found_among_the_arguments(database: str):
+    order = addressed(database, "Ada")
+    stored = dump_arguments(Arguments(order))
+    assert load_arguments(stored).args[0].addressee == "Ada"
+
+
+def test_a_relation_that_is_gone_is_not_taken_for_the_row(database: str, monkeypatch: Any):
+    order = addressed(database, "Ada")
+
+    def missing(self: AddressedOrder, *args: object, **kwargs: object) -> None:
+        raise Customer.DoesNotExist("its customer is gone")
+
+    monkeypatch.setattr(AddressedOrder, "__init__", missing)
+    with pytest.raises(Customer.DoesNotExist, match="its customer is gone"):
+        resolve(name_of(order.address), database)
+
+
+class BySize:
+    """A router that goes by the row's primary key."""
+
+    def db_for_write(self, model: object, *, instance: Any, **hints: object) -> str:
+        assert instance.number is None
+        return "small" if instance.pk < 10 else instance._state.db
+
+
+@pytest.mark.parametrize(("pk", "alias"), [(7, "small"), (11, "there")])
+def test_a_router_knows_the_instances_key_and_database(pk: int, alias: str, settings: Settings):
+    settings.DATABASE_ROUTERS = [BySize()]
+    with pytest.raises(ConnectionDoesNotExist, match=f"'{alias}'"):
+        resolve(TargetName(f"{MODULE}.PostedOrder", str(pk), "send_confirmation_email"), "there")
 
 
 @pytest.mark.parametrize(

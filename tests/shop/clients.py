@@ -156,6 +156,23 @@ class PostedOrder(Order):
         return step + 1
 
 
+class AddressedOrder(Order):
+    """An order that reads a relation as soon as it is made."""
+
+    class Meta:
+        app_label = "shop"
+        proxy = True
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        assert self.customer is not None
+        self.addressee = self.customer.name
+
+    @attemptable
+    def address(self, *others: AddressedOrder) -> str:
+        return ", ".join(order.addressee for order in (self, *others))
+
+
 class Parcel(Notifies):
     """A row with a primary key of two columns."""
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, transaction
 
-from async_attempts import Attempt, Ending, InvalidOption, call, parallel
+from async_attempts import Attempt, Ending, InvalidOption, ResultNotKept, call, parallel
 from async_attempts.models import DatabaseNow, Dependency
 from async_attempts.store import depending
 from tests.shop import flows
@@ -161,6 +161,21 @@ def test_one_depends_on_another(database, on, noted, case, is_late):
     if is_met:
         [(_, [ending])] = noted[-1:]
         assert (ending.attempt_id, ending.status) == (first.pk, stored(first).status)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_older_ones_result_is_there_if_it_was_kept(database, on, noted, keeps):
+    first = on(flows.fetch, None).using(keep_result=keeps).enqueue()
+    drain(database)
+    on(flows.look_back).using(depends_on=[first]).enqueue()
+    drain(database)
+    [(_, [ending])] = noted[-1:]
+    assert (ending.succeeded, ending.stored_result, ending.keeps_result) == (True, None, keeps)
+    if keeps:
+        assert ending.result is None
+    else:
+        with pytest.raises(ResultNotKept, match="keep_result=True"):
+            assert ending.result
 
 
 def test_a_row_is_created_that_depends_on_others(database, on, noted):

@@ -15,6 +15,7 @@ from async_attempts import (
     AttemptFailed,
     AttemptGone,
     InvalidOption,
+    ResultNotKept,
     WaitingInTransaction,
     agather,
     call,
@@ -88,6 +89,23 @@ def test_when_none_can_be_the_first_any_more_the_error_is_raised(refused, perfor
     performing()
     with pytest.raises(AttemptFailed):
         gathered(refused, refused, until="first", timeout=30)
+
+
+@both
+def test_a_result_that_was_not_kept_is_no_none_among_others(fetched, refused, performing, gathered):
+    (kept, none), (unkept,) = fetched(1, None), fetched(3, keep_result=False)
+    performing()
+    assert gathered(kept, none, timeout=30) == [1, None]
+    endings = gathered(unkept, none, until="settled", timeout=30)
+    assert [ending.succeeded for ending in endings] == [True, True]
+    assert [ending.stored_result for ending in endings] == [None, None]
+    for until, others in (("all", (kept,)), ("first", (refused,))):
+        with pytest.raises(ResultNotKept, match=f"{unkept.pk}.*keep_result=True"):
+            gathered(*others, unkept, until=until, timeout=30)
+    with pytest.raises(ResultNotKept):
+        assert endings[0].result
+    with pytest.raises(AttemptFailed):
+        gathered(unkept, refused, timeout=30)
 
 
 @both

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.test import override_settings
 
-from async_attempts import Attempt, AttemptExpired, AttemptFailed, call
+from async_attempts import Attempt, AttemptExpired, AttemptFailed, call, gather
 from async_attempts.results import hearing
 from async_attempts.store import store_for
 from async_attempts.store.gate import DUE, ENDED, channel, gate_key
@@ -86,6 +86,11 @@ def notifications(bystander: psycopg.Connection) -> int:
     return len(list(bystander.notifies(timeout=0.3)))
 
 
+def wait(attempt: Attempt) -> None:
+    """Until it has ended, whatever its target returned."""
+    gather(attempt, until="settled", timeout=30)
+
+
 def seconds(work: Callable[[], object]) -> float:
     """How long it takes."""
     began = time.monotonic()
@@ -100,12 +105,12 @@ def test_a_success_wakes_who_waits(database, acting, when_heard, target, options
     acting(lambda: 5)
     attempt = enqueued(database, target, options=options)
     when_heard(drain, database)
-    assert seconds(lambda: attempt.result(30)) < SOON + 1
-    assert attempt.result(0) == (5 if options else None)
+    assert seconds(lambda: wait(attempt)) < SOON + 1
+    assert stored(attempt).stored_result == (5 if options else None)
 
 
 def test_a_success_wakes_a_coroutine(database, no_polling, when_heard):
-    attempt = enqueued(database, effects.act)
+    attempt = enqueued(database, effects.act, options=KEEP)
     when_heard(drain, database)
     async_to_sync(attempt.aresult)(30)
 
@@ -164,7 +169,7 @@ def test_a_deleted_success_wakes_who_waits(database, no_polling, when_heard):
 
 def test_what_ends_before_one_who_waits_joins_is_seen(database, no_polling, beside, monkeypatch):
     other, attempt = (enqueued(database, effects.act) for _ in range(2))
-    beside.do(other.result, 30)
+    beside.do(wait, other)
     until(lambda: holds_gate(database))
 
     def join_late(alias):
@@ -172,7 +177,7 @@ def test_what_ends_before_one_who_waits_joins_is_seen(database, no_polling, besi
         return hearing.hearing_on(alias)
 
     monkeypatch.setattr("async_attempts.results.waiting.hearing_on", join_late)
-    assert attempt.result(30) is None
+    wait(attempt)
     drain(database)
 
 
@@ -207,7 +212,7 @@ def test_two_who_wait_share_a_session_and_the_last_one_leaves_it_for_some_time(
     monkeypatch.setattr(hearing, "LINGER", 0.5)
     attempts = [enqueued(database, effects.act) for _ in range(2)]
     for attempt in attempts:
-        beside.do(attempt.result, 30)
+        beside.do(wait, attempt)
     until(lambda: len(sessions(database)) == 1 and holds_gate(database))
     (session,) = sessions(database)
     drain(database)
@@ -215,7 +220,7 @@ def test_two_who_wait_share_a_session_and_the_last_one_leaves_it_for_some_time(
     until(lambda: not sessions(database))
     # The next one begins anew.
     again = enqueued(database, effects.act)
-    beside.do(again.result, 30)
+    beside.do(wait, again)
     until(lambda: sessions(database) - {session})
     drain(database)
 
@@ -223,7 +228,7 @@ def test_two_who_wait_share_a_session_and_the_last_one_leaves_it_for_some_time(
 def test_what_has_ended_already_needs_no_session(database):
     attempt = enqueued(database, effects.act)
     drain(database)
-    attempt.result(1)
+    wait(attempt)
     assert not hearing._hearings
     assert sessions(database) == set()
 
@@ -240,7 +245,7 @@ def test_who_only_looks_once_needs_no_session(database):
 def test_a_session_that_is_lost_is_had_again(database, no_polling, beside, monkeypatch):
     monkeypatch.setattr(hearing, "FIRST_PAUSE", 0.01)
     attempt = enqueued(database, effects.act)
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: holds_gate(database))
     (session,) = sessions(database)
     with connections[database].cursor() as cursor:
@@ -264,7 +269,7 @@ def test_a_session_that_is_lost_after_an_outage_is_had_again_soon(database, besi
     monkeypatch.setattr("random.uniform", lambda *_: 1)
     monkeypatch.setattr(hearing.Hearing, "_rest", lambda _, pause: pauses.append(pause))
     attempt = enqueued(database, effects.act)
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: holds_gate(database))
     with connections[database].cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", list(sessions(database)))
@@ -278,14 +283,14 @@ def test_while_another_process_holds_the_gate_this_one_hears_too(
 ):
     bystander.execute("SELECT pg_advisory_lock(%s)", [gate_key(ENDED)])
     attempt = enqueued(database, effects.act)
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: sessions(database))
     time.sleep(0.1)
     drain(database)
     beside.close()
     # When the other one leaves, this one takes the gate.
     other = enqueued(database, effects.act)
-    beside.do(other.result, 30)
+    beside.do(wait, other)
     time.sleep(0.1)
     bystander.execute("SELECT pg_advisory_unlock(%s)", [gate_key(ENDED)])
     until(lambda: holds_gate(database))
@@ -299,7 +304,7 @@ def test_what_ends_before_the_gate_can_be_taken_is_seen_once_it_is(
     bystander.execute("BEGIN")
     bystander.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", [gate_key(ENDED)])
     attempt = enqueued(database, effects.act)
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: sessions(database))
     time.sleep(0.1)
     put(attempt, status="succeeded", completed_at=attempt.created_at)
@@ -343,7 +348,7 @@ def test_who_can_not_hear_polls(database, beside, given, caplog):
     ):
         attempt = enqueued(database, effects.act)
         beside.drain(database)
-        assert attempt.result(30) is None
+        wait(attempt)
         assert sessions(database) == set()
 
 
@@ -361,14 +366,14 @@ def test_who_can_have_no_thread_polls_and_the_next_one_tries_again(database, bes
         with pytest.raises(TimeoutError):
             attempt.result(0.05)
     assert not any(h._wakes for h in hearing._hearings.values())
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: holds_gate(database))
     drain(database)
 
 
 def test_a_fork_leaves_its_parents_session_alone(database, beside):
     attempt = enqueued(database, effects.act)
-    beside.do(attempt.result, 30)
+    beside.do(wait, attempt)
     until(lambda: holds_gate(database))
     pid = os.fork()
     if not pid:

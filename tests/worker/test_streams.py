@@ -249,6 +249,40 @@ def test_a_queue_that_forgets_can_not_be_begun_anew(database, settings):
     assert stream(itself, [greeted(1)], token=TOKEN).enqueued == 1
 
 
+@pytest.mark.parametrize("status", ["succeeded", "expired", "failed"])
+def test_a_queue_that_keeps_a_number_can_not_be_begun_anew(database, settings, status):
+    keep = {status: {"age": 3600, "count": 2}}
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {
+        "QUEUES": {"default": {}, "emails": {"keep": keep}}
+    }
+    stream = partial(enqueue_stream, database=database)
+    mail = greeted(1).using(queue="emails")
+    match = rf"^token: the queue 'emails' keeps only a number of what has {status} \(count\)"
+    with pytest.raises(InvalidOption, match=match):
+        stream(itself, [mail], token=TOKEN)
+    assert stream(itself, [mail]).enqueued == 1
+    assert stream(itself, [greeted(1)], token=TOKEN).enqueued == 1
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"KEEP": keep}
+    with pytest.raises(InvalidOption, match=r"^token: the queue 'default' keeps only a number"):
+        stream(greeted, [1], token=TOKEN)
+
+
+@pytest.mark.parametrize(("age", "warnings"), [(0.05, 1), (3600, 0)])
+def test_a_stream_that_outlasts_its_memory_says_so_once(database, settings, caplog, age, warnings):
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"KEEP": {"succeeded": age}}
+
+    def slow():
+        for n in range(4):
+            yield n
+            time.sleep(0.06)
+
+    assert enqueue_stream(greeted, slow(), database=database, token=TOKEN).enqueued == 4
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("begun anew it would enqueue its first items again" in line for line in told) == (
+        warnings
+    )
+
+
 # --- what is wrong
 
 

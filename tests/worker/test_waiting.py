@@ -20,6 +20,7 @@ from async_attempts import (
     AttemptGone,
     AttemptUnsuccessful,
     InvalidOption,
+    ResultNotKept,
     WaitingInTransaction,
     call,
     current_attempt,
@@ -67,10 +68,25 @@ def test_a_template_waits_for_nothing(database):
     assert template.render(Context({"attempt": attempt})) == "[]"
 
 
+NOT_KEPT = (
+    r"tests\.shop\.effects\.act [0-9a-f-]{36} has succeeded, and its result wasn't kept: say "
+)
+"keep_result=True on its target or by using"
+
+
 @both
-def test_a_result_that_was_not_kept_is_none(database, acting, beside, waited):
+def test_a_result_that_was_not_kept_is_no_none(database, acting, beside, waited):
     acting(lambda: "not kept")
     attempt = enqueued(database, effects.act)
+    beside.drain(database)
+    with pytest.raises(ResultNotKept, match=NOT_KEPT) as raised:
+        waited(attempt)
+    assert (raised.value.ending.status, raised.value.ending.stored_result) == ("succeeded", None)
+
+
+@both
+def test_a_result_that_is_none_was_kept(database, beside, waited):
+    attempt = enqueued(database, effects.act, options=KEEP)
     beside.drain(database)
     assert waited(attempt) is None
 
@@ -159,7 +175,7 @@ def test_a_timeout_of_what_runs_says_so(database, acting):
     "timeout", [10**400, float("inf"), timedelta.max], ids=["int", "infinite", "timedelta"]
 )
 def test_a_timeout_may_be_as_long_as_you_like(database, timeout, beside):
-    attempt = enqueued(database, effects.act)
+    attempt = enqueued(database, effects.act, options=KEEP)
     beside.drain(database)
     assert attempt.result(timeout) is None
 
@@ -173,7 +189,7 @@ def test_a_timeout_that_is_none_is_refused(database, timeout):
 
 @both
 def test_within_an_atomic_block_waiting_is_refused_at_once(database, waited):
-    attempt = performed(database, effects.act)
+    attempt = performed(database, effects.act, options=KEEP)
     with (
         transaction.atomic(database),
         pytest.raises(WaitingInTransaction, match="Leave the atomic block"),
@@ -184,7 +200,7 @@ def test_within_an_atomic_block_waiting_is_refused_at_once(database, waited):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
 def test_another_databases_atomic_block_keeps_nobody_from_waiting():
-    attempt = performed("default", effects.act)
+    attempt = performed("default", effects.act, options=KEEP)
     with transaction.atomic("postgresql"):
         assert attempt.result(0) is None
 
@@ -226,7 +242,7 @@ def test_a_thread_with_an_event_loop_is_not_to_be_kept_waiting(database):
 
 def test_other_coroutines_go_on_while_one_waits(database, acting, beside):
     acting(lambda: time.sleep(0.2))
-    attempt = enqueued(database, effects.act)
+    attempt = enqueued(database, effects.act, options=KEEP)
     beside.drain(database)
     ticks = []
 

@@ -1,0 +1,22 @@
+"""The database that a row is written to."""
+
+from __future__ import annotations
+
+from django.db import models, router
+
+
+def database_of(row: models.Model) -> str:
+    """The alias that `row` is written to, and read from where its present state matters.
+
+    What was chosen for a new row, or where this object was enqueued; else what Django's routers
+    say, since a row that was read may come from a replica.
+    """
+    alias = row._state.db
+    if alias is not None and not _was_read(row):
+        return alias
+    return router.db_for_write(type(row), instance=row)
+
+
+def _was_read(row: models.Model) -> bool:
+    """True for a row that a query made; one that was enqueued or found by its token isn't that."""
+    return "_loaded" in row.__dict__ and "created" not in row.__dict__

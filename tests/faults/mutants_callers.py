@@ -1,0 +1,75 @@
+"""Guards on the caller's side: of what enqueues attempts, changes them, and waits for them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.mutants import Mutant
+
+RESOLVING = "tests/floors/test_targets_resolving.py::"
+STREAMS = "tests/worker/test_streams.py::"
+WAITING = "tests/worker/test_waiting.py::"
+GATHERING = "tests/worker/test_gathering.py::"
+REPLICAS = "tests/reports/test_replicas.py::"
+
+MUTANTS: Final = (
+    Mutant(
+        "a row that was read is changed where the router writes",
+        (("models/database.py", 'return "_loaded" in row.__dict__ and', "return False and"),),
+        (
+            f"{REPLICAS}test_a_verb_of_a_row_goes_to_where_it_is_written[sqlite-expire]",
+            f"{REPLICAS}test_who_waits_looks_there[sqlite]",
+        ),
+    ),
+    Mutant(
+        "what was enqueued stays where it was written",
+        (("models/database.py", ' and "created" not in row.__dict__', ""),),
+        (f"{REPLICAS}test_what_was_enqueued_elsewhere_is_changed_there[enqueued]",),
+    ),
+    Mutant(
+        "what a token finds stays where it was written",
+        (("store/inserting.py", "                taken.created = False\n", ""),),
+        (f"{REPLICAS}test_what_was_enqueued_elsewhere_is_changed_there[found by its token]",),
+    ),
+    Mutant(
+        "a row is read again from where it is written",
+        (("models/editing.py", "            using = alias\n", "            pass\n"),),
+        (f"{REPLICAS}test_what_the_open_transaction_has_written_is_there[sqlite-debounce]",),
+    ),
+    Mutant(
+        "the routers are asked about an instance that is not made",
+        (
+            (
+                "targets/instances.py",
+                "probe = model.__new__(model)\n    probe._state = ModelState()\n",
+                "probe = model()\n",
+            ),
+        ),
+        (f"{RESOLVING}test_an_instance_whose_making_reads_a_relation_is_found[sqlite]",),
+    ),
+    Mutant(
+        "only the row itself can be gone",
+        (
+            ("targets/instances.py", "except rows.model.DoesNotExist", "except ObjectDoesNotExist"),
+            (
+                "targets/instances.py",
+                "import ValidationError",
+                "import ObjectDoesNotExist, ValidationError",
+            ),
+        ),
+        (f"{RESOLVING}test_a_relation_that_is_gone_is_not_taken_for_the_row[sqlite]",),
+    ),
+    Mutant(
+        "a stream that can be begun anew is refused where a number is kept",
+        (("streams/flight.py", "elif counted:", "elif False:"),),
+        (f"{STREAMS}test_a_queue_that_keeps_a_number_can_not_be_begun_anew[sqlite-succeeded]",),
+    ),
+    Mutant(
+        "a result that was not kept is no None",
+        (("results/endings.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
+        (
+            f"{WAITING}test_a_result_that_was_not_kept_is_no_none[sqlite-wait]",
+            f"{GATHERING}test_a_result_that_was_not_kept_is_no_none_among_others[sqlite-gather]",
+        ),
+    ),
+)
