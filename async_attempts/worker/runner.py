@@ -163,7 +163,7 @@ class Runner:
         self._place = place
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready.claim, deadline, say))
-        deadline.on_move = self._moved
+        deadline.on_move, deadline.on_told = self._moved, self._told
         self._moved(deadline.at)
         try:
             result = function(*ready.arguments.args, **ready.arguments.kwargs)
@@ -184,6 +184,11 @@ class Runner:
         if self.page is not None and self._place is not None:
             self.page.move(self._place, at + settings().TIMEOUT_GRACE)
         self.watch.begin(self._deadline)
+
+    def _told(self) -> None:
+        """Note that this execution is told; called wherever its deadlines are watched."""
+        if self.page is not None and self._place is not None:
+            self.page.told(self._place, now() + settings().TIMEOUT_GRACE)
 
     def _perform_atomically(self, ready: Prepared, place: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""

@@ -18,6 +18,9 @@ from typing import Any, Final, Protocol
 from ..exceptions import AttemptTimeout
 from .memory import now
 
+AT_ONCE: Final = 1e-6
+"""Seconds: a timer that is set to none at all never rings."""
+
 MESSAGE: Final = "the timeout of the attempt is over"
 _FAR: Final = float("inf")
 _raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -26,17 +29,46 @@ _raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 class Deadline:
     """When an execution should have ended, by `memory.now()`; it may be moved."""
 
-    __slots__ = ("at", "on_move")
+    __slots__ = ("at", "on_move", "on_told")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.on_move: Callable[[float], None] | None = None
+        self.on_told: Callable[[], None] | None = None
 
     def move(self, at: float) -> None:
         """Have another deadline from now on."""
         self.at = at
         if self.on_move is not None:
             self.on_move(at)
+
+    def told(self) -> None:
+        """Its execution is told now: from here on it is to blame for going on."""
+        if self.on_told is not None:
+            self.on_told()
+
+
+class BorrowedAlarm:
+    """SIGALRM and its timer, taken from whoever uses them, and given back with what is left."""
+
+    def __init__(self, ring: Callable[[int, FrameType | None], None]) -> None:
+        self._taken_at = now()
+        self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, 0)
+        self._ring = ring
+        self._previous = signal.signal(signal.SIGALRM, ring)
+
+    def set(self, seconds: float) -> None:
+        """Ring after so many seconds, whatever has become of the handler meanwhile."""
+        signal.signal(signal.SIGALRM, self._ring)
+        signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
+
+    def give_back(self) -> None:
+        """Ring no more. What should have rung meanwhile for the one before rings at once."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._previous)
+        if self._left:
+            rest = self._left - (now() - self._taken_at)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, AT_ONCE), self._interval)
 
 
 class Watch(Protocol):
@@ -66,19 +98,20 @@ class AlarmWatch:
     """For the main thread: SIGALRM, which ends most system calls as well.
 
     The timer isn't set anew for each execution: when it rings, the handler looks whether the
-    execution of that moment is late, and else sets it to the deadline of that one.
+    execution of that moment is late, and else sets it to the deadline of that one. The system is
+    asked whether it is set, since a target may have used it.
     """
 
     def __init__(self) -> None:
         self.has_raised = False
         self._current: Deadline | None = None
-        self._armed_for = _FAR
-        self._previous = signal.signal(signal.SIGALRM, self._ring)
+        self._alarm = BorrowedAlarm(self._ring)
 
     def begin(self, deadline: Deadline) -> None:
         self._current = deadline
-        if deadline.at < self._armed_for:
-            self._arm(deadline.at)
+        seconds = deadline.at - now()
+        if not 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:
+            self._alarm.set(seconds)
 
     def end(self) -> None:
         self._current = None
@@ -86,22 +119,17 @@ class AlarmWatch:
     def close(self) -> None:
         """Leave SIGALRM as it was."""
         self._current = None
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._previous)
-
-    def _arm(self, at: float) -> None:
-        self._armed_for = at
-        signal.setitimer(signal.ITIMER_REAL, min(max(at - now(), 1e-6), threading.TIMEOUT_MAX))
+        self._alarm.give_back()
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        self._armed_for = _FAR
         deadline = self._current
         if deadline is None:
             return
-        if now() < deadline.at:
-            self._arm(deadline.at)
+        if (seconds := deadline.at - now()) > 0:
+            self._alarm.set(seconds)
             return
         self._current = None
+        deadline.told()
         self.has_raised = True
         raise AttemptTimeout(MESSAGE)
 
@@ -144,6 +172,7 @@ class ThreadWatch:
             if moment < deadline.at:
                 return deadline.at
             self._current = None
+            deadline.told()
             self._is_late = self.has_raised = True
             _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(AttemptTimeout))
             return _FAR

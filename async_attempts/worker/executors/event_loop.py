@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from asgiref.sync import sync_to_async
-
-from ...conf import settings
 from ...exceptions import AttemptTimeout
 from ...lifecycle import Outcome
 from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
-from ..current import CurrentAttempt, _current, unheard
+from ..current import _current, unheard
 from ..errors import outcome_of_target
 from ..leftovers import clean_connections
 from ..memory import Page, now
 from ..preparing import Prepared
 from ..runner import RELEASED, Execution, Lease, kept
-from ..timeouts import MESSAGE, Deadline
+from ..timeouts import MESSAGE
+from .async_executions import AsyncExecution
+from .shared_thread import SharedThread
+
+logger = logging.getLogger("async_attempts")
 
 READY_SHARE: Final = 8
 CLEANING: Final = 1.0
@@ -47,7 +50,10 @@ class EventLoop:
         lease: Lease,
         page: Page | None = None,
         say: Callable[[Said], None] = unheard,
+        *,
+        lost: Callable[[], None] | None = None,
     ) -> None:
+        """`lost` is called when the loop has ended without being closed: nothing goes on then."""
         self._most = tasks
         self._lease = lease
         # Some are ready to begin as soon as another ends, without a thread to be woken for that.
@@ -56,21 +62,27 @@ class EventLoop:
         self._ended = ended
         self._page = page
         self._say = say
+        self._lost = lost
+        self._is_closing = False
         self._loop = asyncio.new_event_loop()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
+        self._shared_thread = SharedThread()
+        self._shared_thread.serve(self._context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
         self._thread.start()
         self.in_flight = 0
 
     def perform(self, ready: Prepared) -> bool:
-        """Let the loop perform it; waits until there is room, but not for long."""
+        """Let the loop perform it; waits until there is room, but not for long. Never raises."""
         if not self._places.acquire(timeout=FAIR_SECONDS):
             return False
         self._waiting.append(Waiting(ready, now()))
         if self.in_flight < self._most:
-            self._loop.call_soon_threadsafe(self._fill)
+            # A loop that has ended takes nothing: what waits is given back.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._fill)
         return True
 
     def seconds_waiting(self) -> float:
@@ -92,17 +104,46 @@ class EventLoop:
 
     def close(self) -> None:
         """End; nothing is being performed any more."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._is_closing = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._shared_thread.close(CLEANING)
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._is_closing:
+                self._run()
             # Not the default executor: a thread that a target left there may never end.
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        except BaseException as error:
+            logger.critical("the event loop of async targets ended: %s", type(error).__name__)
         finally:
             self._loop.close()
+            if self._lost is not None and not self._is_closing:
+                self._lost()
+
+    def _run(self) -> None:
+        """Let the loop run until something stops it, a target's own `loop.stop()` too."""
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these leave the loop; what awaits the task gets them as well.
+            logger.error("%s in a task that an async target has made", type(error).__name__)
+
+    def _start(self, work: Coroutine[Any, Any, None], then: Callable[[], None]) -> None:
+        """Do `work` in a task, and `then` in any case: a target may cancel whatever it finds."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("an async target could not be performed: %s", type(error).__name__)
+            then()
+
+        task = self._loop.create_task(work, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(ended)
 
     def _fill(self) -> None:
         while self.in_flight < self._most:
@@ -111,75 +152,64 @@ class EventLoop:
             except IndexError:
                 return
             self.in_flight += 1
-            task = self._loop.create_task(
-                self._perform(waiting.ready), context=self._context.copy()
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            execution = AsyncExecution(waiting.ready, self._page)
+            self._start(self._perform(execution), partial(self._tidy, execution))
 
-    async def _perform(self, ready: Prepared) -> None:
+    async def _perform(self, execution: AsyncExecution) -> None:
+        """Call the target. Nothing is awaited after it: it may have cancelled this very task."""
+        claim = execution.ready.claim
         # It may have waited here while the process was frozen: see Runner.perform.
         moment = now()
         if moment >= self._lease.holds_until:
-            execution = Execution(ready.claim, RELEASED)
-        elif ready.claim.is_late(moment):
-            execution = Execution(ready.claim, TOO_LATE)
-        else:
-            execution = await self._begun(ready)
-        self.in_flight -= 1
-        self._places.release()
-        self._fill()
-        self._ended(execution)
-
-    async def _begun(self, ready: Prepared) -> Execution:
-        claim, exception = ready.claim, None
-        began = now()
-        deadline = Deadline(began + ready.timeout)
-        place = None
-        if self._page is not None:
-            until = deadline.at + settings().TIMEOUT_GRACE
-            place = self._page.begin(claim.id_bytes, claim.claim_seq, until)
+            execution.result = Execution(claim, RELEASED)
+            return
+        if claim.is_late(moment):
+            execution.result = Execution(claim, TOO_LATE)
+            return
+        _current.set(execution.begin(self._say))
         try:
-            outcome = await self._called(ready, deadline, place)
+            outcome = await self._called(execution)
         except BaseException as error:
-            exception = error
-            outcome = outcome_of_target(claim, ready.resolved.policy, error)
-        finally:
-            deadline.on_move = None
-            if self._page is not None and place is not None:
-                self._page.move(place, 0.0)
-        if exception is not None:
-            with suppress(Exception):
-                # An error may have left the connection of Django's thread for async code broken;
-                # another target may keep that thread busy.
-                async with asyncio.timeout(CLEANING):
-                    await sync_to_async(clean_connections)({})
-        return Execution(claim, outcome, exception, False, place, now() - began)
+            policy = execution.ready.resolved.policy
+            execution.came_to(outcome_of_target(claim, policy, error), error)
+        else:
+            execution.came_to(outcome)
 
-    async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
+    async def _called(self, execution: AsyncExecution) -> Outcome:
         """Await the target within its timeout."""
-        _current.set(CurrentAttempt(ready.claim, deadline, self._say))
-        scope = asyncio.timeout(ready.timeout)
-
-        def moved(at: float) -> None:
-            if self._page is not None and place is not None:
-                self._page.move(place, at + settings().TIMEOUT_GRACE)
-            # The target may call from a thread of its own.
-            when = self._loop.time() + at - now()
-            self._loop.call_soon_threadsafe(self._reschedule, scope, when)
-
-        deadline.on_move = moved
+        ready = execution.ready
+        call: Any = ready.resolved.function
         try:
-            async with scope:
-                call: Any = ready.resolved.function
-                result = await call(*ready.arguments.args, **ready.arguments.kwargs)
-        except TimeoutError as error:
-            if scope.expired():
+            result = await call(*ready.arguments.args, **ready.arguments.kwargs)
+        except asyncio.CancelledError as error:
+            if execution.was_told:
                 raise AttemptTimeout(MESSAGE) from error
             raise
         return kept(ready.claim, result)
 
-    def _reschedule(self, scope: asyncio.Timeout, when: float) -> None:
-        # It may have ended in the meantime.
-        with suppress(RuntimeError):
-            scope.reschedule(when)
+    def _tidy(self, execution: AsyncExecution) -> None:
+        """The target has ended; what it has left may not have."""
+        has_left = self._shared_thread.call_of(execution.current) is not None
+        if has_left or (execution.result is not None and execution.result.exception is not None):
+            self._start(self._tidied(execution), partial(self._over, execution))
+        else:
+            self._over(execution)
+
+    async def _tidied(self, execution: AsyncExecution) -> None:
+        while (call := self._shared_thread.call_of(execution.current)) is not None:
+            # It keeps all others from that thread: as long as it goes on, its execution does.
+            await asyncio.gather(asyncio.wrap_future(call), return_exceptions=True)
+        execution.end()
+        with suppress(Exception):
+            # An error may have left the thread's connections broken; another target may keep the
+            # thread busy.
+            async with asyncio.timeout(CLEANING):
+                await self._loop.run_in_executor(self._shared_thread, clean_connections, {})
+
+    def _over(self, execution: AsyncExecution) -> None:
+        """Let the next one begin, and bring this one back, whatever has become of it."""
+        execution.end()
+        self.in_flight -= 1
+        self._places.release()
+        self._fill()
+        self._ended(execution.result or execution.given_back())

@@ -1,0 +1,88 @@
+"""One call of an `async def` target: how it is told that its time is over, and what it came to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ...conf import settings
+from ...lifecycle import Outcome, Released
+from ...store import Said
+from ..current import CurrentAttempt
+from ..memory import Page, now
+from ..preparing import Prepared
+from ..runner import RELEASED, Execution
+from ..timeouts import MESSAGE, Deadline
+
+LATER: Final = 60.0
+"""Seconds until an attempt is claimable again of which not even an outcome could be made."""
+
+
+class AsyncExecution:
+    """All of it belongs to the event loop's thread; any thread may move the deadline."""
+
+    def __init__(self, ready: Prepared, page: Page | None) -> None:
+        self.ready = ready
+        self.current: CurrentAttempt | None = None
+        self.result: Execution | None = None
+        self.was_told = False
+        self._page = page
+        self._place: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, say: Callable[[Said], None]) -> CurrentAttempt:
+        """The target is called now, in the task that calls this."""
+        self._began = now()
+        self._deadline = Deadline(self._began + self.ready.timeout)
+        if self._page is not None:
+            claim, until = self.ready.claim, self._deadline.at + settings().TIMEOUT_GRACE
+            self._place = self._page.begin(claim.id_bytes, claim.claim_seq, until)
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self.ready.timeout, self._tell)
+        self._deadline.on_move = self._moved
+        self.current = CurrentAttempt(self.ready.claim, self._deadline, say)
+        return self.current
+
+    def came_to(self, outcome: Outcome, exception: BaseException | None = None) -> None:
+        """The target has ended."""
+        seconds = now() - self._began
+        self.result = Execution(self.ready.claim, outcome, exception, False, self._place, seconds)
+
+    def given_back(self) -> Execution:
+        """What it came to if it was cancelled before it began, or if no outcome could be made."""
+        outcome = RELEASED if self.current is None else Released(LATER)
+        return Execution(self.ready.claim, outcome, place=self._place)
+
+    def end(self) -> None:
+        """Nothing of it goes on any more."""
+        if self._timer is None:
+            return
+        self._deadline.on_move = None
+        self._timer.cancel()
+        if self._page is not None and self._place is not None:
+            self._page.move(self._place, 0.0)
+
+    def _moved(self, at: float) -> None:
+        if self._page is not None and self._place is not None:
+            self._page.move(self._place, at + settings().TIMEOUT_GRACE)
+        # The target may call from a thread of its own.
+        self._loop.call_soon_threadsafe(self._set_timer)
+
+    def _set_timer(self) -> None:
+        # It may have ended in the meantime.
+        if self._timer is not None and self._deadline.on_move is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._deadline.at - now(), self._tell)
+
+    def _tell(self) -> None:
+        """Cancel the task, and note that: from here on the execution is to blame for going on."""
+        if now() < self._deadline.at:
+            self._set_timer()
+            return
+        self.was_told = True
+        if self._page is not None and self._place is not None:
+            self._page.told(self._place, now() + settings().TIMEOUT_GRACE)
+        if self._task is not None:
+            self._task.cancel(MESSAGE)
