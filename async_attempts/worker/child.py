@@ -96,7 +96,7 @@ class Child:
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
-            watch: Watch = AlarmWatch() if is_main else ThreadWatch(timekeeper)
+            watch: Watch = (AlarmWatch if is_main else ThreadWatch)(timekeeper)
             return Runner(
                 store,
                 incarnations,

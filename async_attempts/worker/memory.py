@@ -19,9 +19,7 @@ from ..store.claims import uptime
 
 _NUMBER: Final = struct.Struct("d")
 _BEGUN: Final = struct.Struct("16sqdd")
-"""Id, number of the claim, `ends_by`, `deadline`: read in this order, so that an execution that was
-told and then extends its deadline is never read as one that is late and was not told."""
-_ENDS_BY, _DEADLINE = 24, 32
+_DEADLINE, _ENDS_BY = 24, 32
 
 _NOBODY: Final = bytes(16)
 
@@ -49,8 +47,9 @@ class End(IntEnum):
 class Begun(NamedTuple):
     """An execution that has begun and isn't recorded; its times are of `now()`.
 
-    `deadline`: by when it should have been told that its time is over; 0: it has ended. `ends_by`:
-    once it was told, by when it is to end; 0: it wasn't told.
+    `deadline`: by when it is told at the latest that its time is over; 0: it has ended. `ends_by`:
+    by when it is to end, since it was told. When the deadline is moved after that, `ends_by` is
+    earlier, and says nothing any more.
     """
 
     attempt_id: UUID
@@ -60,11 +59,11 @@ class Begun(NamedTuple):
 
     def ignores_its_timeout(self, moment: float) -> bool:
         """Whether it was told that its time is over, and goes on all the same."""
-        return bool(self.deadline and self.ends_by) and self.ends_by <= moment
+        return 0 < self.deadline <= self.ends_by <= moment
 
     def is_starved(self, moment: float) -> bool:
         """Whether its time is over, and nothing in its process came to tell it."""
-        return bool(self.deadline) and not self.ends_by and self.deadline <= moment
+        return self.ends_by < self.deadline <= moment
 
 
 class Page:
@@ -144,13 +143,12 @@ class Page:
         if not self._free:
             return None
         place = self._free.popleft()
-        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, 0.0, deadline)
+        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, deadline, 0.0)
         return place
 
     def move(self, place: int, deadline: float) -> None:
         """The execution noted there has another deadline; 0: it has ended."""
         self._write(place + _DEADLINE, deadline)
-        self._write(place + _ENDS_BY, 0.0)
 
     def told(self, place: int, ends_by: float) -> None:
         """The execution noted there was told that its time is over, and is to end by then."""
@@ -164,7 +162,7 @@ class Page:
     def begun(self) -> Iterator[Begun]:
         """What had begun and wasn't recorded."""
         table = memoryview(self._memory)[_TABLE:]
-        for id_bytes, claim_seq, ends_by, deadline in _BEGUN.iter_unpack(table):
+        for id_bytes, claim_seq, deadline, ends_by in _BEGUN.iter_unpack(table):
             if id_bytes != _NOBODY:
                 yield Begun(UUID(bytes=id_bytes), claim_seq, deadline, ends_by)
 

@@ -101,7 +101,6 @@ class Runner:
         self.progress = progress or UnwrittenProgress(store)
         self.connections = Connections()
         self._deadline = Deadline(0.0)
-        self._place: int | None = None
 
     def perform(self, claim: Claim) -> Execution | None:
         """Call the claim's target once. Nothing that it raises leaves this method.
@@ -159,12 +158,12 @@ class Runner:
         function: Callable[..., Any] = ready.resolved.function
         if ready.resolved.is_coroutine:
             function = async_to_sync(function)
-        self._deadline = deadline = Deadline(now() + ready.timeout)
-        self._place = place
+        self._deadline = deadline = Deadline(now() + ready.timeout, self.page, place)
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready.claim, deadline, say))
-        deadline.on_move, deadline.on_told = self._moved, self._told
-        self._moved(deadline.at)
+        deadline.on_move = self._moved
+        deadline.note()
+        self.watch.begin(deadline)
         try:
             result = function(*ready.arguments.args, **ready.arguments.kwargs)
         finally:
@@ -179,16 +178,9 @@ class Runner:
         refuse_unawaited(result)
         return kept(ready.claim, result)
 
-    def _moved(self, at: float) -> None:
-        """The execution that goes on in this thread has this deadline from now on."""
-        if self.page is not None and self._place is not None:
-            self.page.move(self._place, at + settings().TIMEOUT_GRACE)
+    def _moved(self) -> None:
+        """The execution that goes on in this thread has another deadline from now on."""
         self.watch.begin(self._deadline)
-
-    def _told(self) -> None:
-        """Note that this execution is told; called wherever its deadlines are watched."""
-        if self.page is not None and self._place is not None:
-            self.page.told(self._place, now() + settings().TIMEOUT_GRACE)
 
     def _perform_atomically(self, ready: Prepared, place: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""

@@ -15,8 +15,9 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol
 
+from ..conf import settings
 from ..exceptions import AttemptTimeout
-from .memory import now
+from .memory import Page, now
 
 AT_ONCE: Final = 1e-6
 """Seconds: a timer that is set to none at all never rings."""
@@ -27,25 +28,36 @@ _raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class Deadline:
-    """When an execution should have ended, by `memory.now()`; it may be moved."""
+    """When an execution should have ended, by `memory.now()`; it may be moved.
 
-    __slots__ = ("at", "on_move", "on_told")
+    Noted on the page for the supervisor, if there is one.
+    """
 
-    def __init__(self, at: float) -> None:
+    __slots__ = ("_page", "_place", "at", "on_move")
+
+    def __init__(self, at: float, page: Page | None = None, place: int | None = None) -> None:
         self.at = at
-        self.on_move: Callable[[float], None] | None = None
-        self.on_told: Callable[[], None] | None = None
+        self.on_move: Callable[[], None] | None = None
+        self._page = page
+        self._place = place
+
+    def note(self) -> None:
+        """Have the supervisor wait until then, and somewhat longer for it to be told."""
+        if self._page is not None and self._place is not None:
+            self._page.move(self._place, self.at + settings().TIMEOUT_GRACE)
 
     def move(self, at: float) -> None:
-        """Have another deadline from now on."""
+        """Have another deadline from now on; any thread may do that."""
         self.at = at
+        # A thread may outlive the execution that it belongs to.
         if self.on_move is not None:
-            self.on_move(at)
+            self.note()
+            self.on_move()
 
     def told(self) -> None:
-        """Its execution is told now: from here on it is to blame for going on."""
-        if self.on_told is not None:
-            self.on_told()
+        """Its execution is told now: after the grace it is to blame for going on."""
+        if self._page is not None and self._place is not None:
+            self._page.told(self._place, now() + settings().TIMEOUT_GRACE)
 
 
 class BorrowedAlarm:
@@ -102,13 +114,18 @@ class AlarmWatch:
     asked whether it is set, since a target may have used it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timekeeper: Timekeeper | None = None) -> None:
         self.has_raised = False
         self._current: Deadline | None = None
         self._alarm = BorrowedAlarm(self._ring)
+        self._timekeeper = timekeeper
+        if timekeeper is not None:
+            timekeeper.watches.append(self)
 
     def begin(self, deadline: Deadline) -> None:
         self._current = deadline
+        if self._timekeeper is not None and deadline.at < self._timekeeper.looks_at:
+            self._timekeeper.look_earlier()
         seconds = deadline.at - now()
         if not 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:
             self._alarm.set(seconds)
@@ -120,6 +137,16 @@ class AlarmWatch:
         """Leave SIGALRM as it was."""
         self._current = None
         self._alarm.give_back()
+
+    def look(self, moment: float) -> float:
+        """Note that the alarm has rung, where C code keeps the main thread from hearing it."""
+        deadline = self._current
+        if deadline is None:
+            return _FAR
+        if moment < deadline.at:
+            return deadline.at
+        deadline.told()
+        return _FAR
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         deadline = self._current
@@ -182,7 +209,7 @@ class Timekeeper:
     """The thread that looks after the deadlines of all others."""
 
     def __init__(self) -> None:
-        self.watches: list[ThreadWatch] = []
+        self.watches: list[AlarmWatch | ThreadWatch] = []
         self.looks_at = _FAR
         # Written in C: an Event that its setter is thrown out of stays locked for ever.
         self._changed: SimpleQueue[None] = SimpleQueue()

@@ -34,10 +34,11 @@ class AsyncExecution:
     def begin(self, say: Callable[[Said], None]) -> CurrentAttempt:
         """The target is called now, in the task that calls this."""
         self._began = now()
-        self._deadline = Deadline(self._began + self.ready.timeout)
+        ends_at = self._began + self.ready.timeout
         if self._page is not None:
-            claim, until = self.ready.claim, self._deadline.at + settings().TIMEOUT_GRACE
+            claim, until = self.ready.claim, ends_at + settings().TIMEOUT_GRACE
             self._place = self._page.begin(claim.id_bytes, claim.claim_seq, until)
+        self._deadline = Deadline(ends_at, self._page, self._place)
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self.ready.timeout, self._tell)
@@ -64,9 +65,7 @@ class AsyncExecution:
         if self._page is not None and self._place is not None:
             self._page.move(self._place, 0.0)
 
-    def _moved(self, at: float) -> None:
-        if self._page is not None and self._place is not None:
-            self._page.move(self._place, at + settings().TIMEOUT_GRACE)
+    def _moved(self) -> None:
         # The target may call from a thread of its own.
         self._loop.call_soon_threadsafe(self._set_timer)
 
@@ -82,7 +81,6 @@ class AsyncExecution:
             self._set_timer()
             return
         self.was_told = True
-        if self._page is not None and self._place is not None:
-            self._page.told(self._place, now() + settings().TIMEOUT_GRACE)
+        self._deadline.told()
         if self._task is not None:
             self._task.cancel(MESSAGE)
