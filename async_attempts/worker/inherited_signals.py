@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 PACKAGE: Final = __name__.partition(".")[0]
+
+DEFAULT: Final = {signal.SIGINT: signal.default_int_handler}
+"""Handlers with which Python begins, other than the system's."""
 
 
 def ignore(*numbers: int) -> None:
@@ -32,24 +36,43 @@ class _Forks:
     def __init__(self) -> None:
         self._is_registered = False
         self.are_reset = False
+        self._of_thread = threading.local()
 
     def reset(self, wanted: bool) -> None:
         if not self._is_registered:
             self._is_registered = True
-            os.register_at_fork(after_in_child=self._forked)
+            os.register_at_fork(
+                before=self._hold_back,
+                after_in_parent=self._let_through,
+                after_in_child=self._begin,
+            )
         self.are_reset = wanted
 
-    def _forked(self) -> None:
-        if not self.are_reset:
-            return
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            # A handler that a target has set is the target's affair.
-            if getattr(signal.getsignal(number), "__module__", "").partition(".")[0] == PACKAGE:
-                is_interrupt = number == signal.SIGINT
-                signal.signal(
-                    number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
-                )
+    def _hold_back(self) -> None:
+        # A signal that comes before the handlers are put back would be lost on the new process.
+        blocked = signal.valid_signals() if self.are_reset else ()
+        self._of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+
+    def _let_through(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._of_thread.mask)
+
+    def _begin(self) -> None:
+        if self.are_reset:
+            signal.set_wakeup_fd(-1)
+            for number in filter(_is_ours, signal.valid_signals()):
+                signal.signal(number, DEFAULT.get(number, signal.SIG_DFL))
+        try:
+            self._let_through()
+        except KeyboardInterrupt:
+            # It would be swallowed in here. One that nothing catches ends a process like this.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+
+
+def _is_ours(number: int) -> bool:
+    """Whether we handle it; what a target handles is the target's affair."""
+    module = getattr(signal.getsignal(number), "__module__", "")
+    return module.partition(".")[0] == PACKAGE
 
 
 _forks: Final = _Forks()
