@@ -12,6 +12,15 @@ TIMEOUTS: Final = "tests/worker/test_timeouts.py::"
 INHERITED: Final = (
     "tests/worker/test_inherited_signals.py::test_each_signal_ends_what_a_target_has_begun"
 )
+HANDED_ON: Final = (
+    "tests/worker/test_inherited_signals.py::"
+    "test_a_drain_in_this_process_hands_on_no_handler_either"
+)
+ALARM: Final = f"{TIMEOUTS}test_a_target_that_uses_the_alarm_takes_nobody_elses_timeout"
+STARVED: Final = (
+    "tests/faults/test_timeouts.py::"
+    "test_who_starves_its_process_uses_up_no_execution_of_a_neighbour"
+)
 EVENT_LOOP: Final = "worker/executors/event_loop.py"
 
 MUTANTS: Final = (
@@ -39,11 +48,7 @@ MUTANTS: Final = (
     Mutant(
         "the end of a starved process",
         (("worker/supervisor.py", "starved := cradle.starved()", "starved := frozenset()"),),
-        (
-            "tests/faults/test_timeouts.py::"
-            "test_who_starves_its_process_uses_up_no_execution_of_a_neighbour"
-            "[sqlite-block_the_event_loop-leave_traces_asynchronously]",
-        ),
+        (f"{STARVED}[sqlite-block_the_event_loop-leave_traces_asynchronously]",),
     ),
     Mutant(
         "the innocence of all in a process with a fault of its own",
@@ -101,10 +106,7 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (
-            f"{TIMEOUTS}test_a_target_that_uses_the_alarm_takes_nobody_elses_timeout"
-            "[sqlite-its handler]",
-        ),
+        (f"{ALARM}[sqlite-its handler]",),
     ),
     Mutant(
         "the loop that goes on after an exit",
@@ -191,8 +193,7 @@ MUTANTS: Final = (
         (("worker/inherited_signals.py", "        self.are_reset = wanted\n", ""),),
         (
             f"{INHERITED}[sqlite-3]",
-            "tests/worker/test_inherited_signals.py::"
-            "test_a_drain_in_this_process_hands_on_no_handler_either[sqlite-15]",
+            f"{HANDED_ON}[sqlite-15]",
         ),
     ),
 )
