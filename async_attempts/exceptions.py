@@ -177,6 +177,7 @@ class StaleClaim(AttemptsError):
 class AttemptTimeout(AttemptsError):
     """Raised inside a target whose timeout is over; it may tidy up, and should end.
 
+    An `async def` target is cancelled instead: it gets an `asyncio.CancelledError` where it awaits.
     A target that swallows it is ended with its process after a grace (`TIMEOUT_GRACE`).
     """
 

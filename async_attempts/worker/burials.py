@@ -21,6 +21,7 @@ from .acknowledging import announce_rescue
 from .announcing import Announcer, InThreads
 from .connecting import use_own_connection
 from .errors import again_or_never
+from .inherited_signals import ignore, reset_in_forks
 from .memory import Begun, now
 from .orphans import die_with_parent
 
@@ -60,8 +61,8 @@ def bury(database: str, death: Death) -> int:
     What the server hasn't noticed to be dead is waited for as long as a lease; after that, it is
     anybody's who rescues.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore(signal.SIGINT, signal.SIGTERM)
+    reset_in_forks()
     die_with_parent(signal.SIGKILL)
     use_own_connection(database)
     announcer = InThreads()

@@ -21,6 +21,7 @@ from .executors.event_loop import EventLoop
 from .executors.threads import Threads
 from .hand import Hand
 from .incarnation import Supervised
+from .inherited_signals import ignore, reset_in_forks
 from .lookout import Lookout
 from .loop import Loop
 from .memory import End, Page, now
@@ -87,7 +88,12 @@ class Child:
         event_loop = None
         if options.async_tasks:
             event_loop = EventLoop(
-                options.async_tasks, hand.ended, incarnations, self.page, hand.progress.say
+                options.async_tasks,
+                hand.ended,
+                incarnations,
+                self.page,
+                hand.progress.say,
+                lost=self._end_without_blame,
             )
             hand.elsewhere = event_loop
 
@@ -95,7 +101,7 @@ class Child:
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
-            watch: Watch = AlarmWatch() if is_main else ThreadWatch(timekeeper)
+            watch: Watch = (AlarmWatch if is_main else ThreadWatch)(timekeeper)
             return Runner(
                 store,
                 incarnations,
@@ -175,6 +181,11 @@ class Child:
             self._is_worn_out |= resident_bytes() >= options.max_memory_mb * 2**20
         return self._is_worn_out
 
+    def _end_without_blame(self) -> None:
+        """End at once, by a fault of the process itself: what it has begun isn't counted for it."""
+        self.page.come_to(End.FAULTY)
+        os._exit(CRASHED)
+
     def _be_an_orphan(self) -> None:
         """End as told to stop; what takes longer than the lease, which nobody renews, is cut."""
         self.stopping.set()
@@ -184,10 +195,9 @@ class Child:
     def _listen_to_signals(self) -> None:
         # What is asked stands on the page; a signal only wakes the loop, whose thread is never
         # the one that hears it: the interpreter writes to the bell from C.
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)
+        ignore(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        reset_in_forks()
         signal.set_wakeup_fd(self.stopping.bell.fd, warn_on_full_buffer=False)
         signal.signal(signal.SIGUSR1, self._tell_stacks)
         faulthandler.register(LAST_RESORT, all_threads=True, chain=False)

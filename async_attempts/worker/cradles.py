@@ -28,6 +28,10 @@ STACKS_PATIENCE: Final = 2.0
 """Seconds after which a child that doesn't tell its stacks is taken to have no thread that can."""
 
 KILLED_BY_US: Final = "it was killed by its supervisor"
+STARVED: Final = (
+    "no timeout could be told in it: one of its targets blocks the event loop, or keeps the "
+    "interpreter's lock"
+)
 
 
 class Cradle:
@@ -40,7 +44,7 @@ class Cradle:
         self.pid = 0
         self.is_done = False
         self.is_waiting = False
-        self.is_innocent = False
+        self.is_innocent = self.was_starved = False
         self.culprits: frozenset[UUID] = frozenset()
         self._due_at = 0.0
         self._stacks_by = 0.0
@@ -58,7 +62,7 @@ class Cradle:
     def spawn(self) -> None:
         """Let a child be born."""
         self.page.clear(now())
-        self.is_innocent, self.culprits = False, frozenset()
+        self.is_innocent, self.was_starved, self.culprits = False, False, frozenset()
         supervisor = os.getpid()
         try:
             self.pid = forked(lambda: live(self.options, self.page, supervisor))
@@ -94,6 +98,16 @@ class Cradle:
         self.is_innocent, self.culprits = not culprits, culprits
         self.signal(signal.SIGKILL)
 
+    def kill_starved(self) -> None:
+        """End the child now. Nobody knows which of those that had begun starves the others."""
+        self.was_starved = True
+        self.signal(signal.SIGKILL)
+
+    def starved(self) -> frozenset[UUID]:
+        """The attempts whose time is over, and which nothing in the child came to tell so."""
+        moment = now()
+        return frozenset(b.attempt_id for b in self.page.begun() if b.is_starved(moment))
+
     def is_hopeless(self) -> frozenset[UUID] | None:
         """Why the child has to be killed: the attempts that ignore their timeouts.
 
@@ -102,7 +116,7 @@ class Cradle:
         """
         moment = now()
         going_on = [begun for begun in self.page.begun() if begun.deadline]
-        late = frozenset(begun.attempt_id for begun in going_on if begun.deadline <= moment)
+        late = frozenset(b.attempt_id for b in going_on if b.ignores_its_timeout(moment))
         if late:
             return late
         patience = max(UNHEARD, 2 * settings().LEASE)
@@ -126,12 +140,14 @@ class Cradle:
             self._how(code),
             tuple(self.page.begun()),
             self.culprits,
-            self.is_innocent,
+            self.is_innocent or self.page.end == End.FAULTY,
         )
 
     def _how(self, code: int) -> str:
         if self.culprits or self.is_innocent:
             return KILLED_BY_US
+        if self.was_starved:
+            return STARVED
         if code < 0:
             return f"ended by {signal.Signals(-code).name}"
         return f"ended with the exit code {code}"

@@ -13,6 +13,7 @@ from ..store import store_for
 from .executors.inline import Inline
 from .hand import Hand
 from .incarnation import Alone
+from .inherited_signals import resetting_in_forks
 from .lookout import Lookout
 from .loop import Loop
 from .options import Options
@@ -41,7 +42,12 @@ def perform_here(options: Options) -> None:
     One at a time, `async def` targets too. Who ignores the soft timeout isn't ended: there is no
     process that could be.
     """
-    with Stopping() as stopping, stopped_by_signals(stopping), watching() as watch:
+    with (
+        Stopping() as stopping,
+        stopped_by_signals(stopping),
+        watching() as watch,
+        resetting_in_forks(),
+    ):
         EmbeddedLoop(options, stopping, watch).run_alone()
 
 

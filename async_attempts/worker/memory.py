@@ -18,7 +18,9 @@ from uuid import UUID
 from ..store.claims import uptime
 
 _NUMBER: Final = struct.Struct("d")
-_BEGUN: Final = struct.Struct("16sqd")
+_BEGUN: Final = struct.Struct("16sqdd")
+_DEADLINE, _ENDS_BY = 24, 32
+
 _NOBODY: Final = bytes(16)
 
 _MINE, _LOST = 0, 16
@@ -40,14 +42,30 @@ class End(IntEnum):
     DONE = 1
     WORN_OUT = 2
     WITHOUT_DATABASE = 3
+    FAULTY = 4
+    """By a fault of its own, for which no attempt is to blame."""
 
 
 class Begun(NamedTuple):
-    """An execution that has begun and isn't recorded. `deadline`: of `now()`; 0: it has ended."""
+    """An execution that has begun and isn't recorded; its times are of `now()`.
+
+    `deadline`: by when it is told at the latest that its time is over; 0: it has ended. `ends_by`:
+    by when it is to end, since it was told. When the deadline is moved after that, `ends_by` is
+    earlier, and says nothing any more.
+    """
 
     attempt_id: UUID
     claim_seq: int
     deadline: float
+    ends_by: float = 0.0
+
+    def ignores_its_timeout(self, moment: float) -> bool:
+        """Whether it was told that its time is over, and goes on all the same."""
+        return 0 < self.deadline <= self.ends_by <= moment
+
+    def is_starved(self, moment: float) -> bool:
+        """Whether its time is over, and nothing in its process came to tell it."""
+        return self.ends_by < self.deadline <= moment
 
 
 class Page:
@@ -141,12 +159,16 @@ class Page:
         if not self._free:
             return None
         place = self._free.popleft()
-        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, deadline)
+        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, deadline, 0.0)
         return place
 
     def move(self, place: int, deadline: float) -> None:
         """The execution noted there has another deadline; 0: it has ended."""
-        self._write(place + 24, deadline)
+        self._write(place + _DEADLINE, deadline)
+
+    def told(self, place: int, ends_by: float) -> None:
+        """The execution noted there was told that its time is over, and is to end by then."""
+        self._write(place + _ENDS_BY, ends_by)
 
     def recorded(self, place: int) -> None:
         """The execution noted there is recorded, or was given back."""
@@ -156,9 +178,9 @@ class Page:
     def begun(self) -> Iterator[Begun]:
         """What had begun and wasn't recorded."""
         table = memoryview(self._memory)[_TABLE:]
-        for id_bytes, claim_seq, deadline in _BEGUN.iter_unpack(table):
+        for id_bytes, claim_seq, deadline, ends_by in _BEGUN.iter_unpack(table):
             if id_bytes != _NOBODY:
-                yield Begun(UUID(bytes=id_bytes), claim_seq, deadline)
+                yield Begun(UUID(bytes=id_bytes), claim_seq, deadline, ends_by)
 
     # --- written by the supervisor (the first lease also by the child)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -17,6 +16,7 @@ from ..store import Store
 from .connecting import use_own_connection
 from .leases import is_late
 from .memory import Page, SupervisorPage, now
+from .timeouts import BorrowedAlarm
 
 logger = logging.getLogger("async_attempts")
 
@@ -110,10 +110,9 @@ def at_most(seconds: float) -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
         raise TooSlow
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    alarm = BorrowedAlarm(ring)
+    alarm.set(seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        alarm.give_back()

@@ -134,7 +134,6 @@ class Runner:
         self.missing_keys = missing_keys or MissingKeys()
         self.connections = connections_here()
         self._deadline = Deadline(0.0)
-        self._place: int | None = None
         self._noted: int | None = None
 
     def perform(self, claim: Claim) -> Execution | None:
@@ -221,12 +220,12 @@ class Runner:
         function: Callable[..., Any] = ready.resolved.function
         if ready.resolved.is_coroutine:
             function = async_to_sync(function)
-        self._deadline = deadline = Deadline(now() + ready.timeout)
-        self._place = place
+        self._deadline = deadline = Deadline(now() + ready.timeout, self.page, place)
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready.claim, deadline, say))
         deadline.on_move = self._moved
-        self._moved(deadline.at)
+        deadline.note()
+        self.watch.begin(deadline)
         try:
             result = function(*ready.arguments.args, **ready.arguments.kwargs)
         finally:
@@ -241,10 +240,8 @@ class Runner:
         refuse_unawaited(result)
         return kept(ready.claim, result, until=deadline.at)
 
-    def _moved(self, at: float) -> None:
-        """The execution that goes on in this thread has this deadline from now on."""
-        if self.page is not None and self._place is not None:
-            self.page.move(self._place, at + settings().TIMEOUT_GRACE)
+    def _moved(self) -> None:
+        """The execution that goes on in this thread has another deadline from now on."""
         self.watch.begin(self._deadline)
 
     def _perform_atomically(

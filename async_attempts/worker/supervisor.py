@@ -157,7 +157,17 @@ class Supervisor:
             if self._stop_by is not None and now() >= self._stop_by:
                 self._handed_back |= any(cradle.page.begun())
                 cradle.kill()
-            elif now() >= self._patient_until and (culprits := cradle.is_hopeless()) is not None:
+            elif now() < self._patient_until:
+                continue
+            elif starved := cradle.starved():
+                # First: those that were told can't have ended either.
+                logger.error(
+                    "child %d is killed: it is starved, %s could not be told of its timeout",
+                    cradle.pid,
+                    ", ".join(map(str, starved)),
+                )
+                cradle.kill_starved()
+            elif (culprits := cradle.is_hopeless()) is not None:
                 logger.error(
                     "child %d is killed: %s",
                     cradle.pid,

@@ -15,8 +15,12 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Protocol
 
+from ..conf import settings
 from ..exceptions import AttemptTimeout
-from .memory import now
+from .memory import Page, now
+
+AT_ONCE: Final = 1e-6
+"""Seconds: a timer that is set to none at all never rings."""
 
 MESSAGE: Final = "the timeout of the attempt is over"
 _FAR: Final = float("inf")
@@ -24,19 +28,59 @@ _raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class Deadline:
-    """When an execution should have ended, by `memory.now()`; it may be moved."""
+    """When an execution should have ended, by `memory.now()`; it may be moved.
 
-    __slots__ = ("at", "on_move")
+    Noted on the page for the supervisor, if there is one.
+    """
 
-    def __init__(self, at: float) -> None:
+    __slots__ = ("_page", "_place", "at", "on_move")
+
+    def __init__(self, at: float, page: Page | None = None, place: int | None = None) -> None:
         self.at = at
-        self.on_move: Callable[[float], None] | None = None
+        self.on_move: Callable[[], None] | None = None
+        self._page = page
+        self._place = place
+
+    def note(self) -> None:
+        """Have the supervisor wait until then, and somewhat longer for it to be told."""
+        if self._page is not None and self._place is not None:
+            self._page.move(self._place, self.at + settings().TIMEOUT_GRACE)
 
     def move(self, at: float) -> None:
-        """Have another deadline from now on."""
+        """Have another deadline from now on; any thread may do that."""
         self.at = at
+        # A thread may outlive the execution that it belongs to.
         if self.on_move is not None:
-            self.on_move(at)
+            self.note()
+            self.on_move()
+
+    def told(self) -> None:
+        """Its execution is told now: after the grace it is to blame for going on."""
+        if self._page is not None and self._place is not None:
+            self._page.told(self._place, now() + settings().TIMEOUT_GRACE)
+
+
+class BorrowedAlarm:
+    """SIGALRM and its timer, taken from whoever uses them, and given back with what is left."""
+
+    def __init__(self, ring: Callable[[int, FrameType | None], None]) -> None:
+        self._taken_at = now()
+        self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, 0)
+        self._ring = ring
+        self._previous = signal.signal(signal.SIGALRM, ring)
+
+    def set(self, seconds: float) -> None:
+        """Ring after so many seconds, whatever has become of the handler meanwhile."""
+        signal.signal(signal.SIGALRM, self._ring)
+        signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
+
+    def give_back(self) -> None:
+        """Ring no more. What should have rung meanwhile for the one before rings at once."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._previous)
+        if self._left:
+            rest = self._left - (now() - self._taken_at)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, AT_ONCE), self._interval)
 
 
 class Watch(Protocol):
@@ -66,19 +110,25 @@ class AlarmWatch:
     """For the main thread: SIGALRM, which ends most system calls as well.
 
     The timer isn't set anew for each execution: when it rings, the handler looks whether the
-    execution of that moment is late, and else sets it to the deadline of that one.
+    execution of that moment is late, and else sets it to the deadline of that one. The system is
+    asked whether it is set, since a target may have used it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timekeeper: Timekeeper | None = None) -> None:
         self.has_raised = False
         self._current: Deadline | None = None
-        self._armed_for = _FAR
-        self._previous = signal.signal(signal.SIGALRM, self._ring)
+        self._alarm = BorrowedAlarm(self._ring)
+        self._timekeeper = timekeeper
+        if timekeeper is not None:
+            timekeeper.watches.append(self)
 
     def begin(self, deadline: Deadline) -> None:
         self._current = deadline
-        if deadline.at < self._armed_for:
-            self._arm(deadline.at)
+        if self._timekeeper is not None and deadline.at < self._timekeeper.looks_at:
+            self._timekeeper.look_earlier()
+        seconds = deadline.at - now()
+        if not 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:
+            self._alarm.set(seconds)
 
     def end(self) -> None:
         self._current = None
@@ -86,22 +136,27 @@ class AlarmWatch:
     def close(self) -> None:
         """Leave SIGALRM as it was."""
         self._current = None
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._previous)
+        self._alarm.give_back()
 
-    def _arm(self, at: float) -> None:
-        self._armed_for = at
-        signal.setitimer(signal.ITIMER_REAL, min(max(at - now(), 1e-6), threading.TIMEOUT_MAX))
+    def look(self, moment: float) -> float:
+        """Note that the alarm has rung, where C code keeps the main thread from hearing it."""
+        deadline = self._current
+        if deadline is None:
+            return _FAR
+        if moment < deadline.at:
+            return deadline.at
+        deadline.told()
+        return _FAR
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        self._armed_for = _FAR
         deadline = self._current
         if deadline is None:
             return
-        if now() < deadline.at:
-            self._arm(deadline.at)
+        if (seconds := deadline.at - now()) > 0:
+            self._alarm.set(seconds)
             return
         self._current = None
+        deadline.told()
         self.has_raised = True
         raise AttemptTimeout(MESSAGE)
 
@@ -144,6 +199,7 @@ class ThreadWatch:
             if moment < deadline.at:
                 return deadline.at
             self._current = None
+            deadline.told()
             self._is_late = self.has_raised = True
             _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(AttemptTimeout))
             return _FAR
@@ -153,7 +209,7 @@ class Timekeeper:
     """The thread that looks after the deadlines of all others."""
 
     def __init__(self) -> None:
-        self.watches: list[ThreadWatch] = []
+        self.watches: list[AlarmWatch | ThreadWatch] = []
         self.looks_at = _FAR
         # Written in C: an Event that its setter is thrown out of stays locked for ever.
         self._changed: SimpleQueue[None] = SimpleQueue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, all_have_ended, drained, started, stopped
 from tests.shop import hazards
 from tests.worker.attempts import enqueued, failures, stored
@@ -16,9 +17,17 @@ REACHABLE = [hazards.loop, hazards.sleep_asynchronously]
 UNREACHABLE = [
     hazards.loop_and_ignore_everything,
     hazards.hang_in_c,
-    hazards.hang_in_c_and_starve_all,
     hazards.ignore_cancellation,
-    hazards.block_the_event_loop,
+    hazards.hang_in_the_shared_thread,
+    hazards.abandon_a_call_in_the_shared_thread,
+]
+STARVING = [
+    (hazards.hang_in_c_and_starve_all, hazards.leave_traces),
+    (hazards.block_the_event_loop, hazards.leave_traces_asynchronously),
+]
+STARVING_AGAIN_AND_AGAIN = [
+    (hazards.match_for_ever, hazards.leave_traces),
+    (hazards.block_the_event_loop_again, hazards.leave_traces_asynchronously),
 ]
 
 
@@ -33,6 +42,18 @@ def the_failure_is_a_timeout(attempt):
     assert failure.kind == "timeout"
     assert failure.error_class.endswith("AttemptTimeout")
     return failure
+
+
+def neighbours_of(database, starving, victim, book):
+    """Some that begin beside it, and some behind it; each may begin and fail only once."""
+    once = {"timeout": 1.5, "max_attempts": 1}
+    beside = [
+        enqueued(database, victim, book.path, 0.3, options={**once, "priority": 10})
+        for _ in range(2)
+    ]
+    culprit = enqueued(database, starving, book.path, options={**TIMEOUT, "max_attempts": 1})
+    behind = [enqueued(database, victim, book.path, 0.1, options=once) for _ in range(3)]
+    return culprit, [*beside, *behind]
 
 
 @pytest.mark.parametrize("target", REACHABLE)
@@ -68,6 +89,56 @@ def test_its_process_ends_who_cannot_be_reached_and_the_neighbours_lose_no_count
     for attempt in map(stored, [neighbour, *unbegun]):
         assert (attempt.status, attempt.num_attempts) == ("succeeded", 1)
         assert (attempt.num_crashes, failures(attempt)) == (0, [])
+    stopped(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("starving", "victim"), STARVING)
+def test_who_starves_its_process_uses_up_no_execution_of_a_neighbour(
+    database, mortals, book, starving, victim
+):
+    culprit, neighbours = neighbours_of(database, starving, victim, book)
+    book.promise([culprit, *neighbours])
+    worker = started(mortals, database, "--processes=1", "--threads=4")
+    until(lambda: all_have_ended(database), worker)
+    # Its second execution is a suspect's.
+    assert (stored(culprit).status, stored(culprit).num_crashes) == ("succeeded", 0)
+    assert [failure.kind for failure in failures(culprit)] == ["crash"]
+    for neighbour in neighbours:
+        assert stored(neighbour).status == "succeeded"
+        assert {failure.kind for failure in failures(neighbour)} <= {"crash"}
+        assert len(failures(neighbour)) <= 1
+    stopped(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("starving", "victim"), STARVING_AGAIN_AND_AGAIN)
+def test_who_starves_its_process_each_time_fails_in_the_end_and_no_neighbour_does(
+    database, mortals, book, starving, victim
+):
+    culprit, neighbours = neighbours_of(database, starving, victim, book)
+    book.promise(neighbours)
+    book.promise([culprit], end="failed")
+    worker = started(mortals, database, "--processes=1", "--threads=2")
+    until(lambda: all_have_ended(database), worker)
+    assert stored(culprit).status == "failed"
+    assert {failure.kind for failure in failures(culprit)} <= {"crash", "timeout"}
+    assert [stored(neighbour).status for neighbour in neighbours] == ["succeeded"] * 5
+    assert len(book.of(culprit)) <= MAX_CRASHES
+    stopped(worker)
+
+
+@pytest.mark.slow
+def test_what_breaks_the_event_loop_ends_the_process_and_nobody_is_counted(database, mortals, book):
+    neighbour = enqueued(database, hazards.leave_traces_asynchronously, book.path, 0.5)
+    culprit = enqueued(database, hazards.break_the_event_loop_once, book.path)
+    book.promise([neighbour, culprit])
+    worker = started(mortals, database, "--processes=1", "--threads=2")
+    until(lambda: all_have_ended(database), worker)
+    for attempt in map(stored, [neighbour, culprit]):
+        assert (attempt.status, attempt.num_attempts, attempt.num_crashes) == ("succeeded", 1, 0)
+        assert failures(attempt) == []
+    assert len({trace.pid for trace in book.of(culprit)}) == 2
     stopped(worker)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import faulthandler
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 from async_attempts import Backoff, attemptable, current_attempt
@@ -249,9 +251,56 @@ async def block_the_event_loop(path: str) -> None:
         time.sleep(3600)  # noqa: ASYNC251 that is its hazard
 
 
+@attemptable(backoff=AT_ONCE)
+async def block_the_event_loop_again(path: str) -> None:
+    trace(path, "begun")
+    time.sleep(3600)  # noqa: ASYNC251 that is its hazard
+
+
+@attemptable(backoff=AT_ONCE)
+def match_for_ever(path: str) -> None:
+    """Keeps the interpreter's lock by a regular expression without an end."""
+    trace(path, "begun")
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@attemptable(backoff=AT_ONCE)
+async def hang_in_the_shared_thread(path: str) -> None:
+    """Its call outlives it, and nobody else can use the ORM."""
+    trace(path, "begun")
+    if is_first():
+        await sync_to_async(time.sleep)(3600)
+
+
+@attemptable(backoff=AT_ONCE)
+async def abandon_a_call_in_the_shared_thread(path: str) -> None:
+    trace(path, "begun")
+    if is_first():
+        async with asyncio.timeout(0.1):
+            await sync_to_async(time.sleep)(3600)
+
+
+@attemptable(backoff=AT_ONCE)
+async def break_the_event_loop_once(path: str) -> None:
+    trace(path, "begun")
+    if is_first_in(f"{path}.broken"):
+        loop: Any = asyncio.get_running_loop()
+        loop._run_once = None
+        await asyncio.sleep(3600)
+
+
 def is_first() -> bool:
     """Whether this is the first execution that counts; a claim may be given back before it."""
     return current_attempt().num_attempts == 1
+
+
+def is_first_in(path: str) -> bool:
+    """Whether nobody has asked this before, whatever counts."""
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def trace(path: str, word: str) -> None:

@@ -88,9 +88,13 @@ def test_who_died_before_it_was_anybody_is_not_buried(cradle):
     assert cradle.ended(signal.SIGKILL) is None
 
 
-def begun(cradle: Cradle, deadline: float) -> UUID:
+def begun(cradle: Cradle, deadline: float, ends_by: float | None = None) -> UUID:
+    """Let one begin; with `ends_by`, it was told that its time is over."""
     attempt_id = uuid4()
-    cradle.page.begin(attempt_id.bytes, 4, deadline)
+    place = cradle.page.begin(attempt_id.bytes, 4, deadline)
+    assert place is not None
+    if ends_by is not None:
+        cradle.page.told(place, ends_by)
     return attempt_id
 
 
@@ -116,13 +120,46 @@ def test_only_what_had_begun_counts_a_crash_of_its_own(cradle, status, how):
 
 def test_who_ignores_its_timeout_is_to_blame_and_nobody_beside_it(cradle, moment):
     cradle.page.become(uuid4())
-    late, in_time, over = begun(cradle, 999), begun(cradle, 2000), begun(cradle, 0)
+    late, in_time, over = begun(cradle, 990, 999), begun(cradle, 2000), begun(cradle, 0, 999)
+    begun(cradle, 990, 1001)
     culprits = cradle.is_hopeless()
     assert culprits == {late}
     cradle.kill(culprits)
     death = cradle.ended(signal.SIGKILL)
     assert verdict_on(death, late).kind == "timeout"
     assert [verdict_on(death, one) for one in (in_time, over)] == [None, None]
+
+
+def test_who_was_not_told_that_its_time_is_over_has_not_ignored_that(cradle, moment):
+    cradle.page.become(uuid4())
+    late, in_time, told = begun(cradle, 999), begun(cradle, 2000), begun(cradle, 990, 999)
+    assert cradle.is_hopeless() == {told}
+    assert cradle.starved() == {late}
+    cradle.kill_starved()
+    death = cradle.ended(signal.SIGKILL)
+    # One of them starves the others: each is a suspect, and none has used up its executions.
+    for attempt_id in (late, in_time, told):
+        verdict = verdict_on(death, attempt_id)
+        assert (verdict.kind, verdict.delay, verdict.reason) == ("crash", 0, "")
+        assert "no timeout could be told" in verdict.message
+
+
+def test_a_moved_deadline_has_to_be_told_of_again(cradle, moment):
+    cradle.page.become(uuid4())
+    place = cradle.page.begin(uuid4().bytes, 4, 990)
+    cradle.page.told(place, 999)
+    cradle.page.move(place, 1010)
+    assert (cradle.is_hopeless(), cradle.starved()) == (None, frozenset())
+    moment[0] = 1010
+    assert cradle.is_hopeless() is None
+    assert cradle.starved()
+
+
+def test_nobody_is_to_blame_for_a_fault_of_the_process_itself(cradle):
+    cradle.page.become(uuid4())
+    mine = begun(cradle, 2000)
+    cradle.page.come_to(End.FAULTY)
+    assert verdict_on(cradle.ended(exited(1)), mine) is None
 
 
 def test_nothing_is_to_blame_for_what_its_supervisor_ends_for_other_reasons(cradle):

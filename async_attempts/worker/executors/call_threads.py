@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from threading import Barrier, BrokenBarrierError
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
+from ..current import CurrentAttempt, _current
 from ..leftovers import NO_BLOCKS, Connections, connections_here
 from ..memory import now
 
@@ -63,30 +65,49 @@ class CallThreads(ThreadPoolExecutor):
         self.shutdown(wait=False)
 
 
-class SensitiveThread(CallThreads):
-    """The one thread of `sync_to_async`, and so of the async ORM.
+class SharedThread(CallThreads):
+    """The one thread of `sync_to_async`, and so of the async ORM; knows whose call is going on.
 
-    It keeps a connection from one call to the next, for a query that is read piece by piece.
+    A call can't be ended from outside: it outlives the coroutine that awaited it, and keeps all
+    others waiting. The thread keeps a connection from one call to the next, for a query that is
+    read piece by piece.
     """
 
     gives_back = False
 
     def __init__(self) -> None:
-        super().__init__(1, "async orm")
+        super().__init__(1, "async targets' calls")
         self._has_pools = any(
             database["OPTIONS"].get("pool") for database in connections.settings.values()
         )
-        self._previous = SyncToAsync.single_thread_executor
-        SyncToAsync.single_thread_executor = self
+        # In the dictionary as long as this is referred to.
+        self._key = ThreadSensitiveContext()
+        SyncToAsync.context_to_thread_executor[self._key] = self
+        self._callers: dict[Future[Any], CurrentAttempt] = {}
+
+    def serve(self, context: Context) -> None:
+        """Have the calls of `sync_to_async` in this context, and in its copies, come here."""
+        context.run(SyncToAsync.thread_sensitive_context.set, self._key)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        call = super().submit(fn, *args, **kwargs)
+        if (caller := _current.get()) is not None:
+            self._callers[call] = caller
+            call.add_done_callback(lambda ended: self._callers.pop(ended, None))
+        return call
+
+    def call_of(self, caller: CurrentAttempt | None) -> Future[Any] | None:
+        """The call of this attempt that is going on, if one is."""
+        # At most one of them is running; the copy is made without a change in between.
+        for call, other in list(self._callers.items()):
+            if other is caller and call.running():
+                return call
+        return None
 
     def idle(self) -> None:
         """No target is going on that could call: give back what came from a pool."""
         if self._has_pools:
             super(CallThreads, self).submit(lambda: connections_here().give_back())
-
-    def close(self) -> None:
-        SyncToAsync.single_thread_executor = self._previous
-        super().close()
 
 
 def _close_connections(all_are_there: Barrier) -> None:

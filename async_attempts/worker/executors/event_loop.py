@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple
 
-from ...conf import settings
 from ...encryption import may_block
 from ...exceptions import AttemptTimeout
-from ...lifecycle import Outcome
 from ...store import TOO_LATE, Claim, Said
 from ..batches import FAIR_SECONDS
-from ..current import CurrentAttempt, _current, unheard
-from ..errors import outcome_of_target, unexpected
+from ..current import _current, unheard
 from ..memory import Page, now
 from ..preparing import Prepared
-from ..runner import RELEASED, SUCCEEDED, Execution, Lease, kept, refuse_unawaited
-from ..timeouts import MESSAGE, Deadline
-from .call_threads import CallThreads, SensitiveThread
+from ..runner import RELEASED, Execution, Lease
+from ..timeouts import MESSAGE
+from .async_executions import AsyncExecution
+from .call_threads import CallThreads, SharedThread
+
+logger = logging.getLogger("async_attempts")
 
 READY_SHARE: Final = 8
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class Waiting(NamedTuple):
@@ -48,7 +46,10 @@ class EventLoop:
         lease: Lease,
         page: Page | None = None,
         say: Callable[[Said], None] = unheard,
+        *,
+        lost: Callable[[], None] | None = None,
     ) -> None:
+        """`lost` is called when the loop has ended without being closed: nothing goes on then."""
         self._most = tasks
         self._lease = lease
         # Some are ready to begin as soon as another ends, without a thread to be woken for that.
@@ -57,24 +58,29 @@ class EventLoop:
         self._ended = ended
         self._page = page
         self._say = say
+        self._lost = lost
+        self._is_closing = False
         self._loop = asyncio.new_event_loop()
         self._call_threads = CallThreads(None, "asyncio")
         self._loop.set_default_executor(self._call_threads)
-        self._sensitive_thread = SensitiveThread()
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
+        self._shared_thread = SharedThread()
+        self._shared_thread.serve(self._context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
         self._thread.start()
         self.in_flight = 0
 
     def perform(self, ready: Prepared) -> bool:
-        """Let the loop perform it; waits until there is room, but not for long."""
+        """Let the loop perform it; waits until there is room, but not for long. Never raises."""
         if not self._places.acquire(timeout=FAIR_SECONDS):
             return False
         self._waiting.append(Waiting(ready, now()))
         if self.in_flight < self._most:
-            self._loop.call_soon_threadsafe(self._fill)
+            # A loop that has ended takes nothing: what waits is given back.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._fill)
         return True
 
     def seconds_waiting(self) -> float:
@@ -96,19 +102,46 @@ class EventLoop:
 
     def close(self) -> None:
         """End; nothing is being performed any more."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._is_closing = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._is_closing:
+                self._run()
             # Not the default executor: a thread that a target left there may never end.
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            self._call_threads.close()
-            self._sensitive_thread.close()
-            self._loop.close()
+        except BaseException as error:
+            logger.critical("the event loop of async targets ended: %s", type(error).__name__)
+        if self._lost is not None and not self._is_closing:
+            self._lost()
+        self._call_threads.close()
+        self._shared_thread.close()
+        self._loop.close()
+
+    def _run(self) -> None:
+        """Let the loop run until something stops it, a target's own `loop.stop()` too."""
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these leave the loop; what awaits the task gets them as well.
+            logger.error("%s in a task that an async target has made", type(error).__name__)
+
+    def _start(self, work: Coroutine[Any, Any, None], then: Callable[[], None]) -> None:
+        """Do `work` in a task, and `then` in any case: a target may cancel whatever it finds."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("an async target could not be performed: %s", type(error).__name__)
+            then()
+
+        task = self._loop.create_task(work, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(ended)
 
     def _fill(self) -> None:
         while self.in_flight < self._most:
@@ -117,84 +150,59 @@ class EventLoop:
             except IndexError:
                 return
             self.in_flight += 1
-            task = self._loop.create_task(
-                self._perform(waiting.ready), context=self._context.copy()
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            execution = AsyncExecution(waiting.ready, self._page)
+            self._start(self._perform(execution), partial(self._tidy, execution))
 
-    async def _perform(self, ready: Prepared) -> None:
+    async def _perform(self, execution: AsyncExecution) -> None:
+        """Call the target. Nothing is awaited after it: it may have cancelled this very task."""
+        claim = execution.ready.claim
         # It may have waited here while the process was frozen: see Runner.perform.
         moment = now()
         if moment >= self._lease.holds_until:
-            execution = Execution(ready.claim, RELEASED)
-        elif ready.claim.is_late(moment):
-            execution = Execution(ready.claim, TOO_LATE)
+            execution.result = Execution(claim, RELEASED)
+            return
+        if claim.is_late(moment):
+            execution.result = Execution(claim, TOO_LATE)
+            return
+        _current.set(execution.begin(self._say))
+        try:
+            execution.returned = await self._called(execution)
+        except BaseException as error:
+            execution.raised = error
+
+    async def _called(self, execution: AsyncExecution) -> Any:
+        """Await the target within its timeout; returns what it returns."""
+        ready = execution.ready
+        call: Any = ready.resolved.function
+        try:
+            return await call(*ready.arguments.args, **ready.arguments.kwargs)
+        except asyncio.CancelledError as error:
+            if execution.was_told:
+                raise AttemptTimeout(MESSAGE) from error
+            raise
+
+    def _tidy(self, execution: AsyncExecution) -> None:
+        """The target has ended; what it has left may not have."""
+        if may_block() or self._shared_thread.call_of(execution.current) is not None:
+            self._start(self._tidied(execution), partial(self._over, execution))
         else:
-            try:
-                execution = await self._begun(ready)
-            except BaseException as error:
-                execution = Execution(ready.claim, unexpected(ready.claim, error), error)
+            execution.judge()
+            self._over(execution)
+
+    async def _tidied(self, execution: AsyncExecution) -> None:
+        while (call := self._shared_thread.call_of(execution.current)) is not None:
+            # It keeps all others from that thread: as long as it goes on, its execution does.
+            await asyncio.gather(asyncio.wrap_future(call), return_exceptions=True)
+        execution.end()
+        # A project's own cipher seals what it came to, and may wait for something.
+        await asyncio.to_thread(execution.judge)
+
+    def _over(self, execution: AsyncExecution) -> None:
+        """Let the next one begin, and bring this one back, whatever has become of it."""
+        execution.end()
         self.in_flight -= 1
         self._places.release()
         self._fill()
         if not self.in_flight:
-            self._sensitive_thread.idle()
-        self._ended(execution)
-
-    async def _begun(self, ready: Prepared) -> Execution:
-        claim, exception = ready.claim, None
-        began = now()
-        deadline = Deadline(began + ready.timeout)
-        place = None
-        if self._page is not None:
-            until = deadline.at + settings().TIMEOUT_GRACE
-            place = self._page.begin(claim.id_bytes, claim.claim_seq, until)
-        try:
-            outcome = await self._called(ready, deadline, place)
-        except BaseException as error:
-            exception = error
-            outcome = await _aside(outcome_of_target, claim, ready.resolved.policy, error)
-        finally:
-            deadline.on_move = None
-            if self._page is not None and place is not None:
-                self._page.move(place, 0.0)
-        return Execution(claim, outcome, exception, False, place, now() - began)
-
-    async def _called(self, ready: Prepared, deadline: Deadline, place: int | None) -> Outcome:
-        """Await the target within its timeout."""
-        _current.set(CurrentAttempt(ready.claim, deadline, self._say))
-        scope = asyncio.timeout(ready.timeout)
-
-        def moved(at: float) -> None:
-            if self._page is not None and place is not None:
-                self._page.move(place, at + settings().TIMEOUT_GRACE)
-            # The target may call from a thread of its own.
-            when = self._loop.time() + at - now()
-            self._loop.call_soon_threadsafe(self._reschedule, scope, when)
-
-        deadline.on_move = moved
-        try:
-            async with scope:
-                call: Any = ready.resolved.function
-                result = await call(*ready.arguments.args, **ready.arguments.kwargs)
-        except TimeoutError as error:
-            if scope.expired():
-                raise AttemptTimeout(MESSAGE) from error
-            raise
-        refuse_unawaited(result)
-        if not ready.claim.keep_result:
-            return SUCCEEDED
-        return await _aside(partial(kept, until=deadline.at), ready.claim, result)
-
-    def _reschedule(self, scope: asyncio.Timeout, when: float) -> None:
-        # It may have ended in the meantime.
-        with suppress(RuntimeError):
-            scope.reschedule(when)
-
-
-async def _aside(seal: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call what seals something: in a thread, if the cipher is a project's own and may wait."""
-    if may_block():
-        return await asyncio.to_thread(seal, *args, **kwargs)
-    return seal(*args, **kwargs)
+            self._shared_thread.idle()
+        self._ended(execution.result or execution.given_back())
