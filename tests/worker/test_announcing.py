@@ -90,8 +90,7 @@ def test_what_is_too_much_is_left_out_and_that_is_told(announcer, caplog):
     announcer, go = announcer
     heard: list[object] = []
     began = threading.Event()
-    announcer.call(began.set)
-    announcer.call(go.wait)
+    announcer.call(lambda: began.set() or go.wait())
     assert began.wait(30)
     for number in range(2 * MOST):
         announcer.call(partial(heard.append, number))
