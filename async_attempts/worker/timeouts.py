@@ -110,13 +110,16 @@ class AlarmWatch:
     """For the main thread: SIGALRM, which ends most system calls as well.
 
     The timer isn't set anew for each execution: when it rings, the handler looks whether the
-    execution of that moment is late, and else sets it to the deadline of that one. The system is
-    asked whether it is set, since a target may have used it.
+    execution of that moment is late, and else sets it to the deadline of that one. A target may
+    take it away, and a call in C may keep the main thread from hearing it: the timekeeper makes up
+    for both. Without one, the timer is set for each execution.
     """
 
     def __init__(self, timekeeper: Timekeeper | None = None) -> None:
         self.has_raised = False
+        self._thread = threading.get_ident()
         self._current: Deadline | None = None
+        self._armed_for = _FAR
         self._alarm = BorrowedAlarm(self._ring)
         self._timekeeper = timekeeper
         if timekeeper is not None:
@@ -124,11 +127,10 @@ class AlarmWatch:
 
     def begin(self, deadline: Deadline) -> None:
         self._current = deadline
+        if self._timekeeper is None or deadline.at < self._armed_for:
+            self._arm(deadline.at)
         if self._timekeeper is not None and deadline.at < self._timekeeper.looks_at:
             self._timekeeper.look_earlier()
-        seconds = deadline.at - now()
-        if not 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:
-            self._alarm.set(seconds)
 
     def end(self) -> None:
         self._current = None
@@ -139,21 +141,29 @@ class AlarmWatch:
         self._alarm.give_back()
 
     def look(self, moment: float) -> float:
-        """Note that the alarm has rung, where C code keeps the main thread from hearing it."""
+        """Ring in place of the timer, and note it in place of a main thread that doesn't hear."""
         deadline = self._current
         if deadline is None:
             return _FAR
         if moment < deadline.at:
             return deadline.at
         deadline.told()
+        # Whatever has become of it: the next execution sets it.
+        self._armed_for = _FAR
+        signal.pthread_kill(self._thread, signal.SIGALRM)
         return _FAR
 
+    def _arm(self, at: float) -> None:
+        self._armed_for = at
+        self._alarm.set(at - now())
+
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        self._armed_for = _FAR
         deadline = self._current
         if deadline is None:
             return
-        if (seconds := deadline.at - now()) > 0:
-            self._alarm.set(seconds)
+        if now() < deadline.at:
+            self._arm(deadline.at)
             return
         self._current = None
         deadline.told()

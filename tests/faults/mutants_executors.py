@@ -82,11 +82,33 @@ MUTANTS: Final = (
         (
             (
                 "worker/timeouts.py",
-                "        deadline.told()\n        return _FAR",
-                "        return _FAR",
+                "        deadline.told()\n        # What",
+                "        # What",
             ),
         ),
         (f"{TIMEOUTS}test_the_timekeeper_tells_whom_the_alarm_does_not_reach",),
+    ),
+    Mutant(
+        "the ring in place of a timer that a target has taken",
+        (
+            (
+                "worker/timeouts.py",
+                "        signal.pthread_kill(self._thread, signal.SIGALRM)\n",
+                "",
+            ),
+        ),
+        (f"{TIMEOUTS}test_the_timekeeper_rings_for_a_timer_that_a_target_has_taken[nothing]",),
+    ),
+    Mutant(
+        "the timer that is set for each execution without a timekeeper",
+        (
+            (
+                "worker/timeouts.py",
+                "if self._timekeeper is None or deadline.at < self._armed_for:",
+                "if deadline.at < self._armed_for:",
+            ),
+        ),
+        (f"{ALARM}[sqlite-nothing]", f"{ALARM}[sqlite-its handler]"),
     ),
     Mutant(
         "the timer of whoever calls a drain",

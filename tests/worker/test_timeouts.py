@@ -315,12 +315,27 @@ def test_the_timekeeper_tells_whom_the_alarm_does_not_reach(timekeeper):
     deadline.note()
     watch.begin(deadline)
     # As in C code, which comes back from a signal to where it was.
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, lambda *_: None)
     limit = now() + 5
     while (told := told_of(page)) == [False] and now() < limit:
         time.sleep(0.01)
     watch.close()
     assert told == [True]
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "its timer"])
+def test_the_timekeeper_rings_for_a_timer_that_a_target_has_taken(timekeeper, leaves):
+    watch = AlarmWatch(timekeeper)
+    try:
+        watch.begin(Deadline(now() + 0.1))
+        use_the_alarm(leaves)
+        watch.end()
+        # Later than what the timer was set for.
+        watch.begin(Deadline(now() + 0.2))
+        with pytest.raises(AttemptTimeout):
+            spin(now() + 5)
+    finally:
+        watch.close()
 
 
 def test_who_was_told_and_extends_its_deadline_has_to_be_told_again():
