@@ -91,11 +91,23 @@ class Error:
     details: bytes
 
 
+NOT_KEPT: Final = b""
+"""What stands in place of a sealed result: no cipher makes nothing of something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The target returned; `result` is sealed, None when it isn't kept."""
+    """The target returned; `result` is sealed, None if it returned None.
+
+    NOT_KEPT: it returned something that nobody asked to keep.
+    """
 
     result: bytes | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a result to be stored."""
+        return bool(self.result)
 
 
 @dataclass(frozen=True, slots=True)

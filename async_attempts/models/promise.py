@@ -127,7 +127,7 @@ class PromiseRow(PromptRow):
     @property
     def stored_result(self) -> Any:
         """What the target returned, None when it wasn't kept; decrypted at each reading."""
-        if self.sealed_result is None:
+        if not self.sealed_result:
             return None
         return load_value(open_sealed(self.sealed_result, self.context("result")))
 

@@ -11,16 +11,14 @@ from django.db.models import F
 
 from ..encryption import Context, open_sealed
 from ..exceptions import InvalidArguments, ResultNotKept
-from ..lifecycle import FINAL, GONE, Status
+from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..models import Dependency
 from ..payload import Handed, load_value
 from ..store import Store, store_for
 from ..store.depending import in_batches
 from ..store.handing import HandedOver
 
-COLUMNS: Final = (
-    "id status target target_pk method_name keep_result sealed_result error_class reason".split()
-)
+COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Ending:
     def result(self) -> Any:
         """What the target returned; None unless it succeeded.
 
-        Raises ResultNotKept where nobody asked to keep it: that isn't None.
+        Raises ResultNotKept for something that nobody asked to keep: that isn't None.
         """
         if self.succeeded and not self.keeps_result:
             raise ResultNotKept(self)
@@ -82,7 +80,7 @@ def handed_over(handed: Handed, attempt_id: UUID, database: str) -> Any:
 def _result_of(one: HandedOver) -> Any:
     if one.status != Status.SUCCEEDED:
         raise InvalidArguments(f"The result of {one.id}, which is {one.status or GONE}.")
-    if one.sealed_result is None:
+    if not one.sealed_result:
         return None
     context = Context("result", one.id, one.target, one.target_pk, one.method_name)
     return load_value(open_sealed(one.sealed_result, context))
@@ -104,7 +102,7 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
                 row.stored_result if row.status == Status.SUCCEEDED else None,
                 row.error_class if row.pk in failed else "",
                 messages.get(row.pk, ""),
-                row.keep_result,
+                row.status != Status.SUCCEEDED or row.sealed_result != NOT_KEPT,
             )
     return endings
 

@@ -12,7 +12,17 @@ from uuid import UUID
 from django.db.models import BinaryField, Case, F, Value, When
 
 from ..conf import retention
-from ..lifecycle import Expired, Failed, Outcome, Released, Retried, Snoozed, Status, Succeeded
+from ..lifecycle import (
+    NOT_KEPT,
+    Expired,
+    Failed,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Status,
+    Succeeded,
+)
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
 from .claims import TOO_LATE, Claim
 from .deleting import Deleting
@@ -43,8 +53,8 @@ CANCELLED: Final = Expired("cancelled while it ran")
 
 
 def is_plain(outcome: Outcome) -> bool:
-    """Whether there is nothing to record but that it succeeded."""
-    return type(outcome) is Succeeded and outcome.result is None
+    """Whether there is nothing to record but that it succeeded, and if a result is dropped."""
+    return type(outcome) is Succeeded and not outcome.result
 
 
 def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
@@ -52,6 +62,18 @@ def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
     seq = attrgetter("claim_seq")
     for number, group in groupby(sorted(claims, key=seq), key=seq):
         yield number, sorted(claim.id_bytes for claim in group)
+
+
+def drops_result(outcome: Outcome) -> bool:
+    """Whether the target returned something that nobody asked to keep."""
+    return type(outcome) is Succeeded and outcome.result == NOT_KEPT
+
+
+def _alike(results: Sequence[Result]) -> Iterator[tuple[bool, list[Claim]]]:
+    """The claims of plain successes, apart by whether a result is dropped."""
+    for drops in (False, True):
+        if claims := [claim for claim, outcome in results if drops_result(outcome) is drops]:
+            yield drops, claims
 
 
 def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
@@ -90,7 +112,7 @@ class Finishing(Deleting):
         """
         if all(is_plain(outcome) for _, outcome in results):
             claims = [claim for claim, _ in results]
-            if self._succeed(worker_id, claims) == len(claims):
+            if self._succeed(worker_id, results) == len(claims):
                 return []
             ours = self._succeeded_of(worker_id, claims)
             return [claim for claim in claims if ours.get(claim.id) != claim.claim_seq]
@@ -124,7 +146,7 @@ class Finishing(Deleting):
                 continue
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
-            if isinstance(recorded, Succeeded) and recorded.result is not None:
+            if isinstance(recorded, Succeeded) and recorded.result:
                 with_results[claim.claim_seq][claim.id] = recorded.result
             else:
                 alike[recorded, claim.claim_seq, recorded is TOO_LATE].append(claim)
@@ -159,31 +181,41 @@ class Finishing(Deleting):
         seqs = dict(self._held_by(worker_id, claims).values_list("id", "claim_seq"))
         return [claim for claim in claims if seqs.get(claim.id) == claim.claim_seq]
 
-    def _succeed(self, worker_id: UUID, claims: Sequence[Claim]) -> int:
-        """Let those of `claims` succeed that are still held; returns how many."""
-        succeeded = len(self._delete_succeeded(worker_id, claims))
-        if succeeded == len(claims):
+    def _succeed(self, worker_id: UUID, results: Sequence[Result]) -> int:
+        """Let those of these plain successes be recorded that are still held; returns how many."""
+        succeeded = len(self._delete_succeeded(worker_id, [claim for claim, _ in results]))
+        if succeeded == len(results):
             return succeeded
         with_dependents: list[UUID] = []
-        for seq, ids in _by_seq(claims):
-            number, waited_for = self._succeed_alike(worker_id, seq, ids)
-            succeeded += number
-            with_dependents += waited_for
+        for drops, claims in _alike(results):
+            for seq, ids in _by_seq(claims):
+                number, waited_for = self._succeed_alike(worker_id, seq, ids, drops)
+                succeeded += number
+                with_dependents += waited_for
         self.close_when_committed(with_dependents)
         return succeeded
 
     def _succeed_alike(
-        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> tuple[int, Sequence[UUID]]:
-        """`_succeed` for claims that have the same number; returns what others wait for, too."""
-        number = self._succeed_in_place(worker_id, claim_seq, ids)
+        """`_succeed` for claims that have the same number; returns what others wait for, too.
+
+        `drops`: whether what their targets returned is dropped; else they returned None.
+        """
+        number = self._succeed_in_place(worker_id, claim_seq, ids, drops)
         # An id as such takes a microsecond to make: only where somebody may wait.
         ids_as_such = [UUID(bytes=one) for one in ids] if self.anybody_waits() else []
         return number, self.with_dependents(ids_as_such)
 
-    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+    def _succeed_in_place(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
+    ) -> int:
         rows = self._fenced(worker_id, claim_seq, self._unlocked(worker_id, claim_seq, ids))
-        return rows.update(status=Status.SUCCEEDED, completed_at=DatabaseNow(), num_crashes=0)
+        return rows.update(**self._columns(Succeeded(NOT_KEPT if drops else None), late=False))
+
+    def _setting_result(self, drops: bool) -> str:
+        """The part of a statement that notes a result that is dropped."""
+        return f", {self.quoted('sealed_result')} = ''" if drops else ""
 
     def _unlocked(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         """Lock those of these claimed rows that nobody else locks; returns their ids."""
@@ -286,8 +318,9 @@ class Finishing(Deleting):
     def _columns(self, outcome: Outcome, late: bool) -> dict[str, Any]:
         """The columns that record `outcome`."""
         match outcome:
-            case Succeeded():
-                return ended(Status.SUCCEEDED, num_crashes=0)
+            case Succeeded(result):
+                noted = {} if result is None else {"sealed_result": result}
+                return ended(Status.SUCCEEDED, num_crashes=0, **noted)
             case Failed(reason, error):
                 return ended(
                     Status.FAILED, reason=reason, error_class=error.error_class, num_crashes=0

@@ -43,7 +43,7 @@ WHERE id IN ({ids}) AND status = 'pending' AND claimed_by IS NULL
 
 SUCCEED = """
 {at_once} UPDATE {attempt} FORCE INDEX (PRIMARY)
-SET status = 'succeeded', completed_at = UTC_TIMESTAMP(6), num_crashes = 0
+SET status = 'succeeded', completed_at = UTC_TIMESTAMP(6), num_crashes = 0{result}
 WHERE id IN ({ids}) AND claim_seq = %s AND claimed_by = %s AND status = 'pending'
 """
 
@@ -180,26 +180,34 @@ class MySQLStore(MySQLInserting, Store):
             cursor.execute(sql, [*stored, self.stored(worker_id)])
             return {as_uuid(pk): (seq, bool(wish)) for pk, seq, wish in cursor.fetchall()}
 
-    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+    def _succeed_in_place(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
+    ) -> int:
         """In one statement, as long as nobody else locks one of the rows."""
         connection: Any = self.connection
         if connection.mysql_is_mariadb:
             try:
-                return self._succeed_those(worker_id, claim_seq, ids, AT_ONCE)
+                return self._succeed_those(worker_id, claim_seq, ids, drops, AT_ONCE)
             except OperationalError as error:
                 # Only the statement is rolled back.
                 if not waited_too_long(error):
                     raise
         unlocked = self._unlocked(worker_id, claim_seq, ids)
-        return self._succeed_those(worker_id, claim_seq, [one.bytes for one in unlocked])
+        return self._succeed_those(worker_id, claim_seq, [one.bytes for one in unlocked], drops)
 
     def _succeed_those(
-        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], at_once: str = ""
+        self,
+        worker_id: UUID,
+        claim_seq: int,
+        ids: Sequence[bytes],
+        drops: bool,
+        at_once: str = "",
     ) -> int:
         if not ids:
             return 0
         placeholders = ", ".join(["%s"] * len(ids))
-        sql = SUCCEED.format(at_once=at_once, ids=placeholders, **self.names)
+        noted = self._setting_result(drops)
+        sql = SUCCEED.format(at_once=at_once, ids=placeholders, result=noted, **self.names)
         stored = [self.stored(UUID(bytes=one)) for one in ids]
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [*stored, claim_seq, self.stored(worker_id)])

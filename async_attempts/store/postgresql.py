@@ -12,7 +12,7 @@ from django.db import transaction
 from ..conf import retention
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
-from .finishing import Result, Unrecorded, is_plain
+from .finishing import Result, Unrecorded, drops_result, is_plain
 from .gate import ENDED, gate_of, passing_gate
 from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
@@ -64,7 +64,7 @@ WITH held AS MATERIALIZED (
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ), succeeded AS (
     UPDATE {attempt}
-    SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0
+    SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0{result}
     WHERE id = ANY(ARRAY(SELECT id FROM held))
 )
 SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
@@ -136,16 +136,18 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
             return super().finish(worker_id, results)
         if len({claim.claim_seq for claim in claims}) > 1 or _deletes_any(claims):
             return super().finish(worker_id, results)
-        held = self._alone(lambda: self._succeed(worker_id, claims))
+        if len({drops_result(outcome) for _, outcome in results}) > 1:
+            return super().finish(worker_id, results)
+        held = self._alone(lambda: self._succeed(worker_id, results))
         if held == len(claims):
             return Unrecorded()
         return self._sorted_out(worker_id, results, claims)
 
     def _succeed_alike(
-        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> tuple[int, Sequence[UUID]]:
         params = {"worker": worker_id, "seq": claim_seq, "ids": IdArray(ids)}
-        sql = self._succeed_sql(gate_of(self.alias, ENDED))
+        sql = self._succeed_sql(gate_of(self.alias, ENDED), drops)
         number, waited_for, _ = self._execute(sql, params).fetchone()
         return number, [UUID(bytes=one) for one in waited_for or ()]
 
@@ -182,8 +184,12 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return cache(lambda which: CLAIM.format(which=which, **self.names))
 
     @cached_property
-    def _succeed_sql(self) -> Callable[[str | None], str]:
-        return cache(lambda gate: SUCCEED.format(gate=gate or "NULL", **self.names))
+    def _succeed_sql(self) -> Callable[[str | None, bool], str]:
+        def sql(gate: str | None, drops: bool) -> str:
+            noted = self._setting_result(drops)
+            return SUCCEED.format(gate=gate or "NULL", result=noted, **self.names)
+
+        return cache(sql)
 
 
 def _deletes_any(claims: Sequence[Claim]) -> bool:

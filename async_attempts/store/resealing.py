@@ -80,7 +80,7 @@ class Resealer:
     def _reseal(self, rows: QuerySet[Any], row: Any, column: str, context: Context) -> bool | None:
         """True: sealed anew. False: nothing to do. None: it can't be opened."""
         stored = getattr(row, column)
-        if stored is None or self.cipher.is_sealed_with_current_key(stored):
+        if not stored or self.cipher.is_sealed_with_current_key(stored):
             return False
         try:
             plaintext = self._opened(stored, context)

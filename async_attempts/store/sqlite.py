@@ -31,7 +31,7 @@ RETURNING {columns}, (julianday(expires_at) - julianday(%(now)s)) * 86400.0, {or
 """
 
 SUCCEED = """
-UPDATE {attempt} SET status = 'succeeded', completed_at = %s, num_crashes = 0
+UPDATE {attempt} SET status = 'succeeded', completed_at = %s, num_crashes = 0{result}
 WHERE id IN ({ids}) AND claim_seq = %s AND claimed_by = %s AND status = 'pending'
 """
 
@@ -74,9 +74,12 @@ class SQLiteStore(Store):
             for row in rows
         ]
 
-    def _succeed_in_place(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> int:
+    def _succeed_in_place(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
+    ) -> int:
         _, now = DatabaseNow().on("sqlite")
-        sql = SUCCEED.format(ids=", ".join(["%s"] * len(ids)), **self.names)
+        noted = self._setting_result(drops)
+        sql = SUCCEED.format(ids=", ".join(["%s"] * len(ids)), result=noted, **self.names)
         with self.connection.cursor() as cursor:
             cursor.execute(sql, [*now, *(one.hex() for one in ids), claim_seq, worker_id.hex])
             count: int = cursor.rowcount

@@ -14,7 +14,7 @@ from .announcing import Announcer, AtOnce
 from .doors import Doors
 from .memory import now
 from .progress import UnwrittenProgress
-from .runner import RELEASED, SUCCEEDED, Elsewhere, Execution
+from .runner import PLAIN, RELEASED, Elsewhere, Execution
 from .tallies import Tallies
 
 FIRST_PAUSE: Final = 0.02
@@ -208,7 +208,7 @@ class Hand:
         is_again = before != self._times_closed
         for execution in self._unrecorded:
             del self._claims[id(execution.claim)]
-            is_again = is_again or execution.outcome is not SUCCEEDED
+            is_again = is_again or execution.outcome not in PLAIN
             if self._recorded is not None and execution.place is not None:
                 self._recorded(execution.place)
         recorded, self._unrecorded = self._unrecorded, []

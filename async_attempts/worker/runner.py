@@ -30,7 +30,7 @@ from ..exceptions import (
     StaleClaim,
     UnknownKey,
 )
-from ..lifecycle import Failed, Outcome, Released, Succeeded
+from ..lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
 from ..payload import dump_value
 from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
@@ -69,6 +69,8 @@ SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
 UNDONE: Final = (Awaitable, Generator, AsyncGenerator)
 
 SUCCEEDED: Final = Succeeded()
+UNKEPT: Final = Succeeded(NOT_KEPT)
+PLAIN: Final = (SUCCEEDED, UNKEPT)
 RELEASED: Final = Released()
 
 
@@ -319,8 +321,10 @@ def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
     A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
     for SEALING_SECONDS at most. Then this raises ResultNotSealed.
     """
-    if not claim.keep_result or result is None:
+    if result is None:
         return SUCCEEDED
+    if not claim.keep_result:
+        return UNKEPT
     try:
         plaintext = dump_value(result)
         if len(plaintext) > MAX_RESULT_BYTES:

@@ -90,7 +90,12 @@ def test_what_is_too_much_is_left_out_and_that_is_told(announcer, caplog):
     announcer, go = announcer
     heard: list[object] = []
     began = threading.Event()
-    announcer.call(lambda: began.set() or go.wait())
+
+    def begin() -> None:
+        began.set()
+        go.wait()
+
+    announcer.call(begin)
     assert began.wait(30)
     for number in range(2 * MOST):
         announcer.call(partial(heard.append, number))

@@ -221,7 +221,7 @@ class OverTwoDatabases(TestCase):
     """Run by `test_…` below."""
 
     __test__ = False
-    databases = frozenset({"default", "postgresql"})
+    databases = {"default", "postgresql"}  # noqa: RUF012 - as Django's own
 
     def test_an_error_on_the_other_one_ends_with_its_execution(self):
         def break_the_other() -> None:

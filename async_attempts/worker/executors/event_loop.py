@@ -116,16 +116,12 @@ class EventLoop:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         except BaseException as error:
             logger.critical("the event loop of async targets ended: %s", type(error).__name__)
+        self._call_threads.close()
+        self._shared_thread.close()
         with suppress(Exception):
             self._loop.close()
         if self._lost is not None and not self._is_closing:
             self._lost()
-<<<<<<< HEAD
-        self._call_threads.close()
-        self._shared_thread.close()
-        self._loop.close()
-=======
->>>>>>> executors
 
     def _run(self) -> None:
         """Let the loop run until something stops it, a target's own `loop.stop()` too."""
