@@ -23,7 +23,7 @@ class AwaitedRow(VerbsRow):
         """Wait until it has ended; returns what its target returned.
 
         `timeout`: seconds or a timedelta; None: for ever. Raises AttemptFailed, AttemptExpired or
-        AttemptGone, ResultNotKept if it has succeeded without `keep_result`, TimeoutError, and
+        AttemptGone, ResultNotKept if nobody asked to keep what it returned, TimeoutError, and
         WaitingInTransaction, at once, inside an atomic block of its database.
         """
         return upstairs.waiting.result(self, timeout)

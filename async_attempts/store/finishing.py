@@ -213,9 +213,11 @@ class Finishing(Deleting):
         rows = self._fenced(worker_id, claim_seq, self._unlocked(worker_id, claim_seq, ids))
         return rows.update(**self._columns(Succeeded(NOT_KEPT if drops else None), late=False))
 
+    no_bytes = "''"
+
     def _setting_result(self, drops: bool) -> str:
         """The part of a statement that notes a result that is dropped."""
-        return f", {self.quoted('sealed_result')} = ''" if drops else ""
+        return f", {self.quoted('sealed_result')} = {self.no_bytes}" if drops else ""
 
     def _unlocked(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         """Lock those of these claimed rows that nobody else locks; returns their ids."""

@@ -44,6 +44,8 @@ class SQLiteStore(Store):
     A worker looks before it writes: else an idle one would keep every enqueue waiting.
     """
 
+    no_bytes = "x''"
+
     def promote(self, limit: int = 1000) -> int:
         refuse_callers_block(self.alias)
         due = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from async_attempts import ResultNotKept, call, enqueue_many
+from async_attempts.lifecycle import NOT_KEPT
 from tests.shop import effects
-from tests.worker.attempts import failures, performed
+from tests.worker.attempts import drain, failures, performed, stored
 
 KEEP = {"keep_result": True}
 
@@ -19,10 +21,40 @@ def test_a_result_is_kept_sealed(database, acting, target):
     assert b"sent" not in bytes(attempt.sealed_result)
 
 
-def test_a_result_that_nobody_asked_for_is_not_kept(database, acting):
-    acting(lambda: "not kept")
-    attempt = performed(database, effects.act)
-    assert (attempt.status, attempt.sealed_result) == ("succeeded", None)
+TARGETS = [effects.act, effects.act_atomically, effects.act_asynchronously]
+
+
+def returning(value, target):
+    async def later():
+        return value
+
+    return later if target is effects.act_asynchronously else lambda: value
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_result_that_nobody_asked_for_is_not_kept_and_that_is_noted(database, acting, target):
+    acting(returning("not kept", target))
+    attempt = performed(database, target)
+    assert (attempt.status, attempt.stored_result) == ("succeeded", None)
+    assert attempt.sealed_result == NOT_KEPT
+    with pytest.raises(ResultNotKept, match="keep_result=True"):
+        attempt.result(timeout=1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_none_needs_not_be_kept(database, acting, target):
+    acting(returning(None, target))
+    attempt = performed(database, target)
+    assert (attempt.sealed_result, attempt.result(timeout=1)) == (None, None)
+
+
+def test_many_that_return_something_and_many_that_return_none_are_told_apart(database, acting):
+    acting(lambda value=None: value)
+    calls = [call(effects.act, value).using(database=database) for value in (1, None, 2, None)]
+    attempts = enqueue_many(calls)
+    drain(database)
+    assert [stored(one).sealed_result for one in attempts] == [NOT_KEPT, None, NOT_KEPT, None]
+    assert {stored(one).status for one in attempts} == {"succeeded"}
 
 
 @pytest.mark.parametrize("target", [effects.act, effects.act_atomically])

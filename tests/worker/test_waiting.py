@@ -69,15 +69,14 @@ def test_a_template_waits_for_nothing(database):
 
 
 NOT_KEPT = (
-    r"tests\.shop\.effects\.act [0-9a-f-]{36} has succeeded, and its result wasn't kept: say "
+    r"tests\.shop\.flows\.fetch [0-9a-f-]{36} has succeeded, and its result wasn't kept: say "
 )
 "keep_result=True on its target or by using"
 
 
 @both
-def test_a_result_that_was_not_kept_is_no_none(database, acting, beside, waited):
-    acting(lambda: "not kept")
-    attempt = enqueued(database, effects.act)
+def test_a_result_that_was_not_kept_is_no_none(database, beside, waited):
+    attempt = enqueued(database, flows.fetch, 1)
     beside.drain(database)
     with pytest.raises(ResultNotKept, match=NOT_KEPT) as raised:
         waited(attempt)
@@ -85,8 +84,9 @@ def test_a_result_that_was_not_kept_is_no_none(database, acting, beside, waited)
 
 
 @both
-def test_a_result_that_is_none_was_kept(database, beside, waited):
-    attempt = enqueued(database, effects.act, options=KEEP)
+@pytest.mark.parametrize("options", [KEEP, {}], ids=["kept", "not kept"])
+def test_a_result_that_is_none_is_none(database, beside, waited, options):
+    attempt = enqueued(database, effects.act, options=options)
     beside.drain(database)
     assert waited(attempt) is None
 
