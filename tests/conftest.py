@@ -19,12 +19,12 @@ from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from tests import databases
+from tests.patience import PATIENCE
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
-LEFT_BEHIND_SECONDS: Final = 60.0
 KEPT_TABLES: Final = frozenset({"auth_permission", "django_content_type"})
 
 
@@ -88,7 +88,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """
     yield
     with django_db_blocker.unblock():
-        until = time.monotonic() + LEFT_BEHIND_SECONDS
+        until = time.monotonic() + PATIENCE
         while (left := _others_on_postgresql()) and time.monotonic() < until:
             time.sleep(0.1)
         assert not left, left

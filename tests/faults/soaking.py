@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import Error, connections, transaction
 
 from async_attempts import call
+from async_attempts.models import Failure
 from tests.databases import LIVE
 from tests.faults.fleet import QUICK, all_have_ended, kill_child, rows
 from tests.faults.ledger import Book, repeated
@@ -118,6 +119,7 @@ class Soaking:
             "" if self.is_drained else "NOT drained in time",
             str(self.book.verdict()),
             f"repeated {len(again)}" + "".join(f"\n    {one}" for one in again[:9]),
+            f"failures recorded: {self._kinds_of_failures()}",
             self.measures.report(),
             *self.measures.complaints(),
         ]
@@ -125,6 +127,10 @@ class Soaking:
 
     def _repeated(self) -> list[str]:
         return repeated(self.book.traces(), self.hurt, self._failing)
+
+    def _kinds_of_failures(self) -> str:
+        kinds = Failure.objects.using(self.alias).values_list("kind", flat=True)
+        return ", ".join(f"{kind} {number}" for kind, number in sorted(Counter(kinds).items()))
 
     def _take_what_was_expired(self) -> None:
         """Of what callers have touched, some was to be expired."""

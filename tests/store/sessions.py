@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 from django.db import connections, transaction
 
 from async_attempts.store import Store
+from tests import patience
 
 T = TypeVar("T")
 
-PATIENCE: Final = 60.0
-"""Seconds after which what hangs is an error. No test that passes waits for it."""
+PATIENCE: Final = patience.PATIENCE
 
 IMPATIENT: Final = {
     "postgresql": "SET lock_timeout = '1s'",

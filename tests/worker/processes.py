@@ -20,8 +20,9 @@ from django.core.management import execute_from_command_line
 from django.db import connections
 from django.test import override_settings
 
-PATIENCE: Final = 60.0
-"""Seconds after which something that should happen is taken for something that never will."""
+from tests import patience
+
+PATIENCE: Final = patience.PATIENCE
 
 FORKS: Final = multiprocessing.get_context("forkserver")
 """Starting Python and Django for each worker would take most of the tests' time."""

@@ -19,12 +19,12 @@ from async_attempts.worker.lookout import LOCKED_PAUSE
 from async_attempts.worker.options import Options
 from async_attempts.worker.stopping import Stopping
 from async_attempts.worker.timeouts import NoWatch
+from tests.patience import PATIENCE
 from tests.shop import effects
 from tests.worker.attempts import drain, enqueued, failures, performed, put, raising, stored
 from tests.worker.executing import drain_in_threads
 
 LATER = {"scheduled_at": timedelta(hours=1)}
-PATIENCE = 60
 
 
 class Mute:
