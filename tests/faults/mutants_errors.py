@@ -26,12 +26,7 @@ MUTANTS: Final = (
                 "        except ValueError as exception:\n            return Execution(claim, u",
             ),
         ),
-        (
-            (
-                f"{OUTAGES}test_whatever_is_raised_around_a_target_ends_no_performer"
-                "[sqlite-broken2-drain]"
-            ),
-        ),
+        (f"{OUTAGES}test_a_performer_always_gives_an_execution_back[sqlite]",),
     ),
     Mutant(
         "a failure is recorded though its details can't be sealed",

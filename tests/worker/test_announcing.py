@@ -91,11 +91,11 @@ def test_what_is_too_much_is_left_out_and_that_is_told(announcer, caplog):
     heard: list[object] = []
     began = threading.Event()
 
-    def begin() -> None:
+    def hang():
         began.set()
         go.wait()
 
-    announcer.call(begin)
+    announcer.call(hang)
     assert began.wait(30)
     for number in range(2 * MOST):
         announcer.call(partial(heard.append, number))
@@ -129,7 +129,10 @@ def test_nothing_is_started_for_what_nobody_hears():
 def test_a_hook_leaves_no_connection_and_no_block_to_the_next_one(database):
     announcer, found = InThreads(), []
 
+    queued = threading.Event()
+
     def leave_a_block_open():
+        assert queued.wait(30)
         connections[database].set_autocommit(False)
         with connections[database].cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -139,6 +142,7 @@ def test_a_hook_leaves_no_connection_and_no_block_to_the_next_one(database):
 
     announcer.call(leave_a_block_open)
     announcer.call(look)
+    queued.set()
     announcer.close(30)
     assert found == [True]
 
@@ -147,7 +151,7 @@ def hook(attempt: Attempt, error: BaseException) -> None:
     """What ON_ERROR names in these workers; each of them replaces it."""
 
 
-def hang(told: Path) -> None:
+def hang_in_the_hook(told: Path) -> None:
     def hook(attempt: Attempt, error: BaseException) -> None:
         with told.open("a") as file:
             file.write(f"{type(error).__name__}\n")
@@ -167,7 +171,7 @@ def hang_in_receivers(told: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", [hang, hang_in_receivers])
+@pytest.mark.parametrize("prepare", [hang_in_the_hook, hang_in_receivers])
 def test_hooks_that_never_come_back_hold_up_no_outcome_and_no_end(
     database, workers, tmp_path, prepare
 ):
@@ -194,7 +198,9 @@ def test_a_hook_that_hangs_after_a_crash_keeps_no_drain_for_ever(database, worke
     workers.settings |= {"ON_ERROR": HOOK, "LEASE": 2}
     told = tmp_path / "told"
     attempt = enqueued(database, effects.write_and_die, str(tmp_path / "path"), 1)
-    worker = workers.start("--drain", f"--database={database}", prepare=partial(hang, told))
+    worker = workers.start(
+        "--drain", f"--database={database}", prepare=partial(hang_in_the_hook, told)
+    )
     assert worker.exit_code() == 0, worker.output
     assert stored(attempt).status == "succeeded"
     assert lines(told) == [[WorkerLost.__name__]]

@@ -16,14 +16,16 @@ from django.core.management import CommandError, call_command
 
 from async_attempts import signals
 from async_attempts.exceptions import CipherUnavailable
-from async_attempts.lifecycle import FailureKind
+from async_attempts.lifecycle import FailureKind, Released
 from async_attempts.models import DatabaseNow, Failure
 from async_attempts.store import Verdict, store_for
 from async_attempts.worker import burials, missing_keys, runner
 from async_attempts.worker.burials import Death
 from async_attempts.worker.memory import now
 from async_attempts.worker.missing_keys import MissingKeys
+from async_attempts.worker.runner import Runner
 from async_attempts.worker.ticking import Ticking
+from async_attempts.worker.timeouts import NoWatch
 from tests.shop import effects
 from tests.shop.vault import Vault
 from tests.store.rows import registered
@@ -228,6 +230,23 @@ def test_whatever_is_raised_around_a_target_ends_no_performer(
     assert (stored(attempts[1]).num_attempts, failures(attempts[1])) == (0, [])
     assert f"raised {type(broken).__name__} in the worker itself" in caplog.text
     assert SECRET not in caplog.text
+
+
+class Alive:
+    holds_until = float("inf")
+
+
+def test_a_performer_always_gives_an_execution_back(database, monkeypatch):
+    store = store_for(database)
+    enqueued(database, effects.record)
+    (claim,) = store.claim(registered(store).pk, ["default"], 1)
+    monkeypatch.setattr(signals.started, "receivers", [object()])
+    monkeypatch.setattr(signals.started, "send_robust", raising(RuntimeError(SECRET)))
+    execution = Runner(store, Alive(), NoWatch()).perform(claim)
+    assert execution is not None
+    assert isinstance(execution.outcome, Released)
+    assert execution.outcome.delay > 0
+    assert effects.seen == []
 
 
 def test_schedules_are_declared_when_the_cipher_is_back(database, out_of_reach, caplog):
