@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import traceback
 from typing import Final
@@ -26,6 +27,8 @@ from ..store import Claim
 from ..targets import Policy
 from .sessions import tells_of_lost_session
 
+logger = logging.getLogger("async_attempts")
+
 MESSAGE_LENGTH: Final = 8_192
 FRAME_LENGTH: Final = 2_048
 TRACEBACK_LENGTH: Final = 32_768
@@ -48,7 +51,7 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, UnknownKey):
         return Released(UNKNOWN_KEY_DELAY)
     if tells_of_lost_session(exception):
-        return given_back()
+        return given_back(claim, exception)
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -58,8 +61,9 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
 
 
-def given_back() -> Released:
-    """Uncounted: the database couldn't be reached before the target was called."""
+def given_back(claim: Claim, exception: BaseException) -> Released:
+    """Uncounted: the database failed before the target was called."""
+    logger.warning("%s: given back before its target: %s", claim, type(exception).__name__)
     return Released(random.uniform(*UNREACHABLE_DELAY))
 
 

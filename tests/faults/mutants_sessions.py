@@ -130,7 +130,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/executors/event_loop.py",
-                "            self._sensitive_thread.idle()",
+                "            self._sensitive_thread.rest()",
                 "            pass",
             ),
         ),

@@ -29,7 +29,7 @@ class CallThreads(ThreadPoolExecutor):
     another target's.
     """
 
-    gives_back = True
+    keeps_connections = False
 
     def __init__(self, threads: int | None, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
@@ -40,6 +40,7 @@ class CallThreads(ThreadPoolExecutor):
 
     def _call(self, function: Callable[[], _T]) -> _T:
         here, moment = connections_here(), now()
+        here.closes_old = not self.keeps_connections
         self._here.add(here)
         if moment >= here.looks_at:
             here.replace_ended(moment)
@@ -51,7 +52,7 @@ class CallThreads(ThreadPoolExecutor):
         finally:
             if not here.are_clean():
                 here.clean(NO_BLOCKS)
-            if self.gives_back:
+            if not self.keeps_connections:
                 here.give_back()
 
     def close(self) -> None:
@@ -66,27 +67,34 @@ class CallThreads(ThreadPoolExecutor):
 class SensitiveThread(CallThreads):
     """The one thread of `sync_to_async`, and so of the async ORM.
 
-    It keeps a connection from one call to the next, for a query that is read piece by piece.
+    While a target goes on it keeps its connections, for a query that is read piece by piece.
     """
 
-    gives_back = False
+    keeps_connections = True
 
     def __init__(self) -> None:
         super().__init__(1, "async orm")
-        self._has_pools = any(
-            database["OPTIONS"].get("pool") for database in connections.settings.values()
+        self._rests = any(
+            database["CONN_MAX_AGE"] or database["OPTIONS"].get("pool")
+            for database in connections.settings.values()
         )
         self._previous = SyncToAsync.single_thread_executor
         SyncToAsync.single_thread_executor = self
 
-    def idle(self) -> None:
-        """No target is going on that could call: give back what came from a pool."""
-        if self._has_pools:
-            super(CallThreads, self).submit(lambda: connections_here().give_back())
+    def rest(self) -> None:
+        """No target is going on: close what is old, and give back what came from a pool."""
+        if self._rests:
+            super(CallThreads, self).submit(_let_go)
 
     def close(self) -> None:
         SyncToAsync.single_thread_executor = self._previous
         super().close()
+
+
+def _let_go() -> None:
+    here = connections_here()
+    here.close_old()
+    here.give_back()
 
 
 def _close_connections(all_are_there: Barrier) -> None:

@@ -131,7 +131,7 @@ class EventLoop:
         self._places.release()
         self._fill()
         if not self.in_flight:
-            self._sensitive_thread.idle()
+            self._sensitive_thread.rest()
         self._ended(execution)
 
     async def _begun(self, ready: Prepared) -> Execution:
