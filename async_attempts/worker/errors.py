@@ -52,7 +52,7 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     What can't be opened here, or now, is for `missing_keys`.
     """
     if tells_of_lost_session(exception):
-        return given_back()
+        return given_back(claim, exception)
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -62,8 +62,9 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
 
 
-def given_back() -> Released:
-    """Uncounted: the database couldn't be reached before the target was called."""
+def given_back(claim: Claim, exception: BaseException) -> Released:
+    """Uncounted: the database failed before the target was called."""
+    logger.warning("%s: given back before its target: %s", claim, type(exception).__name__)
     return Released(random.uniform(*UNREACHABLE_DELAY))
 
 

@@ -68,6 +68,8 @@ class Connections:
     def __init__(self) -> None:
         self.looks_at = 0.0
         """When to look for sessions that the server has closed, by `memory.now()`."""
+        self.closes_old = True
+        """Whether `clean` closes what is older than its CONN_MAX_AGE."""
         self._all: list[tuple[Any, State, bool]] = []
         self._pooled: list[Any] = []
         self._has_new = True
@@ -86,7 +88,7 @@ class Connections:
     def _look_anew(self) -> None:
         self._has_new = False
         here = [c for c in connections.all(initialized_only=True) if c.connection is not None]
-        self._all = [(c, state_of(c), bool(c.settings_dict["CONN_MAX_AGE"])) for c in here]
+        self._all = [(c, state_of(c), self.closes_old and may_grow_old(c)) for c in here]
         self._pooled = [c for c in here if is_pooled(c)]
 
     def are_clean(self) -> bool:
@@ -137,11 +139,7 @@ class Connections:
                 )
 
     def clean(self, before: Mapping[str, int]) -> None:
-        """Leave no broken session, open transaction or query log to the next. Never raises.
-
-        A connection older than its CONN_MAX_AGE is closed; with 0 it stays: to a worker, all it
-        does is one request.
-        """
+        """Leave no broken session, open transaction or query log to the next. Never raises."""
         if self._has_new:
             self._look_anew()
         for connection, state, grows_old in self._all:
@@ -161,12 +159,24 @@ class Connections:
                 elif connection.errors_occurred or grows_old:
                     connection.close_if_unusable_or_obsolete()
 
+    def close_old(self) -> None:
+        """Close what is older than its CONN_MAX_AGE. Never raises."""
+        for connection, _, _ in self._all:
+            if may_grow_old(connection):
+                with suppress(Error):
+                    connection.close_if_unusable_or_obsolete()
+
     def give_back(self) -> None:
         """Let others have what came from a pool. Never raises."""
         for connection in self._pooled:
             if connection.connection is not None and not connection.in_atomic_block:
                 with suppress(Error):
                     connection.close()
+
+
+def may_grow_old(connection: Any) -> bool:
+    """True if it has a CONN_MAX_AGE; with 0 it stays: to a worker, all it does is one request."""
+    return bool(connection.settings_dict["CONN_MAX_AGE"])
 
 
 _here: Final = threading.local()
@@ -200,14 +210,19 @@ def cancel_queries() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.vendor == "postgresql" and connection.connection is not None:
             with suppress(Exception):
-                _cancel_query(connection.connection)
+                _cancel_query(connection)
 
 
-def _cancel_query(session: Any) -> None:
+def _cancel_query(connection: Any) -> None:
     from psycopg.pq import TransactionStatus
 
+    session = connection.connection
     if session.info.transaction_status == TransactionStatus.ACTIVE:
         session.cancel_safe(timeout=CANCEL_SECONDS)
+        if connection.atomic_blocks and connection.atomic_blocks[0]._from_testcase:
+            # This one can't be closed instead: let it read what is left of the answer.
+            while session.pgconn.get_result() is not None:
+                pass
 
 
 def close_connections(before: Mapping[str, int]) -> None:

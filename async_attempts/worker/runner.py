@@ -112,6 +112,10 @@ class Elsewhere(Protocol):
 class NotCalled(Exception):
     """The database failed before an atomic target was called, which says nothing about that."""
 
+    def __init__(self, error: Error) -> None:
+        super().__init__()
+        self.error = error
+
 
 class Runner:
     """Performs claims in one thread of a worker."""
@@ -256,9 +260,9 @@ class Runner:
             self.connections.clean(blocks)
         try:
             return self._in_one_transaction(ready, place, began)
-        except NotCalled as error:
-            logger.warning("%s: not begun: %s", ready.claim, type(error.__cause__).__name__)
-            return Execution(ready.claim, given_back(), error.__cause__, place=place)
+        except NotCalled as not_called:
+            error, claim = not_called.error, ready.claim
+            return Execution(claim, given_back(claim, error), error, place=place)
 
     def _in_one_transaction(self, ready: Prepared, place: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""
@@ -288,7 +292,7 @@ class Runner:
                 self.store.finish_within(claim.worker_id, [(claim, outcome)])
         except BaseException as exception:
             if not is_held and isinstance(exception, Error):
-                raise NotCalled from exception
+                raise NotCalled(exception) from exception
             if not committed or outcome is None:
                 raise
             # The first hook after the commit is ours, so this came out of one of the target's.

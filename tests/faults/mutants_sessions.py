@@ -113,7 +113,7 @@ MUTANTS: Final = (
                 "            pass\n        self._query(",
             ),
         ),
-        (f"{LEFT_OPEN}test_by_the_driver_too[mariadb]",),
+        (f"{LEFT_OPEN}test_it_is_noticed_of_the_driver_too[mariadb]",),
     ),
     Mutant(
         "a transaction that an atomic target ended",
@@ -130,7 +130,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/executors/event_loop.py",
-                "            self._shared_thread.idle()",
+                "            self._shared_thread.rest()",
                 "            pass",
             ),
         ),

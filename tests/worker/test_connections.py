@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections, transaction
 
 from tests.shop import effects
@@ -170,6 +171,39 @@ def test_one_that_may_grow_old_is_closed_when_it_is(database, acting, monkeypatc
     drain_in_threads(database, threads=1)
     first, second, third = map(id, used)
     assert first == second != third
+
+
+def test_one_that_async_targets_use_is_closed_when_it_is_old_and_none_goes_on(
+    database, acting, monkeypatch
+):
+    monkeypatch.setitem(connections.settings[database], "CONN_MAX_AGE", 3600)
+    used = []
+
+    def use(age: float) -> None:
+        ask(database)
+        connection = connections[database]
+        used.append(connection.connection)
+        assert connection.close_at is not None
+        connection.close_at = time.monotonic() + 3600 - age
+
+    async def use_twice(age: float) -> None:
+        await sync_to_async(use)(age)
+        await sync_to_async(use)(age)
+
+    def act(age: float | None = None) -> object:
+        if age is None:
+            until(lambda: states(database)[0] == "succeeded")
+            return None
+        return use_twice(age)
+
+    acting(act)
+    enqueued(database, effects.act_asynchronously, 3601)
+    enqueued(database, effects.act)
+    enqueued(database, effects.act_asynchronously, 0)
+    drain_in_threads(database, threads=1)
+    assert states(database) == ["succeeded"] * 3
+    first, again, second, _ = map(id, used)
+    assert first == again != second
 
 
 def test_one_that_a_request_would_close_stays_for_the_next_target(database, used):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from django.db import connections, transaction
 
 from tests.shop import effects
 from tests.shop.models import Ledger
-from tests.worker.attempts import drain, enqueued, failures, performed, stored
-from tests.worker.executing import drain_in_threads
+from tests.worker.attempts import drain, enqueued, failures, performed, states, stored
+from tests.worker.executing import drain_in_threads, perform_in_one_thread
 
 on_mariadb = pytest.mark.only("mariadb", reason="its driver doesn't tell of transactions")
 
@@ -95,24 +96,28 @@ def test_the_next_targets_write_what_they_write(database, then_writing, way, per
         "SET autocommit = 0",
     ],
 )
-def test_however_it_was_opened(database, then_writing, statement):
-    def leave_open(database: str) -> None:
-        execute(database, statement)
-        effects.write_ledger(database)
-
-    then_writing(leave_open)
-    require_that_only_the_first_fails(database, lambda: drain_in_threads(database, threads=1))
+def test_it_is_noticed_however_it_was_opened(database, statement):
+    require_that_only_the_second_fails(database, lambda: execute(database, statement))
 
 
 @on_mariadb
-def test_by_the_driver_too(database, then_writing):
-    def leave_open(database: str) -> None:
-        connections[database].ensure_connection()
+def test_it_is_noticed_of_the_driver_too(database):
+    def begin() -> None:
         connections[database].connection.begin()
+
+    require_that_only_the_second_fails(database, begin)
+
+
+def require_that_only_the_second_fails(database: str, leave_open: Callable[[], None]) -> None:
+    def open_and_write() -> None:
+        leave_open()
         effects.write_ledger(database)
 
-    then_writing(leave_open)
-    require_that_only_the_first_fails(database, lambda: drain_in_threads(database, threads=1))
+    write = partial(effects.write_ledger, database)
+    # By the second one the session has been used, and nothing of it is in doubt.
+    perform_in_one_thread(database, write, open_and_write, write, write)
+    assert states(database) == ["succeeded", "failed", "succeeded", "succeeded"]
+    assert Ledger.objects.using(database).count() == 3
 
 
 def committed_by_hand(database):

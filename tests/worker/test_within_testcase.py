@@ -182,11 +182,19 @@ class WithinTestCase(TestCase):
         failing = enqueued(self.alias, effects.act, options={"priority": 1})
         neighbour = enqueued(self.alias, effects.record)
 
-        def hook(attempt: object, error: BaseException) -> None:
-            self.break_uniqueness()
+        raised = []
+
+        def hook(attempt: Attempt, error: BaseException) -> None:
+            try:
+                for _ in range(2):
+                    Ledger.objects.using(self.alias).create(pk=1, attempt_id=attempt.pk)
+            except IntegrityError as again:
+                raised.append(again)
+                raise
 
         with override_settings(ASYNC_ATTEMPTS={**settings.ASYNC_ATTEMPTS, "ON_ERROR": hook}):
             drain(self.alias)
+        assert raised
         assert stored(failing).state == "scheduled"
         assert stored(neighbour).status == "succeeded"
 
@@ -196,6 +204,20 @@ class WithinTestCase(TestCase):
             stopping.set()
             Outages(stopping).wait(OperationalError("gone"))
         assert connections[self.alias].connection is connection
+        assert performed(self.alias, effects.record).status == "succeeded"
+
+    def test_a_query_that_times_out_ends_with_its_execution(self):
+        if connections[self.alias].vendor != "postgresql":
+            return
+
+        def ask_for_long() -> None:
+            with connections[self.alias].cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(60)")
+
+        effects.action = ask_for_long
+        for target in (effects.act, effects.act_atomically):
+            attempt = performed(self.alias, target, options={"timeout": 0.2})
+            assert [failure.kind for failure in failures(attempt)] == ["timeout"]
         assert performed(self.alias, effects.record).status == "succeeded"
 
     def test_the_connection_stays_open(self):

@@ -31,7 +31,7 @@ class CallThreads(ThreadPoolExecutor):
     another target's.
     """
 
-    gives_back = True
+    keeps_connections = False
 
     def __init__(self, threads: int | None, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
@@ -42,6 +42,7 @@ class CallThreads(ThreadPoolExecutor):
 
     def _call(self, function: Callable[[], _T]) -> _T:
         here, moment = connections_here(), now()
+        here.closes_old = not self.keeps_connections
         self._here.add(here)
         if moment >= here.looks_at:
             here.replace_ended(moment)
@@ -53,7 +54,7 @@ class CallThreads(ThreadPoolExecutor):
         finally:
             if not here.are_clean():
                 here.clean(NO_BLOCKS)
-            if self.gives_back:
+            if not self.keeps_connections:
                 here.give_back()
 
     def close(self) -> None:
@@ -69,16 +70,17 @@ class SharedThread(CallThreads):
     """The one thread of `sync_to_async`, and so of the async ORM; knows whose call is going on.
 
     A call can't be ended from outside: it outlives the coroutine that awaited it, and keeps all
-    others waiting. The thread keeps a connection from one call to the next, for a query that is
+    others waiting. While a target goes on the thread keeps its connections, for a query that is
     read piece by piece.
     """
 
-    gives_back = False
+    keeps_connections = True
 
     def __init__(self) -> None:
         super().__init__(1, "async targets' calls")
-        self._has_pools = any(
-            database["OPTIONS"].get("pool") for database in connections.settings.values()
+        self._rests = any(
+            database["CONN_MAX_AGE"] or database["OPTIONS"].get("pool")
+            for database in connections.settings.values()
         )
         # In the dictionary as long as this is referred to.
         self._key = ThreadSensitiveContext()
@@ -104,10 +106,16 @@ class SharedThread(CallThreads):
                 return call
         return None
 
-    def idle(self) -> None:
-        """No target is going on that could call: give back what came from a pool."""
-        if self._has_pools:
-            super(CallThreads, self).submit(lambda: connections_here().give_back())
+    def rest(self) -> None:
+        """No target is going on: close what is old, and give back what came from a pool."""
+        if self._rests:
+            super(CallThreads, self).submit(_let_go)
+
+
+def _let_go() -> None:
+    here = connections_here()
+    here.close_old()
+    here.give_back()
 
 
 def _close_connections(all_are_there: Barrier) -> None:

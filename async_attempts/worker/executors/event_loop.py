@@ -205,5 +205,5 @@ class EventLoop:
         self._places.release()
         self._fill()
         if not self.in_flight:
-            self._shared_thread.idle()
+            self._shared_thread.rest()
         self._ended(execution.result or execution.given_back())
