@@ -18,6 +18,7 @@ AT_ONCE = "test_a_caller_that_finds_a_dependent_locked_tries_again_at_once"
 HELD_BACK = "test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back"
 EDGES_PASSED = "        passed |= {edge.prerequisite_id for"
 UNSEEN = "        still_open = {e.pk for e in edges if e.attempt_id in dependents}\n"
+OTHERS = "test_other_keys_do_not_wait_for_one_whose_places_are_locked"
 FORGOTTEN = "test_a_place_that_is_taken_while_it_is_to_be_forgotten_stays"
 
 MUTANTS: Final = (
@@ -116,6 +117,11 @@ MUTANTS: Final = (
         "the keeping of a key's places while one is held",
         (("store/placing.py", "if len(slots) == free[key]}", "}"),),
         (f"{PLACES}test_no_place_of_a_key_goes_while_one_is_held[sqlite]",),
+    ),
+    Mutant(
+        "the deletion of places by their primary key alone",
+        (("store/mysql.py", "def delete_slots(", "def delete_slots_by_join("),),
+        (f"{PLACES}{OTHERS}[mariadb]",),
     ),
     Mutant(
         "the second look at a place that is to be forgotten",

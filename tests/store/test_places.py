@@ -284,6 +284,22 @@ def test_a_key_whose_places_are_locked_holds_up_nobody(store, worker, sessions, 
 
 
 @row_locks
+def test_other_keys_do_not_wait_for_one_whose_places_are_locked(store, worker, sessions):
+    """Small tables are read as a whole, if the database is asked for several rows of them."""
+    [first] = enqueued(store, limit_key="k")
+    assert store.claim_one(worker.pk, first.pk)
+    frozen = sessions()
+    hold_places(frozen, store)
+    for number in range(4):
+        enqueued(store, limit_key=f"of {number}", concurrency=2)
+    held = claim(store, worker)
+    assert len(held) == 4
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    store.wake({one.limit_key for one in held})
+    assert store.slots.count() == 1
+
+
+@row_locks
 def test_what_is_parked_without_the_locks_is_not_forgotten(store, worker, sessions, loop):
     """Its place was free all the time: only a wake can find that out."""
     first, second = enqueued(store, 2, limit_key="k")
