@@ -20,7 +20,7 @@ from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .spelling import nearest, refuse_unknown
+from .spelling import nearest, refuse_alike, refuse_unknown
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -206,6 +206,7 @@ def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
         is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
         if not is_name or "," in name or name == "*":
             raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
+    refuse_alike(f"{SETTING}[{key!r}]", value)
     return MappingProxyType(
         {name: read_queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
     )

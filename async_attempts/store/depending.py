@@ -103,8 +103,7 @@ class Depending(Dooming):
                 last, expired = batch.last, batch.expired
                 while expired:
                     waiting += expired
-                    expired, left = self.whole(partial(self.doom, expired))
-                    passed |= left
+                    expired = self.whole(partial(self.doom, expired))
         return closed, passed
 
     def sweep(self) -> int:

@@ -65,16 +65,14 @@ class Dooming(Rows):
         if causes:
             self.tell_waiters()
 
-    def doom(self, ids: Sequence[UUID]) -> tuple[list[UUID], set[UUID]]:
-        """Expire what can't begin as these have expired.
+    def doom(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Expire what can't begin as these have expired; returns those of it that others follow.
 
-        Returns the ends of chains that go on, and those that have expired whose dependents were
-        passed over.
+        To be closed after that, as `ids` are: what was passed over is found by that.
         """
         expired = self.attempts.filter(pk__in=ids, status=Status.EXPIRED).order_by("id")
         # One that was retried meanwhile dooms nobody.
         over = set(self.skipping_locked(expired).values_list("pk", flat=True))
-        passed = set(ids) - over
         edges = self._doomed_edges(list(over))
         dependents = self.lock_dependents({pk for _, _, pk, _ in edges})
         keys = [key for key, *_ in edges]
@@ -82,11 +80,7 @@ class Dooming(Rows):
         verdicts: dict[int, tuple[UUID | None, bool]] = {}
         causes: dict[UUID, UUID | None] = {}
         for key, prerequisite, pk, cause in edges:
-            if prerequisite not in over:
-                continue
-            if key not in still_open or pk not in dependents:
-                passed.add(prerequisite)
-            else:
+            if key in still_open and prerequisite in over and pk in dependents:
                 row = dependents[pk]
                 if waits := row is not None and row.status == Status.WAITING:
                     causes.setdefault(pk, cause)
@@ -97,7 +91,7 @@ class Dooming(Rows):
             noted = {"has_expired_it": True} if waited else {}
             unmet = self.dependencies.filter(pk__in=some)
             unmet.update(state=Dependency.State.UNMET, cause=cause, **noted)
-        return [pk for pk in causes if dependents[pk].has_dependents], passed
+        return [pk for pk in causes if dependents[pk].has_dependents]
 
     def lock_open(self, edges: Collection[int]) -> set[int]:
         """Those of these edges that are open; their dependents are locked, so they stay so."""

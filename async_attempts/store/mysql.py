@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.db.models import BinaryField, F, Func
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet
+from ..models import AttemptQuerySet, Slot
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
@@ -74,7 +74,10 @@ class MySQLStore(MySQLInserting, Store):
 
     def whole(self, work: Callable[[], _T]) -> _T:
         """By the primary key what the ORM updates by it: see `CLAIM`."""
-        with self._forcing(f"UPDATE {self.names['attempt']}", " SET ", "PRIMARY", of_ids=True):
+        with ExitStack() as forced:
+            for table in (self.names["attempt"], self.words["dependency"], self._slot):
+                force = self._forcing(f"UPDATE {table}", " SET ", "PRIMARY", of_ids=True)
+                forced.enter_context(force)
             return super().whole(work)
 
     def _next(self, place: Place, limit: int) -> list[tuple[Any, ...]]:
@@ -131,6 +134,14 @@ class MySQLStore(MySQLInserting, Store):
         """Reading a small table as a whole would wait for every open call."""
         names = self.pace_names
         self._delete_by(names["pace"], names["key"], "UNHEX(%s)", [key.hex() for key in keys])
+
+    def delete_slots(self, ids: Sequence[int]) -> None:
+        """Reading a small table as a whole would wait for a worker that looks for a place."""
+        self._delete_by(self._slot, "id", "%s", ids)
+
+    @cached_property
+    def _slot(self) -> str:
+        return str(self.connection.ops.quote_name(Slot._meta.db_table))
 
     def _delete_by(self, table: str, primary: str, form: str, keys: Sequence[Any]) -> None:
         """By the primary key: a join, as MariaDB takes no hint of an index in a DELETE."""

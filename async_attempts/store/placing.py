@@ -88,7 +88,8 @@ class Placing(Finishing):
         for missing in in_batches(sorted(wanted - there)):
             new = [Slot(key=key, number=number) for key, number in missing]
             columns = [field for field in Slot._meta.concrete_fields if not field.primary_key]
-            slots._insert(new, columns, using=self.alias, on_conflict=OnConflict.IGNORE)
+            insert = partial(slots._insert, new, columns, using=self.alias)
+            self.redone(partial(insert, on_conflict=OnConflict.IGNORE))
 
     def _place(
         self, worker_id: UUID, claims: Sequence[Claim], most: Mapping[UUID, int]
@@ -247,7 +248,11 @@ class Placing(Finishing):
 
     def _delete_slots(self, locked: Mapping[bytes, Sequence[Slot]], keys: Iterable[bytes]) -> None:
         """Delete all places of these keys, which are locked; who needs one makes it again."""
-        for some in in_batches(slot.pk for key in keys for slot in locked[key]):
+        self.delete_slots([slot.pk for key in keys for slot in locked[key]])
+
+    def delete_slots(self, ids: Sequence[int]) -> None:
+        """Delete these slots, which are locked, and touch no others."""
+        for some in in_batches(ids):
             self.slots.filter(pk__in=some)._raw_delete(self.alias)
 
     def _free(self, slots: Sequence[Slot]) -> list[Slot]:

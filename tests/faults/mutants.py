@@ -407,8 +407,8 @@ MUTANTS: Final = (
         (
             (
                 "store/placing.py",
-                'slots = list(mine.order_by("key", "number").select_for_update())',
-                'slots = list(mine.order_by("key", "number"))',
+                'self.skipping_locked(mine.filter(number=0).order_by("key"))',
+                'mine.filter(number=0).order_by("key")',
             ),
         ),
         (f"{PLACES}test_who_parks_while_the_place_becomes_free_is_woken[postgresql]",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from typing import Any
@@ -190,6 +191,32 @@ def test_an_unknown_key_is_answered_with_the_nearest(given: str, meant: str):
 def test_a_key_that_is_near_to_none_is_answered_with_all():
     with with_setting(ZZZ=1), pytest.raises(InvalidSetting, match=r"'CIPHER'.*'KEYS'.*'TARGETS'"):
         settings()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("mail", "Mail"),
+        ("mail", "mail "),
+        ("cafe", "café"),
+        ("café", "cafe\N{COMBINING ACUTE ACCENT}"),
+        ("strasse", "Straße"),
+        ("mail", "ma\N{SOFT HYPHEN}il"),
+        ("mail", "\N{FULLWIDTH LATIN SMALL LETTER M}ail"),
+    ],
+)
+def test_queues_that_a_collation_takes_for_one_are_refused(one, other):
+    with (
+        with_setting(QUEUES={"default": {}, one: {}, other: {}}),
+        pytest.raises(InvalidSetting, match=re.escape(f"{one!r} and {other!r} differ in nothing")),
+    ):
+        settings()
+
+
+def test_queues_that_every_collation_tells_apart_are_allowed():
+    names = ["mail", "mails", "e-mail", "mail 2", " mail", "почта"]
+    with with_setting(QUEUES={name: {} for name in names}):
+        assert list(settings().QUEUES) == names
 
 
 def test_an_unknown_option_of_a_queue_is_answered_with_the_nearest():

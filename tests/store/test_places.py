@@ -284,6 +284,22 @@ def test_a_key_whose_places_are_locked_holds_up_nobody(store, worker, sessions, 
 
 
 @row_locks
+def test_other_keys_do_not_wait_for_one_whose_places_are_locked(store, worker, sessions):
+    """Small tables are read as a whole, if the database is asked for several rows of them."""
+    [first] = enqueued(store, limit_key="k")
+    assert store.claim_one(worker.pk, first.pk)
+    frozen = sessions()
+    hold_places(frozen, store)
+    for number in range(4):
+        enqueued(store, limit_key=f"of {number}", concurrency=2)
+    held = claim(store, worker)
+    assert len(held) == 4
+    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    store.wake({one.limit_key for one in held})
+    assert store.slots.count() == 1
+
+
+@row_locks
 def test_what_is_parked_without_the_locks_is_not_forgotten(store, worker, sessions, loop):
     """Its place was free all the time: only a wake can find that out."""
     first, second = enqueued(store, 2, limit_key="k")
@@ -334,6 +350,31 @@ def test_the_last_attempt_of_a_key_leaves_no_place_behind(store, worker):
     store.finish(worker.pk, [(held[0], Succeeded())])
     store.wake(["k"])
     assert [slot.attempt_id for slot in store.slots.all()] == [held[1].id]
+
+
+def test_no_place_of_a_key_goes_while_one_is_held(store, worker):
+    attempts = enqueued(store, 2, limit_key="k", concurrency=2)
+    held = claim(store, worker)
+    store.finish(worker.pk, [(held[0], Succeeded())])
+    assert (store.wake(["k"]), store.slots.count()) == (0, 2)
+    attempts += enqueued(store, 2, limit_key="k", concurrency=2)
+    assert len(claim(store, worker)) == 1
+    assert sorted(statuses(store, attempts)) == ["running", "running", "succeeded", "waiting"]
+
+
+@row_locks
+def test_a_place_that_is_taken_while_it_is_to_be_forgotten_stays(store, worker, sessions):
+    first, second = enqueued(store, 2, limit_key="k")
+    held = store.claim_one(worker.pk, first.pk)
+    store.finish(worker.pk, [(held, Succeeded())])
+    forgetting = sessions()
+    # It has seen that nobody holds the place.
+    seen = ("SELECT", store.model._meta.db_table)
+    forgotten = forgetting.start_and_stop_after(seen, store.forget_places)
+    again = store.claim_one(worker.pk, second.pk)
+    forgetting.go_on()
+    assert forgotten.result() is None
+    assert [slot.attempt_id for slot in store.slots.all()] == [again.id]
 
 
 def test_a_place_that_somebody_is_to_take_stays(store, worker):

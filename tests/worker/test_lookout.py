@@ -10,6 +10,7 @@ import pytest
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
+from async_attempts.store.revisits import FIRST, What
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker import lookout as lookouts
 from async_attempts.worker.incarnation import new_worker
@@ -142,6 +143,19 @@ def test_suspects_wait_since_they_were_first_seen(database, looking, moment):
     moment[0] += BUSY_INTERVAL
     lookout.look(has_room=True)
     assert (lookout.has_suspects, lookout.suspects_since) == (True, first_seen)
+
+
+def test_what_was_passed_over_is_waited_for(looking):
+    lookout = looking()
+    revisits = lookout._store.revisits
+    revisits.begin()
+    assert lookout.is_done
+    revisits.add(What.EDGES, [1])
+    assert lookout.seconds <= FIRST
+    assert not lookout.is_done
+    lookout.close()
+    revisits.visit(What.EDGES, len)
+    assert lookout.is_done
 
 
 def test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back(
