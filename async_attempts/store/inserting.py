@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
 from ..models.promise import Promised, Promises
 from .backlog import Backlog
+from .chunks import CHUNK_BYTES, CHUNK_ROWS, by_key, chunks
 from .coalescing import Coalescing, Draft
 from .rows import seconds_from_now, status_when_due
 from .transactions import refuse_wrong_transaction, wrong_transaction
@@ -23,8 +24,6 @@ from .writing import DECIDED, Many
 
 _T = TypeVar("_T")
 
-CHUNK_ROWS: Final = 500
-CHUNK_BYTES: Final = 4 * 2**20
 A_FEW: Final = 32
 """Rows that go by one statement everywhere, unless they are large."""
 RE_READS: Final = 10
@@ -66,13 +65,22 @@ class Inserting(Coalescing, Backlog):
         for _ in range(RE_READS):
             if self.redone(lambda: self._write([attempt], kind)):
                 return attempt
-            if (taken := self._with_key(attempt.unique_key)) is not None:
-                taken.created = False
+            if (taken := self._taken(attempt)) is not None:
                 return taken
         raise DuplicateAttempt(
             f"{attempt}: the idempotence token {attempt.idempotence_token!r} was taken and given "
             f"back {RE_READS} times while enqueueing; enqueue again."
         )
+
+    def _taken(self, attempt: AbstractAttempt) -> AbstractAttempt | None:
+        """The row that has its idempotence token."""
+        if (taken := self._with_key(attempt.unique_key)) is not None:
+            taken.created = False
+        return taken
+
+    def _redone_for_tokens(self, work: Callable[[], _T]) -> _T:
+        """As `redone`, for many that may wait for other callers of the same tokens."""
+        return self.redone(work)
 
     def insert_many(
         self, attempts: Iterable[AbstractAttempt], batch_size: int | None = None
@@ -91,7 +99,7 @@ class Inserting(Coalescing, Backlog):
         def work() -> None:
             if self._write_whole(many):
                 return
-            for chunk in chunks(many.sealed(), batch_size or CHUNK_ROWS):
+            for chunk in chunks(by_key(many.sealed()), batch_size or CHUNK_ROWS):
                 if self._write(chunk, many.kind) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
                     raise DuplicateAttempt(
@@ -147,11 +155,13 @@ class Inserting(Coalescing, Backlog):
     def _write_or_get_each(
         self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
     ) -> list[AbstractAttempt]:
-        found: list[AbstractAttempt] = []
-        for chunk in chunks(attempts, CHUNK_ROWS):
+        found: dict[int, AbstractAttempt] = {}
+        for chunk in chunks(by_key(attempts), CHUNK_ROWS):
             self._write(chunk, kind)
-            found += [a if a.created else self._write_or_get(a) for a in chunk]
-        return found
+            for attempt in chunk:
+                there = attempt if attempt.created else self._taken(attempt)
+                found[id(attempt)] = there or self._write_or_get(attempt)
+        return [found[id(attempt)] for attempt in attempts]
 
     def _insert_or_coalesce(self, many: Many, drafts: Sequence[Draft]) -> list[AbstractAttempt]:
         """`insert_or_get_many` where some are debounced or throttled."""
@@ -199,8 +209,9 @@ class Inserting(Coalescing, Backlog):
             with nullcontext() if is_one else transaction.atomic(self.alias):
                 return work()
 
+        is_keyed = many.kind is None and any(row.unique_key is not None for row in many.rows)
         try:
-            return self.redone(begin)
+            return self._redone_for_tokens(begin) if is_keyed else self.redone(begin)
         except BaseException:
             forget()
             for attempt in many.rows:
@@ -284,17 +295,3 @@ def _drafts(many: Many) -> list[Draft]:
     if many.kind is not None:
         return []
     return [Draft(row, row.paced) for row in many.rows if row.paced is not None]
-
-
-def chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:
-    """`attempts` in order, in pieces of at most `rows` rows and about CHUNK_BYTES of arguments."""
-    chunk: list[AbstractAttempt] = []
-    size = 0
-    for attempt in attempts:
-        if chunk and (len(chunk) >= rows or size + len(attempt.args) > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(attempt)
-        size += len(attempt.args)
-    if chunk:
-        yield chunk

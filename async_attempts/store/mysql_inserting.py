@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -12,6 +12,9 @@ from ..models import AbstractAttempt
 from ..models.beginning import Kind
 from .coalescing import Held, Last
 from .inserting import Inserting
+from .transactions import redone_first
+
+_T = TypeVar("_T")
 
 DUPLICATE_ENTRY: Final = 1062
 
@@ -62,6 +65,32 @@ class MySQLInserting(Inserting):
             if self._with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
                 raise duplicate.error from None
             return 0
+
+    def _redone_for_tokens(self, work: Callable[[], _T]) -> _T:
+        """Again also in a caller's block whose transaction has done nothing yet.
+
+        Of those who wait for one token, when that is rolled back, each holds the gap into which
+        the others insert, and the server ends all but one.
+        """
+        if self._has_done_nothing():
+            return redone_first(self.alias, work)
+        return self.redone(work)
+
+    def _has_done_nothing(self) -> bool:
+        """Whether a block is open, and its transaction has read, written and locked nothing.
+
+        Only MariaDB's server can say so. It isn't asked where the driver knows that the last
+        statement read or changed rows: most callers have done so.
+        """
+        connection: Any = self.connection
+        if not connection.in_atomic_block or any(connection.savepoint_ids):
+            return False
+        driver = connection.connection
+        if driver.affected_rows() or driver.field_count() or not connection.mysql_is_mariadb:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@in_transaction")
+            return bool(cursor.fetchone() == (0,))
 
     def _hold_pace(self, key: bytes, calls: int) -> Held:
         mine = self.paces.filter(pk=key).select_for_update().values_list(*Held._fields)

@@ -22,6 +22,9 @@ POSTGRESQL_STATES: Final = frozenset({"40P01", "40001"})
 POSTGRESQL_LOCK_TIMEOUT: Final = "55P03"
 MYSQL_CODES: Final = frozenset({1213, 1205, 1020})
 MYSQL_LOCK_TIMEOUT: Final = 1205
+MYSQL_DEADLOCK: Final = 1213
+"""The server has undone the whole transaction."""
+
 MYSQL_UNSTORABLE: Final = 1366
 """A character that the column's character set lacks; the driver calls that operational."""
 
@@ -80,8 +83,29 @@ def redone(alias: str, work: Callable[[], _T]) -> _T:
                 raise
             if time.monotonic() > until:
                 raise
-            time.sleep(random.uniform(0, 0.02 * 2**number))
+            _rest(number)
     return work()
+
+
+def redone_first(alias: str, work: Callable[[], _T]) -> _T:
+    """As `redone`, for `work` that is the first in an atomic block, on MariaDB or MySQL.
+
+    A deadlock undoes the whole transaction there: nothing but what `work` itself has done.
+    """
+    for number in range(1, TRIES):
+        try:
+            return work()
+        except OperationalError as error:
+            if error.args[:1] != (MYSQL_DEADLOCK,):
+                raise
+            # A savepoint that `work` has set is gone, too, and so Django gave the block up.
+            transaction.set_rollback(False, alias)
+            _rest(number)
+    return work()
+
+
+def _rest(number: int) -> None:
+    time.sleep(random.uniform(0, 0.02 * 2**number))
 
 
 def in_callers_block(alias: str) -> bool:

@@ -10,6 +10,7 @@ RESOLVING = "tests/floors/test_targets_resolving.py::"
 STREAMS = "tests/worker/test_streams.py::"
 WAITING = "tests/worker/test_waiting.py::"
 GATHERING = "tests/worker/test_gathering.py::"
+TOKENS = "tests/store/test_tokens.py::"
 REPLICAS = "tests/reports/test_replicas.py::"
 
 MUTANTS: Final = (
@@ -70,6 +71,30 @@ MUTANTS: Final = (
         (
             f"{WAITING}test_a_result_that_was_not_kept_is_no_none[sqlite-wait]",
             f"{GATHERING}test_a_result_that_was_not_kept_is_no_none_among_others[sqlite-gather]",
+        ),
+    ),
+    Mutant(
+        "tokens are written in the order of their keys",
+        (
+            (
+                "store/chunks.py",
+                "return sorted(attempts, key=",
+                "return list(attempts) or sorted(attempts, key=",
+            ),
+        ),
+        (
+            f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
+            "[postgresql-several]",
+            f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
+            "[postgresql-many_created]",
+        ),
+    ),
+    Mutant(
+        "a deadlock in a block that has done something is raised",
+        (("store/mysql_inserting.py", "return bool(cursor.fetchone() == (0,))", "return True"),),
+        (
+            f"{TOKENS}test_what_the_callers_transaction_has_done_before_is_never_lost"
+            "[mariadb-after_a_savepoint]",
         ),
     ),
 )

@@ -6,10 +6,14 @@ from functools import partial
 
 import pytest
 from django.db import OperationalError, transaction
+from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
 from async_attempts.api import enqueue_many
+from async_attempts.store import inserting
 from tests.shop import clients
+from tests.shop.models import Order
+from tests.shop.unsaved import new_attempt
 
 from .rows import enqueued, row
 from .sessions import PATIENCE, at_once, wait_until_somebody_waits
@@ -167,3 +171,121 @@ def test_several_callers_with_older_snapshots_all_get_the_winner(store, sessions
     assert {future.result(PATIENCE).pk for future in waiting} == {first.pk}
     for caller in callers:
         caller.commit()
+
+
+# --- several tokens, several callers
+
+
+def several(store, keys):
+    calls = [
+        call(clients.greet, key).using(database=store.alias, idempotence_token=key) for key in keys
+    ]
+    return enqueue_many(calls)
+
+
+def many_created(store, keys):
+    rows = [
+        new_attempt(target=clients.greet, method_args=[key], idempotence_token=key) for key in keys
+    ]
+    return Attempt.objects.using(store.alias).bulk_create(rows)
+
+
+row_locks = pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+
+
+@row_locks
+@pytest.mark.parametrize("enqueueing", [several, many_created])
+def test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle(
+    store, sessions, monkeypatch, enqueueing
+):
+    # Each row by a statement of its own, as on MariaDB.
+    monkeypatch.setattr(inserting, "CHUNK_ROWS", 1)
+    first, second = sessions(), sessions()
+    for session in (first, second):
+        session.begin()
+    written = first.start_and_stop_after(("INSERT",), enqueueing, store, "abcd")
+    waiting = second.start(several, store, "dcba")
+    wait_until_somebody_waits(store)
+    first.go_on()
+    rows = written.result(PATIENCE)
+    first.commit()
+    found = waiting.result(PATIENCE)
+    assert [row.idempotence_token for row in rows] == list("abcd")
+    assert [row.idempotence_token for row in found] == list("dcba")
+    assert [row.created for row in rows + found] == [True] * 4 + [False] * 4
+
+
+def held(store, session):
+    """Take the token in a transaction that is open until the session ends it."""
+    session.begin()
+    return session.do(once, store)
+
+
+def in_block(store, work):
+    with transaction.atomic(store.alias):
+        return work(store)
+
+
+@row_locks
+def test_of_several_that_wait_with_many_for_one_that_rolls_back_one_wins(store, sessions):
+    winner, *others = (sessions() for _ in range(4))
+    held(store, winner)
+    work = partial(several, keys=["other", "once"])
+    waiting = [session.start(in_block, store, work) for session in others]
+    wait_until_somebody_waits(store, 3)
+    winner.rollback()
+    seen = [one.result(PATIENCE) for one in waiting]
+    assert sorted(row.created for rows in seen for row in rows) == [False] * 4 + [True] * 2
+    assert {row.pk for rows in seen for row in rows} == {row.pk for row in store.attempts.all()}
+
+
+def after_an_order(store, number):
+    with transaction.atomic(store.alias):
+        Order.objects.using(store.alias).create(number=number)
+        return several(store, ["once"])
+
+
+def after_a_read(store, number):
+    with transaction.atomic(store.alias):
+        list(Order.objects.using(store.alias).filter(number=number).select_for_update())
+        return several(store, ["once"])
+
+
+def within_a_savepoint(store, number):
+    with transaction.atomic(store.alias):
+        Order.objects.using(store.alias).create(number=number)
+        return in_block(store, partial(several, keys=["once"]))
+
+
+def after_a_savepoint(store, number):
+    with transaction.atomic(store.alias):
+        with transaction.atomic(store.alias):
+            Order.objects.using(store.alias).create(number=number)
+        return several(store, ["once"])
+
+
+@pytest.mark.only("mariadb", reason="a deadlock undoes the whole transaction there")
+@pytest.mark.parametrize(
+    "work", [after_an_order, after_a_read, after_a_savepoint, within_a_savepoint]
+)
+def test_what_the_callers_transaction_has_done_before_is_never_lost(store, sessions, work):
+    orders = Order.objects.using(store.alias)
+    orders.create(number=-1)
+    winner, *others = (sessions() for _ in range(4))
+    held(store, winner)
+    waiting = [session.start(work, store, n) for n, session in enumerate(others)]
+    wait_until_somebody_waits(store, 3)
+    winner.rollback()
+    errors = [one.exception(PATIENCE) for one in waiting]
+    assert sorted(type(error).__name__ for error in errors if error) == ["OperationalError"] * 2
+    [[won]] = [one.result() for one in waiting if not one.exception()]
+    assert row(store, won).pk == won.pk
+    assert orders.count() == 1 + (work is not after_a_read)
+
+
+def test_after_a_statement_of_the_callers_the_server_is_asked_for_nothing_more(store):
+    with transaction.atomic(store.alias):
+        Order.objects.using(store.alias).create(number=1)
+        with CaptureQueriesContext(store.connection) as queries:
+            several(store, "a")
+    assert [query["sql"].split()[0] for query in queries] == ["SAVEPOINT", "INSERT", "RELEASE"]
