@@ -83,18 +83,24 @@ MUTANTS: Final = (
             ),
         ),
         (
-            f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
-            "[postgresql-several]",
-            f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
-            "[postgresql-many_created]",
+            (
+                f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
+                "[postgresql-several]"
+            ),
+            (
+                f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
+                "[postgresql-many_created]"
+            ),
         ),
     ),
     Mutant(
         "a deadlock in a block that has done something is raised",
         (("store/mysql_inserting.py", "return bool(cursor.fetchone() == (0,))", "return True"),),
         (
-            f"{TOKENS}test_what_the_callers_transaction_has_done_before_is_never_lost"
-            "[mariadb-after_a_savepoint]",
+            (
+                f"{TOKENS}test_what_the_callers_transaction_has_done_before_is_never_lost"
+                "[mariadb-after_a_savepoint]"
+            ),
         ),
     ),
 )
