@@ -245,6 +245,9 @@ class OverTwoDatabases(TestCase):
     __test__ = False
     databases = {"default", "postgresql"}  # noqa: RUF012 - as Django's own
 
+    def tearDown(self) -> None:
+        effects.action = effects.nothing
+
     def test_an_error_on_the_other_one_ends_with_its_execution(self):
         def break_the_other() -> None:
             effects.write_ledger("default")
