@@ -8,7 +8,7 @@ from tests.faults.mutants import Mutant
 
 LOOP: Final = "tests/worker/test_event_loop.py::"
 CRADLES: Final = "tests/worker/test_cradles.py::"
-TIMEOUTS: Final = "tests/worker/test_timeouts.py::"
+ALARMS: Final = "tests/worker/test_alarm.py::"
 INHERITED: Final = (
     "tests/worker/test_inherited_signals.py::test_each_signal_ends_what_a_target_has_begun"
 )
@@ -16,7 +16,7 @@ HANDED_ON: Final = (
     "tests/worker/test_inherited_signals.py::"
     "test_a_drain_in_this_process_hands_on_no_handler_either"
 )
-ALARM: Final = f"{TIMEOUTS}test_a_target_that_uses_the_alarm_takes_nobody_elses_timeout"
+ALARM: Final = f"{ALARMS}test_a_target_that_uses_the_alarm_takes_nobody_elses_timeout"
 STARVED: Final = (
     "tests/faults/test_timeouts.py::"
     "test_who_starves_its_process_uses_up_no_execution_of_a_neighbour"
@@ -64,7 +64,7 @@ MUTANTS: Final = (
                 "        self.has_raised = True\n        raise",
             ),
         ),
-        (f"{TIMEOUTS}test_who_is_told_is_noted_as_such_before_it_is_raised",),
+        (f"{ALARMS}test_who_is_told_is_noted_as_such_before_it_is_raised",),
     ),
     Mutant(
         "the note of a timeout that is raised in another thread",
@@ -75,7 +75,7 @@ MUTANTS: Final = (
                 "            self._is_late",
             ),
         ),
-        (f"{TIMEOUTS}test_who_is_told_is_noted_as_such_before_it_is_raised",),
+        (f"{ALARMS}test_who_is_told_is_noted_as_such_before_it_is_raised",),
     ),
     Mutant(
         "the note of a timeout that the main thread doesn't hear",
@@ -86,7 +86,7 @@ MUTANTS: Final = (
                 "        # What",
             ),
         ),
-        (f"{TIMEOUTS}test_the_timekeeper_tells_whom_the_alarm_does_not_reach",),
+        (f"{ALARMS}test_the_timekeeper_tells_whom_the_alarm_does_not_reach",),
     ),
     Mutant(
         "the ring in place of a timer that a target has taken",
@@ -97,7 +97,7 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{TIMEOUTS}test_the_timekeeper_rings_for_a_timer_that_a_target_has_taken[nothing]",),
+        (f"{ALARMS}test_the_timekeeper_rings_for_a_timer_that_a_target_has_taken[nothing]",),
     ),
     Mutant(
         "the timer that is set for each execution without a timekeeper",
@@ -114,9 +114,9 @@ MUTANTS: Final = (
         "the timer of whoever calls a drain",
         (("worker/timeouts.py", "        if self._left:\n", "        if False:\n"),),
         (
-            f"{TIMEOUTS}test_a_drain_gives_back_the_alarm_with_what_is_left_of_it[sqlite]",
-            f"{TIMEOUTS}test_an_alarm_that_was_due_meanwhile_rings_afterwards",
-            f"{TIMEOUTS}test_a_renewal_gives_back_the_alarm",
+            f"{ALARMS}test_a_drain_gives_back_the_alarm_with_what_is_left_of_it[sqlite]",
+            f"{ALARMS}test_an_alarm_that_was_due_meanwhile_rings_afterwards",
+            f"{ALARMS}test_a_renewal_gives_back_the_alarm",
         ),
     ),
     Mutant(
