@@ -84,7 +84,7 @@ class Changing(Reopening):
         if not attempts.query.is_sliced:
             return self._change_all(attempts, sources, columns)
         # What a slice has is settled once, and only the ids are held.
-        ids = list(attempts.values_list("pk", flat=True))
+        ids = list(dict.fromkeys(attempts.values_list("pk", flat=True)))
         parts = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
         changed, left = 0, Counter[str]()
         for part in parts:
@@ -100,7 +100,8 @@ class Changing(Reopening):
         sources: Collection[str],
         columns: dict[str, Any],
     ) -> Changes:
-        matching = attempts.using(self.alias).order_by()
+        # What is enqueued from now on isn't meant: beside busy callers this would never end.
+        matching = attempts.using(self.alias).order_by().filter(created_at__lte=self.now())
         there = _count_states(matching)
         changed: Counter[str] = Counter()
         last: UUID | None = None
@@ -146,7 +147,8 @@ def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
     running = Case(When(claimed_by=None, then=Value(False)), default=Value(True))
     groups = attempts.annotate(claimed=running).values_list("status", "claimed")
     counts: Counter[str] = Counter()
-    for status, claimed, n in groups.annotate(n=Count("pk")):
+    # A join may have brought a row several times.
+    for status, claimed, n in groups.annotate(n=Count("pk", distinct=True)):
         counts[RUNNING if status == Status.PENDING and claimed else status] += n
     return counts
 

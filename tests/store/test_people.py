@@ -167,6 +167,64 @@ def test_a_slice_is_changed_batch_by_batch(store, monkeypatch):
     assert everything(store).filter(status="pending").get().pk == attempts[8].pk
 
 
+VERBS = {
+    "expire": lambda rows: rows.expire(),
+    "fail": lambda rows: rows.fail(),
+    "request_cancel": lambda rows: rows.request_cancel(),
+    "retry": lambda rows: rows.retry(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_enqueued_meanwhile_is_not_meant(store, monkeypatch, verb):
+    monkeypatch.setattr(changing, "BATCH", 2)
+    before = enqueued(store, 5)
+    if verb == "retry":
+        everything(store).fail()
+    change_batch = store._change_batch
+    later: list[Attempt] = []
+
+    def beside_a_busy_caller(*args):
+        changed = change_batch(*args)
+        if len(later) < 50:
+            later.extend(enqueued(store))
+            if verb == "retry":
+                put(store, later[-1], status="failed", completed_at=DatabaseNow())
+        return changed
+
+    monkeypatch.setattr(store, "_change_batch", beside_a_busy_caller)
+    assert VERBS[verb](everything(store)) == (5, {})
+    left = "failed" if verb == "retry" else "pending"
+    assert {row(store, attempt).state for attempt in later} == {left}
+    assert {row(store, attempt).state for attempt in before}.isdisjoint({left})
+
+
+@pytest.mark.usefixtures("an_hour_ahead")
+def test_the_databases_clock_decides_what_was_enqueued_before(store):
+    enqueued(store, 3)
+    assert everything(store).expire() == (3, {})
+
+
+def awaited_by_two(store):
+    """Attempts that each are what two others wait for."""
+    for attempt in enqueued(store, 3):
+        enqueued(store, 2, depends_on=[attempt])
+    return everything(store).filter(dependents__condition="success")
+
+
+def test_over_a_join_each_row_counts_once(store):
+    rows = awaited_by_two(store)
+    assert rows.count() == 6
+    done = rows.order_by("pk").first()
+    put(store, done, status="succeeded", completed_at=DatabaseNow())
+    assert rows.expire() == (2, {"succeeded": 1})
+
+
+def test_a_slice_over_a_join_counts_each_row_once(store, monkeypatch):
+    monkeypatch.setattr(changing, "BATCH", 1)
+    assert awaited_by_two(store).order_by("pk")[:6].expire() == (3, {})
+
+
 def test_only_what_was_asked_for_is_changed(store):
     wanted, other = enqueued(store, 2)
     assert everything(store).filter(pk=wanted.pk).expire() == (1, {})
