@@ -93,7 +93,7 @@ MUTANTS: Final = (
     Mutant(
         "a deadlock in a block that has done something is raised",
         (("store/mysql_inserting.py", "return bool(cursor.fetchone() == (0,))", "return True"),),
-        (f"{NEVER_LOST}[mariadb-after_a_savepoint]",),
+        (f"{NEVER_LOST}[mariadb-after_a_setting]",),
     ),
     Mutant(
         "verbs leave what is enqueued while they work",
