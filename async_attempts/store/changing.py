@@ -14,7 +14,7 @@ from django.db.models import Case, Count, F, Q, TextField, Value, When
 from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, Changes, DatabaseNow
 from ..models.clock import SpreadOut
-from ..models.options import check_moment, spread_seconds
+from ..models.options import check_moment, check_reason, spread_seconds
 from .reopening import Reopening
 from .rows import ended, status_when_due
 
@@ -28,11 +28,17 @@ class Changing(Reopening):
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Expire those that haven't ended."""
-        return self._change(attempts, "expire", ended(Status.EXPIRED, reason=reason, blockers=0))
+        return self._end(attempts, "expire", Status.EXPIRED, reason)
 
     def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Fail those that haven't ended."""
-        return self._change(attempts, "fail", ended(Status.FAILED, reason=reason, blockers=0))
+        return self._end(attempts, "fail", Status.FAILED, reason)
+
+    def _end(
+        self, attempts: AttemptQuerySet[Any], verb: str, status: Status, reason: str
+    ) -> Changes:
+        check_reason(reason)
+        return self._change(attempts, verb, ended(status, reason=reason, blockers=0))
 
     def retry(
         self,

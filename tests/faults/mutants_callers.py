@@ -110,4 +110,9 @@ MUTANTS: Final = (
         (("store/changing.py", "list(dict.fromkeys(attempts", "list((attempts"),),
         (f"{PEOPLE}test_a_slice_over_a_join_counts_each_row_once[sqlite]",),
     ),
+    Mutant(
+        "a reason must be storable",
+        (("store/changing.py", "        check_reason(reason)\n", ""),),
+        (f"{PEOPLE}test_a_reason_that_can_not_be_stored_is_refused[sqlite-none-expire]",),
+    ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import transaction
 
 from async_attempts import Attempt
 from async_attempts.exceptions import InvalidOption, InvalidTransition
@@ -103,6 +104,26 @@ def test_the_databases_clock_decides_whether_a_retry_is_for_later(store):
     everything(store).fail()
     everything(store).retry(datetime.now(UTC) + HOUR / 2)
     assert row(store, attempt).state == "pending"
+
+
+@pytest.mark.parametrize("verb", ["expire", "fail"])
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("a\0b", "reason: must hold no NUL"),
+        ("\ud800", "reason: must hold no NUL and no lone surrogate"),
+        (None, "reason: must be text, not NoneType"),
+        (7, "reason: must be text, not int"),
+    ],
+    ids=["nul", "surrogate", "none", "number"],
+)
+def test_a_reason_that_can_not_be_stored_is_refused(store, verb, reason, message):
+    [attempt] = enqueued(store)
+    for ways in (everything(store), attempt):
+        with transaction.atomic(store.alias):
+            with pytest.raises(InvalidOption, match=message):
+                getattr(ways, verb)(reason)
+            assert row(store, attempt).state == "pending"
 
 
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 it is to be refused
