@@ -94,6 +94,16 @@ def check_token(token: Any) -> None:
         )
 
 
+def check_reason(reason: Any) -> None:
+    """Raises InvalidOption unless `reason` is text that every database can store."""
+    if not isinstance(reason, str):
+        raise InvalidOption(
+            f"reason: must be text, not {type(reason).__name__}; leave it out if there is none."
+        )
+    if _UNSTORABLE.search(reason):
+        raise InvalidOption("reason: must hold no NUL and no lone surrogate.")
+
+
 def check_progress(percent: Any, note: Any) -> tuple[int, str]:
     """What is stored of them: fractions of a percent are cut off. Raises InvalidOption."""
     is_number = isinstance(percent, int | float) and not isinstance(percent, bool)

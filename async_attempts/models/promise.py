@@ -186,7 +186,11 @@ class PromiseRow(PromptRow):
         is_untouched = plain is not None and plain.read(row) == plain.values and self.pacing is None
         is_untouched = is_untouched and not (self.edges or self.is_prerequisite)
         if self._plain is None and self.args:
-            raise InvalidOption("method_args: give a copied row its arguments anew.")
+            if "_loaded" in row:
+                raise InvalidOption("method_args: give a copied row its arguments anew.")
+            raise InvalidOption(
+                "args: is the column of the encrypted arguments; give them as method_args."
+            )
         known = known_target(row["target"], row["method_name"] or None)
         arguments = self._plain or Arguments()
         known.shapes.check(arguments.args, arguments.kwargs)

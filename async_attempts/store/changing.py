@@ -14,7 +14,7 @@ from django.db.models import Case, Count, F, Q, TextField, Value, When
 from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, Changes, DatabaseNow
 from ..models.clock import SpreadOut
-from ..models.options import check_moment, spread_seconds
+from ..models.options import check_moment, check_reason, spread_seconds
 from .reopening import Reopening
 from .rows import ended, status_when_due
 
@@ -28,11 +28,17 @@ class Changing(Reopening):
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Expire those that haven't ended."""
-        return self._change(attempts, "expire", ended(Status.EXPIRED, reason=reason, blockers=0))
+        return self._end(attempts, "expire", Status.EXPIRED, reason)
 
     def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changes:
         """Fail those that haven't ended."""
-        return self._change(attempts, "fail", ended(Status.FAILED, reason=reason, blockers=0))
+        return self._end(attempts, "fail", Status.FAILED, reason)
+
+    def _end(
+        self, attempts: AttemptQuerySet[Any], verb: str, status: Status, reason: str
+    ) -> Changes:
+        check_reason(reason)
+        return self._change(attempts, verb, ended(status, reason=reason, blockers=0))
 
     def retry(
         self,
@@ -84,7 +90,7 @@ class Changing(Reopening):
         if not attempts.query.is_sliced:
             return self._change_all(attempts, sources, columns)
         # What a slice has is settled once, and only the ids are held.
-        ids = list(attempts.values_list("pk", flat=True))
+        ids = list(dict.fromkeys(attempts.values_list("pk", flat=True)))
         parts = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
         changed, left = 0, Counter[str]()
         for part in parts:
@@ -100,7 +106,8 @@ class Changing(Reopening):
         sources: Collection[str],
         columns: dict[str, Any],
     ) -> Changes:
-        matching = attempts.using(self.alias).order_by()
+        # What is enqueued from now on isn't meant: beside busy callers this would never end.
+        matching = attempts.using(self.alias).order_by().filter(created_at__lte=self.now())
         there = _count_states(matching)
         changed: Counter[str] = Counter()
         last: UUID | None = None
@@ -146,7 +153,8 @@ def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
     running = Case(When(claimed_by=None, then=Value(False)), default=Value(True))
     groups = attempts.annotate(claimed=running).values_list("status", "claimed")
     counts: Counter[str] = Counter()
-    for status, claimed, n in groups.annotate(n=Count("pk")):
+    # A join may have brought a row several times.
+    for status, claimed, n in groups.annotate(n=Count("pk", distinct=True)):
         counts[RUNNING if status == Status.PENDING and claimed else status] += n
     return counts
 

@@ -6,7 +6,7 @@ No statement here reads what has succeeded, whatever there is of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Count, Min, Q, QuerySet, Sum
@@ -103,12 +103,3 @@ class Counting(Depending):
         rows = self.tallies.filter(minute__gte=since).values(*Tallied._fields).annotate(**sums)
         for queue, target, outcome, *numbers in rows.values_list(*Tallied._fields, *sums):
             yield Tallied(queue, target, outcome), tuple(numbers)
-
-    def now(self) -> datetime:
-        """The database's clock."""
-        sql, params = DatabaseNow().on(self.connection.vendor)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {sql}", params)
-            value: Any = cursor.fetchone()[0]
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

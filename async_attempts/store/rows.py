@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -98,6 +98,15 @@ class Rows:
         """The table of paces and its key, as SQL writes them."""
         quote = self.connection.ops.quote_name
         return {"pace": quote(Pace._meta.db_table), "key": quote("key")}
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        sql, params = DatabaseNow().on(self.connection.vendor)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {sql}", params)
+            value: Any = cursor.fetchone()[0]
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def redone(self, work: Callable[[], _T]) -> _T:
         """Do `work`, a statement in autocommit; see `transactions.redone`."""

@@ -16,6 +16,12 @@ from .registry import own_name, underlying
 MAX_LENGTH: Final = 255
 
 
+CALLED: Final = (
+    "To call a function later, pass it and its arguments, not what it returned: "
+    "enqueue(function, …), not enqueue(function(…))."
+)
+
+
 class TargetName(NamedTuple):
     """What is called, as three columns.
 
@@ -46,8 +52,14 @@ def name_of(target: object, method_name: str | None = None) -> TargetName:
         return _checked(_name_of_class(target), None, _given(target, method_name))
     if isinstance(target, ModuleType):
         return _checked(target.__name__, None, _given(target, method_name))
+    if target == "":
+        raise InvalidTarget(
+            "target is missing: give a function, or a class, a module or a model instance with "
+            "method_name."
+        )
     if isinstance(target, str):
         if method_name is None:
+            _require_dotted(target)
             target, _, method_name = target.rpartition(".")
         return _checked(target, None, method_name)
     return _name_of_function(target, method_name)
@@ -59,7 +71,7 @@ def _name_of_function(function: Any, method_name: str | None) -> TargetName:
     if not callable(plain) or full_name is None:
         raise InvalidTarget(
             f"A {_kind(function)} can't be a target, it has no dotted name: pass a function, a "
-            f"class, a module, a model instance or a dotted name."
+            f"class, a module, a model instance or a dotted name. {CALLED}"
         )
     if "<" in full_name:
         raise InvalidTarget(
@@ -83,6 +95,15 @@ def _name_of_function(function: Any, method_name: str | None) -> TargetName:
             f"Pass the one that its name leads to."
         )
     return name
+
+
+def _require_dotted(name: str) -> None:
+    """Raises InvalidTarget for text that is no name, and doesn't repeat it: it may be data."""
+    if any(not part.isidentifier() for part in name.split(".")):
+        raise InvalidTarget(
+            f"A str of {len(name)} characters can't be a target: it is no dotted name, such as "
+            f"'shop.clients.send_welcome'. {CALLED}"
+        )
 
 
 def _name_on_instance(instance: Model, method_name: str) -> TargetName:

@@ -11,6 +11,9 @@ STREAMS = "tests/worker/test_streams.py::"
 WAITING = "tests/worker/test_waiting.py::"
 GATHERING = "tests/worker/test_gathering.py::"
 TOKENS = "tests/store/test_tokens.py::"
+IN_NO_CIRCLE = f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
+NEVER_LOST = f"{TOKENS}test_what_the_callers_transaction_has_done_before_is_never_lost"
+PEOPLE = "tests/store/test_people.py::"
 REPLICAS = "tests/reports/test_replicas.py::"
 
 MUTANTS: Final = (
@@ -83,24 +86,33 @@ MUTANTS: Final = (
             ),
         ),
         (
-            (
-                f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
-                "[postgresql-several]"
-            ),
-            (
-                f"{TOKENS}test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle"
-                "[postgresql-many_created]"
-            ),
+            f"{IN_NO_CIRCLE}[postgresql-several]",
+            f"{IN_NO_CIRCLE}[postgresql-many_created]",
         ),
     ),
     Mutant(
         "a deadlock in a block that has done something is raised",
         (("store/mysql_inserting.py", "return bool(cursor.fetchone() == (0,))", "return True"),),
-        (
-            (
-                f"{TOKENS}test_what_the_callers_transaction_has_done_before_is_never_lost"
-                "[mariadb-after_a_savepoint]"
-            ),
-        ),
+        (f"{NEVER_LOST}[mariadb-after_a_setting]",),
+    ),
+    Mutant(
+        "verbs leave what is enqueued while they work",
+        (("store/changing.py", ".filter(created_at__lte=self.now())", ""),),
+        (f"{PEOPLE}test_what_is_enqueued_meanwhile_is_not_meant[sqlite-expire]",),
+    ),
+    Mutant(
+        "over a join each row counts once",
+        (("store/changing.py", 'Count("pk", distinct=True)', 'Count("pk")'),),
+        (f"{PEOPLE}test_over_a_join_each_row_counts_once[sqlite]",),
+    ),
+    Mutant(
+        "in a slice over a join each row counts once",
+        (("store/changing.py", "list(dict.fromkeys(attempts", "list((attempts"),),
+        (f"{PEOPLE}test_a_slice_over_a_join_counts_each_row_once[sqlite]",),
+    ),
+    Mutant(
+        "a reason must be storable",
+        (("store/changing.py", "        check_reason(reason)\n", ""),),
+        (f"{PEOPLE}test_a_reason_that_can_not_be_stored_is_refused[sqlite-none-expire]",),
     ),
 )

@@ -192,6 +192,21 @@ def test_an_hour_that_the_clock_skips_comes_back_as_it_was_written(fold):
     assert (loaded, loaded.fold) == (moment, fold)
 
 
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    "moment",
+    [datetime(2024, 10, 27, 2, 30), time(2, 30), time(2, 30, tzinfo=BERLIN)],  # noqa: DTZ001
+    ids=["naive datetime", "time", "time of a zone"],
+)
+def test_a_fold_that_no_offset_tells_comes_back(moment, fold):
+    loaded = load_value(dump_value(moment.replace(fold=fold)))
+    assert (loaded, loaded.fold, loaded.tzinfo) == (moment, fold, moment.tzinfo)
+
+
+def test_what_was_stored_without_a_fold_is_read():
+    assert load_value(b'{"$":"time","v":["02:30:00",null]}') == time(2, 30)
+
+
 def test_the_instant_is_kept_when_the_rules_of_the_zone_have_changed_since():
     stored = b'{"$":"datetime","v":["2024-07-01T12:00:00+05:00","Europe/Berlin"]}'
     loaded = load_value(stored)

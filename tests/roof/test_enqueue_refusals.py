@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import transaction
 
-from async_attempts import Arguments, Attempt, attemptable, call
+from async_attempts import Arguments, Attempt, attemptable, call, enqueue
 from async_attempts.api import enqueue_many
 from async_attempts.exceptions import (
     AttemptsError,
@@ -273,3 +273,22 @@ def test_moments_of_the_far_past_and_future_are_fine(database: str):
     for moment in (datetime(1900, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)):
         row = by_call(database, clients.greet, [1], scheduled_at=moment)
         assert Attempt.objects.using(database).get(pk=row.pk).scheduled_at == moment
+
+
+def test_what_a_target_has_returned_is_not_repeated(database):
+    with pytest.raises(InvalidTarget) as raised:
+        enqueue(clients.greet(1))  # type: ignore[arg-type]
+    assert "hello" not in str(raised.value)
+    assert "enqueue(function, …), not enqueue(function(…))" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"method_name": "greet"}, InvalidTarget, "target is missing: give a function"),
+        ({"target": clients.greet, "args": [1]}, InvalidOption, "args: .* as method_args"),
+    ],
+)
+def test_a_slip_in_creating_is_named_with_its_remedy(database, given, error, message):
+    with pytest.raises(error, match=message):
+        Attempt.objects.create(database=database, **given)

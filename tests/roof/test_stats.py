@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from io import StringIO
 from math import inf
@@ -249,3 +252,17 @@ def test_the_command_tells_people_in_tables(database):
 def test_the_command_refuses_a_window_that_is_not_kept():
     with pytest.raises(CommandError, match="--window: window: must be"):
         told("--window", "31d")
+
+
+@pytest.mark.slow
+@pytest.mark.only("sqlite", reason="what is told is the same")
+def test_who_reads_no_further_than_the_first_line_sees_no_traceback(database, child_environment):
+    for command in ("stats", "queues", "events"):
+        manage = [sys.executable, "-m", "django", "attempts", command]
+        told = subprocess.Popen(
+            manage, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert told.stdout is not None
+        told.stdout.close()
+        _, errors = told.communicate(timeout=60)
+        assert (told.returncode, errors) == (128 + signal.SIGPIPE, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import transaction
 
 from async_attempts import Attempt
 from async_attempts.exceptions import InvalidOption, InvalidTransition
@@ -105,6 +106,26 @@ def test_the_databases_clock_decides_whether_a_retry_is_for_later(store):
     assert row(store, attempt).state == "pending"
 
 
+@pytest.mark.parametrize("verb", ["expire", "fail"])
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("a\0b", "reason: must hold no NUL"),
+        ("\ud800", "reason: must hold no NUL and no lone surrogate"),
+        (None, "reason: must be text, not NoneType"),
+        (7, "reason: must be text, not int"),
+    ],
+    ids=["nul", "surrogate", "none", "number"],
+)
+def test_a_reason_that_can_not_be_stored_is_refused(store, verb, reason, message):
+    [attempt] = enqueued(store)
+    for ways in (everything(store), attempt):
+        with transaction.atomic(store.alias):
+            with pytest.raises(InvalidOption, match=message):
+                getattr(ways, verb)(reason)
+            assert row(store, attempt).state == "pending"
+
+
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 it is to be refused
 
 
@@ -165,6 +186,64 @@ def test_a_slice_is_changed_batch_by_batch(store, monkeypatch):
     put(store, attempts[1], status="succeeded", completed_at=DatabaseNow())
     assert everything(store).order_by("pk")[:8].expire() == (7, {"succeeded": 1})
     assert everything(store).filter(status="pending").get().pk == attempts[8].pk
+
+
+VERBS = {
+    "expire": lambda rows: rows.expire(),
+    "fail": lambda rows: rows.fail(),
+    "request_cancel": lambda rows: rows.request_cancel(),
+    "retry": lambda rows: rows.retry(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_enqueued_meanwhile_is_not_meant(store, monkeypatch, verb):
+    monkeypatch.setattr(changing, "BATCH", 2)
+    before = enqueued(store, 5)
+    if verb == "retry":
+        everything(store).fail()
+    change_batch = store._change_batch
+    later: list[Attempt] = []
+
+    def beside_a_busy_caller(*args):
+        changed = change_batch(*args)
+        if len(later) < 50:
+            later.extend(enqueued(store))
+            if verb == "retry":
+                put(store, later[-1], status="failed", completed_at=DatabaseNow())
+        return changed
+
+    monkeypatch.setattr(store, "_change_batch", beside_a_busy_caller)
+    assert VERBS[verb](everything(store)) == (5, {})
+    left = "failed" if verb == "retry" else "pending"
+    assert {row(store, attempt).state for attempt in later} == {left}
+    assert {row(store, attempt).state for attempt in before}.isdisjoint({left})
+
+
+@pytest.mark.usefixtures("an_hour_ahead")
+def test_the_databases_clock_decides_what_was_enqueued_before(store):
+    enqueued(store, 3)
+    assert everything(store).expire() == (3, {})
+
+
+def awaited_by_two(store):
+    """Attempts that each are what two others wait for."""
+    for attempt in enqueued(store, 3):
+        enqueued(store, 2, depends_on=[attempt])
+    return everything(store).filter(dependents__condition="success")
+
+
+def test_over_a_join_each_row_counts_once(store):
+    rows = awaited_by_two(store)
+    assert rows.count() == 6
+    done = rows.order_by("pk").first()
+    put(store, done, status="succeeded", completed_at=DatabaseNow())
+    assert rows.expire() == (2, {"succeeded": 1})
+
+
+def test_a_slice_over_a_join_counts_each_row_once(store, monkeypatch):
+    monkeypatch.setattr(changing, "BATCH", 1)
+    assert awaited_by_two(store).order_by("pk")[:6].expire() == (3, {})
 
 
 def test_only_what_was_asked_for_is_changed(store):

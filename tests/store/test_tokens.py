@@ -264,9 +264,17 @@ def after_a_savepoint(store, number):
         return several(store, ["once"])
 
 
+def after_a_setting(store, number):
+    """The driver doesn't know then that something was written before."""
+    with transaction.atomic(store.alias), store.connection.cursor() as cursor:
+        Order.objects.using(store.alias).create(number=number)
+        cursor.execute("SET @something = 1")
+        return several(store, ["once"])
+
+
 @pytest.mark.only("mariadb", reason="a deadlock undoes the whole transaction there")
 @pytest.mark.parametrize(
-    "work", [after_an_order, after_a_read, after_a_savepoint, within_a_savepoint]
+    "work", [after_an_order, after_a_read, after_a_savepoint, after_a_setting, within_a_savepoint]
 )
 def test_what_the_callers_transaction_has_done_before_is_never_lost(store, sessions, work):
     orders = Order.objects.using(store.alias)

@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django.utils.translation import gettext as _
 
@@ -22,6 +22,7 @@ from ...store.resealing import Resealer
 from . import _pruning, _stats
 from ._arguments import USAGE, attempts_database, batch
 from ._events import EVENTS_HEAD, subscriptions
+from ._pipes import PipedCommand
 from ._queues import QUEUES_HEAD, queues
 from ._tables import aligned
 
@@ -45,7 +46,7 @@ QUEUE_VERBS: Final = {
 SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
 
 
-class Command(BaseCommand):
+class Command(PipedCommand):
     help = _("Look after attempts.")
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
+from async_attempts.management.commands._pipes import PipedCommand
 from example_project.shop.demo.evidence import find, wrong
 from example_project.shop.demo.story import Promise, scenes
 from example_project.shop.demo.table import lines
@@ -23,7 +24,7 @@ WORKERS: Final = 2
 USER: Final = "demo"
 
 
-class Command(BaseCommand):
+class Command(PipedCommand):
     help = "Run a small shop for some seconds, and check what became of each attempt."
 
     def handle(self, *args: Any, **options: Any) -> None:
