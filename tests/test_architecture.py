@@ -56,8 +56,8 @@ def test_importing_the_package_loads_no_models():
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if f.parent.name != "migrations"], ids=_id)
-def test_no_file_is_longer_than_300_lines(path):
-    assert len(path.read_text().splitlines()) <= 300
+def test_no_file_is_longer_than_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
 
 
 @pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=_id)

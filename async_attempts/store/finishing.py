@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
@@ -26,6 +27,7 @@ from ..lifecycle import (
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
 from .claims import TOO_LATE, Claim
 from .deleting import Deleting
+from .revisits import QUICK
 from .rows import ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
@@ -48,6 +50,9 @@ FAILURES_IN_A_STATEMENT: Final = 20
 
 BYTES_IN_A_STATEMENT: Final = 4 * 2**20
 ROWS_IN_A_STATEMENT: Final = 250
+
+GLANCES: Final = (0.001,)
+"""Seconds after which what is locked is tried once more, also by a loop."""
 
 CANCELLED: Final = Expired("cancelled while it ran")
 
@@ -100,8 +105,20 @@ class Finishing(Deleting):
         that another transaction locks is passed over: its claim is among the `locked` ones, and may
         be offered again, as may be what a finish has recorded whose answer was lost.
         """
-        if not results:
-            return Unrecorded()
+        unrecorded = self._finish(worker_id, results) if results else Unrecorded()
+        pauses = iter(GLANCES if self.revisits.is_loop else (*GLANCES, *QUICK))
+        while unrecorded.locked and (pause := next(pauses, None)) is not None:
+            # On PostgreSQL a claim of somebody else's that found a row taken locks it all the same,
+            # until it is committed.
+            time.sleep(pause)
+            locked = {claim.id_bytes for claim in unrecorded.locked}
+            again = [one for one in results if one[0].id_bytes in locked]
+            later = self._finish(worker_id, again)
+            unrecorded = Unrecorded([*unrecorded, *later], later.locked)
+        return unrecorded
+
+    def _finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
+        """`finish`, tried once."""
         left = self.whole(lambda: self.finish_within(worker_id, results))
         return self._sorted_out(worker_id, results, left) if left else Unrecorded()
 

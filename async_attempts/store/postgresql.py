@@ -130,14 +130,14 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         new = tuple.__new__
         return [new(Claim, (*row[:WIDTH], *end, (now - row[-1]) / 1e6)) for row in rows]
 
-    def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
+    def _finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
         claims = [claim for claim, outcome in results if is_plain(outcome)]
         if not claims or len(claims) < len(results):
-            return super().finish(worker_id, results)
+            return super()._finish(worker_id, results)
         if len({claim.claim_seq for claim in claims}) > 1 or _deletes_any(claims):
-            return super().finish(worker_id, results)
+            return super()._finish(worker_id, results)
         if len({drops_result(outcome) for _, outcome in results}) > 1:
-            return super().finish(worker_id, results)
+            return super()._finish(worker_id, results)
         held = self._alone(lambda: self._succeed(worker_id, results))
         if held == len(claims):
             return Unrecorded()

@@ -83,13 +83,17 @@ class Revisits:
         A loop doesn't wait: it adds them to what it comes back to.
         """
         passed = work(keys)
-        pauses = () if threading.get_ident() in self._loops else QUICK
-        for pause in pauses:
+        for pause in () if self.is_loop else QUICK:
             if not passed:
                 return
             time.sleep(random.uniform(0.5, 1) * pause)
             passed = work(passed)
         self.add(what, passed)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the calling thread is a loop, which doesn't wait."""
+        return threading.get_ident() in self._loops
 
     def add(self, what: What, keys: Iterable[Any]) -> None:
         """Let the loop come back to these; nothing where there is none."""

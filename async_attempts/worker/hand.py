@@ -17,7 +17,7 @@ from .progress import UnwrittenProgress
 from .runner import PLAIN, RELEASED, Elsewhere, Execution
 from .tallies import Tallies
 
-FIRST_PAUSE: Final = 0.02
+FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
 """Seconds after which an outcome is offered again whose row another transaction locks."""
 

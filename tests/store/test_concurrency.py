@@ -17,7 +17,6 @@ from tests.shop import clients
 
 from .rows import (
     ERROR,
-    claim_of,
     enqueued,
     let_lease_run_out,
     multiply,
@@ -200,34 +199,9 @@ def test_no_worker_waits_for_an_attempt_that_runs_atomically(store, worker, sess
 
 
 @row_locks
-@pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(60)], ids=["success", "other"])
-def test_rows_are_locked_in_the_order_of_their_ids(store, worker, sessions, outcome):
-    attempts = with_descending_ids(store, 5)
-    store.claim(worker.pk, ["default"], 5)
-    holder, finisher, watcher = sessions(), sessions(), sessions()
-    holder.begin()
-    middle = claim_of(store, attempts[2])
-    assert holder.do(store.hold, worker.pk, middle)
-    results = [(claim_of(store, attempt), outcome) for attempt in reversed(attempts)]
-    finishing = finisher.start(store.finish, worker.pk, results)
-    wait_until_somebody_waits(store)
-    watcher.begin()
-
-    def is_free(attempt):
-        rows = store.attempts.filter(pk=attempt.pk).select_for_update(skip_locked=True)
-        return bool(list(rows))
-
-    free = [watcher.do(is_free, attempt) for attempt in attempts]
-    watcher.rollback()
-    holder.rollback()
-    assert finishing.result(PATIENCE) == []
-    assert free == [False, False, False, True, True]
-
-
-@row_locks
-def test_a_finish_that_a_deadlock_has_ended_is_done_again(store, worker, claimed, sessions):
+def test_a_transaction_that_a_deadlock_has_ended_is_done_again(store, claimed, sessions):
     first, second, *others = claimed(30)
-    other, finisher = sessions(), sessions()
+    other, worker = sessions(), sessions()
     if store.connection.vendor == "postgresql":
         # Else this session may be the one to notice, and to be ended.
         other.execute("SET deadlock_timeout = '1min'")
@@ -235,14 +209,17 @@ def test_a_finish_that_a_deadlock_has_ended_is_done_again(store, worker, claimed
     for claim in [second, *others]:
         # MariaDB ends the one that has changed fewer rows.
         other.do(partial(put, store, claim, progress=1))
-    finishing = finisher.start(
-        store.finish, worker.pk, [(first, Succeeded()), (second, Snoozed(60))]
-    )
+
+    def change_both() -> None:
+        for claim in (first, second):
+            put(store, claim, progress=2)
+
+    changing = worker.start(store.whole, change_both)
     wait_until_somebody_waits(store)
     other.do(partial(put, store, first, progress=1))
     other.commit()
-    assert finishing.result(PATIENCE) == []
-    assert (row(store, first).state, row(store, second).state) == ("succeeded", "scheduled")
+    changing.result(PATIENCE)
+    assert [row(store, claim).progress for claim in (first, second)] == [2, 2]
 
 
 def test_what_is_broken_is_not_tried_again(store, worker, claimed, monkeypatch):

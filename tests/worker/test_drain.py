@@ -54,4 +54,5 @@ def test_it_leaves_nothing_open_behind(database):
     before = psutil.Process().num_fds()
     for _ in range(3):
         drain(database)
-    assert psutil.Process().num_fds() == before
+    # What earlier tests have left may be closed meanwhile.
+    assert psutil.Process().num_fds() <= before
