@@ -111,8 +111,8 @@ class Revisits:
                     visit.due = moment + random.uniform(0.5, 1) * visit.pause
 
     def has(self, what: What, key: Any) -> bool:
-        """Whether somebody is to come back to this."""
-        return (what, key) in self._visits
+        """Whether a loop is to come back to this."""
+        return bool(self._loops) and (what, key) in self._visits
 
     def __bool__(self) -> bool:
         return bool(self._visits)

@@ -266,6 +266,17 @@ def test_visits_become_rarer_and_end(monkeypatch):
     assert not mine
 
 
+def test_where_no_loop_is_left_nobody_comes_back():
+    mine = Revisits()
+    mine.begin()
+    mine.add(What.SLOTS, ["k"])
+    assert mine.has(What.SLOTS, "k")
+    mine.end()
+    assert not mine.has(What.SLOTS, "k")
+    mine.begin()
+    assert not mine
+
+
 def test_what_fails_is_left_to_the_sweep():
     mine = Revisits()
     mine.begin()
