@@ -155,9 +155,14 @@ class Inserting(Coalescing, Backlog):
     def _write_or_get_each(
         self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
     ) -> list[AbstractAttempt]:
+        if kind is not None:
+            # They have no tokens.
+            for chunk in chunks(attempts, CHUNK_ROWS):
+                self._write(chunk, kind)
+            return list(attempts)
         found: dict[int, AbstractAttempt] = {}
         for chunk in chunks(by_key(attempts), CHUNK_ROWS):
-            self._write(chunk, kind)
+            self._write(chunk)
             for attempt in chunk:
                 there = attempt if attempt.created else self._taken(attempt)
                 found[id(attempt)] = there or self._write_or_get(attempt)
@@ -228,11 +233,9 @@ class Inserting(Coalescing, Backlog):
         if len(many.rows) > min(A_FEW, batch_size) or self._is_listened_to:
             return False
         if any(
-            row.unique_key is not None or row.loads_defaults or row.paced is not None
+            row.unique_key is not None or row.loads_defaults or row.paced is not None or row.edges
             for row in many.rows
         ):
-            return False
-        if any(row.edges for row in many.rows):
             return False
         return sum(len(row.args) for row in many.sealed()) <= CHUNK_BYTES
 

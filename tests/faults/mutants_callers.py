@@ -32,7 +32,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what a token finds stays where it was written",
-        (("store/inserting.py", "            taken.created = False\n", ""),),
+        (("store/inserting.py", "            taken.created = False\n", "            pass\n"),),
         (f"{REPLICAS}test_what_was_enqueued_elsewhere_is_changed_there[found by its token]",),
     ),
     Mutant(

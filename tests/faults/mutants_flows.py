@@ -89,7 +89,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the tries of a caller",
-        (("store/revisits.py", "in self._loops else QUICK", "in self._loops else ()"),),
+        (("store/revisits.py", "() if self.is_loop else QUICK", "()"),),
         (f"{REVISITS}test_a_caller_that_finds_a_dependent_locked_tries_again_at_once[postgresql]",),
     ),
     Mutant(

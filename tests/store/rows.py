@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -12,7 +13,7 @@ from async_attempts import call
 from async_attempts.api import enqueue_many
 from async_attempts.lifecycle import Error
 from async_attempts.models import Attempt, DatabaseNow, Failure, Worker
-from async_attempts.store import Claim, Store
+from async_attempts.store import Claim, Result, Store
 from async_attempts.store.claims import COLUMNS
 from async_attempts.store.rows import seconds_from_now
 from tests.shop import clients
@@ -32,6 +33,14 @@ def registered(store: Store) -> Worker:
     worker = Worker(host="host", pid=1, name="w", queues=["default"])
     store.register(worker, LEASE)
     return worker
+
+
+def finish_all(store: Store, worker: Worker, results: Sequence[Result]) -> None:
+    """Record all of it, as a worker does that comes back to what others lock for a moment."""
+    while results:
+        unrecorded = store.finish(worker.pk, results)
+        assert unrecorded == []
+        results = [one for one in results if one[0] in unrecorded.locked]
 
 
 def let_lease_run_out(store: Store, worker: Worker) -> None:
