@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC
@@ -56,6 +57,9 @@ of that, and wait for what others hold of it."""
 
 AT_ONCE: Final = "SET STATEMENT innodb_lock_wait_timeout = 0 FOR"
 """MariaDB's only: the statement fails with 1205 instead of waiting for a lock."""
+
+AT_ONCE_AGAIN: Final = (0.0, 0.002)
+"""Seconds before each try: a claim of another worker's locks for a moment what it passes over."""
 
 DELETED_AT_ONCE: Final = 200
 
@@ -196,7 +200,8 @@ class MySQLStore(MySQLInserting, Store):
     ) -> int:
         """In one statement, as long as nobody else locks one of the rows."""
         connection: Any = self.connection
-        if connection.mysql_is_mariadb:
+        for pause in AT_ONCE_AGAIN if connection.mysql_is_mariadb else ():
+            time.sleep(pause)
             try:
                 return self._succeed_those(worker_id, claim_seq, ids, drops, AT_ONCE)
             except OperationalError as error:
