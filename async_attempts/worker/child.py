@@ -16,7 +16,7 @@ from django.db import Error, connections
 from ..conf import settings
 from ..store import store_for
 from .announcing import InThreads
-from .connecting import use_own_connection
+from .connecting import have_server_notice_death, use_own_connection
 from .executors.event_loop import EventLoop
 from .executors.threads import Threads
 from .hand import Hand
@@ -79,6 +79,7 @@ class Child:
 
     def live(self) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
+        have_server_notice_death()
         options, store = self.options, store_for(self.options.database)
         announcer = InThreads()
         hand = Hand(store, self.page.recorded, announcer)

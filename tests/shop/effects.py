@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.db import connections
+
 from async_attempts import Backoff, attemptable, current_attempt
 from tests.shop.models import Ledger, Order
 
@@ -133,6 +135,17 @@ def write_row(database: str) -> None:
 def write_row_slowly(database: str, seconds: float) -> None:
     write_ledger(database)
     time.sleep(seconds)
+
+
+@attemptable
+def write_session_settings(database: str, path: str) -> None:
+    """What this target's session was told about a silent client."""
+    with connections[database].cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM pg_settings WHERE source = 'session' AND name LIKE 'tcp%' "
+            "ORDER BY name"
+        )
+        Path(path).write_text(" ".join(name for (name,) in cursor.fetchall()))
 
 
 @attemptable

@@ -12,7 +12,7 @@ from django.db import connections
 from async_attempts.worker.connecting import use_own_connection
 from tests.shop import effects
 from tests.worker import pgbouncers
-from tests.worker.attempts import drain, enqueued
+from tests.worker.attempts import drain, enqueued, stored
 from tests.worker.test_wakeup_pgbouncer import pooled
 
 __all__ = ["pooled"]
@@ -117,3 +117,15 @@ def test_a_poolers_session_is_left_as_it_is(database, pooled, own):
     before = chosen(database)
     assert own(lambda: chosen(database)) == before
     assert chosen(database) == before
+
+
+@pytest.mark.only("postgresql", reason="the other servers have no such settings for a session")
+def test_the_server_notices_the_death_of_a_targets_host(database, workers, tmp_path):
+    """What an atomic attempt has locked would stay locked for as long as the kernel is patient."""
+    said = tmp_path / "said"
+    attempt = enqueued(database, effects.write_session_settings, database, str(said))
+    worker = workers.start("--drain", f"--database={database}")
+    assert worker.exit_code() == 0, worker.output
+    assert stored(attempt).status == "succeeded"
+    assert said.read_text().split() == ["tcp_keepalives_count", "tcp_keepalives_idle",
+        "tcp_keepalives_interval", "tcp_user_timeout"]  # fmt: skip
