@@ -92,7 +92,7 @@ class Error:
 
 
 NOT_KEPT: Final = b""
-"""What stands in place of a sealed result: no cipher makes nothing of something."""
+"""Stands in place of a sealed result, which is never empty."""
 
 
 @dataclass(frozen=True, slots=True)

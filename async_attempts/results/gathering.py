@@ -67,7 +67,7 @@ class Ends(Question):
         return f"{len(left)} of {len(self._attempts)} attempts haven't ended: {told}"
 
     def answer(self) -> Any:
-        """What was to be known. Raises AttemptUnsuccessful, ResultNotKept."""
+        """Return the results. Raises AttemptUnsuccessful, ResultNotKept."""
         in_order = [self._endings[a.pk] for a in self._attempts if a.pk in self._endings]
         if self._until == "settled":
             return in_order

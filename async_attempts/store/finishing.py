@@ -305,7 +305,7 @@ class Finishing(Deleting):
     def _sorted_out(
         self, worker_id: UUID, results: Sequence[Result], left: Sequence[Claim]
     ) -> Unrecorded:
-        """What became of the claims that a finish had to leave: lost, locked, or recorded before.
+        """Sort the claims that a finish had to leave: lost, locked, or recorded before.
 
         First, without a lock, which of them still hold: what has ended since isn't locked but lost.
         """

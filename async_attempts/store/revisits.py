@@ -1,4 +1,4 @@
-"""What was passed over because another transaction had locked it, and when to come back to it.
+"""Rows that were passed over as another transaction locked them, and when to try them again.
 
 A caller comes back a few times within some 50 ms. In a process with a worker's loop, the loop goes
 on from there; what is still locked then, or was left by a process that ended, is for the sweep.

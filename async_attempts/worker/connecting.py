@@ -83,9 +83,9 @@ connection_created.connect(_bound_waits)
 
 
 def have_server_notice_death() -> None:
-    """Over every session that this process opens from now on, those of targets, too.
+    """Ask for it in each session that this process opens from now on, those of targets, too.
 
-    What an atomic attempt has locked on a host that died would else stay locked for hours.
+    Else the rows that an atomic attempt has locked would stay locked for hours after its host died.
     """
     connection_created.connect(_keep_alive)
 

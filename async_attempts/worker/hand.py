@@ -187,8 +187,8 @@ class Hand:
     def record(self) -> bool:
         """Record what has ended; all of it stays in hand when the database fails.
 
-        What somebody else locks stays, too, and is offered again. True if something may have become
-        due by it.
+        Outcomes whose rows somebody else locks stay, too, and are offered again. True if something
+        may have become due by it.
         """
         if now() >= self.offer_at and self._locked:
             self._unrecorded += self._locked

@@ -1,4 +1,4 @@
-"""What a worker has seen of the leases of others, by its own monotonic clock.
+"""Watch the leases of other workers by this worker's own monotonic clock.
 
 A lease that has run out by the database's clock is no proof of a death: that clock may have been
 set forward. A lease that nobody renewed for half of its length while this worker looked on is.

@@ -1,4 +1,4 @@
-"""What this process can't open is put off, ever longer, and told: for another one, or for later."""
+"""Put off, longer each time, the attempts that this process lacks the key of, and say so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another transaction locks keeps no worker waiting: it is passed over, and offered again."""
+"""A row that another transaction locks keeps no worker waiting: it is passed over."""
 
 from __future__ import annotations
 

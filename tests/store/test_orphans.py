@@ -1,4 +1,4 @@
-"""What is claimed by a worker that is no more is taken back."""
+"""Claims of a worker that is no more are taken back."""
 
 from __future__ import annotations
 
