@@ -31,7 +31,7 @@ MUTANTS: Final = (
     Mutant(
         "telling what is locked from what is lost",
         (("store/finishing.py", "locked = self._still_held(worker_id, left)", "locked = []"),),
-        (f"{OFFERED}[success-postgresql]", f"{OFFERED}[postgresql-failure]"),
+        (f"{OFFERED}[success-postgresql]", f"{OFFERED}[failure-postgresql]"),
     ),
     Mutant(
         "handing over what a claim could not give back",
