@@ -182,7 +182,7 @@ class Claiming(Limiting):
                 return not me.exists()
             held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_hand)
-            rows = held.order_by("id").select_for_update(skip_locked=True)
+            rows = self.skipping_locked(held.order_by("id"))
             ids = list(rows.values_list("id", flat=True))
             given_back = {"claimed_by": None, "started_at": None}
             held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)

@@ -195,7 +195,7 @@ class Placing(Finishing):
             busy = places - free[digest]
             room = max(1, places - busy)
             rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
-            rows = rows.select_for_update(skip_locked=True)
+            rows = self.skipping_locked(rows)
             unused.discard(digest)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):
