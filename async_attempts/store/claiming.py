@@ -161,7 +161,7 @@ class Claiming(Limiting):
     def _fit(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""
         timely = self._without_late(worker_id, claims, taken)
-        placed = self.with_places(worker_id, timely)
+        placed = self.with_places(worker_id, timely, taken)
         if len(timely) < len(claims):
             # A late one may have been woken for a place, which is the next one's then.
             kept = {claim.id_bytes for claim in timely}
