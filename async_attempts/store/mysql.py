@@ -218,8 +218,7 @@ class MySQLStore(MySQLInserting, Store):
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> int:
         """In one statement, as long as nobody else locks one of the rows."""
-        connection: Any = self.connection
-        for pause in AT_ONCE_AGAIN if connection.mysql_is_mariadb else ():
+        for pause in AT_ONCE_AGAIN if self._fails_at_once else ():
             time.sleep(pause)
             try:
                 return self._succeed_those(worker_id, claim_seq, ids, drops, AT_ONCE)
@@ -229,6 +228,19 @@ class MySQLStore(MySQLInserting, Store):
                     raise
         unlocked = self._unlocked(worker_id, claim_seq, ids)
         return self._succeed_those(worker_id, claim_seq, [one.bytes for one in unlocked], drops)
+
+    @cached_property
+    def _fails_at_once(self) -> bool:
+        """Whether a statement can fail instead of waiting, and undoes nothing but itself then.
+
+        A server can be set to undo the whole transaction, and what was recorded before in it.
+        """
+        connection: Any = self.connection
+        if not connection.mysql_is_mariadb:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@innodb_rollback_on_timeout")
+            return bool(cursor.fetchone() == (0,))
 
     def _succeed_those(
         self,
