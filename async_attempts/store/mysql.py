@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.db.models import BinaryField, F, Func
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet, Failure, Slot
+from ..models import AttemptQuerySet, Failure, Slot, Tally
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
@@ -139,6 +139,10 @@ class MySQLStore(MySQLInserting, Store):
     def delete_dependencies(self, ids: Sequence[UUID]) -> None:
         """Reading a small table as a whole would wait for callers that write edges."""
         self._delete_by_id(self.words["dependency"], "attempt_id", ids)
+
+    def delete_tallies(self, ids: Sequence[int]) -> None:
+        """Reading a small table as a whole would wait for a worker that froze while it counted."""
+        self._delete_by(self.connection.ops.quote_name(Tally._meta.db_table), "id", "%s", ids)
 
     def delete_workers(self, ids: Sequence[UUID]) -> None:
         """Reading the small table as a whole would wait for a worker that froze in a claim."""
