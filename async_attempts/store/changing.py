@@ -130,7 +130,7 @@ class Changing(Reopening):
         with transaction.atomic(self.alias):
             wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
             rows = self.attempts.filter(pk__in=wanted).order_by("pk")
-            locked = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            locked = self.skipping_locked(rows).values_list("pk", flat=True)
             # Asked again of what can't change any more: "all pending ones" spares the just claimed.
             found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
             states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}

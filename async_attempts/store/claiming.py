@@ -161,7 +161,7 @@ class Claiming(Limiting):
     def _fit(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""
         timely = self._without_late(worker_id, claims, taken)
-        placed = self.with_places(worker_id, timely)
+        placed = self.with_places(worker_id, timely, taken)
         if len(timely) < len(claims):
             # A late one may have been woken for a place, which is the next one's then.
             kept = {claim.id_bytes for claim in timely}
@@ -182,7 +182,7 @@ class Claiming(Limiting):
                 return not me.exists()
             held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_hand)
-            rows = held.order_by("id").select_for_update(skip_locked=True)
+            rows = self.skipping_locked(held.order_by("id"))
             ids = list(rows.values_list("id", flat=True))
             given_back = {"claimed_by": None, "started_at": None}
             held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)

@@ -74,7 +74,7 @@ class Expiring(Depending):
         overdue = self.attempts.filter(_overdue(), status__in=sources_of("expire") & {*Status})
 
         def work() -> list[UUID]:
-            rows = overdue.filter(pk__in=ids).order_by("pk").select_for_update(skip_locked=True)
+            rows = self.skipping_locked(overdue.filter(pk__in=ids).order_by("pk"))
             locked = list(rows.values_list("pk", flat=True))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
             overdue.filter(pk__in=locked).update(**columns)

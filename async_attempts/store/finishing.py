@@ -187,7 +187,7 @@ class Finishing(Deleting):
 
     def _lock(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, tuple[int, bool]]:
         """Lock the claimed rows that nobody else locks: their `claim_seq`, `cancel_requested`."""
-        rows = self._held_by(worker_id, claims).order_by("id").select_for_update(skip_locked=True)
+        rows = self.skipping_locked(self._held_by(worker_id, claims).order_by("id"))
         return {i: (s, c) for i, s, c in rows.values_list("id", "claim_seq", "cancel_requested")}
 
     def _held_by(self, worker_id: UUID, claims: Sequence[Claim]) -> AttemptQuerySet[Any]:
@@ -239,7 +239,7 @@ class Finishing(Deleting):
     def _unlocked(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         """Lock those of these claimed rows that nobody else locks; returns their ids."""
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids]).order_by("id")
-        return list(rows.select_for_update(skip_locked=True).values_list("id", flat=True))
+        return list(self.skipping_locked(rows).values_list("id", flat=True))
 
     def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
         """Let those succeed, which are locked, each with its sealed result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -57,8 +57,20 @@ class Leasing(Rows):
     def forget_workers(self, age: float) -> int:
         """Delete the rows of workers whose lease ended `age` seconds ago and who hold nothing."""
         over = self.workers.filter(state__in=(Worker.State.STOPPED, Worker.State.RESCUED))
-        old = over.filter(lease__lt=seconds_from_now(-age))
-        return self.whole(lambda: old.delete()[0])
+        old = over.filter(lease__lt=seconds_from_now(-age)).order_by("pk")
+        if not old.exists():
+            return 0
+
+        def work() -> int:
+            ids = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True))
+            self.delete_workers(ids)
+            return len(ids)
+
+        return self.whole(work)
+
+    def delete_workers(self, ids: Sequence[UUID]) -> None:
+        """Delete these rows of workers, which are locked, and touch no others."""
+        self.workers.filter(pk__in=ids)._raw_delete(self.alias)
 
     def late_leases(self, lease: float) -> dict[UUID, datetime]:
         """The leases, by their workers' ids, that should have been renewed before now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -14,8 +15,7 @@ from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, DatabaseNow, Queue, Slot
 from .claims import Claim
-from .depending import in_batches
-from .placing import Placing
+from .placing import PAUSES, Placing
 
 LOCKED_PAUSE: Final = 0.02
 """Seconds after which a queue that another worker is claiming of is tried again."""
@@ -113,10 +113,24 @@ class Limiting(Placing):
         return Room(places, seconds)
 
     def give_tokens_back(self, queue: str, number: int) -> None:
-        """So many executions that were claimed of it aren't to begin."""
-        if limits_of_queue(queue).bucket is not None:
-            mine = self.queues.filter(pk=queue, tokens__isnull=False)
-            self.whole(lambda: mine.update(tokens=F("tokens") + number))
+        """So many executions that were claimed of it aren't to begin.
+
+        While its row stays locked they are lost: nobody waits for a worker that is frozen.
+        """
+        if limits_of_queue(queue).bucket is None:
+            return
+        mine = self.queues.filter(pk=queue, tokens__isnull=False)
+
+        def work() -> bool:
+            if not list(self.skipping_locked(mine).values_list("pk")):
+                return not mine.exists()
+            mine.update(tokens=F("tokens") + number)
+            return True
+
+        for pause in (*PAUSES, None):
+            if self.whole(work) or pause is None:
+                return
+            time.sleep(pause)
 
     def any_suspect_fits(self, queues: Sequence[str]) -> bool:
         """Whether a suspect is due whose queue's limits leave something for it just now.
@@ -165,8 +179,7 @@ class Limiting(Placing):
         free = self._free(slots)
         held = len(slots) - len(free)
         # Those beyond it are of a release that allowed more: who holds one still counts.
-        for beyond in in_batches(slot.pk for slot in free if slot.number >= number):
-            self.slots.filter(pk__in=beyond).delete()
+        self.delete_slots([slot.pk for slot in free if slot.number >= number])
         return [slot for slot in free if slot.number < number][: max(0, number - held)]
 
 

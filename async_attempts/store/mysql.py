@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.db.models import BinaryField, F, Func
 
 from ..lifecycle import Status
-from ..models import AttemptQuerySet, Slot
+from ..models import AttemptQuerySet, Failure, Slot, Tally
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
@@ -130,9 +130,23 @@ class MySQLStore(MySQLInserting, Store):
 
     def delete(self, ids: Sequence[UUID]) -> None:
         """Reading a small table as a whole would wait for what runs atomically."""
-        # In ASCII, which is compared with a column of any collation.
-        text = "CONVERT(%s USING ascii)"
-        self._delete_by(self.names["attempt"], "id", text, [self.stored(pk) for pk in ids])
+        self._delete_by_id(self.names["attempt"], "id", ids)
+
+    def delete_failures(self, ids: Sequence[UUID]) -> None:
+        """Reading a small table as a whole would wait for a worker that froze over one."""
+        self._delete_by_id(self._failures, "attempt_id", ids)
+
+    def delete_dependencies(self, ids: Sequence[UUID]) -> None:
+        """Reading a small table as a whole would wait for callers that write edges."""
+        self._delete_by_id(self.words["dependency"], "attempt_id", ids)
+
+    def delete_tallies(self, ids: Sequence[int]) -> None:
+        """Reading a small table as a whole would wait for a worker that froze while it counted."""
+        self._delete_by(self.connection.ops.quote_name(Tally._meta.db_table), "id", "%s", ids)
+
+    def delete_workers(self, ids: Sequence[UUID]) -> None:
+        """Reading the small table as a whole would wait for a worker that froze in a claim."""
+        self._delete_by_id(self.names["worker"], "id", ids)
 
     def delete_paces(self, keys: Sequence[bytes]) -> None:
         """Reading a small table as a whole would wait for every open call."""
@@ -144,15 +158,24 @@ class MySQLStore(MySQLInserting, Store):
         self._delete_by(self._slot, "id", "%s", ids)
 
     @cached_property
+    def _failures(self) -> str:
+        return str(self.connection.ops.quote_name(Failure._meta.db_table))
+
+    @cached_property
     def _slot(self) -> str:
         return str(self.connection.ops.quote_name(Slot._meta.db_table))
 
-    def _delete_by(self, table: str, primary: str, form: str, keys: Sequence[Any]) -> None:
-        """By the primary key: a join, as MariaDB takes no hint of an index in a DELETE."""
+    def _delete_by_id(self, table: str, column: str, ids: Sequence[UUID]) -> None:
+        # In ASCII, which is compared with a column of any collation.
+        text = "CONVERT(%s USING ascii)"
+        self._delete_by(table, column, text, [self.stored(pk) for pk in ids])
+
+    def _delete_by(self, table: str, column: str, form: str, keys: Sequence[Any]) -> None:
+        """By an index: a join, as MariaDB takes no hint of an index in a DELETE."""
         for start in range(0, len(keys), DELETED_AT_ONCE):
             some = keys[start : start + DELETED_AT_ONCE]
             listed = " UNION ALL ".join([f"SELECT {form} AS k"] * len(some))
-            sql = f"DELETE d FROM ({listed}) l STRAIGHT_JOIN {table} d ON d.{primary} = l.k"
+            sql = f"DELETE d FROM ({listed}) l STRAIGHT_JOIN {table} d ON d.{column} = l.k"
             with self.connection.cursor() as cursor:
                 cursor.execute(sql, some)
 
@@ -199,8 +222,7 @@ class MySQLStore(MySQLInserting, Store):
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> int:
         """In one statement, as long as nobody else locks one of the rows."""
-        connection: Any = self.connection
-        for pause in AT_ONCE_AGAIN if connection.mysql_is_mariadb else ():
+        for pause in AT_ONCE_AGAIN if self._fails_at_once else ():
             time.sleep(pause)
             try:
                 return self._succeed_those(worker_id, claim_seq, ids, drops, AT_ONCE)
@@ -210,6 +232,19 @@ class MySQLStore(MySQLInserting, Store):
                     raise
         unlocked = self._unlocked(worker_id, claim_seq, ids)
         return self._succeed_those(worker_id, claim_seq, [one.bytes for one in unlocked], drops)
+
+    @cached_property
+    def _fails_at_once(self) -> bool:
+        """Whether a statement can fail instead of waiting, and undoes nothing but itself then.
+
+        A server can be set to undo the whole transaction, and what was recorded before in it.
+        """
+        connection: Any = self.connection
+        if not connection.mysql_is_mariadb:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@innodb_rollback_on_timeout")
+            return bool(cursor.fetchone() == (0,))
 
     def _succeed_those(
         self,

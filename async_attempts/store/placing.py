@@ -18,9 +18,9 @@ from uuid import UUID
 from django.db.models import F, QuerySet
 from django.db.models.constants import OnConflict
 
-from ..lifecycle import Status
+from ..lifecycle import Released, Status
 from ..models import AttemptQuerySet, Slot, key_of_limit
-from .claims import Claim
+from .claims import Claim, Claims
 from .depending import in_batches
 from .finishing import Finishing
 from .revisits import What
@@ -49,8 +49,11 @@ class Placing(Finishing):
     def slots(self) -> QuerySet[Slot]:
         return Slot._base_manager.using(self.alias)
 
-    def with_places(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
-        """Those of `claims` that have a place under their limit key; the others wait for one."""
+    def with_places(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> list[Claim]:
+        """Those of `claims` that have a place under their limit key; the others wait for one.
+
+        `taken` is told of those that can't be made to wait, as somebody locks their rows.
+        """
         keyed = [claim for claim in claims if claim.limit_key]
         if not keyed:
             return list(claims)
@@ -60,14 +63,16 @@ class Placing(Finishing):
         placed: set[bytes] = set()
         for pause in (*PAUSES, None):
             self._make_slots(keyed, most)
-            found, crowded = self.whole(partial(self._place, worker_id, keyed, most))
+            found, crowded, locked = self.whole(partial(self._place, worker_id, keyed, most))
             placed |= found
+            taken.unrecorded += [(claim, Released()) for claim in locked]
             keyed = [claim for claim in keyed if claim.limit_key in crowded]
             if pause is None or all(self.revisits.has(What.SLOTS, key) for key in crowded):
                 break
             time.sleep(random.uniform(0.5, 1) * pause)
         if keyed:
-            self.whole(partial(self._park, worker_id, keyed))
+            locked = self.whole(partial(self._park, worker_id, keyed))
+            taken.unrecorded += [(claim, Released()) for claim in locked]
             # Parked without the locks: who judges with them in hand comes after it.
             self.wake({claim.limit_key for claim in keyed})
         return [c for c in claims if not c.limit_key or c.id_bytes in placed]
@@ -93,8 +98,8 @@ class Placing(Finishing):
 
     def _place(
         self, worker_id: UUID, claims: Sequence[Claim], most: Mapping[UUID, int]
-    ) -> tuple[set[bytes], set[str]]:
-        """Returns which have a place now, and the limit keys that others lock."""
+    ) -> tuple[set[bytes], set[str], list[Claim]]:
+        """Returns what has a place now, the limit keys that others lock, and what `_park` left."""
         digests = {claim.limit_key: key_of_limit(claim.limit_key) for claim in claims}
         locked = self._lock_keys(digests.values()).locked
         held = {key: len(slots) for key, slots in locked.items()}
@@ -116,9 +121,9 @@ class Placing(Finishing):
                 left.append(claim)
         if placed:
             self._occupy(placed)
-        self._park(worker_id, left)
+        passed = self._park(worker_id, left) if left else []
         crowded = {key for key, digest in digests.items() if digest not in locked}
-        return {claim.id_bytes for _, claim in placed}, crowded
+        return {claim.id_bytes for _, claim in placed}, crowded, passed
 
     def _lock_keys(self, digests: Iterable[bytes]) -> Keys:
         """Lock those of these limit keys that nobody else locks, and read their slots.
@@ -133,15 +138,24 @@ class Placing(Finishing):
         for slot in mine.order_by("key", "number"):
             if (key := bytes(slot.key)) in ours:
                 locked[key].append(slot)
-            else:
+            elif slot.number == 0:
+                # The others of a key may be left behind, made while the first one was forgotten.
                 crowded.add(key)
         return Keys(locked, crowded)
 
-    def _park(self, worker_id: UUID, claims: Sequence[Claim]) -> None:
-        """Let these wait for a place, their counts given back."""
+    def _park(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
+        """Let these wait for a place, their counts given back.
+
+        Returns those whose rows somebody else locks; they are still held.
+        """
+        held = self._lock(worker_id, claims)
         by_seq: defaultdict[int, list[UUID]] = defaultdict(list)
+        left: list[Claim] = []
         for claim in claims:
-            by_seq[claim.claim_seq].append(claim.id)
+            if claim.id in held:
+                by_seq[claim.claim_seq].append(claim.id)
+            else:
+                left.append(claim)
         for seq, ids in by_seq.items():
             self._fenced(worker_id, seq, sorted(ids)).update(
                 status=Status.WAITING,
@@ -149,6 +163,7 @@ class Placing(Finishing):
                 started_at=None,
                 num_attempts=F("num_attempts") - 1,
             )
+        return self._still_held(worker_id, left) if left else []
 
     def wake(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
         """Let those of these limit keys that wait for a place and find one be due; how many.
@@ -195,7 +210,7 @@ class Placing(Finishing):
             busy = places - free[digest]
             room = max(1, places - busy)
             rows = self._of_key(waiting, key).order_by("-priority", "scheduled_at", "id")
-            rows = rows.select_for_update(skip_locked=True)
+            rows = self.skipping_locked(rows)
             unused.discard(digest)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):

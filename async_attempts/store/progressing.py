@@ -42,7 +42,7 @@ class Progressing(Rows):
 
     def write_progress_within(self, said: Sequence[Said]) -> list[Said]:
         """`write_progress`, as a part of the transaction that is open; returns what was written."""
-        rows = self._running(said).order_by("id").select_for_update(skip_locked=True)
+        rows = self.skipping_locked(self._running(said).order_by("id"))
         if held := self._held(said, rows):
             self._note_progress(held)
             self.tell_waiters()

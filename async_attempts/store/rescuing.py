@@ -144,7 +144,7 @@ class Rescuing(Placing):
             if holder is not None and not list(holder.select_for_update(skip_locked=True)):
                 return None
             held = rows.filter(claimed_by=worker_id)
-            unlocked = held.order_by("id").select_for_update(skip_locked=True)
+            unlocked = self.skipping_locked(held.order_by("id"))
             taken = list(unlocked.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, judge(row)) for row in taken]
             freed.update(row.limit_key for row in taken if row.limit_key)

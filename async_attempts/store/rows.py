@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, DateTimeField, ExpressionWrapper, Model, QuerySet, Value, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, QuerySet, Value, When
 from django.db.models.lookups import GreaterThan
 
 from ..lifecycle import Status
@@ -31,7 +31,7 @@ from .revisits import Revisits
 from .transactions import redone, whole
 
 _T = TypeVar("_T")
-_M = TypeVar("_M", bound=Model)
+_Rows = TypeVar("_Rows", bound=QuerySet[Any])
 
 
 class Rows:
@@ -112,7 +112,7 @@ class Rows:
         """Do `work`, a statement in autocommit; see `transactions.redone`."""
         return redone(self.alias, work)
 
-    def skipping_locked(self, rows: QuerySet[_M]) -> QuerySet[_M]:
+    def skipping_locked(self, rows: _Rows) -> _Rows:
         """`rows`, to be locked when they are read, without those that others lock.
 
         A row that refers to one of them, in a transaction that is still open, is no such lock.

@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 
 from async_attempts.models import Worker
+from async_attempts.store.rows import seconds_from_now
 
 from .rows import LEASE, let_lease_run_out, now, registered
 
@@ -113,3 +114,16 @@ def test_a_rescued_worker_that_ends_stays_rescued(store, worker):
 def test_a_lease_is_not_part_of_a_callers_transaction(store, worker, verb, arguments):
     with transaction.atomic(store.alias), pytest.raises(RuntimeError):
         getattr(store, verb)(*arguments(worker))
+
+
+def test_workers_that_ended_long_ago_are_forgotten_while_another_is_frozen_in_a_claim(
+    store, worker, sessions
+):
+    ended = registered(store)
+    store.workers.filter(pk=ended.pk).update(state="stopped", lease=seconds_from_now(-100))
+    frozen = sessions()
+    if store.connection.vendor != "sqlite":
+        frozen.begin()
+    assert frozen.do(store.live_worker, worker.pk)
+    assert (store.forget_workers(200), store.forget_workers(50)) == (0, 1)
+    assert [one.pk for one in store.workers] == [worker.pk]

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from async_attempts import QueueFull, call, enqueue_many, parallel, pause_queue, resume_queue
 from async_attempts.lifecycle import Released, Snoozed, Succeeded
+from async_attempts.models import key_of_limit
 from async_attempts.store.rows import seconds_from_now
 from tests.shop import clients
 
@@ -333,3 +334,37 @@ def test_a_generators_calls_stop_at_the_limit_and_none_is_written(store, limited
     with pytest.raises(QueueFull):
         enqueue_many(calls, returning=False)
     assert not store.attempts.exists()
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+def test_tokens_of_a_queue_that_somebody_locks_are_not_given_back(store, worker, limited, sessions):
+    """As a worker that is frozen in its claim does, or who pauses the queue in a transaction."""
+    limited(rate="10/h")
+    enqueued(store)
+    assert len(claim(store, worker)) == 1
+    somebody = sessions()
+    somebody.begin()
+    somebody.do(lambda: store.queues.select_for_update().get(pk="default"))
+    left = store.queues.get(pk="default").tokens
+    store.give_tokens_back("default", 1)
+    assert store.queues.get(pk="default").tokens == left
+    somebody.rollback()
+    store.give_tokens_back("default", 1)
+    assert store.queues.get(pk="default").tokens == left + 1
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+def test_places_that_a_queue_has_no_more_go_while_somebody_locks_others(
+    store, worker, limited, sessions
+):
+    limited(concurrency=30)
+    enqueued(store, 2)
+    [first] = claim(store, worker, 1)
+    store.finish(worker.pk, [(first, Succeeded())])
+    store.slots.create(key=key_of_limit("k"), number=0)
+    somebody = sessions()
+    somebody.begin()
+    somebody.do(lambda: list(store.slots.select_for_update().filter(queue="")))
+    limited(concurrency=1)
+    assert len(claim(store, worker)) == 1
+    assert store.slots.filter(queue="default").count() == 1

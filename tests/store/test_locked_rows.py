@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from django.db import OperationalError, transaction
 
-from async_attempts.lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
+from async_attempts.lifecycle import (
+    NOT_KEPT,
+    Expired,
+    Failed,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+)
 from async_attempts.store import TOO_LATE
 from async_attempts.store.transactions import waited_too_long
 
@@ -148,3 +156,27 @@ def test_a_writer_that_does_not_end_is_waited_for_and_no_outage(store, worker, c
     assert waited_too_long(raised.value)
     somebody.rollback()
     assert store.finish(worker.pk, [(claim, Succeeded())]) == []
+
+
+@pytest.mark.only("mariadb", reason="its server can be set to undo the whole transaction")
+def test_where_a_timeout_undoes_a_transaction_no_statement_fails_instead_of_waiting(
+    store, worker, claimed, somebody
+):
+    """Else what the transaction had recorded before would be lost, and nobody would know."""
+    recorded, locked = claimed(2)
+    somebody.do(lock_row, store, locked)
+    statements = []
+
+    def as_if_set(execute, sql, params, many, context):
+        statements.append(sql)
+        sql = sql.replace("@@innodb_rollback_on_timeout", "1")
+        return execute(sql, params, many, context)
+
+    with store.connection.execute_wrapper(as_if_set):
+        # A new one, which asks the server.
+        unrecorded = type(store)(store.alias).finish(
+            worker.pk, [(recorded, Succeeded()), (locked, Succeeded(NOT_KEPT))]
+        )
+    assert (unrecorded, unrecorded.locked) == ([], [locked])
+    assert [row(store, claim).state for claim in (recorded, locked)] == ["succeeded", "running"]
+    assert not any("innodb_lock_wait_timeout" in sql for sql in statements)

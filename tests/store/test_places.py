@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from async_attempts.lifecycle import Failed, Released, Snoozed, Succeeded
-from async_attempts.models import Slot
+from async_attempts.models import Slot, key_of_limit
 from async_attempts.store import placing
 from async_attempts.store.rows import seconds_from_now
 
 from .rows import ERROR, enqueued, let_lease_run_out, put, registered, row
+from .test_progress import lock_row
 
 row_locks = pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
 
@@ -416,3 +417,43 @@ def test_two_claims_of_one_key_share_its_places(store, worker, sessions):
     ]
     assert sum(len(one.result()) for one in begun) == 3
     assert sorted(statuses(store, attempts)) == ["running"] * 3 + ["waiting"] * 5
+
+
+@row_locks
+def test_what_somebody_locks_cannot_be_parked_and_is_offered_again(
+    store, worker, sessions, monkeypatch
+):
+    """A caller that waited for the claim has the row from its commit on."""
+    placed, locked = enqueued(store, 2, limit_key="k")
+    somebody = sessions()
+    somebody.begin()
+    make_slots = store._make_slots
+
+    def lock_first(claims, most):
+        somebody.do(lock_row, store, locked)
+        make_slots(claims, most)
+
+    monkeypatch.setattr(store, "_make_slots", lock_first)
+    claims = claim(store, worker)
+    assert [one.id for one in claims] == [placed.pk]
+    [(left, outcome)] = claims.unrecorded
+    assert (left.id, outcome) == (locked.pk, Released())
+    assert statuses(store, [placed, locked]) == ["running", "running"]
+    somebody.rollback()
+    assert store.finish(worker.pk, claims.unrecorded) == []
+    monkeypatch.undo()
+    assert claim(store, worker) == []
+    assert statuses(store, [placed, locked]) == ["running", "waiting"]
+    assert row(store, locked).num_attempts == 0
+
+
+def test_places_whose_first_one_was_forgotten_keep_nobody_waiting(store, worker):
+    """One may be made while another process deletes those that it has read."""
+    attempts = enqueued(store, 2, limit_key="k", concurrency=2)
+    put(store, attempts[0], status="waiting")
+    put(store, attempts[1], status="waiting")
+    store.slots.create(key=key_of_limit("k"), number=1)
+    assert store.wake_all() == 1
+    [first] = claim(store, worker)
+    assert (first.id, store.wake(["k"])) == (attempts[0].pk, 1)
+    assert [one.id for one in claim(store, worker)] == [attempts[1].pk]

@@ -122,3 +122,16 @@ def test_the_histogram_has_a_column_for_each_bucket(store):
     columns = [field.name for field in store.tallies.model._meta.fields]
     assert columns[-len(NUMBERS) :] == list(NUMBERS)
     assert list(BUCKETS.values()) == sorted(BUCKETS.values())
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+def test_old_tallies_are_forgotten_while_another_worker_is_frozen_over_a_new_one(store, sessions):
+    queues = [f"q{number}" for number in range(30)]
+    store.add_tallies({SUCCEEDED._replace(queue=queue): numbers(1) for queue in queues})
+    put_back(store, days=31)
+    store.add_tallies({SUCCEEDED: numbers(1)})
+    frozen = sessions()
+    frozen.begin()
+    frozen.do(lambda: store.tallies.select_for_update().get(queue="default"))
+    assert store.forget_tallies(30 * DAY) == 30
+    assert list(tallied(store)) == [SUCCEEDED]

@@ -175,3 +175,35 @@ def test_a_retention_that_keeps_successes_costs_no_statement(
     number = 1 if store.connection.vendor == "postgresql" else 4
     with django_assert_num_queries(number, using=store.alias):
         assert store.finish(worker.pk, results) == []
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+@pytest.mark.parametrize("number", [1, 5, 40])
+def test_many_are_deleted_while_a_caller_writes_edges_of_others(
+    unkept, worker, claimed, sessions, number
+):
+    [prerequisite] = enqueued(unkept)
+    unkept.claim(worker.pk, ["default"], 1)
+    claims = claimed(number)
+    caller = sessions()
+    caller.begin()
+    caller.do(enqueued, unkept, depends_on=[prerequisite.pk])
+    assert unkept.finish(worker.pk, [(claim, Succeeded()) for claim in claims]) == []
+    assert there(unkept) == {prerequisite.pk}
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
+@pytest.mark.parametrize("number", [1, 5, 40])
+def test_many_are_deleted_while_another_worker_is_frozen_over_a_failure(
+    unkept, worker, claimed, sessions, number
+):
+    other, *claims = claimed(number + 1)
+    unkept.finish(worker.pk, [(claim, Retried(0, ERROR)) for claim in (other, *claims)])
+    put(unkept, other, status="waiting")
+    unkept.promote()
+    claims = unkept.claim(worker.pk, ["default"], number)
+    frozen = sessions()
+    frozen.begin()
+    frozen.do(lambda: unkept.failures.select_for_update().get(attempt_id=other.id))
+    assert unkept.finish(worker.pk, [(claim, Succeeded()) for claim in claims]) == []
+    assert [failure.attempt_id for failure in failures(unkept)] == [other.id]
