@@ -174,6 +174,19 @@ def test_a_loop_that_can_run_no_more_says_so_and_gives_back_what_waits(performer
     assert len(list(performer.loop.give_back())) == 1
 
 
+def test_a_loop_whose_threads_were_shut_down_says_that_it_can_run_no_more(performer, actions):
+    async def break_it() -> None:
+        loop: Any = asyncio.get_running_loop()
+        await asyncio.to_thread(int)
+        await loop.shutdown_default_executor()
+        loop._run_once = raising(OSError())
+        await asyncio.sleep(LONG)
+
+    actions["break it"] = break_it
+    performer.perform("break it")
+    assert performer.was_lost.wait(PATIENCE)
+
+
 def test_who_is_told_and_goes_on_is_noted_as_told(performer, actions):
     told = asyncio.Event()
     go_on = asyncio.Event()

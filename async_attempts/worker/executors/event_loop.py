@@ -120,7 +120,9 @@ class EventLoop:
         except BaseException as error:
             logger.critical("the event loop of async targets ended: %s", type(error).__name__)
         for threads in (self._call_threads, self._sealing_threads, self._shared_thread):
-            threads.close()
+            # A target may have shut them down already.
+            with suppress(RuntimeError):
+                threads.close()
         with suppress(Exception):
             self._loop.close()
         if self._lost is not None and not self._is_closing:
