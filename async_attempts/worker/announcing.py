@@ -80,8 +80,11 @@ class Lane:
         with self._lock:
             if self._thread is None:
                 # A daemon: what never comes back must not keep the process.
-                self._thread = threading.Thread(target=self._live, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._live, name=self._name, daemon=True)
+                # Where no thread can be had, the next announcement tries again.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def _live(self) -> None:
         while (announcement := self._waiting.get()) is not None:
@@ -99,7 +102,8 @@ class Lane:
     def join(self, seconds: float) -> int:
         """Wait until all was told, for so long at most; returns how many were not."""
         if self._thread is None:
-            return 0
+            # The end of all isn't told.
+            return self._waiting.qsize() - 1
         self._thread.join(seconds)
         # The one that is being told isn't among those that wait, but the end of all is.
         return self._waiting.qsize() if self._thread.is_alive() else 0

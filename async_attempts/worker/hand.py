@@ -136,10 +136,9 @@ class Hand:
         """Whether nothing is in hand at all."""
         return not self._claims
 
-    @property
-    def ids(self) -> list[UUID]:
-        """Of all that is in hand."""
-        return [claim.id for claim in self._claims.values()]
+    def ids_of(self, worker_id: UUID) -> list[UUID]:
+        """Of all in hand that this incarnation claimed: an earlier one may have had the same."""
+        return [claim.id for claim in self._claims.values() if claim.worker_id == worker_id]
 
     def take(self, claims: Iterable[Claim]) -> None:
         """These were claimed."""

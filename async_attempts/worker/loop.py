@@ -162,7 +162,8 @@ class Loop:
         self.lookout.expect()
 
     def _release_unknown(self, me: Incarnation) -> None:
-        self._may_own_more = not self.store.release_unknown(me.worker.pk, self.hand.ids)
+        in_hand = self.hand.ids_of(me.worker.pk)
+        self._may_own_more = not self.store.release_unknown(me.worker.pk, in_hand)
 
     def _record(self) -> None:
         """Record what has ended, together with what ends within a few milliseconds."""

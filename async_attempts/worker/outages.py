@@ -38,11 +38,6 @@ class Outages:
         self._in_a_row = 0
         self._quiet_until = 0.0
 
-    @property
-    def is_on(self) -> bool:
-        """Whether the database hasn't answered all that it was asked since it failed."""
-        return self._in_a_row > 0
-
     def over(self) -> None:
         """The database answers again."""
         self._in_a_row = 0

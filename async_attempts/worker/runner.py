@@ -149,9 +149,13 @@ class Runner:
         """
         self._noted = None
         try:
-            return self._begin(claim)
+            execution = self._begin(claim)
         except BaseException as exception:
-            return Execution(claim, unexpected(claim, exception), exception, place=self._noted)
+            outcome = unexpected(claim, exception)
+            execution = Execution(claim, outcome, exception, place=self._noted)
+        if self.page is not None and execution is not None and execution.place is not None:
+            self.page.move(execution.place, 0.0)
+        return execution
 
     def _begin(self, claim: Claim) -> Execution | None:
         moment = now()
@@ -182,8 +186,6 @@ class Runner:
                 close_connections(blocks)
             if not self.connections.are_clean():
                 self.connections.clean(blocks)
-        if self.page is not None and place is not None and execution is not None:
-            self.page.move(place, 0.0)
         return execution
 
     def _perform(

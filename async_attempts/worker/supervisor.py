@@ -229,8 +229,10 @@ class Supervisor:
         try:
             pid = forked(lambda: bury(self.options.database, burial.death))
         except OSError as error:
-            # Its lease is renewed no more: others will rescue it.
-            cradle.page.become(None)
+            # Its lease is renewed no more: others will rescue it. After a first try in vain another
+            # child may live there.
+            if cradle.page.worker_id == burial.death.worker_id:
+                cradle.page.become(None)
             cradle.is_waiting = False
             logger.error("a dead child's attempts can't be taken back: %s", error.strerror)
             return

@@ -120,6 +120,7 @@ class AlarmWatch:
         self._thread = threading.get_ident()
         self._current: Deadline | None = None
         self._armed_for = _FAR
+        self._noted: tuple[Deadline, float] | None = None
         self._alarm = BorrowedAlarm(self._ring)
         self._timekeeper = timekeeper
         if timekeeper is not None:
@@ -147,7 +148,10 @@ class AlarmWatch:
             return _FAR
         if moment < deadline.at:
             return deadline.at
-        deadline.told()
+        if self._noted != (deadline, deadline.at):
+            # Once: another look, for another thread's sake, gives it no more time.
+            self._noted = deadline, deadline.at
+            deadline.told()
         # Whatever has become of it: the next execution sets it.
         self._armed_for = _FAR
         signal.pthread_kill(self._thread, signal.SIGALRM)

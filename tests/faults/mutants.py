@@ -288,7 +288,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop.py",
-                "not self.store.release_unknown(me.worker.pk, self.hand.ids)",
+                "not self.store.release_unknown(me.worker.pk, in_hand)",
                 "False",
             ),
         ),

@@ -22,8 +22,8 @@ MUTANTS: Final = (
         (
             (
                 RUNNER,
-                "        except BaseException as exception:\n            return Execution(claim, u",
-                "        except ValueError as exception:\n            return Execution(claim, u",
+                "        except BaseException as exception:\n            outcome = unexpected",
+                "        except ValueError as exception:\n            outcome = unexpected",
             ),
         ),
         (f"{OUTAGES}test_a_performer_always_gives_an_execution_back[sqlite]",),

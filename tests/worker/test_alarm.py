@@ -167,3 +167,22 @@ def test_who_was_told_and_extends_its_deadline_has_to_be_told_again():
     assert told_of(page) == [True]
     deadline.move(now() + 60)
     assert told_of(page) == [False]
+
+
+def test_who_was_told_gets_no_more_time_by_others_that_are_looked_after(timekeeper):
+    """As in C code that lets other threads go on, and never comes back."""
+    page = Page(1)
+    watch = AlarmWatch(timekeeper)
+    deadline = Deadline(now() + 0.05, page, page.begin(uuid4().bytes, 1, now() + 60))
+    deadline.note()
+    watch.begin(deadline)
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    limit = now() + 5
+    while told_of(page) == [False] and now() < limit:
+        time.sleep(0.01)
+    (first,) = page.begun()
+    for _ in range(3):
+        timekeeper.look_earlier()
+        time.sleep(0.05)
+    watch.close()
+    assert list(page.begun()) == [first]

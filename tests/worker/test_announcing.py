@@ -19,7 +19,7 @@ from async_attempts.exceptions import WorkerLost
 from async_attempts.models import Attempt, Worker
 from async_attempts.worker.announcing import MOST, InThreads
 from tests.shop import effects
-from tests.worker.attempts import enqueued, states, stored
+from tests.worker.attempts import enqueued, raising, states, stored
 from tests.worker.processes import lines, until
 
 HOOK = "tests.worker.test_announcing.hook"
@@ -70,6 +70,17 @@ def test_no_hook_is_called_in_the_thread_that_announces():
     announcer.close(30)
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
+
+
+def test_where_no_thread_can_be_had_nothing_is_raised_and_the_next_one_tries_again(monkeypatch):
+    announcer = InThreads()
+    told: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+        announcer.call(lambda: told.append(1))
+    announcer.call(lambda: told.append(2))
+    announcer.close(30)
+    assert told == [1, 2]
 
 
 @pytest.mark.parametrize("broken", [ValueError(), SystemExit(1), KeyboardInterrupt()])

@@ -22,6 +22,7 @@ from async_attempts.worker.memory import Begun, Page, now
 from async_attempts.worker.preparing import prepared
 from async_attempts.worker.runner import Execution
 from tests.shop import effects
+from tests.shop.vault import Vault
 from tests.store.rows import registered
 from tests.worker.attempts import enqueued, raising
 
@@ -173,6 +174,19 @@ def test_a_loop_that_can_run_no_more_says_so_and_gives_back_what_waits(performer
     assert len(list(performer.loop.give_back())) == 1
 
 
+def test_a_loop_whose_threads_were_shut_down_says_that_it_can_run_no_more(performer, actions):
+    async def break_it() -> None:
+        loop: Any = asyncio.get_running_loop()
+        await asyncio.to_thread(int)
+        await loop.shutdown_default_executor()
+        loop._run_once = raising(OSError())
+        await asyncio.sleep(LONG)
+
+    actions["break it"] = break_it
+    performer.perform("break it")
+    assert performer.was_lost.wait(PATIENCE)
+
+
 def test_who_is_told_and_goes_on_is_noted_as_told(performer, actions):
     told = asyncio.Event()
     go_on = asyncio.Event()
@@ -276,3 +290,87 @@ def test_its_name_is_told_and_no_message_of_what_a_sub_task_raises(performer, ac
     performer.outcomes(1)
     assert "SystemExit" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_who_cancels_all_cuts_no_neighbour_that_waits_for_its_call(performer, actions, go):
+    async def cancel_all() -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
+
+    actions |= {"call": sync_to_async(go.wait), "cancel all": cancel_all}
+    performer.perform("call", timeout=SOON)
+    performer.until(lambda: performer.begun and performer.begun[0].ends_by)
+    time.sleep(0.05)
+    performer.perform("cancel all")
+    performer.outcomes(1)
+    time.sleep(0.05)
+    assert len(performer.begun) == 1
+    go.set()
+    assert performer.outcomes(2)[1] == (Retried, "AttemptTimeout")
+    assert performer.begun == []
+
+
+def test_what_fails_when_the_loop_has_nothing_to_do_loses_nobody(performer, actions, monkeypatch):
+    monkeypatch.setattr(performer.loop._shared_thread, "rest", raising(RuntimeError()))
+    performer.perform("nothing")
+    assert performer.outcomes(1) == [(Succeeded, "NoneType")]
+
+
+def test_a_generator_that_never_ends_does_not_hold_up_the_end(performer, actions):
+    kept = []
+
+    async def generate():
+        try:
+            yield
+        finally:
+            await asyncio.Event().wait()
+
+    async def leave_it() -> None:
+        kept.append(generate())
+        await anext(kept[0])
+
+    actions["leave it"] = leave_it
+    performer.perform("leave it")
+    assert performer.outcomes(1) == [(Succeeded, "NoneType")]
+    closing = threading.Thread(target=performer.loop.close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+
+
+def test_what_targets_leave_in_threads_keeps_nobody_from_being_sealed(
+    settings, one_call_thread, performer, actions, go
+):
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "CIPHER": "tests.shop.vault.Vault"}
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.to_thread(go.wait)
+
+    actions["give up"] = give_up
+    performer.perform("give up")
+    assert performer.outcomes(1) == [(Retried, "TimeoutError")]
+
+
+def test_an_execution_goes_on_as_long_as_a_cipher_seals_what_it_came_to(
+    settings, performer, actions, go, monkeypatch
+):
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "CIPHER": "tests.shop.vault.Vault"}
+    is_sealing = threading.Event()
+
+    def reach(what: str) -> None:
+        if what == "encrypt":
+            is_sealing.set()
+            go.wait()
+
+    async def fail() -> None:
+        monkeypatch.setattr(Vault, "reach", staticmethod(reach))
+        raise ValueError
+
+    actions["fail"] = fail
+    performer.perform("fail")
+    performer.until(is_sealing.is_set)
+    assert len(performer.begun) == 1
+    go.set()
+    assert performer.outcomes(1) == [(Retried, "ValueError")]
+    assert performer.begun == []

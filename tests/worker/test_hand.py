@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
@@ -92,7 +93,7 @@ def test_a_database_that_fails_leaves_all_of_it_in_hand(hand, claimed, database,
         patch.setattr(hand.store, "finish", fail)
         with pytest.raises(OperationalError):
             hand.record()
-    assert sorted(hand.ids) == sorted(claim.id for claim in claims)
+    assert sorted(hand.ids_of(claims[0].worker_id)) == sorted(claim.id for claim in claims)
     hand.record()
     assert hand.is_empty
     assert states(database) == ["succeeded", "pending"]
@@ -125,9 +126,8 @@ def test_what_somebody_locks_stays_in_hand_and_is_offered_less_and_less_often(
     hand.collect()
     hand.record()
     assert states(database) == ["running", "succeeded"]
-    assert (hand.ids, hand.to_record, hand.is_idle, hand.has_performed) == (
-        [first.id], 1, True, True,
-    )  # fmt: skip
+    assert hand.ids_of(first.worker_id) == [first.id]
+    assert (hand.to_record, hand.is_idle, hand.has_performed) == (1, True, True)
     pauses = []
     for _ in range(10):
         assert not hand.can_record
@@ -175,8 +175,15 @@ def test_only_what_has_not_begun_is_given_back(hand, claimed, database):
     hand.give_back()
     assert hand.collect() == []
     hand.record()
-    assert hand.ids == [mine.id]
+    assert hand.ids_of(mine.worker_id) == [mine.id]
     assert states(database) == ["running", "pending", "pending"]
+
+
+def test_what_an_earlier_incarnation_performs_is_not_taken_for_a_later_ones(hand, claimed):
+    """Else a claim that it never heard of would stay its own for as long as it lives."""
+    [claim] = claimed(1)
+    assert hand.ids_of(claim.worker_id) == [claim.id]
+    assert hand.ids_of(uuid4()) == []
 
 
 def test_it_tells_whether_something_may_be_due_again(hand, claimed):

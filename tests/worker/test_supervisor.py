@@ -21,9 +21,10 @@ from async_attempts.targets import Policy
 from async_attempts.worker import burials, orphans
 from async_attempts.worker.burials import Death
 from async_attempts.worker.memory import Begun
-from async_attempts.worker.supervisor import LAST_BURIALS
+from async_attempts.worker.options import Options
+from async_attempts.worker.supervisor import LAST_BURIALS, Burial, Supervisor
 from tests.shop import effects
-from tests.worker.attempts import enqueued, stored
+from tests.worker.attempts import enqueued, raising, stored
 from tests.worker.processes import WorkerProcess, lines, until
 
 CRASHED, HANDED_BACK = 1, 4
@@ -120,6 +121,20 @@ def test_what_cannot_be_taken_back_does_not_hold_up_the_end(database, workers, t
 class BrokenBackoff(Backoff):
     def delay(self, num_attempts: int) -> float:
         raise RuntimeError(num_attempts)
+
+
+def test_who_lives_where_the_dead_cannot_be_buried_keeps_its_lease(monkeypatch):
+    monkeypatch.setattr("async_attempts.worker.supervisor.forked", raising(BlockingIOError()))
+    supervisor = Supervisor(Options(database="default", queues=("default",)))
+    (cradle,) = supervisor.cradles
+    dead, living = uuid4(), uuid4()
+    cradle.page.become(dead)
+    supervisor._bury(Burial(cradle, Death(dead, "ended by SIGKILL")))
+    assert cradle.page.worker_id is None
+    cradle.page.become(living)
+    supervisor._put_off.append(Burial(cradle, Death(dead, "ended by SIGKILL"), failed=1))
+    supervisor._bury_again()
+    assert cradle.page.worker_id == living
 
 
 def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back(monkeypatch):

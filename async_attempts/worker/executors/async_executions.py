@@ -49,6 +49,11 @@ class AsyncExecution:
         self.current = CurrentAttempt(self.ready.claim, self._deadline, say)
         return self.current
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the target was called."""
+        return self.current is not None
+
     def judge(self) -> None:
         """Make an outcome of what the target has returned or raised; seals it. Never raises."""
         if self.result is not None or self.current is None:
@@ -76,12 +81,15 @@ class AsyncExecution:
         outcome = RELEASED if self.current is None else Released(LATER)
         return Execution(self.ready.claim, outcome, place=self._place)
 
+    def cannot_be_told(self) -> None:
+        """Its target has ended, and isn't told of its timeout any more."""
+        if self._timer is not None:
+            self._deadline.on_move = None
+            self._timer.cancel()
+
     def end(self) -> None:
         """Nothing of it goes on any more."""
-        if self._timer is None:
-            return
-        self._deadline.on_move = None
-        self._timer.cancel()
+        self.cannot_be_told()
         if self._page is not None and self._place is not None:
             self._page.move(self._place, 0.0)
 

@@ -22,7 +22,7 @@ from ..preparing import Prepared
 from ..runner import RELEASED, Execution, Lease
 from ..timeouts import MESSAGE
 from .async_executions import AsyncExecution
-from .call_threads import CallThreads, SharedThread
+from .call_threads import CLOSING, CallThreads, SharedThread
 
 logger = logging.getLogger("async_attempts")
 
@@ -63,6 +63,8 @@ class EventLoop:
         self._loop = asyncio.new_event_loop()
         self._call_threads = CallThreads(None, "asyncio")
         self._loop.set_default_executor(self._call_threads)
+        # Not those: what targets have called there may never end.
+        self._sealing_threads = CallThreads(None, "sealing")
         # Not that of the one whose end lets the next one begin.
         self._context = copy_context()
         self._shared_thread = SharedThread()
@@ -105,7 +107,8 @@ class EventLoop:
         self._is_closing = True
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        # What targets have left there may keep it for ever.
+        self._thread.join(2 * CLOSING)
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -113,15 +116,23 @@ class EventLoop:
             while not self._is_closing:
                 self._run()
             # Not the default executor: a thread that a target left there may never end.
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._generators_ended())
         except BaseException as error:
             logger.critical("the event loop of async targets ended: %s", type(error).__name__)
-        self._call_threads.close()
-        self._shared_thread.close()
+        for threads in (self._call_threads, self._sealing_threads, self._shared_thread):
+            # A target may have shut them down already.
+            with suppress(RuntimeError):
+                threads.close()
         with suppress(Exception):
             self._loop.close()
         if self._lost is not None and not self._is_closing:
             self._lost()
+
+    async def _generators_ended(self) -> None:
+        """Close what targets have left half-way; what awaits something may do so for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING):
+                await self._loop.shutdown_asyncgens()
 
     def _run(self) -> None:
         """Let the loop run until something stops it, a target's own `loop.stop()` too."""
@@ -184,26 +195,42 @@ class EventLoop:
 
     def _tidy(self, execution: AsyncExecution) -> None:
         """The target has ended; what it has left may not have."""
-        if may_block() or self._shared_thread.call_of(execution.current) is not None:
-            self._start(self._tidied(execution), partial(self._over, execution))
+        if execution.has_begun and (may_block() or self._is_calling(execution)):
+            self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
             execution.judge()
             self._over(execution)
+
+    def _is_calling(self, execution: AsyncExecution) -> bool:
+        return self._shared_thread.call_of(execution.current) is not None
 
     async def _tidied(self, execution: AsyncExecution) -> None:
         while (call := self._shared_thread.call_of(execution.current)) is not None:
             # It keeps all others from that thread: as long as it goes on, its execution does.
             await asyncio.gather(asyncio.wrap_future(call), return_exceptions=True)
-        execution.end()
+        execution.cannot_be_told()
         # A project's own cipher seals what it came to, and may wait for something.
-        await asyncio.to_thread(execution.judge)
+        try:
+            await self._loop.run_in_executor(self._sealing_threads, execution.judge)
+        except RuntimeError:
+            # There is no thread to be had.
+            execution.judge()
+
+    def _tidy_on(self, execution: AsyncExecution) -> None:
+        """Again, if another target has cancelled that."""
+        if execution.result is None:
+            self._tidy(execution)
+        else:
+            self._over(execution)
 
     def _over(self, execution: AsyncExecution) -> None:
         """Let the next one begin, and bring this one back, whatever has become of it."""
         execution.end()
         self.in_flight -= 1
         self._places.release()
-        self._fill()
-        if not self.in_flight:
-            self._shared_thread.rest()
-        self._ended(execution.result or execution.given_back())
+        try:
+            self._fill()
+            if not self.in_flight:
+                self._shared_thread.rest()
+        finally:
+            self._ended(execution.result or execution.given_back())
