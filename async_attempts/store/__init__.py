@@ -14,7 +14,7 @@ from django.db import connections
 
 from ..conf import MODEL_SETTING
 from .base import Store
-from .claims import TOO_LATE, Claim, Claims
+from .claims import TOO_LATE, Claim, Claims, Unknown
 from .expiring import Place
 from .finishing import Result, Unrecorded
 from .limiting import Room
@@ -40,6 +40,7 @@ __all__ = [
     "Store",
     "Tallied",
     "Ticked",
+    "Unknown",
     "Unrecorded",
     "Verdict",
     "Walk",

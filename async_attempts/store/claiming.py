@@ -10,7 +10,7 @@ from django.db.models import F, Q
 
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
-from .claims import TOO_LATE, Claim, Claims
+from .claims import TOO_LATE, Claim, Claims, Unknown
 from .limiting import Limiting, Which, limits_of_queue
 
 ORDINARY: Final = "num_crashes = 0"
@@ -168,18 +168,17 @@ class Claiming(Limiting):
             self.wake({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
         return placed
 
-    def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> bool:
+    def release_unknown(self, worker_id: UUID, in_hand: Collection[UUID] = ()) -> Unknown:
         """Give back, with their counts, a worker's claims but for those that it has `in_hand`.
 
-        The database committed them, and the worker never heard of it. False while somebody else
-        locks one of them, or the worker's own row, over which a claim may still be made: to be
-        called again.
+        The database committed them, and the worker never heard of it. Returns what could not be
+        given back now: to be called again.
         """
 
-        def work() -> bool:
+        def work() -> Unknown:
             me = self.workers.filter(pk=worker_id).values_list("pk", flat=True)
             if not list(me.select_for_update(skip_locked=True)):
-                return not me.exists()
+                return Unknown.CLAIM if me.exists() else Unknown.NOTHING
             held = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_hand)
             rows = self.skipping_locked(held.order_by("id"))
@@ -187,7 +186,7 @@ class Claiming(Limiting):
             given_back = {"claimed_by": None, "started_at": None}
             held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
             self.pass_gate()
-            return not held.exists()
+            return Unknown.LOCKED if held.exists() else Unknown.NOTHING
 
         return self.whole(work)
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -110,6 +111,17 @@ class Claims(list[Claim]):
         self.held_back: dict[str, float | None] = {}
         self.unrecorded: list[tuple[Claim, Outcome]] = []
         self.too_late: list[Claim] = []
+
+
+class Unknown(Enum):
+    """What a worker may still own without knowing of it."""
+
+    NOTHING = auto()
+    LOCKED = auto()
+    """Claims whose rows somebody else locks; no other ones."""
+
+    CLAIM = auto()
+    """Whatever the claim takes that is still being made, over a connection that was lost."""
 
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

@@ -10,7 +10,7 @@ from django.db import Error
 from .. import signals
 from ..conf import settings
 from ..models import Worker
-from ..store import Claims
+from ..store import Claims, Unknown
 from ..store.transactions import waited_too_long
 from .acknowledging import announce_expired
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
@@ -32,6 +32,8 @@ STILL_IDLE: Final = 5.0
 """Seconds after which the loop goes round, whether or not something woke it."""
 
 LAST_TRIES: Final = 3
+UNKNOWN_PAUSE: Final = 1.0
+"""Seconds after which a claim that is to be given back, and is locked, is tried again."""
 
 
 class Pulse(Protocol):
@@ -78,7 +80,8 @@ class Loop:
         self._has_claimed = self._found_none = False
         # From before a claim until all that it took is in flight, the worker may own more than it
         # knows; so it does after any error in between, until that is given back.
-        self._may_own_more = False
+        self._unknown = Unknown.NOTHING
+        self._ask_again_at = 0.0
         self._recorded_at = now()
 
     def run(self, incarnations: Incarnations) -> None:
@@ -102,7 +105,7 @@ class Loop:
     def _live(self, me: Incarnation) -> bool:
         """One incarnation; True when the work is done, False when its lease was lost."""
         self.hand.announcer.announce(signals.worker_started, Worker, worker=me.worker)
-        self._may_own_more = False
+        self._unknown = Unknown.NOTHING
         self.lookout.expect()
         self.maintenance.begin()
         done = False
@@ -121,8 +124,10 @@ class Loop:
     def _go_round(self, me: Incarnation) -> bool:
         """Record, claim, let it be performed; True when that was the last time."""
         self._collect()
-        if self._may_own_more:
+        if self._unknown is Unknown.CLAIM:
             self._recover(me)
+        elif self._unknown is Unknown.LOCKED and now() >= self._ask_again_at:
+            self._release_unknown(me)
         me.lease.tick()
         self.lookout.look(has_room=self._room() > 0)
         if self.maintenance.tick(
@@ -163,7 +168,13 @@ class Loop:
 
     def _release_unknown(self, me: Incarnation) -> None:
         in_hand = self.hand.ids_of(me.worker.pk)
-        self._may_own_more = not self.store.release_unknown(me.worker.pk, in_hand)
+        self._unknown = self.store.release_unknown(me.worker.pk, in_hand)
+        self._ask_again_at = now() + UNKNOWN_PAUSE
+
+    @property
+    def _knows_all(self) -> bool:
+        """Whether this worker owns nothing that isn't in flight."""
+        return self._unknown is Unknown.NOTHING
 
     def _record(self) -> None:
         """Record what has ended, together with what ends within a few milliseconds."""
@@ -181,7 +192,7 @@ class Loop:
         """Claim what can soon begin, if there may be something."""
         wanted = self._room()
         # This very round may have heard that it is the last one.
-        if wanted <= 0 or self.stopping.is_set() or self._may_own_more:
+        if wanted <= 0 or self.stopping.is_set() or self._unknown is Unknown.CLAIM:
             return
         if self.suspects.are_next():
             self.suspects.took(len(self._take(me, 1, suspects=True)))
@@ -193,14 +204,14 @@ class Loop:
     def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> Claims:
         """Claim so many and take them in hand; returns what there was."""
         idle = self.executor.performers - self._busy - self.hand.unbegun
-        self._may_own_more = True
+        before, self._unknown = self._unknown, Unknown.CLAIM
         claims = self.store.claim(
             me.worker.pk, self.lookout.doors.open, wanted, suspects=suspects, at_once=idle
         )
         self.lookout.doors.hold_back(claims.held_back)
         self.hand.take(claims)
         self.hand.take_ended(claims.unrecorded)
-        self._may_own_more = False
+        self._unknown = before
         announce_expired(claims.too_late, self.hand.announcer)
         self._has_claimed, self._found_none = True, not claims
         return claims
@@ -234,7 +245,8 @@ class Loop:
             return self._has_claimed
         if self.options.suspects_only:
             return self._found_none
-        if not self.options.drain or not self.lookout.is_done or self._may_be_rescued(me):
+        is_over = self.options.drain and self.lookout.is_done and self._knows_all
+        if not is_over or self._may_be_rescued(me):
             return False
         # Of other queues, and of those that are paused, it could wake one after the other in vain.
         if self.maintenance.sweep(queues=self.lookout.doors.open):
@@ -329,12 +341,12 @@ class Loop:
     def _owns_nothing(self, me: Incarnation) -> bool:
         """Give back what it may own without knowing; False if somebody else keeps it from that."""
         for _ in range(LAST_TRIES):
-            if not self._may_own_more:
-                return True
+            if self._knows_all:
+                break
             self._release_unknown(me)
-            if self._may_own_more:
+            if not self._knows_all:
                 self._rest(STILL_BUSY)
-        return not self._may_own_more
+        return self._knows_all
 
     def _leave(self, why: str) -> None:
         # Its lease will run out, and another worker takes back what it held.

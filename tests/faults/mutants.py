@@ -288,8 +288,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop.py",
-                "not self.store.release_unknown(me.worker.pk, in_hand)",
-                "False",
+                "self.store.release_unknown(me.worker.pk, in_hand)",
+                "Unknown.NOTHING",
             ),
         ),
         (f"{UNHEARD}[postgresql]",),
@@ -315,8 +315,8 @@ MUTANTS: Final = (
         (
             (
                 "store/leasing.py",
-                "select_for_update(skip_locked=True)",
-                "select_for_update()",
+                "mine.select_for_update(skip_locked=True)",
+                "mine.select_for_update()",
             ),
         ),
         (f"{KEPT_BACK}[postgresql]",),

@@ -24,8 +24,8 @@ MUTANTS: Final = (
     Mutant(
         "passing over locked rows in a finish",
         (("store/finishing.py",
-          '(worker_id, claims).order_by("id").select_for_update(skip_locked=True)',
-          '(worker_id, claims).order_by("id").select_for_update()'),),
+          'self.skipping_locked(self._held_by(worker_id, claims).order_by("id"))',
+          'self._held_by(worker_id, claims).order_by("id").select_for_update()'),),
         (f"{OFFERED}[retry-postgresql]",),
     ),
     Mutant(
@@ -45,7 +45,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no goodbye while something may be claimed",
-        (("worker/loop.py", "return not self._may_own_more", "return True"),),
+        (("worker/loop.py", "        return self._knows_all\n", "        return True\n"),),
         (f"{UNKNOWN}test_a_worker_that_cannot_give_it_back_says_no_goodbye[sqlite]",),
     ),
     Mutant(

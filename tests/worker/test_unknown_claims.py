@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,27 +10,33 @@ import pytest
 from django.core.management import CommandError
 from django.db import OperationalError, connections
 
-from async_attempts import call
+from async_attempts import Attempt, call
 from async_attempts.models import Worker
-from async_attempts.store import store_for
+from async_attempts.store import Unknown, store_for
 from async_attempts.worker.loop import Loop
 from tests.shop import effects
+from tests.store.conftest import sessions
 from tests.worker.attempts import drain, enqueued, stored
 from tests.worker.test_enduring import work_until_performed
+
+__all__ = ["sessions"]
 
 TWO = ("default", "emails")
 
 
 @contextmanager
-def cancelled_claims_of(database: str, queue: str, times: int = 1) -> Iterator[list[str]]:
-    """The server cancels the claims of a queue, as by `statement_timeout`: so many of them."""
+def cancelled_claims_of(
+    database: str, queue: str, *, before: Callable[[], None] = lambda: None
+) -> Iterator[list[str]]:
+    """The server cancels the first claim of a queue, as by `statement_timeout`, `before` that."""
     cancelled: list[str] = []
 
     def cancel(execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
         given = params.values() if isinstance(params, dict) else params or ()
         is_claim = "num_crashes = 0" in sql and "ORDER BY" in sql
-        if is_claim and queue in given and len(cancelled) < times:
+        if is_claim and queue in given and not cancelled:
             cancelled.append(sql)
+            before()
             raise OperationalError("canceling statement due to user request")
         return execute(sql, params, many, context)
 
@@ -65,8 +71,28 @@ def test_a_worker_that_cannot_give_it_back_says_no_goodbye(database, monkeypatch
     """Its lease runs out then, and another one takes back what it holds."""
     enqueued(database, effects.record)
     call(effects.record).using(database=database, queue="emails").enqueue()
-    monkeypatch.setattr(store_for(database), "release_unknown", lambda *_: False)
+    monkeypatch.setattr(store_for(database), "release_unknown", lambda *_: Unknown.LOCKED)
     monkeypatch.setattr(Loop, "_rest", lambda *_: None)
     with cancelled_claims_of(database, "emails"), pytest.raises(CommandError):
         drain(database)
     assert {worker.state for worker in Worker.objects.using(database)} == {"live"}
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite locks no rows")
+def test_others_are_claimed_while_somebody_locks_what_is_to_be_given_back(database, sessions):
+    first = enqueued(database, effects.record)
+    target = call(effects.record).using(database=database, queue="emails")
+    others = [target.enqueue() for _ in range(2)]
+    somebody = sessions()
+
+    def lock() -> None:
+        somebody.begin()
+        rows = Attempt.objects.using(database).select_for_update()
+        somebody.do(lambda: rows.get(pk=first.pk))
+
+    with cancelled_claims_of(database, "emails", before=lock):
+        work_until_performed(database, 2, TWO)
+    assert {stored(one).status for one in others} == {"succeeded"}
+    assert stored(first).state == "running"
+    assert {worker.state for worker in Worker.objects.using(database)} == {"live"}
+    somebody.rollback()
