@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,11 +43,32 @@ OPTIONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to be enqueued: a target, its arguments, and options for this one attempt."""
+    """A call to be enqueued: a target, its arguments, and options for this one attempt.
+
+    `is_open`: made by `call()`, and nothing became of it yet. One that is dropped then warns, as a
+    coroutine does that was never awaited.
+    """
 
     target: Any
     arguments: Arguments
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_open: bool = field(default=False, repr=False, compare=False)
+
+    def __del__(self) -> None:
+        if self.is_open and not sys.is_finalizing():
+            name = getattr(self.target, "__qualname__", self.target)
+            warnings.warn(
+                f"call({name}, …) was never enqueued: add .enqueue(), or hand it to "
+                "enqueue_many() or a flow that is enqueued.",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def use(self) -> Call:
+        """Note that something became of it: a row, another call, or an error."""
+        object.__setattr__(self, "is_open", False)
+        return self
 
     def using(self, **options: Any) -> Call:
         """The same call with these options.
@@ -61,11 +84,13 @@ class Call:
         most concurrency attempts, 1 by default, run at once.
         Raises InvalidOption for any other.
         """
+        was_open = self.is_open
+        self.use()
         for name in options.keys() - OPTIONS:
             if name in CODE_ONLY:
                 raise InvalidOption(f"{name}: belongs on the target's @attemptable, in code.")
             raise InvalidOption(f"{name}: no such option; there are {', '.join(sorted(OPTIONS))}.")
-        return replace(self, options={**self.options, **options})
+        return replace(self, options={**self.options, **options}, is_open=was_open)
 
     def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When this has succeeded, call `target` with its result; see `Flow.then`."""
@@ -83,6 +108,7 @@ class Call:
         """The same call, with what it is handed when it is performed before its own arguments."""
         if handed is None:
             return self
+        self.use()
         before = Arguments(handed, *self.arguments.args, **self.arguments.kwargs)
         return replace(self, arguments=before)
 
@@ -98,6 +124,7 @@ class Call:
 
     def attempt(self) -> Attempt:
         """The row that promises this call, not yet written."""
+        self.use()
         if not self.options:
             return _new(self.target, self.arguments)
         options = dict(self.options)
@@ -129,7 +156,7 @@ def _enqueued(attempt: Attempt, promised: Promised | None = None) -> Attempt:
 
 def call(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
     """A call of `target` with these arguments, to be given options or enqueued with others."""
-    return Call(target, Arguments(*args, **kwargs))
+    return Call(target, Arguments(*args, **kwargs), is_open=True)
 
 
 def parallel(*calls: Any) -> Flow:
@@ -180,13 +207,19 @@ def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attem
     `returning=False`: for any number of calls, such as a generator's, all for one database. They
     are written as they come, in one transaction, and no rows are held; returns how many are new.
     """
+    taken = map(_taken, calls)
     if returning:
-        return write(*_many(list(calls)))
-    parts = _parts(calls)
+        return write(*_many(list(taken)))
+    parts = _parts(taken)
     if (first := next(parts, None)) is None:
         return 0
     alias = database_of(first[0][0])
     return store_for(alias).insert_parts(_of_one_database(alias, chain([first], parts)))
+
+
+def _taken(one: Any) -> Any:
+    """It is used, also if another one is refused."""
+    return one.use() if isinstance(one, Call) else one
 
 
 def _parts(calls: Iterable[Call]) -> Iterator[Part]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
+import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from django.db import DataError, OperationalError, connections, transaction
@@ -12,6 +15,9 @@ from django.db import DataError, OperationalError, connections, transaction
 from ..exceptions import WaitingInTransaction, WrongTransaction
 
 _T = TypeVar("_T")
+
+IMPORTS: Final = "<frozen importlib._bootstrap>"
+"""The file of the code by which Python imports a module."""
 
 TRIES: Final = 6
 LONGEST_REDOING: Final = 3.0
@@ -138,10 +144,29 @@ def refuse_wrong_transaction(alias: str) -> None:
         raise wrong
 
 
+def warn_while_importing() -> None:
+    """Warn of an attempt that each process writes anew that imports a module.
+
+    Asked outside of blocks only, since it walks the stack.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTS:
+            warnings.warn(
+                "An attempt is enqueued while a module is imported: every process that imports it "
+                "enqueues another one. Enqueue it in a function, or declare a schedule.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return
+        frame = frame.f_back
+
+
 def wrong_transaction(alias: str) -> WrongTransaction | None:
     """What is to be raised when only another database's atomic block is open."""
     if in_callers_block(alias):
         return None
+    warn_while_importing()
     initialized = connections.all(initialized_only=True)
     open_elsewhere = [c.alias for c in initialized if in_callers_block(c.alias)]
     if not open_elsewhere:

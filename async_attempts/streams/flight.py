@@ -94,7 +94,7 @@ class Flight:
         """Make this item's call."""
         try:
             made = self._call_factory(item)
-            self._calls.append(self._placed(made))
+            self._calls.append(self._placed(made).use())
         except Exception as error:
             error.add_note(f"This was item {self._place} of the stream.")
             raise

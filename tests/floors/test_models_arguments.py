@@ -141,7 +141,7 @@ def test_they_are_shown_nowhere(database: str):
         repr(listed.values()),
         repr(model_to_dict(row)),
         serializers.serialize("json", listed),
-        repr(call(OrderClient.fulfill, customer_token=SECRET, order_number=1)),
+        repr(call(OrderClient.fulfill, customer_token=SECRET, order_number=1).use()),
         repr(Arguments(SECRET, token=SECRET)),
         repr(new_attempt(target=OrderClient, method_name="fulfill", method_args=[SECRET])),
     ]
