@@ -207,17 +207,17 @@ def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attem
     `returning=False`: for any number of calls, such as a generator's, all for one database. They
     are written as they come, in one transaction, and no rows are held; returns how many are new.
     """
-    taken = map(_taken, calls)
+    all_taken = map(taken, calls)
     if returning:
-        return write(*_many(list(taken)))
-    parts = _parts(taken)
+        return write(*_many(list(all_taken)))
+    parts = _parts(all_taken)
     if (first := next(parts, None)) is None:
         return 0
     alias = database_of(first[0][0])
     return store_for(alias).insert_parts(_of_one_database(alias, chain([first], parts)))
 
 
-def _taken(one: Any) -> Any:
+def taken(one: Any) -> Any:
     """It is used, also if another one is refused."""
     return one.use() if isinstance(one, Call) else one
 

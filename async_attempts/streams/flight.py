@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import router
 
-from ..api import Call, enqueue_many
+from ..api import Call, enqueue_many, taken
 from ..conf import retention
 from ..exceptions import AttemptsError, InvalidOption, QueueFull
 from ..lifecycle import LIVE
@@ -93,8 +93,8 @@ class Flight:
     def add(self, item: Any) -> None:
         """Make this item's call."""
         try:
-            made = self._call_factory(item)
-            self._calls.append(self._placed(made).use())
+            made = taken(self._call_factory(item))
+            self._calls.append(self._placed(made))
         except Exception as error:
             error.add_note(f"This was item {self._place} of the stream.")
             raise

@@ -280,6 +280,7 @@ def test_a_result_that_is_handed_on_must_be_kept(on):
         on(flows.fetch, 1).using(keep_result=False).then(flows.increase).enqueue()
 
 
+@pytest.mark.filterwarnings("ignore:.*never enqueued")
 def test_what_can_not_follow_is_refused(on):
     with pytest.raises(InvalidOption, match="A flow can't follow"):
         on(flows.fetch, 1).then(on(flows.fetch, 1).then(flows.increase))
@@ -408,6 +409,7 @@ def test_options_are_for_the_call_before_them(database, on):
     assert Dependency.objects.using(database).count() == 4
 
 
+@pytest.mark.filterwarnings("ignore:.*never enqueued")
 def test_a_group_has_no_options_of_its_own():
     with pytest.raises(InvalidOption, match="using: give a group's options to its calls"):
         parallel(flows.clear_up).using(queue="emails")
