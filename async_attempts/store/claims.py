@@ -58,6 +58,11 @@ class Claim(NamedTuple):
         return UUID(bytes=self.id_bytes)
 
     @property
+    def fence(self) -> tuple[bytes, int]:
+        """Which claim it is: a worker may hold two of one attempt, of which one is over."""
+        return self.id_bytes, self.claim_seq
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The row's metadata, parsed at each reading."""
         parsed: dict[str, Any] = json.loads(self.metadata_json)

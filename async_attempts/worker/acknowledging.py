@@ -36,14 +36,18 @@ SIGNAL_OF: Final[dict[type, signals.Announced]] = {
 }
 
 
+Fence = tuple[bytes, int]
+"""An attempt's id and the number of a claim."""
+
+
 class Left(NamedTuple):
-    """Executions of which nothing is recorded, by the ids of their attempts.
+    """The fences of claims of which nothing is recorded.
 
     `lost`: their claims are over. `locked`: somebody else locks their rows, so offer them again.
     """
 
-    lost: Collection[bytes]
-    locked: Collection[bytes]
+    lost: Collection[Fence]
+    locked: Collection[Fence]
 
 
 def acknowledge(store: Store, executions: Sequence[Execution], announcer: Announcer) -> Left:
@@ -53,18 +57,18 @@ def acknowledge(store: Store, executions: Sequence[Execution], announcer: Announ
         if not execution.recorded:
             claim = execution.claim
             by_worker[claim.worker_id].append((claim, execution.outcome))
-    lost: set[bytes] = set()
-    locked: set[bytes] = set()
+    lost: set[Fence] = set()
+    locked: set[Fence] = set()
     for worker_id, results in by_worker.items():
         unrecorded = _finish(store, worker_id, results)
-        lost.update(claim.id_bytes for claim in unrecorded)
-        locked.update(claim.id_bytes for claim in unrecorded.locked)
+        lost.update(claim.fence for claim in unrecorded)
+        locked.update(claim.fence for claim in unrecorded.locked)
     if not lost and not signals.succeeded.receivers:
         executions = [e for e in executions if type(e.outcome) is not Succeeded]
     for execution in executions:
-        if not execution.recorded and execution.claim.id_bytes in locked:
+        if locked and not execution.recorded and execution.claim.fence in locked:
             continue
-        if execution.recorded or execution.claim.id_bytes not in lost:
+        if execution.recorded or not lost or execution.claim.fence not in lost:
             _announce(store, execution, announcer)
         elif not isinstance(execution.outcome, Released):
             claim, outcome = execution[:2]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from django.db import connections
@@ -21,6 +21,9 @@ from .leftovers import NO_BLOCKS, connections_here, open_blocks
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
+
+IDLE: Final = 5.0
+"""Seconds without an announcement after which a thread closes its connections."""
 
 MOST: Final = 1_000
 """Announcements that wait in a process. Each may hold an exception with all of its frames."""
@@ -87,13 +90,19 @@ class Lane:
                     self._thread = thread
 
     def _live(self) -> None:
-        while (announcement := self._waiting.get()) is not None:
+        while (announcement := self._next()) is not None:
             told(announcement)
             del announcement
             connections_here().clean(NO_BLOCKS)
-            if self._waiting.empty():
-                connections.close_all()
         connections.close_all()
+
+    def _next(self) -> Announcement | None:
+        """Wait for the next one; whoever waits long keeps no connections."""
+        try:
+            return self._waiting.get(timeout=IDLE)
+        except Empty:
+            connections.close_all()
+            return self._waiting.get()
 
     def close(self) -> None:
         """Nothing more will be put."""

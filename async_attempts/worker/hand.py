@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from ..store import Claim, Result, Store
-from .acknowledging import acknowledge
+from .acknowledging import Fence, acknowledge
 from .announcing import Announcer, AtOnce
 from .doors import Doors
 from .memory import now
@@ -213,7 +213,7 @@ class Hand:
         recorded, self._unrecorded = self._unrecorded, []
         return self._let_in(recorded) or is_again
 
-    def _set_aside(self, locked: Collection[bytes]) -> None:
+    def _set_aside(self, locked: Collection[Fence]) -> None:
         """Offer these later: somebody else locks their rows."""
         self._locked += [e for e in self._unrecorded if _is_among(e, locked)]
         self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
@@ -242,5 +242,5 @@ class Hand:
             self._unbegun.put(None)
 
 
-def _is_among(execution: Execution, ids: Collection[bytes]) -> bool:
-    return not execution.recorded and execution.claim.id_bytes in ids
+def _is_among(execution: Execution, fences: Collection[Fence]) -> bool:
+    return not execution.recorded and execution.claim.fence in fences

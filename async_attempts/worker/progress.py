@@ -29,10 +29,6 @@ _T = TypeVar("_T")
 Key = tuple[bytes, int]
 
 
-def _key(claim: Claim) -> Key:
-    return claim.id_bytes, claim.claim_seq
-
-
 class UnwrittenProgress:
     """What was said and isn't written yet."""
 
@@ -50,17 +46,17 @@ class UnwrittenProgress:
     def say(self, said: Said) -> None:
         """To be written soon."""
         is_first = not self._said
-        self._said[_key(said.claim)] = said
+        self._said[said.claim.fence] = said
         if is_first and self.ring is not None:
             self.ring()
 
     def hold(self, said: Said) -> None:
         """To be written with the outcome."""
-        self._held[_key(said.claim)] = said
+        self._held[said.claim.fence] = said
 
     def write_within(self, claim: Claim) -> None:
         """Write what was held, in the transaction that is open: the attempt's own."""
-        if (said := self._held.get(_key(claim))) is None:
+        if (said := self._held.get(claim.fence)) is None:
             return
         try:
             # What is refused mustn't take along what the target has done.
@@ -69,12 +65,12 @@ class UnwrittenProgress:
         except Error as error:
             if not refused(error):
                 raise
-            del self._held[_key(claim)]
+            del self._held[claim.fence]
             logger.error("%s: the database refuses a progress: %s", claim, type(error).__name__)
 
     def committed(self, claim: Claim) -> None:
         """That transaction is committed."""
-        if (said := self._held.pop(_key(claim), None)) is not None:
+        if (said := self._held.pop(claim.fence, None)) is not None:
             self._announce([said])
 
     # --- by the one who records
@@ -90,15 +86,15 @@ class UnwrittenProgress:
                 self._put_back(locked)
                 self._announce(written)
 
-    def write_last(self, claims: Iterable[Claim]) -> Collection[bytes]:
+    def write_last(self, claims: Iterable[Claim]) -> Collection[Key]:
         """Write what these said last: they are to be recorded.
 
-        Returns the ids of those whose rows somebody else locks: their last word isn't written yet.
+        Returns the fences of those whose rows somebody else locks: nothing of them is written.
         """
-        locked: set[bytes] = set()
+        locked: set[Key] = set()
         if not (self._said or self._held):
             return locked
-        keys = [_key(claim) for claim in claims]
+        keys = [claim.fence for claim in claims]
         # Of what was held the transaction was rolled back; it is as true as ever.
         said = self._taken(keys) + self._taken(keys, self._held)
         if said:
@@ -106,7 +102,7 @@ class UnwrittenProgress:
                 for written, left in _unless_refused(self._store.write_progress, said):
                     self._put_back(left)
                     self._announce(written)
-                    locked.update(one.claim.id_bytes for one in left)
+                    locked.update(one.claim.fence for one in left)
         return locked
 
     def _announce(self, written: Iterable[Said]) -> None:
@@ -132,7 +128,7 @@ class UnwrittenProgress:
     def _put_back(self, said: Iterable[Said]) -> None:
         """For the next time, unless something newer was said meanwhile."""
         for one in said:
-            self._said.setdefault(_key(one.claim), one)
+            self._said.setdefault(one.claim.fence, one)
 
 
 def _unless_refused(write: Callable[[Sequence[Said]], _T], said: Sequence[Said]) -> list[_T]:

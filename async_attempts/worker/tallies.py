@@ -45,14 +45,14 @@ class Tallies:
         self._counted: dict[tuple[str, str, str, type], list[float]] = {}
         self._flush_at = 0.0
 
-    def count(self, executions: Iterable[Execution], lost: Collection[bytes]) -> None:
-        """Count what was recorded: all of `executions` but those of the `lost` claims' ids."""
+    def count(self, executions: Iterable[Execution], lost: Collection[tuple[bytes, int]]) -> None:
+        """Count what was recorded: all of `executions` but those of the `lost` fences."""
         counted = self._counted
         if not counted:
             self._flush_at = now() + FLUSH_INTERVAL
         last, numbers = None, [0.0]
         for claim, outcome, _, recorded, _, seconds in executions:
-            if lost and not recorded and claim.id_bytes in lost:
+            if lost and not recorded and claim.fence in lost:
                 continue
             key = (claim.target, claim.method_name, claim.queue, type(outcome))
             # Strings that were just read have no hash yet, and mostly the next is like the last.

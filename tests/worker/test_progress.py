@@ -237,7 +237,7 @@ def test_the_first_word_wakes_the_one_who_writes_it(database):
     board = UnwrittenProgress(store_for(database))
     rung: list[bool] = []
     board.ring = lambda: rung.append(True)
-    claim: Any = SimpleNamespace(id_bytes=b"1", claim_seq=1)
+    claim: Any = SimpleNamespace(fence=(b"1", 1))
     for percent in (1, 2, 3):
         board.say(Said(claim, percent, ""))
     assert rung == [True]
@@ -245,7 +245,7 @@ def test_the_first_word_wakes_the_one_who_writes_it(database):
 
 def test_the_newest_survives_an_outage(database, monkeypatch):
     board = UnwrittenProgress(store_for(database))
-    claim: Any = SimpleNamespace(id_bytes=b"1", claim_seq=1)
+    claim: Any = SimpleNamespace(fence=(b"1", 1))
     written: list[Said] = []
 
     def fail(said):
@@ -278,7 +278,7 @@ def test_what_one_says_and_the_database_refuses_costs_no_other_its_progress(
     database, monkeypatch, is_last
 ):
     board = UnwrittenProgress(store_for(database))
-    claims: list[Any] = [SimpleNamespace(id_bytes=bytes([n]), claim_seq=1) for n in range(3)]
+    claims: list[Any] = [SimpleNamespace(fence=(bytes([n]), 1)) for n in range(3)]
     written: list[str] = []
 
     def write(said):
