@@ -6,7 +6,7 @@ import time
 
 from async_attempts.lifecycle import Succeeded
 from async_attempts.store import store_for
-from tests.store.rows import enqueued, registered
+from tests.store.rows import enqueued, finish_all, registered
 from tests.store.sessions import PATIENCE, at_once
 
 
@@ -29,7 +29,8 @@ def test_what_waits_for_a_concurrency_key_is_never_forgotten(database):
                 assert time.monotonic() < deadline, left.values_list("status", "limit_key")
                 claims = store.claim(worker.pk, ["default"], 5)
                 assert len(claims) <= 2
-                store.finish(worker.pk, [(claim, Succeeded()) for claim in claims])
+                performed = [(claim, Succeeded()) for claim in claims]
+                finish_all(store, worker, [*performed, *claims.unrecorded])
                 store.wake({claim.limit_key for claim in claims})
                 store.revisit()
         finally:
