@@ -104,11 +104,6 @@ class Succeeded:
 
     result: bytes | None = None
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a result to be stored."""
-        return bool(self.result)
-
 
 @dataclass(frozen=True, slots=True)
 class Retried:
