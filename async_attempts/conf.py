@@ -74,6 +74,18 @@ class Settings:
     METRICS: Callable[..., object] | None = None
     SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     DATABASE: str | None = None
+    REALM: str | Mapping[str, str] = ""
+
+    def realm(self, alias: str) -> str:
+        """What is sealed for this database is bound to it. Raises InvalidSetting."""
+        if isinstance(self.REALM, str):
+            return self.REALM
+        try:
+            return self.REALM[alias]
+        except KeyError:
+            raise InvalidSetting(
+                f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
+            ) from None
 
     def priority(self, value: int | str) -> int:
         """The number behind a priority or a priority's name. Raises InvalidOption."""
@@ -252,6 +264,14 @@ def _check_schedule(where: str, options: Any) -> None:
         raise InvalidSetting(f"{where}[{part!r}]: {text}") from None
 
 
+def _realm(key: str, value: Any) -> str | Mapping[str, str]:
+    given = value if isinstance(value, Mapping) else {"": value}
+    for alias, realm in given.items():
+        if not isinstance(alias, str) or not isinstance(realm, str):
+            raise _wrong(key, "a string, or a dict of databases' aliases to strings", value)
+    return value if isinstance(value, str) else MappingProxyType(dict(value))
+
+
 _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "KEYS": _names,
     "CIPHER": _text,
@@ -272,4 +292,5 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "METRICS": _callable,
     "SCHEDULES": _schedules,
     "DATABASE": _text,
+    "REALM": _realm,
 }

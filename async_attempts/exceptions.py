@@ -151,6 +151,17 @@ class UnknownKey(DecryptionError):
         self.key_id = key_id
 
 
+class UnknownFormat(DecryptionError):
+    """Stored bytes in a form that this release doesn't know; a newer one may have written them.
+
+    `form`: what the form is called, such as "format 3", for logs and for the attempt's reason.
+    """
+
+    def __init__(self, message: str = "", form: str = "") -> None:
+        super().__init__(message)
+        self.form = form
+
+
 class Tampered(DecryptionError):
     """The key is known and the bytes are not what it sealed for this row."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from typing import Final
 from uuid import UUID
 
@@ -12,54 +13,66 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING
-from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
+from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownFormat, UnknownKey
 from .contract import Cipher, Context, Stored
-from .keys import KEY_ID_BYTES, REMEDY, invalid_key, key_id, raw_key
+from .formats import FORMATS
+from .keys import KEY_ID_BYTES, REMEDY, Key, invalid_key
 
 PLAIN: Final = b"\x00"
-SEALED: Final = b"\x01"
-HEADER_BYTES: Final = len(SEALED) + KEY_ID_BYTES
+HEADER_BYTES: Final = len(PLAIN) + KEY_ID_BYTES
 NONCE_BYTES: Final = 12
 BODY_START: Final = HEADER_BYTES + NONCE_BYTES
 TAG_BYTES: Final = 16
 NO_KEY: Final = "none"
 """The id of the key of what is stored in plain."""
 
+NOWHERE: Final = Context("args", bytes(16), "", None, "")
+
 
 class AESGCMSIVCipher:
     """AES-256-GCM-SIV (RFC 8452): a repeated nonce reveals only that two plaintexts are equal.
 
-    Stored bytes: version (1) | key id (4) | random nonce (12) | ciphertext and tag (16 more than
-    the plaintext). `keys`: base64 of 32 bytes each; the first encrypts, all decrypt.
+    Stored bytes: see `formats`; each purpose and realm has a key of its own, derived from those in
+    `keys`. `keys`: base64 of 32 bytes each; the first encrypts, all decrypt.
 
     Raises InvalidSetting if there is no key or one is unusable or repeated, cryptography's
     UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.
     """
 
+    formats = FORMATS
+    """The versions that can be opened; the newest of them is written."""
+
     @sensitive_variables()
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
             raise InvalidSetting(f"{SETTING}['KEYS'] is empty. {REMEDY}")
-        self._by_header: dict[bytes, AESGCMSIV] = {}
+        self._keys: dict[bytes, Key] = {}
         for position, text in enumerate(keys):
-            key = raw_key(text, position)
-            header = SEALED + key_id(key)
-            if header in self._by_header:
+            key = Key(text, position)
+            if key.id in self._keys:
                 raise invalid_key(position, "repeats an earlier key")
-            self._by_header[header] = AESGCMSIV(key)
-        self._header, self._current = next(iter(self._by_header.items()))
+            self._keys[key.id] = key
+        newest = max(self.formats)
+        self._header = bytes([newest]) + next(iter(self._keys))
+        self._associated_data = self.formats[newest].associated_data
+        self._openers: dict[tuple[bytes, str, str], AESGCMSIV] = {}
+        # Where OpenSSL is too old, that is told now.
+        self._opener(self._header, NOWHERE)
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
         """The bytes to store, sealed with the first key and bound to `context`."""
+        header = self._header
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._current.encrypt(nonce, plaintext, context.associated_data())
-        return self._header + nonce + sealed
+        bound_to = self._associated_data(context)
+        return header + nonce + self._opener(header, context).encrypt(nonce, plaintext, bound_to)
 
     def encrypt_many(
         self, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
     ) -> list[bytes]:
         """What `encrypt` makes of each, in `context` but for its id; all nonces by one call."""
-        header, seal = self._header, self._current.encrypt
+        if self._associated_data is not Context.associated_data:
+            return _one_by_one(self, plaintexts, context, ids)
+        header, seal = self._header, self._opener(self._header, context).encrypt
         before, after = context.around_id()
         nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
         sealed = []
@@ -72,33 +85,49 @@ class AESGCMSIVCipher:
         return sealed
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
-        """The plaintext. Raises UnknownKey (plain bytes included) or Tampered."""
+        """The plaintext. Raises UnknownKey (plain bytes included), UnknownFormat or Tampered."""
         stored = bytes(stored)
-        key = self._by_header.get(stored[:HEADER_BYTES])
-        if key is None:
+        header = stored[:HEADER_BYTES]
+        if header[1:] not in self._keys or header[0] not in self.formats:
             raise self._refusal(stored, context)
         try:
-            return _open(key, stored, context)
+            return self._opened(stored, header, context)
         except InvalidTag:
             raise _tampered(context) from None
 
     def is_sealed_with_current_key(self, stored: Stored) -> bool:
-        """Whether the first key sealed `stored`; what isn't remains to be re-encrypted."""
+        """True if the first key sealed `stored`, in the newest format."""
         return bytes(stored[:HEADER_BYTES]) == self._header
 
     def has_key(self, key_id: str) -> bool:
         """True if one of the keys has this id, in hexadecimal."""
-        return any(header[len(SEALED) :].hex() == key_id for header in self._by_header)
+        return any(known.hex() == key_id for known in self._keys)
+
+    def _opener(self, header: bytes, context: Context) -> AESGCMSIV:
+        """The key for values with this header, which is a known one."""
+        which = header, context.realm, context.purpose
+        if (opener := self._openers.get(which)) is None:
+            derive = self.formats[header[0]].opener
+            opener = self._openers[which] = derive(self._keys[header[1:]], context)
+        return opener
+
+    def _opened(self, stored: bytes, header: bytes, context: Context) -> bytes:
+        """The plaintext, as if `stored` began with `header`. Raises InvalidTag."""
+        if len(stored) < BODY_START + TAG_BYTES:
+            raise InvalidTag
+        bound_to = self.formats[header[0]].associated_data(context)
+        nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
+        return self._opener(header, context).decrypt(nonce, sealed, bound_to)
 
     def _refusal(self, stored: bytes, context: Context) -> DecryptionError:
         """Why no key fits the header.
 
-        The header itself isn't authenticated, so every key is tried on the rest: where one
-        opens it, the header was altered, and waiting for another key would be waiting for ever.
+        The header itself isn't authenticated, so every key and format is tried on the rest: where
+        one opens it, the header was altered, and waiting for another key would be waiting for ever.
         """
-        for key in self._by_header.values():
+        for version, key in product(self.formats, self._keys):
             try:
-                _open(key, stored, context)
+                self._opened(stored, bytes([version]) + key, context)
             except InvalidTag:
                 continue
             return _tampered(context)
@@ -107,7 +136,13 @@ class AESGCMSIVCipher:
                 f"{name_of(context)} are not encrypted, and this process has keys.",
                 key_id_of(stored),
             )
-        if stored[:1] != SEALED or len(stored) < BODY_START + TAG_BYTES:
+        if stored and stored[0] not in self.formats:
+            return UnknownFormat(
+                f"{name_of(context)} are stored in format {stored[0]}, which this release doesn't "
+                "know; a newer one may have written them.",
+                f"format {stored[0]}",
+            )
+        if len(stored) < BODY_START + TAG_BYTES:
             return _tampered(context)
         named = key_id_of(stored)
         return UnknownKey(
@@ -145,7 +180,13 @@ def key_id_of(stored: Stored) -> str:
     header = bytes(stored[:HEADER_BYTES])
     if header[:1] == PLAIN:
         return NO_KEY
-    return header[1:].hex() if header[:1] == SEALED and len(header) == HEADER_BYTES else ""
+    is_sealed = len(header) == HEADER_BYTES and header[0] in FORMATS
+    return header[1:].hex() if is_sealed else ""
+
+
+def binds_prerequisites(stored: Stored) -> bool:
+    """False for arguments of version 1, which nothing bound to an attempt's prerequisites."""
+    return bytes(stored[:1]) != b"\x01"
 
 
 def is_ours(by: Cipher) -> bool:
@@ -159,26 +200,31 @@ def encrypt_many(
     """What the cipher `by` makes of each of `plaintexts`, in `context` but for its id."""
     if isinstance(by, AESGCMSIVCipher) and is_ours(by):
         return by.encrypt_many(plaintexts, context, ids)
+    return _one_by_one(by, plaintexts, context, ids)
+
+
+def _one_by_one(
+    by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
+) -> list[bytes]:
     return [
         by.encrypt(plaintext, context._replace(attempt_id=attempt_id))
         for plaintext, attempt_id in zip(plaintexts, ids, strict=True)
     ]
 
 
-def _open(key: AESGCMSIV, stored: bytes, context: Context) -> bytes:
-    """The plaintext. Raises InvalidTag, also where `stored` is cut short."""
-    if len(stored) < BODY_START + TAG_BYTES:
-        raise InvalidTag
-    nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
-    return key.decrypt(nonce, sealed, context.associated_data())
-
-
 def _tampered(context: Context) -> Tampered:
+    if context.purpose == "schedule":
+        return Tampered(
+            f"{name_of(context)} were altered, or its definition was edited past the form: save "
+            "it there, and give its arguments anew."
+        )
     return Tampered(f"{name_of(context)} were altered, or sealed for another row, field or target.")
 
 
 def name_of(context: Context) -> str:
     """What a value is called in errors."""
     given = context.attempt_id
-    attempt_id = UUID(bytes=given) if isinstance(given, bytes) else given
-    return f"The {context.purpose} bytes of attempt {attempt_id}"
+    pk = UUID(bytes=given) if isinstance(given, bytes) else given
+    if context.purpose == "schedule":
+        return f"The arguments of schedule {pk}"
+    return f"The {context.purpose} bytes of attempt {pk}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
+from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from django.conf import settings as django_settings
@@ -13,7 +15,7 @@ from django.utils.module_loading import import_string
 from ..conf import SETTING, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
 from .ciphers import AESGCMSIVCipher, is_ours, name_of
-from .contract import Cipher, Context, Stored
+from .contract import Cipher, Context, Purpose, Stored
 from .keys import REMEDY, key_derived_from
 
 
@@ -38,6 +40,42 @@ def cipher() -> Cipher:
             f"{REMEDY}"
         )
     return kind(settings().KEYS)
+
+
+class Call(Protocol):
+    """The columns of an attempt that its sealed values are bound to."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def target_pk(self) -> str | None: ...
+    @property
+    def method_name(self) -> str: ...
+    @property
+    def idempotence_token(self) -> str | None: ...
+
+
+def context_of(
+    purpose: Purpose,
+    attempt_id: UUID | bytes,
+    call: Call,
+    alias: str,
+    execution: int | None = None,
+) -> Context:
+    """The context of a value of the attempt with these columns, on the database `alias`.
+
+    `execution`: its number, for the error of one. Raises InvalidSetting if `REALM` lacks the alias.
+    """
+    return Context(
+        purpose,
+        attempt_id,
+        call.target,
+        call.target_pk,
+        call.method_name,
+        call.idempotence_token,
+        settings().realm(alias),
+        execution,
+    )
 
 
 def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> bytes:

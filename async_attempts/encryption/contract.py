@@ -1,4 +1,4 @@
-"""What a cipher is, and what a sealed value is bound to."""
+"""The contract of a cipher, and the context that a sealed value is bound to."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import uuid
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-Purpose = Literal["args", "result", "error"]
+Purpose = Literal["args", "schedule", "result", "error"]
 Stored = bytes | memoryview
-"""What a binary column gives: which of the two depends on the database's driver."""
+"""A binary column's value: which of the two depends on the database's driver."""
 
-_SCHEMA_VERSION: Final = 1
-_ID_BYTES: Final = 16
-_ABSENT: Final = 0xFFFF_FFFF
-_PREFIX: Final = struct.Struct(">B5I")
+_ABSENT: Final = b"\xff\xff\xff\xff"
+_length: Final = struct.Struct(">I").pack
+_ID_BYTES: Final = _length(16)
 
 
 class Context(NamedTuple):
-    """Where a sealed value belongs: it opens nowhere else.
+    """The place of a sealed value: it opens nowhere else.
 
-    `purpose` is the field, the rest is the attempt's promise: its id, as a UUID or its 16 bytes,
-    and the target; `target_pk` is None unless that is a model instance.
+    `purpose`: the field. `attempt_id`: the id of the attempt, or of the schedule, as a UUID or its
+    16 bytes. `target`, `target_pk`, `method_name`: the call; `target_pk` is None unless the target
+    is a model instance. `idempotence_token`: the attempt's, if it has one. `realm`: the setting
+    `REALM` for the row's database. `execution`: of an error, the number of the execution that
+    failed. `definition`: of a schedule, its name, cron, time zone, overlap and catch-up.
     """
 
     purpose: Purpose
@@ -29,41 +31,46 @@ class Context(NamedTuple):
     target: str
     target_pk: str | None
     method_name: str
+    idempotence_token: str | None = None
+    realm: str = ""
+    execution: int | None = None
+    definition: tuple[str, ...] = ()
 
     def associated_data(self) -> bytes:
         """The context as bytes, different for any two contexts.
 
-        The schema version (1 byte), the five lengths in the order of the fields (4 bytes each,
-        big-endian, in bytes; 0xFFFFFFFF for a `target_pk` of None), then the five fields: UTF-8,
-        the id as its 16 bytes.
+        One field after the other, each as its length in bytes (4 bytes, big-endian) and its bytes:
+        the purpose, the realm, `target`, `target_pk`, `method_name`, the id (16 bytes), the token,
+        the execution's number (decimal), then the definition's. Text is UTF-8. A field that is
+        None has the length 0xFFFFFFFF and no bytes.
         """
         before, after = self.around_id()
-        attempt_id = self.attempt_id
-        id_bytes = attempt_id if isinstance(attempt_id, bytes) else attempt_id.int.to_bytes(16)
-        return before + id_bytes + after
+        given = self.attempt_id
+        return before + (given if isinstance(given, bytes) else given.int.to_bytes(16)) + after
 
     def around_id(self) -> tuple[bytes, bytes]:
-        """What comes before and after the id in `associated_data`."""
-        purpose, _, target, target_pk, method_name = self
-        around = _around_id if target_pk is None else _around_id.__wrapped__
-        return around(purpose, target, target_pk, method_name)
+        """The bytes before and after the id in `associated_data`."""
+        purpose, _, target, target_pk, method_name, token, realm, execution, definition = self
+        call = _call if target_pk is None else _call.__wrapped__
+        before = call(purpose, realm, target, target_pk, method_name)
+        if token is None and execution is None and not definition:
+            return before, _ABSENT + _ABSENT
+        number = None if execution is None else str(execution)
+        return before, b"".join(map(_field, (token, number, *definition)))
 
 
 @lru_cache(maxsize=1024)
-def _around_id(
-    purpose: str, target: str, target_pk: str | None, method_name: str
-) -> tuple[bytes, bytes]:
-    field, owner, method = purpose.encode(), target.encode(), method_name.encode()
-    pk = b"" if target_pk is None else target_pk.encode()
-    lengths = _PREFIX.pack(
-        _SCHEMA_VERSION,
-        len(field),
-        _ID_BYTES,
-        len(owner),
-        _ABSENT if target_pk is None else len(pk),
-        len(method),
-    )
-    return lengths + field, owner + pk + method
+def _call(purpose: str, realm: str, target: str, target_pk: str | None, method_name: str) -> bytes:
+    fields = (purpose, realm, target, target_pk, method_name)
+    return b"".join(map(_field, fields)) + _ID_BYTES
+
+
+def _field(value: str | None) -> bytes:
+    if value is None:
+        return _ABSENT
+    # A row that was changed past the package may hold a lone surrogate on SQLite.
+    given = value.encode("utf-8", "surrogatepass")
+    return _length(len(given)) + given
 
 
 @runtime_checkable
@@ -76,7 +83,7 @@ class Cipher(Protocol):
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
         """The bytes to store, bound to `context`.
 
-        Whatever it raises means that the cipher can't be reached now: enqueueing raises it to its
+        Any exception means that the cipher can't be reached now: enqueueing raises it to its
         caller, a failure is recorded without its details, a result is tried again for a while.
         """
         ...
@@ -84,8 +91,9 @@ class Cipher(Protocol):
     def decrypt(self, stored: Stored, context: Context) -> bytes:
         """The plaintext.
 
-        Raises UnknownKey if another process could open it (the attempt is released and tried
-        later), Tampered if none can (the attempt fails for good). Anything else that it raises
-        means that the cipher can't be reached now: the attempt is released and tried later.
+        Raises UnknownKey or UnknownFormat if another process could open it (the attempt is
+        released and tried later), Tampered if none can (the attempt fails for good). Any other
+        exception means that the cipher can't be reached now: the attempt is released and tried
+        later.
         """
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.utils.encoding import force_bytes
@@ -40,9 +41,31 @@ def raw_key(text: str, position: int) -> bytes:
     return key
 
 
-def key_id(key: bytes) -> bytes:
-    """The 4 bytes that name `key` in what it sealed, and tell nothing about it."""
-    return _derived(key, "key id", KEY_ID_BYTES)
+class Key:
+    """A key of the setting `KEYS`, which no repr shows.
+
+    `id`: the 4 bytes that name it in what it sealed, and tell nothing about it.
+    """
+
+    __slots__ = ("_secret", "id")
+
+    def __init__(self, text: str, position: int) -> None:
+        """Raises InvalidSetting naming the `position` in KEYS."""
+        self._secret = raw_key(text, position)
+        self.id = _derived(self._secret, "key id", KEY_ID_BYTES)
+
+    def itself(self) -> AESGCMSIV:
+        """The cipher of this very key, as version 1 of the stored bytes has it."""
+        return AESGCMSIV(self._secret)
+
+    def derived(self, *uses: str) -> AESGCMSIV:
+        """The cipher of a key of its own for these `uses`; different ones give unrelated keys."""
+        named = [use.encode() for use in uses]
+        info = b"".join(len(name).to_bytes(4) + name for name in named)
+        return AESGCMSIV(_hkdf(self._secret, b"async_attempts.encryption 2" + info, KEY_BYTES))
+
+    def __repr__(self) -> str:
+        return f"<Key {self.id.hex()}>"
 
 
 def key_derived_from(secret: str | bytes) -> str:
@@ -51,6 +74,9 @@ def key_derived_from(secret: str | bytes) -> str:
 
 
 def _derived(secret: bytes, use: str, length: int) -> bytes:
-    """`length` bytes by HKDF-SHA256 (RFC 5869); different uses give unrelated bytes."""
-    info = f"async_attempts.encryption 1: {use}".encode()
+    return _hkdf(secret, f"async_attempts.encryption 1: {use}".encode(), length)
+
+
+def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
+    """`length` bytes by HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)

@@ -531,6 +531,12 @@ class Migration(migrations.Migration):
                     models.IntegerField(null=True, verbose_name="place among what is handed over"),
                 ),
                 (
+                    "needs_result",
+                    models.BooleanField(
+                        default=False, verbose_name="success has to carry a result"
+                    ),
+                ),
+                (
                     "state",
                     models.CharField(
                         choices=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -65,6 +66,42 @@ def as_edges(depends_on: Any) -> tuple[Edge, ...]:
     return tuple(edges.values())
 
 
+class Prerequisite(NamedTuple):
+    """An edge as the sealed arguments of its dependent are bound to it.
+
+    `needs_result`: if it succeeded, its success carries a sealed result, or was made up.
+    """
+
+    id: UUID
+    condition: str
+    place: int | None
+    needs_result: bool
+
+
+def prerequisites_of(edges: Iterable[Edge], rows: Mapping[int, Any]) -> list[Prerequisite]:
+    """What a new row with these edges is bound to.
+
+    `rows`: of the rows that are written with it, by the `id()` of what the edges name, what stands
+    for that in the database: itself, or the row that has its idempotence token.
+    """
+    found = []
+    for edge in edges:
+        row = rows.get(id(edge.prerequisite))
+        is_kept = row is not None and row.keep_result and edge.condition != Condition.FAILURE
+        key = _key(edge.prerequisite if row is None else row)
+        found.append(Prerequisite(key, str(edge.condition), edge.place, is_kept))
+    return found
+
+
+def digest_of(prerequisites: Iterable[Prerequisite]) -> str:
+    """A digest (SHA-256, in hexadecimal) of prerequisites: those handed over in their order."""
+    lines = sorted(
+        (one.place is None, one.place or 0, one.id.hex, one.condition, one.needs_result)
+        for one in prerequisites
+    )
+    return sha256(repr(lines).encode()).hexdigest()
+
+
 def note_prerequisites(rows: Sequence[Any]) -> None:
     """Let those new rows know that others of them wait for them.
 
@@ -75,7 +112,7 @@ def note_prerequisites(rows: Sequence[Any]) -> None:
         return
     blockers, dependents = {}, defaultdict(list)
     for key, row in waiting.items():
-        new = [edge for edge in row.edges if _is_new(edge.prerequisite)]
+        new = [edge for edge in row.edges if is_new(edge.prerequisite)]
         blockers[key] = len(new)
         for edge in new:
             edge.prerequisite.is_prerequisite = True
@@ -97,7 +134,8 @@ def note_prerequisites(rows: Sequence[Any]) -> None:
         )
 
 
-def _is_new(prerequisite: Any) -> bool:
+def is_new(prerequisite: Any) -> bool:
+    """True for a row that isn't written yet."""
     return not isinstance(prerequisite, UUID) and prerequisite._state.adding
 
 
@@ -157,6 +195,7 @@ class Dependency(models.Model):
     )
     condition = models.CharField(_("condition"), max_length=7, choices=Condition.choices)
     place = models.IntegerField(_("place among what is handed over"), null=True)
+    needs_result = models.BooleanField(_("success has to carry a result"), default=False)
     state = models.CharField(_("state"), max_length=5, choices=State.choices, default=State.OPEN)
     has_expired_it = models.BooleanField(_("expired the attempt"), default=False)
     cause = models.UUIDField(_("first that ended otherwise"), null=True)

@@ -58,10 +58,7 @@ class Failure(models.Model):
 
     @cached_property
     def _opened(self) -> dict[str, str]:
-        attempt = self.attempt
-        context = Context(
-            "error", attempt.pk, attempt.target, attempt.target_pk, attempt.method_name
-        )
+        context = self.attempt.context("error", self.number)
         if is_unsealed(self.details):
             return {"message": f"({bytes(self.details[1:]).decode()})", "traceback": ""}
         try:

@@ -11,15 +11,15 @@ from django.apps import apps
 from django.db import models
 
 from ..conf import settings
-from ..encryption import Context, cipher, encrypt_many, open_sealed
+from ..encryption import Context, Purpose, cipher, context_of, encrypt_many, open_sealed
 from ..exceptions import InvalidOption, ObjectGone
 from ..lifecycle import Status
-from ..payload import Arguments, dump_arguments, load_arguments, load_value
+from ..payload import Arguments, bind, dump_arguments, load_arguments, load_value
 from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
 from .database import database_of
-from .dependency import Edge, as_edges
+from .dependency import Edge, Prerequisite, as_edges, digest_of, is_new, prerequisites_of
 from .keys import key_of_tick, key_of_token
 from .options import as_seconds, check_metadata, check_moment, check_number
 from .pace import Paced, paced
@@ -152,9 +152,9 @@ class PromiseRow(PromptRow):
         self.subject_type = instance._meta.label_lower
         self.subject_id = instance._meta.pk.value_to_string(instance)
 
-    def context(self, purpose: Any) -> Context:
-        """What a ciphertext of this row is bound to."""
-        return Context(purpose, self.id, self.target, self.target_pk, self.method_name)
+    def context(self, purpose: Purpose, execution: int | None = None) -> Context:
+        """The context of a ciphertext of this row; `execution`: of an error, which one failed."""
+        return context_of(purpose, self.id, self, database_of(self), execution)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -163,18 +163,29 @@ class PromiseRow(PromptRow):
                 state.pop(name, None)
         return state
 
-    def seal(self, plaintext: bytes | None = None) -> None:
-        """Encrypt the arguments: `plaintext`, if `promise()` has returned that already."""
+    def seal(
+        self, plaintext: bytes | None = None, prerequisites: Sequence[Prerequisite] = ()
+    ) -> None:
+        """Encrypt the arguments: `plaintext`, if `promise()` has returned that already.
+
+        `prerequisites`: what they are bound to, if not to what the row was told to wait for.
+        """
         if plaintext is None:
             plaintext = self.promise().plaintext
-        row = self.__dict__
-        context = Context("args", row["id"], row["target"], row["target_pk"], row["method_name"])
-        row["args"] = cipher().encrypt(plaintext, context)
+        if self.edges:
+            new = {id(p): p for edge in self.edges if is_new(p := edge.prerequisite)}
+            bound_to = prerequisites or prerequisites_of(self.edges, new)
+            plaintext = bind(plaintext, digest_of(bound_to))
+        self.__dict__["args"] = cipher().encrypt(plaintext, self.context("args"))
 
     def take_place_of(self, key: UUID) -> None:
         """Take the id of a row, and encrypt the arguments, checked before, for that one."""
         self.__dict__["id"] = key
-        self.seal(dump_arguments(self._plain or Arguments()))
+        self.seal_anew()
+
+    def seal_anew(self, prerequisites: Sequence[Prerequisite] = ()) -> None:
+        """Encrypt the arguments, checked before, as `seal` does."""
+        self.seal(dump_arguments(self._plain or Arguments()), prerequisites)
 
     def promise(self) -> Promised:
         """Check a new row, and fill in every column but the arguments.

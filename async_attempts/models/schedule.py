@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH
+from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, settings
 from ..cron import Cron
 from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
 from ..targets.declared import Declared
+from .database import database_of
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
+BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")
+"""What the sealed arguments are bound to: changing it in the table stops the schedule."""
 
 
 class Schedule(models.Model):
@@ -95,16 +98,19 @@ class Schedule(models.Model):
 
     def plaintext(self) -> bytes:
         """The arguments as bytes. Raises DecryptionError, CipherUnavailable."""
-        return open_sealed(self.args, self.context("args"))
+        return open_sealed(self.args, self.context())
 
     def seal(self, arguments: Arguments) -> None:
-        """Encrypt the arguments for the present target. Raises InvalidArguments."""
-        self.args = cipher().encrypt(dump_arguments(arguments), self.context("args"))
+        """Encrypt the arguments for the present definition. Raises InvalidArguments."""
+        self.args = cipher().encrypt(dump_arguments(arguments), self.context())
 
-    def context(self, purpose: Any) -> Context:
-        """What the ciphertext of its arguments is bound to."""
+    def context(self) -> Context:
+        """The context of its sealed arguments: they open as long as it calls the same as often."""
         target, _dot, method_name = self.target.rpartition(".")
-        return Context(purpose, self.id, target, None, method_name)
+        realm = settings().realm(database_of(self))
+        definition = tuple(str(getattr(self, column)) for column in BOUND[1:])
+        call = target, None, method_name
+        return Context("schedule", self.id, *call, realm=realm, definition=definition)
 
     def declared(self, arguments: Arguments) -> Declared:
         """As it would be declared in code with these arguments. Raises InvalidOption."""

@@ -1,7 +1,8 @@
 """Owns how arguments and results become bytes and come back, and how large and deep they may be.
 
-The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments, the value
-itself for a result. What JSON doesn't know is written as `{"$": tag, "v": parts}`; `kinds` is the
+The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments, with a
+digest of its prerequisites as a third part for an attempt that has any; the value itself for a
+result. What JSON doesn't know is written as `{"$": tag, "v": parts}`; `kinds` is the
 table of the tags, `stored` the way from values to bytes and back.
 """
 
@@ -10,14 +11,16 @@ from __future__ import annotations
 from .arguments import Arguments
 from .handed import Handed
 from .limits import MAX_DEPTH
-from .stored import dump_arguments, dump_value, load_arguments, load_value
+from .stored import bind, dump_arguments, dump_value, load_arguments, load_bound, load_value
 
 __all__ = [
     "MAX_DEPTH",
     "Arguments",
     "Handed",
+    "bind",
     "dump_arguments",
     "dump_value",
     "load_arguments",
+    "load_bound",
     "load_value",
 ]

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import Model
 from django.utils.functional import LazyObject, Promise
 
-from .handed import Handed
+from .handed import Handed, load_handed
 from .moments import dump_datetime, dump_time, load_datetime, load_time
 from .references import dump_member, dump_row, load_member, load_row
 
@@ -56,7 +56,7 @@ def _clockwork(value: timedelta) -> list[int]:
 
 KINDS: Final = (
     # The first that fits is taken: a member of an Enum may be a string or a number too.
-    Kind(Handed, "handed", lambda handed: handed.value, Handed),
+    Kind(Handed, "handed", lambda handed: handed.value, load_handed),
     Kind(Enum, "enum", dump_member, load_member),
     Kind(Promise, None, str),
     Kind(LazyObject, None, _unwrapped),

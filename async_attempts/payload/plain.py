@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 
-from async_attempts.exceptions import AttemptsError, InvalidArguments
+from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownFormat
 
 from .kinds import BY_TYPE, KINDS, LOADS, Kind
 from .limits import MAX_DEPTH
@@ -145,13 +145,19 @@ def is_flat(values: Iterable[Any]) -> bool:
 def from_plain(found: dict[str, Any]) -> Any:
     """The value behind a tagged object whose parts are values already; any other object itself.
 
-    Raises InvalidArguments, or what looking up a class or a row raises.
+    Raises InvalidArguments, UnknownFormat, or what looking up a class or a row raises.
     """
     if TAG not in found:
         return found
     tag = found[TAG]
-    if found.keys() != {TAG, PARTS} or not isinstance(tag, str) or tag not in LOADS:
-        raise InvalidArguments("What is stored holds a tag that this version doesn't know.")
+    if found.keys() != {TAG, PARTS} or not isinstance(tag, str):
+        raise InvalidArguments("A stored tagged value is corrupt: it has other parts.")
+    if tag not in LOADS:
+        raise UnknownFormat(
+            "The stored value holds a tag that this release doesn't know; a newer one may have "
+            "written it.",
+            "an unknown tag",
+        )
     try:
         return LOADS[tag](found[PARTS])
     except AttemptsError:

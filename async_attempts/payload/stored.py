@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from async_attempts.exceptions import AttemptsError, InvalidArguments
+from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownFormat
 
 from .arguments import Arguments
 from .limits import exceeds_size, require_shallow, too_large
 from .places import UnstorableError, by_index, by_key
 from .plain import TAG, from_plain, is_flat, to_plain
 from .text import decoder, encode
+
+BINDING_BYTES: Final = 128
+"""More than `bind` adds."""
 
 _MARK: Final = encode(TAG)
 _parse_plain: Final = decoder()
@@ -41,21 +44,37 @@ def dump_arguments(arguments: Arguments) -> bytes:
     return data
 
 
+def bind(data: bytes, prerequisites: str) -> bytes:
+    """The bytes of arguments, `data`, together with a digest of the attempt's prerequisites."""
+    return data[:-1] + b"," + encode(prerequisites) + b"]"
+
+
 def load_arguments(data: bytes) -> Arguments:
     """The arguments in `data`.
 
-    Raises InvalidArguments for bytes that are too large, too deep or corrupt; ObjectGone for a
-    model instance whose row is gone; InvalidTarget, UnknownTarget for an Enum class or a model
-    that this code doesn't have.
+    Raises InvalidArguments for bytes that are too large, too deep or corrupt; UnknownFormat for
+    those of a newer release; ObjectGone for a model instance whose row is gone; InvalidTarget,
+    UnknownTarget for an Enum class or a model that this code doesn't have.
     """
-    if exceeds_size(len(data)):
+    return load_bound(data)[0]
+
+
+def load_bound(data: bytes) -> tuple[Arguments, str]:
+    """The arguments in `data`, and what `bind` has added, else "". Raises as `load_arguments`."""
+    if exceeds_size(len(data) - BINDING_BYTES):
         raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
     found = _load(data)
-    if type(found) is list and len(found) == 2:
-        args, kwargs = found
+    if type(found) is list and len(found) >= 2:
+        args, kwargs, *bound = found
         if type(args) is list and type(kwargs) is dict:
+            if len(bound) > 1 or not all(isinstance(part, str) for part in bound):
+                raise UnknownFormat(
+                    "The stored arguments have parts that this release doesn't know; a newer one "
+                    "may have written them.",
+                    "unknown parts",
+                )
             try:
-                return Arguments(*args, **kwargs)
+                return Arguments(*args, **kwargs), bound[0] if bound else ""
             except TypeError:  # a keyword that is no string
                 pass
     raise InvalidArguments("What is stored is a value, but no arguments.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..models.progress import Progress
-from .endings import Ending, handed_over, prerequisites
+from .endings import Ending
 from .gathering import agather, aresult, gather, result
+from .prerequisites import endings_in_order, handed_over
 from .watching import watch
 
 __all__ = [
@@ -12,9 +13,9 @@ __all__ = [
     "Progress",
     "agather",
     "aresult",
+    "endings_in_order",
     "gather",
     "handed_over",
-    "prerequisites",
     "result",
     "watch",
 ]

@@ -9,16 +9,14 @@ from uuid import UUID
 
 from django.db.models import F
 
-from ..encryption import Context, open_sealed
-from ..exceptions import InvalidArguments, ResultNotKept
+from ..exceptions import ResultNotKept
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
-from ..models import Dependency
-from ..payload import Handed, load_value
-from ..store import Store, store_for
+from ..store import Store
 from ..store.depending import in_batches
-from ..store.handing import HandedOver
 
-COLUMNS: Final = "id status target target_pk method_name sealed_result error_class reason".split()
+COLUMNS: Final = (
+    "id status target target_pk method_name idempotence_token sealed_result error_class reason"
+).split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +53,6 @@ class Ending:
         return self.status == Status.SUCCEEDED
 
 
-def prerequisites(attempt_id: UUID, database: str) -> list[Ending]:
-    """How those ended that an attempt waited for: what is handed over first, in its order."""
-    store = store_for(database)
-    edges = _edges(store, attempt_id)
-    endings = endings_of(store, [edge.prerequisite_id for edge in edges])
-    return [endings[edge.prerequisite_id] for edge in edges]
-
-
-def handed_over(handed: Handed, attempt_id: UUID, database: str) -> Any:
-    """What stands in for `handed` in the arguments of an attempt that is performed now."""
-    store = store_for(database)
-    if handed in (Handed.RESULT, Handed.RESULTS):
-        results = [_result_of(one) for one in store.handed_to(attempt_id)]
-        return results if handed is Handed.RESULTS else results[0]
-    edges = [edge for edge in _edges(store, attempt_id) if edge.place is not None]
-    if handed is Handed.ERROR:
-        causes = [edge.cause or edge.prerequisite_id for edge in edges]
-        return next(iter(endings_of(store, causes[:1]).values()), None)
-    endings = endings_of(store, [edge.prerequisite_id for edge in edges])
-    return [endings[edge.prerequisite_id] for edge in edges]
-
-
-def _result_of(one: HandedOver) -> Any:
-    if one.status != Status.SUCCEEDED:
-        raise InvalidArguments(f"The result of {one.id}, which is {one.status or GONE}.")
-    if not one.sealed_result:
-        return None
-    context = Context("result", one.id, one.target, one.target_pk, one.method_name)
-    return load_value(open_sealed(one.sealed_result, context))
-
-
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     """How each of these attempts ended."""
     endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}
@@ -105,11 +72,6 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
                 row.status != Status.SUCCEEDED or row.sealed_result != NOT_KEPT,
             )
     return endings
-
-
-def _edges(store: Store, attempt_id: UUID) -> list[Dependency]:
-    edges = list(store.dependencies.filter(attempt_id=attempt_id))
-    return sorted(edges, key=lambda edge: (edge.place is None, edge.place, edge.pk))
 
 
 def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from ..encryption import Context
+from ..encryption import Context, Purpose, context_of
 from ..lifecycle import Expired, Outcome
 
 uptime: Final[Callable[[], float]] = (
@@ -78,9 +78,10 @@ class Claim(NamedTuple):
         left = self.seconds_left
         return left is not None and moment - self.claimed_at >= left
 
-    def context(self, purpose: Any) -> Context:
-        """What a ciphertext of this attempt is bound to."""
-        return Context(purpose, self.id_bytes, self.target, self.target_pk, self.method_name)
+    def context(self, purpose: Purpose) -> Context:
+        """What a ciphertext of this attempt is bound to; an error's also to this execution."""
+        execution = self.num_attempts if purpose == "error" else None
+        return context_of(purpose, self.id_bytes, self, self.database, execution)
 
     def __str__(self) -> str:
         return f"{self.target}.{self.method_name} {self.id}"

@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from .dooming import Dooming, as_uuid
 
 HANDED = """
-SELECT d.prerequisite_id, p.status, p.target, p.target_pk, p.method_name, p.{result}
+SELECT d.prerequisite_id, d.{condition}, d.place, d.needs_result, d.cause,
+    p.status, p.target, p.target_pk, p.method_name, p.idempotence_token,
+    CASE WHEN d.needs_result OR d.place IS NOT NULL THEN p.{result} END
 FROM {dependency} d LEFT JOIN {attempt} p ON p.id = d.prerequisite_id
-WHERE d.attempt_id = %s AND d.place IS NOT NULL ORDER BY d.place
+WHERE d.attempt_id = %s ORDER BY d.place IS NULL, d.place, d.id
 """
 
 
-class HandedOver(NamedTuple):
-    """One that hands its result over; without a status, it is gone."""
+class WaitedFor(NamedTuple):
+    """A prerequisite of an attempt and the edge to it; without a status, it is gone.
+
+    The fields of the edge first, as in `Prerequisite`. `cause`: which attempt failed or expired
+    first, if any did.
+    """
 
     id: UUID
+    condition: str
+    place: int | None
+    needs_result: bool
+    cause: UUID | None
     status: str | None
     target: str
     target_pk: str | None
     method_name: str
+    idempotence_token: str | None
     sealed_result: bytes | None
+
+
+def _waited_for(
+    pk: Any, condition: str, place: int | None, needs: Any, cause: Any, *rest: Any
+) -> WaitedFor:
+    first = None if cause is None else as_uuid(cause)
+    return WaitedFor(as_uuid(pk), condition, place, bool(needs), first, *rest)
 
 
 class Handing(Dooming):
     """Reads only."""
 
-    def handed_to(self, attempt_id: UUID) -> list[HandedOver]:
-        """Those that hand something over to this attempt, in their order, in one statement."""
+    def waited_for_by(self, attempt_id: UUID) -> list[WaitedFor]:
+        """The prerequisites of this attempt, in one statement: those handed over, in their order,
+        then the others.
+        """
         key = self.model._meta.pk.get_db_prep_value(attempt_id, self.connection)
         with self.connection.cursor() as cursor:
             cursor.execute(self._handed_sql, [key])
-            return [HandedOver(as_uuid(pk), *rest) for pk, *rest in cursor.fetchall()]
+            return [_waited_for(*row) for row in cursor.fetchall()]
 
     @cached_property
     def _handed_sql(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from django.db import transaction
 
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
+from ..models.dependency import prerequisites_of
 from .depending import BATCH, Depending, in_batches
 from .revisits import What
 
@@ -28,17 +29,10 @@ class Linking(Depending):
             return
         actual = {id(row): there for row, there in zip(rows, found, strict=True)}
         new = {there.pk for there in found if there.created}
-        edges = [
-            Dependency(
-                attempt_id=row.pk,
-                prerequisite_id=_key(actual.get(id(edge.prerequisite), edge.prerequisite)),
-                condition=edge.condition,
-                place=edge.place,
-            )
-            for row, there in zip(rows, found, strict=True)
-            if there is row
-            for edge in row.edges
-        ]
+        edges: list[Dependency] = []
+        for row, there in zip(rows, found, strict=True):
+            if there is row and row.edges:
+                edges += self._edges_of(row, actual)
         for row, there in zip(rows, found, strict=True):
             if there is row:
                 ends = [(edge, actual.get(id(edge.prerequisite))) for edge in row.edges]
@@ -52,6 +46,30 @@ class Linking(Depending):
                 self.note_dependents(sorted(older))
 
             transaction.on_commit(later, self.alias, robust=True)
+
+    def _edges_of(
+        self, row: AbstractAttempt, actual: Mapping[int, AbstractAttempt]
+    ) -> list[Dependency]:
+        """The edges of a row that was written; its arguments are bound to the same."""
+        bound_to = prerequisites_of(row.edges, actual)
+        if any(
+            actual.get(id(edge.prerequisite), edge.prerequisite) is not edge.prerequisite
+            for edge in row.edges
+        ):
+            # It was sealed before the row was found that has the token of a prerequisite.
+            row.seal_anew(bound_to)
+            self.attempts.filter(pk=row.pk).update(args=row.args)
+            row.remember(["args"])
+        return [
+            Dependency(
+                attempt_id=row.pk,
+                prerequisite_id=one.id,
+                condition=one.condition,
+                place=one.place,
+                needs_result=one.needs_result,
+            )
+            for one in bound_to
+        ]
 
     def _require(self, ids: Collection[UUID]) -> None:
         for some in in_batches(sorted(ids)):

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, QuerySet
 
 from ..conf import settings
-from ..encryption import Context
+from ..encryption import context_of
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
@@ -19,8 +19,8 @@ from .placing import Placing
 from .rows import ended, seconds_from_now
 
 HELD_COLUMNS: Final = (
-    "id target target_pk method_name num_attempts max_attempts num_crashes claim_seq "
-    "cancel_requested started_at limit_key"
+    "id target target_pk method_name idempotence_token num_attempts max_attempts num_crashes "
+    "claim_seq cancel_requested started_at limit_key"
 ).split()
 
 
@@ -198,7 +198,7 @@ class Rescuing(Placing):
         return {"claimed_by": None, **counted}
 
     def _failed(self, worker_id: UUID, row: Any, verdict: Verdict) -> Failure:
-        context = Context("error", row.id, row.target, row.target_pk, row.method_name)
+        context = context_of("error", row.id, row, self.alias, row.num_attempts)
         return Failure(
             attempt_id=row.id,
             number=row.num_attempts,

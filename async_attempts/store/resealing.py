@@ -10,10 +10,11 @@ from django.db.models import QuerySet
 from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher, open_sealed, seal
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
 from ..models import is_unsealed
+from ..models.schedule import BOUND
 from .base import Store
 
 SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
-COLUMNS: Final = "id target target_pk method_name args sealed_result".split()
+COLUMNS: Final = "id target target_pk method_name idempotence_token args sealed_result".split()
 
 
 class Resealed(NamedTuple):
@@ -59,7 +60,8 @@ class Resealer:
             for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
                 if is_unsealed(failure.details):
                     continue
-                context = by_id[failure.attempt_id].context("error")
+                attempt = by_id[failure.attempt_id]
+                context = attempt.context("error", failure.number)
                 done.append(self._reseal(failures, failure, "details", context))
             last = batch[-1].pk if len(batch) == limit else None
             return Resealed(done.count(True), done.count(None), last)
@@ -71,8 +73,8 @@ class Resealer:
         schedules = self.store.schedules
 
         def work() -> Resealed:
-            rows = list(schedules.order_by("pk").only("id", "target", "args"))
-            done = [self._reseal(schedules, row, "args", row.context("args")) for row in rows]
+            rows = list(schedules.order_by("pk").only("id", *BOUND, "args"))
+            done = [self._reseal(schedules, row, "args", row.context()) for row in rows]
             return Resealed(done.count(True), done.count(None), None)
 
         return self.store.whole(work)

@@ -11,9 +11,10 @@ from uuid import UUID
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
 from ..models.options import check_progress
-from ..results import Ending, prerequisites
-from ..store import Claim, Said
+from ..results import Ending, endings_in_order
+from ..store import Said
 from .memory import now
+from .preparing import Prepared
 from .timeouts import Deadline
 
 
@@ -24,12 +25,13 @@ def unheard(said: Said) -> None:
 class CurrentAttempt:
     """The attempt that is being performed."""
 
-    __slots__ = ("_claim", "_deadline", "_say")
+    __slots__ = ("_claim", "_deadline", "_prerequisites", "_say")
 
     def __init__(
-        self, claim: Claim, deadline: Deadline, say: Callable[[Said], None] = unheard
+        self, ready: Prepared, deadline: Deadline, say: Callable[[Said], None] = unheard
     ) -> None:
-        self._claim = claim
+        self._claim = ready.claim
+        self._prerequisites = ready.prerequisites
         self._deadline = deadline
         self._say = say
 
@@ -90,8 +92,8 @@ class CurrentAttempt:
 
     @property
     def prerequisites(self) -> list[Ending]:
-        """How those ended that this one waited for: a few queries at each reading."""
-        return prerequisites(self.id, self._claim.database)
+        """How those ended that this one waited for: a few queries at each reading, if any."""
+        return endings_in_order(self._prerequisites, self._claim.database)
 
     @property
     def cancel_requested(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..backoff import Backoff
-from ..exceptions import CipherUnavailable, UnknownKey
+from ..exceptions import CipherUnavailable, UnknownFormat, UnknownKey
 from ..lifecycle import Released
 from ..store import Claim
 from ..store.missing import KEY_ID_LENGTH, reason_for
@@ -83,11 +83,16 @@ class MissingKeys:
         self._keys: dict[str, Trouble] = {}
         self._cipher = Trouble(FOR_THE_CIPHER)
 
-    def put_off(self, claim: Claim, error: UnknownKey | CipherUnavailable) -> Released:
+    def put_off(
+        self, claim: Claim, error: UnknownKey | UnknownFormat | CipherUnavailable
+    ) -> Released:
         """The outcome of an attempt that couldn't be opened; it never counts."""
         if isinstance(error, CipherUnavailable):
             reason = f"could not be opened: {error.error_class}"
             trouble = self._cipher
+        elif isinstance(error, UnknownFormat):
+            reason = f"stored in a form that this release doesn't know: {error.form}"
+            trouble = self._of_key(error.form)
         else:
             key_id = plain_text(error.key_id, KEY_ID_LENGTH)
             reason = reason_for(key_id)

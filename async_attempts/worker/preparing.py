@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from ..conf import SETTING, settings
 from ..encryption import open_sealed
 from ..exceptions import InvalidArguments
-from ..payload import Arguments, Handed, load_arguments
+from ..payload import Arguments, load_bound
 from ..results import handed_over
 from ..store import Claim
 from ..targets import Resolved, TargetName, resolve
@@ -17,11 +18,12 @@ ENVELOPE_BYTES: Final = 1024
 
 
 class Prepared(NamedTuple):
-    """A claim, what it calls, and with what."""
+    """A claim, what it calls, with what arguments, and the ids of its prerequisites."""
 
     claim: Claim
     resolved: Resolved
     arguments: Arguments
+    prerequisites: tuple[UUID, ...] = ()
 
     @property
     def timeout(self) -> float:
@@ -45,8 +47,5 @@ def prepared(claim: Claim) -> Prepared:
     plaintext = open_sealed(claim.args, claim.context("args"))
     name = TargetName(claim.target, claim.target_pk, claim.method_name)
     resolved = resolve(name, claim.database)
-    arguments = load_arguments(plaintext)
-    if arguments.args and type(arguments.args[0]) is Handed:
-        handed = handed_over(arguments.args[0], claim.id, claim.database)
-        arguments = Arguments(handed, *arguments.args[1:], **arguments.kwargs)
-    return Prepared(claim, resolved, arguments)
+    arguments, prerequisites = handed_over(claim, *load_bound(plaintext))
+    return Prepared(claim, resolved, arguments, prerequisites)

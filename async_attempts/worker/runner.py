@@ -28,6 +28,7 @@ from ..exceptions import (
     InvalidArguments,
     ResultNotSealed,
     StaleClaim,
+    UnknownFormat,
     UnknownKey,
 )
 from ..lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
@@ -193,7 +194,7 @@ class Runner:
     ) -> Execution | None:
         try:
             ready = self._prepared(claim, blocks)
-        except (UnknownKey, CipherUnavailable) as error:
+        except (UnknownKey, UnknownFormat, CipherUnavailable) as error:
             return Execution(claim, self.missing_keys.put_off(claim, error), error, place=place)
         except BaseException as exception:
             return Execution(claim, outcome_of_preparing(claim, exception), exception, place=place)
@@ -230,7 +231,7 @@ class Runner:
             function = async_to_sync(function)
         self._deadline = deadline = Deadline(now() + ready.timeout, self.page, place)
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
-        _current.set(CurrentAttempt(ready.claim, deadline, say))
+        _current.set(CurrentAttempt(ready, deadline, say))
         deadline.on_move = self._moved
         deadline.note()
         self.watch.begin(deadline)
@@ -243,7 +244,7 @@ class Runner:
             deadline.on_move = None
         if blocks or not self.connections.are_clean():
             self.connections.refuse_left_open(blocks)
-        if result is None:
+        if result is None and not ready.claim.keep_result:
             return SUCCEEDED
         refuse_unawaited(result)
         return kept(ready.claim, result, until=deadline.at)
@@ -322,15 +323,13 @@ def refuse_unawaited(result: Any) -> None:
 
 
 def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
-    """Succeeded, with the sealed result if the attempt keeps it.
+    """Succeeded, with the sealed result if the attempt keeps it: None as well, for the proof.
 
     A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
     for SEALING_SECONDS at most. Then this raises ResultNotSealed.
     """
-    if result is None:
-        return SUCCEEDED
     if not claim.keep_result:
-        return UNKEPT
+        return SUCCEEDED if result is None else UNKEPT
     try:
         plaintext = dump_value(result)
         if len(plaintext) > MAX_RESULT_BYTES:

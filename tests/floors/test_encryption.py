@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from async_attempts.encryption import AESGCMSIVCipher, Cipher, Context, NullCipher
-from async_attempts.exceptions import DecryptionError, Tampered, UnknownKey
+from async_attempts.exceptions import DecryptionError, Tampered, UnknownFormat, UnknownKey
 
 CANARY = b"canary-4929-1234-5678"
 HERE = Context("args", uuid.UUID(int=7), "shop.clients.OrderClient", "42", "fulfill")
@@ -26,16 +26,26 @@ ELSEWHERE = {
     "no target_pk": HERE._replace(target_pk=None),
     "empty target_pk": HERE._replace(target_pk=""),
     "method": HERE._replace(method_name="refund"),
+    "schedule": HERE._replace(purpose="schedule"),
+    "token": HERE._replace(idempotence_token="4711"),
+    "empty token": HERE._replace(idempotence_token=""),
+    "realm": HERE._replace(realm="shop-staging"),
+    "execution": HERE._replace(execution=1),
+    "definition": HERE._replace(definition=("nightly", "* * * * *")),
     "shifted": HERE._replace(target_pk="42f", method_name="ulfill"),
 }
 
 contexts = st.builds(
     Context,
-    st.sampled_from(["args", "result", "error"]),
+    st.sampled_from(["args", "schedule", "result", "error"]),
     st.integers(0, 3).map(lambda number: uuid.UUID(int=number)),
     st.text("ab\0é", max_size=3),
     st.none() | st.text("ab\0é", max_size=3),
     st.text("ab\0é", max_size=3),
+    st.none() | st.text("ab\0é", max_size=3),
+    st.text("ab\0é", max_size=3),
+    st.none() | st.integers(0, 3),
+    st.lists(st.text("ab\0é", max_size=3), max_size=3).map(tuple),
 )
 
 
@@ -115,9 +125,15 @@ def test_an_appended_byte_is_tampering(cipher: Cipher) -> None:
         cipher.decrypt(cipher.encrypt(CANARY, HERE) + b"\0", HERE)
 
 
-def test_an_unknown_version_is_tampering(cipher: Cipher) -> None:
-    with pytest.raises(Tampered):
+def test_an_unknown_version_may_be_a_newer_release_s(cipher: Cipher) -> None:
+    with pytest.raises(UnknownFormat, match="format 127") as caught:
         cipher.decrypt(b"\x7f" + os.urandom(60), HERE)
+    assert caught.value.form == "format 127"
+
+
+def test_a_changed_version_of_ours_is_tampering(cipher: Cipher) -> None:
+    with pytest.raises(Tampered):
+        cipher.decrypt(b"\x7f" + cipher.encrypt(CANARY, HERE)[1:], HERE)
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)

@@ -14,7 +14,12 @@ from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from async_attempts.exceptions import AttemptsError, InvalidArguments, UnsupportedType
+from async_attempts.exceptions import (
+    AttemptsError,
+    InvalidArguments,
+    UnknownFormat,
+    UnsupportedType,
+)
 from async_attempts.payload import (
     MAX_DEPTH,
     Arguments,
@@ -229,7 +234,6 @@ def test_a_result_may_be_of_any_size():
         b"[NaN]",
         b"[-Infinity]",
         b"[" + b"9" * 5000 + b"]",
-        f'{{"$":"{CANARY}","v":1}}'.encode(),
         b'{"$":["set"],"v":1}',
         b'{"$":null,"v":1}',
         b'{"$":"set"}',
@@ -254,7 +258,21 @@ def test_corrupt_bytes_are_refused_without_showing_them(data):
 
 @pytest.mark.parametrize(
     "data",
-    [b"1", b"[]", b"[[]]", b"{}", b"[{},[]]", b"[[],{},{}]", b'[[],{"$":"dict","v":[[1,2]]}]'],
+    [
+        f'[[{{"$":"{CANARY}","v":1}}],{{}}]'.encode(),
+        b'[[{"$":"handed","v":"canary_4929_1234"}],{}]',
+        b'[[],{},"canary_4929_1234","b"]',
+        b"[[],{},{}]",
+    ],
+)
+def test_the_forms_of_a_newer_release_are_told_from_corrupt_ones(data):
+    with refused(UnknownFormat):
+        load_arguments(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"1", b"[]", b"[[]]", b"{}", b"[{},[]]", b'[[],{"$":"dict","v":[[1,2]]}]'],
 )
 def test_what_is_no_arguments_is_not_loaded_as_such(data):
     with refused(InvalidArguments):

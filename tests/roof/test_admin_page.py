@@ -45,7 +45,7 @@ def failed_execution(attempt, number=1, message="it broke", **columns):
         number=number,
         kind="error",
         error_class="builtins.OSError",
-        details=sealed_details(message, "Traceback: in fulfill", attempt.context("error")),
+        details=sealed_details(message, "Traceback: in fulfill", attempt.context("error", number)),
         failed_at=timezone.now(),
         **columns,
     )

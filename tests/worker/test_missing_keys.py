@@ -12,7 +12,7 @@ from django.core.checks import Tags, run_checks
 from django.core.management import call_command
 
 from async_attempts import stats
-from async_attempts.encryption.keys import key_id
+from async_attempts.encryption.keys import Key
 from async_attempts.exceptions import UnknownKey
 from async_attempts.lifecycle import Released
 from async_attempts.store import store_for
@@ -23,7 +23,7 @@ from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
 
 OTHER_KEY = b64encode(bytes(range(1, 33))).decode()
-KEY_ID = key_id(bytes(range(32))).hex()
+KEY_ID = Key(b64encode(bytes(range(32))).decode(), 0).id.hex()
 REASON = f"sealed with key {KEY_ID}, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 
 

@@ -46,7 +46,7 @@ class AsyncExecution:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self.ready.timeout, self._tell)
         self._deadline.on_move = self._moved
-        self.current = CurrentAttempt(self.ready.claim, self._deadline, say)
+        self.current = CurrentAttempt(self.ready, self._deadline, say)
         return self.current
 
     @property

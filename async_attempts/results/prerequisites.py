@@ -1,0 +1,94 @@
+"""The prerequisites of an attempt that is performed: checked first, then handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from ..encryption import binds_prerequisites, context_of, open_sealed
+from ..exceptions import InvalidArguments, Tampered
+from ..lifecycle import GONE, Status
+from ..models import Condition
+from ..models.dependency import Prerequisite, digest_of
+from ..payload import Arguments, Handed, load_value
+from ..store import Claim, store_for
+from ..store.handing import WaitedFor
+from .endings import Ending, endings_of
+
+
+def handed_over(
+    claim: Claim, arguments: Arguments, bound_to: str
+) -> tuple[Arguments, tuple[UUID, ...]]:
+    """The arguments with what prerequisites hand over, and the ids of the prerequisites.
+
+    `bound_to`: the digest that was sealed with the arguments. Costs a query only where there are
+    prerequisites. Raises Tampered if they aren't those that the attempt was enqueued with, or one
+    of them hasn't ended as it had to, or the result that has to prove it is missing or doesn't
+    open; InvalidArguments if a result that is handed over is gone; what opening a result raises.
+    """
+    handed = arguments.args[0] if arguments.args else None
+    is_old = not bound_to and not binds_prerequisites(claim.args)
+    found: list[WaitedFor] = []
+    if bound_to or is_old:
+        found = store_for(claim.database).waited_for_by(claim.id)
+    if bound_to:
+        _require_untouched(claim, found, bound_to)
+    results = _results(claim.database, found)
+    if type(handed) is Handed:
+        value = _handed(claim.database, handed, found, results)
+        arguments = Arguments(value, *arguments.args[1:], **arguments.kwargs)
+    return arguments, tuple(one.id for one in found)
+
+
+def endings_in_order(ids: Sequence[UUID], database: str) -> list[Ending]:
+    """How these attempts ended, in this order. Raises what reading a stored result raises."""
+    endings = endings_of(store_for(database), ids)
+    return [endings[pk] for pk in ids]
+
+
+def _require_untouched(claim: Claim, found: Sequence[WaitedFor], bound_to: str) -> None:
+    if digest_of(Prerequisite(*one[:4]) for one in found) != bound_to:
+        raise Tampered(f"The prerequisites of attempt {claim.id} were altered.")
+    for one in found:
+        is_changed = one.status is not None and (
+            one.condition == Condition.SUCCESS and one.status != Status.SUCCEEDED
+        )
+        if is_changed or _lacks_proof(one):
+            raise Tampered(
+                f"Attempt {one.id}, which attempt {claim.id} has waited for, was altered: it is "
+                f"{one.status}" + (", without a stored result." if _lacks_proof(one) else ".")
+            )
+
+
+def _lacks_proof(one: WaitedFor) -> bool:
+    return one.needs_result and one.status == Status.SUCCEEDED and not one.sealed_result
+
+
+def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:
+    """The results of those that hand one over or have to prove that they succeeded."""
+    results = {}
+    for one in found:
+        if one.sealed_result and one.status == Status.SUCCEEDED:
+            context = context_of("result", one.id, one, database)
+            plaintext = open_sealed(one.sealed_result, context)
+            if one.place is not None:
+                results[one.id] = load_value(plaintext)
+    return results
+
+
+def _handed(
+    database: str, handed: Handed, found: Sequence[WaitedFor], results: dict[UUID, Any]
+) -> Any:
+    """The value that stands in for `handed` among the arguments."""
+    ones = [one for one in found if one.place is not None]
+    if handed in (Handed.RESULT, Handed.RESULTS):
+        for one in ones:
+            if one.status != Status.SUCCEEDED:
+                raise InvalidArguments(f"The result of {one.id}, which is {one.status or GONE}.")
+        values = [results.get(one.id) for one in ones]
+        return values if handed is Handed.RESULTS else values[0]
+    if handed is Handed.ERROR:
+        causes = [one.cause or one.id for one in ones]
+        return next(iter(endings_in_order(causes[:1], database)), None)
+    return endings_in_order([one.id for one in ones], database)
