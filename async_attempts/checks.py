@@ -207,6 +207,62 @@ def check_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Ch
     return [message for alias in aliases for message in _missing_keys(alias)]
 
 
+@register(Tags.database)
+def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Realms of the databases that are named: a row that is copied must not be performed twice."""
+    try:
+        by_realm: dict[str, list[str]] = {}
+        for alias in filter(_carries_attempts, databases or ()):
+            by_realm.setdefault(settings().realm(alias), []).append(alias)
+    except InvalidSetting as error:
+        return [Error(str(error), id="async_attempts.E001")]
+    return [
+        Notice(
+            f"DATABASES {', '.join(map(repr, aliases))}: each of them carries attempts, and they "
+            f"share the realm {realm!r}, so that a row copied from one to another is performed.",
+            hint=f"Let {SETTING}['REALM'] be a dict that gives each database a realm of its own.",
+            id="async_attempts.W007",
+        )
+        for realm, aliases in by_realm.items()
+        if len(aliases) > 1
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_realm_is_set(**kwargs: Any) -> list[CheckMessage]:
+    """The setting REALM, which keeps a copy of production's rows from running in staging."""
+    try:
+        is_missing = settings().REALM == ""
+    except InvalidSetting:
+        return []  # `check_settings` says so.
+    if not is_missing:
+        return []
+    return [
+        Notice(
+            f"{SETTING}['REALM'] isn't set: a row copied from another database with the same keys "
+            "is performed here.",
+            hint="Name the installation, such as 'shop-production'. Attempts that were sealed "
+            "before don't open after, so set it before there are any, or when none is waiting.",
+            id="async_attempts.W008",
+        )
+    ]
+
+
+def _carries_attempts(alias: str) -> bool:
+    model = get_attempt_model()
+    if not router.allow_migrate_model(alias, model):
+        return False
+    connection = connections[alias]
+    if connection.settings_dict["TEST"].get("MIRROR"):
+        return False
+    try:
+        with connection.cursor() as cursor:
+            return model._meta.db_table in connection.introspection.table_names(cursor)
+    except DatabaseError:
+        # Whether it can be reached is for others to tell.
+        return False
+
+
 def _missing_keys(alias: str) -> Iterator[CheckMessage]:
     if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
         return

@@ -78,6 +78,7 @@ WAREHOUSE_URL = env.str("WAREHOUSE_URL", "http://127.0.0.1:8100")
 
 ASYNC_ATTEMPTS = {
     "KEYS": env.list("ATTEMPTS_KEYS", default=[]),
+    "REALM": env.str("ATTEMPTS_REALM", default="shop-development"),
     "QUEUES": {
         "default": {},
         "emails": {},

@@ -102,7 +102,11 @@ class Schedule(models.Model):
 
     def seal(self, arguments: Arguments) -> None:
         """Encrypt the arguments for the present definition. Raises InvalidArguments."""
-        self.args = cipher().encrypt(dump_arguments(arguments), self.context())
+        self.seal_plaintext(dump_arguments(arguments))
+
+    def seal_plaintext(self, plaintext: bytes) -> None:
+        """Encrypt arguments that are bytes already for the present definition."""
+        self.args = cipher().encrypt(plaintext, self.context())
 
     def context(self) -> Context:
         """The context of its sealed arguments: they open as long as it calls the same as often."""

@@ -36,7 +36,7 @@ class Declaring(Scheduling):
         refused: set[str] = set()
         if new := [one for name, one in declared.items() if name not in known]:
             now = next(iter(known.values())).now if known else self.moment()
-            made = [_row(one, now) for one in new]
+            made = [self._row(one, now) for one in new]
             self.redone(lambda: self.schedules.bulk_create(made, ignore_conflicts=True))
             names = {one.name for one in new}
             there = self.schedules.filter(name__in=names).values_list("name", flat=True)
@@ -56,6 +56,13 @@ class Declaring(Scheduling):
             self.redone(lambda: over.update(is_declared=False, next_tick=None))
         return refused
 
+    def _row(self, one: Declared, now: datetime) -> Schedule:
+        row = Schedule(name=one.name, **one.columns())
+        row._state.db = self.alias
+        row.seal(one.arguments)
+        row.declared_at, row.next_tick = now, row.when.after(now)
+        return row
+
     def _change_declared(self, row: Any, changed: dict[str, Any]) -> None:
         """Write these columns, unless somebody else has moved the next tick meanwhile."""
         unmoved = self.schedules.filter(pk=row.pk, is_paused=row.is_paused, next_tick=row.next_tick)
@@ -69,13 +76,6 @@ class Declaring(Scheduling):
             (now,) = cursor.fetchone()
         moment = datetime.fromisoformat(now) if isinstance(now, str) else now
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _row(one: Declared, now: datetime) -> Schedule:
-    row = Schedule(name=one.name, **one.columns())
-    row.seal(one.arguments)
-    row.declared_at, row.next_tick = now, row.when.after(now)
-    return row
 
 
 def _has_arguments_of(row: Schedule, declared: Declared) -> bool:

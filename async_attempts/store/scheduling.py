@@ -91,6 +91,8 @@ class Scheduling(Inserting):
         row: Any = locked.annotate(now=DatabaseNow()).first()
         if row is None:
             return None
+        # First: a definition that was edited past the form neither ticks nor skips.
+        row.plaintext()
         tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
         is_skipped = self._is_to_be_skipped(row, tick)
         moved: dict[str, Any] = {"next_tick": row.when.after(max(row.now, tick)), "last_tick": tick}
@@ -157,9 +159,15 @@ class Scheduling(Inserting):
             return paused.update(is_paused=False, next_tick=next_tick)
 
     def put(self, schedule: Schedule) -> None:
-        """Write a schedule that a person has made or defined anew; new times hold from now on."""
+        """Write a schedule that a person has made or defined anew; new times hold from now on.
+
+        Arguments that are left as they are get bound to the new definition. Raises Tampered if they
+        weren't to the old one.
+        """
         with transaction.atomic(self.alias):
             old = self.schedules.select_for_update().filter(pk=schedule.pk).first()
+            if old is not None and bytes(old.args) == bytes(schedule.args):
+                schedule.seal_plaintext(old.plaintext())
             defined = None if old is None else [*DEFINITION, "args"]
             schedule.save(using=self.alias, update_fields=defined)
             if old is not None and (old.is_paused or _times(old) == _times(schedule)):

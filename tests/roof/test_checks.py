@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.conf import settings as django_settings
@@ -17,7 +18,8 @@ from django.db import connections
 from django.db.backends.postgresql import psycopg_any
 from psycopg import IsolationLevel
 
-from async_attempts import recurring, schedules
+from async_attempts import checks, recurring, schedules
+from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
 from async_attempts.targets import registered
 from tests.shop import clients, reports
@@ -310,3 +312,39 @@ def test_an_attempts_table_is_not_inherited_from(
         check=True,
     )
     assert child.stdout.strip() == told
+
+
+REALMS = "async_attempts.W007"
+
+
+def test_databases_that_carry_attempts_need_realms_of_their_own(attempts):
+    def shared() -> list[str]:
+        return [str(m) for m in checks.check_realms(databases=aliases) if m.id == REALMS]
+
+    aliases = ["default", "second"]
+    with mock.patch.object(checks, "_carries_attempts", lambda alias: alias in aliases):
+        [told] = shared()
+        assert "'default', 'second'" in told
+        assert "REALM" in told
+        attempts(REALM={"default": "shop", "second": "archive"})
+        assert shared() == []
+        attempts(REALM={"default": "shop"})
+        [told] = map(str, checks.check_realms(databases=aliases))
+        assert "names no realm for the database 'second'" in told
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_only_databases_with_the_table_carry_attempts(monkeypatch):
+    assert checks._carries_attempts("default")
+    monkeypatch.setattr(get_attempt_model()._meta, "db_table", "no_such_table")
+    assert not checks._carries_attempts("default")
+
+
+def test_a_deployment_without_a_realm_is_warned(attempts):
+    def told() -> list[str]:
+        found = run_checks(tags=["security"], include_deployment_checks=True)
+        return [str(message.id) for message in found if "REALM" in str(message)]
+
+    assert told() == ["async_attempts.W008"]
+    attempts(REALM="shop-production")
+    assert told() == []
