@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Notice
 from django.db import DatabaseError, connections, router, transaction
 
-from .conf import IDLE_QUEUE_OPTIONS, SETTING, settings
+from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
     HEADER_BYTES,
     NO_KEY,
@@ -213,7 +213,7 @@ def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     try:
         by_realm: dict[str, list[str]] = {}
         for alias in filter(_carries_attempts, databases or ()):
-            by_realm.setdefault(settings().realm(alias), []).append(alias)
+            by_realm.setdefault(realm_of(alias), []).append(alias)
     except InvalidSetting as error:
         return [Error(str(error), id="async_attempts.E001")]
     return [

@@ -76,17 +76,6 @@ class Settings:
     DATABASE: str | None = None
     REALM: str | Mapping[str, str] = ""
 
-    def realm(self, alias: str) -> str:
-        """What is sealed for this database is bound to it. Raises InvalidSetting."""
-        if isinstance(self.REALM, str):
-            return self.REALM
-        try:
-            return self.REALM[alias]
-        except KeyError:
-            raise InvalidSetting(
-                f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
-            ) from None
-
     def priority(self, value: int | str) -> int:
         """The number behind a priority or a priority's name. Raises InvalidOption."""
         if isinstance(value, str):
@@ -144,9 +133,23 @@ def bounded_queues() -> Mapping[str, int]:
     return {name: one.max_pending for name, one in limits().items() if one.max_pending}
 
 
+@lru_cache
+def realm_of(alias: str) -> str:
+    """The realm that values on this database are sealed for. Raises InvalidSetting."""
+    given = settings().REALM
+    if isinstance(given, str):
+        return given
+    try:
+        return given[alias]
+    except KeyError:
+        raise InvalidSetting(
+            f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
+        ) from None
+
+
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting in (SETTING, "SECRET_KEY", "DEBUG"):
-        for read in (settings, retention, limits, bounded_queues):
+        for read in (settings, retention, limits, bounded_queues, realm_of):
             read.cache_clear()
 
 

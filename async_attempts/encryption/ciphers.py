@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -27,6 +27,13 @@ NO_KEY: Final = "none"
 """The id of the key of what is stored in plain."""
 
 NOWHERE: Final = Context("args", bytes(16), "", None, "")
+
+
+class Opener(NamedTuple):
+    """A key for one purpose and realm, and what it authenticates along."""
+
+    key: AESGCMSIV
+    associated_data: Callable[[Context], bytes]
 
 
 class AESGCMSIVCipher:
@@ -54,8 +61,7 @@ class AESGCMSIVCipher:
             self._keys[key.id] = key
         newest = max(self.formats)
         self._header = bytes([newest]) + next(iter(self._keys))
-        self._associated_data = self.formats[newest].associated_data
-        self._openers: dict[tuple[bytes, str, str], AESGCMSIV] = {}
+        self._openers: dict[tuple[bytes, str, str], Opener] = {}
         # Where OpenSSL is too old, that is told now.
         self._opener(self._header, NOWHERE)
 
@@ -63,16 +69,16 @@ class AESGCMSIVCipher:
         """The bytes to store, sealed with the first key and bound to `context`."""
         header = self._header
         nonce = os.urandom(NONCE_BYTES)
-        bound_to = self._associated_data(context)
-        return header + nonce + self._opener(header, context).encrypt(nonce, plaintext, bound_to)
+        key, associated_data = self._opener(header, context)
+        return header + nonce + key.encrypt(nonce, plaintext, associated_data(context))
 
     def encrypt_many(
         self, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
     ) -> list[bytes]:
         """What `encrypt` makes of each, in `context` but for its id; all nonces by one call."""
-        if self._associated_data is not Context.associated_data:
+        if self.formats[self._header[0]].associated_data is not Context.associated_data:
             return _one_by_one(self, plaintexts, context, ids)
-        header, seal = self._header, self._opener(self._header, context).encrypt
+        header, seal = self._header, self._opener(self._header, context).key.encrypt
         before, after = context.around_id()
         nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
         sealed = []
@@ -88,10 +94,16 @@ class AESGCMSIVCipher:
         """The plaintext. Raises UnknownKey (plain bytes included), UnknownFormat or Tampered."""
         stored = bytes(stored)
         header = stored[:HEADER_BYTES]
-        if header[1:] not in self._keys or header[0] not in self.formats:
-            raise self._refusal(stored, context)
+        if (opener := self._openers.get((header, context.realm, context.purpose))) is None:
+            if header[1:] not in self._keys or header[0] not in self.formats:
+                raise self._refusal(stored, context)
+            opener = self._opener(header, context)
+        if len(stored) < BODY_START + TAG_BYTES:
+            raise _tampered(context)
+        key, associated_data = opener
+        nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
         try:
-            return self._opened(stored, header, context)
+            return key.decrypt(nonce, sealed, associated_data(context))
         except InvalidTag:
             raise _tampered(context) from None
 
@@ -103,21 +115,14 @@ class AESGCMSIVCipher:
         """True if one of the keys has this id, in hexadecimal."""
         return any(known.hex() == key_id for known in self._keys)
 
-    def _opener(self, header: bytes, context: Context) -> AESGCMSIV:
-        """The key for values with this header, which is a known one."""
+    def _opener(self, header: bytes, context: Context) -> Opener:
+        """What seals and opens values with this header, which is a known one."""
         which = header, context.realm, context.purpose
         if (opener := self._openers.get(which)) is None:
-            derive = self.formats[header[0]].opener
-            opener = self._openers[which] = derive(self._keys[header[1:]], context)
+            version = self.formats[header[0]]
+            key = version.opener(self._keys[header[1:]], context)
+            opener = self._openers[which] = Opener(key, version.associated_data)
         return opener
-
-    def _opened(self, stored: bytes, header: bytes, context: Context) -> bytes:
-        """The plaintext, as if `stored` began with `header`. Raises InvalidTag."""
-        if len(stored) < BODY_START + TAG_BYTES:
-            raise InvalidTag
-        bound_to = self.formats[header[0]].associated_data(context)
-        nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
-        return self._opener(header, context).decrypt(nonce, sealed, bound_to)
 
     def _refusal(self, stored: bytes, context: Context) -> DecryptionError:
         """Why no key fits the header.
@@ -127,8 +132,8 @@ class AESGCMSIVCipher:
         """
         for version, key in product(self.formats, self._keys):
             try:
-                self._opened(stored, bytes([version]) + key, context)
-            except InvalidTag:
+                self.decrypt(bytes([version]) + key + stored[HEADER_BYTES:], context)
+            except Tampered:
                 continue
             return _tampered(context)
         if stored[:1] == PLAIN:

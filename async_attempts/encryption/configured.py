@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from ..conf import SETTING, settings
+from ..conf import SETTING, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
 from .ciphers import AESGCMSIVCipher, is_ours, name_of
 from .contract import Cipher, Context, Purpose, Stored
@@ -73,7 +73,7 @@ def context_of(
         call.target_pk,
         call.method_name,
         call.idempotence_token,
-        settings().realm(alias),
+        realm_of(alias),
         execution,
     )
 

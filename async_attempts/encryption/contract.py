@@ -14,6 +14,7 @@ Stored = bytes | memoryview
 _ABSENT: Final = b"\xff\xff\xff\xff"
 _length: Final = struct.Struct(">I").pack
 _ID_BYTES: Final = _length(16)
+_NO_MORE: Final = 2 * _ABSENT
 
 
 class Context(NamedTuple):
@@ -46,7 +47,7 @@ class Context(NamedTuple):
         """
         before, after = self.around_id()
         given = self.attempt_id
-        return before + (given if isinstance(given, bytes) else given.int.to_bytes(16)) + after
+        return before + (given if type(given) is bytes else _bytes_of(given)) + after
 
     def around_id(self) -> tuple[bytes, bytes]:
         """The bytes before and after the id in `associated_data`."""
@@ -54,7 +55,7 @@ class Context(NamedTuple):
         call = _call if target_pk is None else _call.__wrapped__
         before = call(purpose, realm, target, target_pk, method_name)
         if token is None and execution is None and not definition:
-            return before, _ABSENT + _ABSENT
+            return before, _NO_MORE
         number = None if execution is None else str(execution)
         return before, b"".join(map(_field, (token, number, *definition)))
 
@@ -63,6 +64,10 @@ class Context(NamedTuple):
 def _call(purpose: str, realm: str, target: str, target_pk: str | None, method_name: str) -> bytes:
     fields = (purpose, realm, target, target_pk, method_name)
     return b"".join(map(_field, fields)) + _ID_BYTES
+
+
+def _bytes_of(attempt_id: uuid.UUID | bytes) -> bytes:
+    return attempt_id.bytes if isinstance(attempt_id, uuid.UUID) else bytes(attempt_id)
 
 
 def _field(value: str | None) -> bytes:

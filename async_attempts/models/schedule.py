@@ -7,7 +7,7 @@ from typing import Final
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, settings
+from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, realm_of
 from ..cron import Cron
 from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
@@ -111,7 +111,7 @@ class Schedule(models.Model):
     def context(self) -> Context:
         """The context of its sealed arguments: they open as long as it calls the same as often."""
         target, _dot, method_name = self.target.rpartition(".")
-        realm = settings().realm(database_of(self))
+        realm = realm_of(database_of(self))
         definition = tuple(str(getattr(self, column)) for column in BOUND[1:])
         call = target, None, method_name
         return Context("schedule", self.id, *call, realm=realm, definition=definition)

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from ..encryption import Context, Purpose, context_of
+from ..conf import realm_of
+from ..encryption import Context, Purpose
 from ..lifecycle import Expired, Outcome
 
 uptime: Final[Callable[[], float]] = (
@@ -80,8 +81,16 @@ class Claim(NamedTuple):
 
     def context(self, purpose: Purpose) -> Context:
         """What a ciphertext of this attempt is bound to; an error's also to this execution."""
-        execution = self.num_attempts if purpose == "error" else None
-        return context_of(purpose, self.id_bytes, self, self.database, execution)
+        return Context(
+            purpose,
+            self.id_bytes,
+            self.target,
+            self.target_pk,
+            self.method_name,
+            self.idempotence_token,
+            realm_of(self.database),
+            self.num_attempts if purpose == "error" else None,
+        )
 
     def __str__(self) -> str:
         return f"{self.target}.{self.method_name} {self.id}"
