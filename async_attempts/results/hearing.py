@@ -19,6 +19,7 @@ from django.db import connections
 
 from ..store import gate
 from ..store.listener import Listener, params_of
+from ..store.look_rate import LookRate
 
 logger = logging.getLogger("async_attempts")
 
@@ -127,8 +128,10 @@ class Hearing:
     def _listen(self, listener: Listener) -> None:
         is_sentinel = is_beside = False
         pause = SHORTEST
+        rate = LookRate()
         while self._is_wanted():
-            if not is_sentinel:
+            if not is_sentinel and not rate.seconds:
+                rate.take()
                 was_beside = is_beside
                 answer = listener.ask(gate.taking_gate(gate.ENDED))
                 is_sentinel, is_beside = answer == gate.SENTINEL, answer == gate.BESIDE
@@ -136,7 +139,7 @@ class Hearing:
                     # Whoever has passed the gate before has ended: who looks now sees it.
                     self._wake_all()
                 pause = min(2 * pause, LONGEST) if answer == gate.OPEN else LONGEST
-            listener.wait(pause)
+            listener.wait(pause if is_sentinel else min(pause, rate.seconds or pause))
             if listener.heard():
                 self._wake_all()
         if is_sentinel:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from ..conf import settings
-from ..exceptions import AttemptsError
-from .readiness import require_ready
+from .readiness import Readiness
 
 logger = logging.getLogger("async_attempts")
 
@@ -64,21 +63,22 @@ def livez(vitals: Vitals) -> Answer:
     return Answer(503, "; ".join(silent)) if silent else Answer(200, "ok")
 
 
-def readyz(vitals: Vitals, database: str) -> Answer:
-    """503 while it stops, its lease is overdue, or its database isn't there or isn't migrated."""
+def readyz(vitals: Vitals, readiness: Readiness) -> Answer:
+    """503 while it stops, its lease is overdue, or its database isn't there or isn't migrated.
+
+    The database is asked at most once a second.
+    """
     if vitals.stopping():
         return Answer(503, "stopping")
     if (age := vitals.lease_age()) > settings().LEASE:
         return Answer(503, f"the lease was not renewed for {age:.0f} s")
-    try:
-        require_ready(database)
-    except AttemptsError as error:
+    problem = readiness.problem()
+    if problem is None:
+        return Answer(200, "ok")
+    if problem.__cause__ is not None:
         # A driver's text may hold the server's address and the user's name.
-        unreachable = error.__cause__ is not None
-        return Answer(
-            503, f"the database {database!r} can't be reached" if unreachable else str(error)
-        )
-    return Answer(200, "ok")
+        return Answer(503, f"the database {readiness.alias!r} can't be reached")
+    return Answer(503, str(problem))
 
 
 def metrics(vitals: Vitals) -> Answer:

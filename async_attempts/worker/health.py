@@ -6,6 +6,7 @@ Neither a target that keeps the interpreter busy nor a database that doesn't ans
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -13,7 +14,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NoReturn
 
@@ -22,6 +24,7 @@ from django.db import connections
 from ..exceptions import InvalidOption
 from .answers import Answer, Vitals, livez, metrics, readyz
 from .orphans import die_with_parent
+from .readiness import Readiness
 
 __all__ = ["Vitals", "start"]
 
@@ -32,7 +35,12 @@ PATIENCE: Final = 2
 DEADLINE: float = 5.0
 """Seconds after which a client is cut off."""
 MAX_CLIENTS: Final = 16
+MAX_WAITING: Final = 4
+"""Requests for one path that wait for an earlier one; more are answered at once, by 503."""
+
 PORTS: Final = range(65_536)
+OF_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
+"""Errors that another port mends."""
 PATHS: Final = ("/livez", "/readyz", "/metrics")
 IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Meant for the supervisor, and sent to the whole group by a terminal."""
@@ -84,11 +92,16 @@ def _listener(port: int, host: str) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        remedy = (
+            "choose a free port, one for each worker of a machine"
+            if not host or getattr(error, "errno", None) in OF_PORT
+            else "--health-host takes an address of this machine"
+        )
         raise InvalidOption(
             f"--health-port: can't listen on {host or 'any address'}, port {port}: {reason}; "
-            "choose a free port, one for each worker of a machine."
+            f"{remedy}."
         ) from error
 
 
@@ -141,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         self._respond(with_text=False)
 
     def _respond(self, *, with_text: bool) -> None:
-        answer = self.server.answer(self.path.partition("?")[0])
+        answer = self.server.answer(self.path.partition("?")[0], self.request)
         content = answer.text.encode()
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.media_type)
@@ -160,8 +173,39 @@ class Handler(BaseHTTPRequestHandler):
         logger.debug("health: %r", template % args)
 
 
+class Turns:
+    """One thread at a time asks what may take long; few wait for it, the others are refused.
+
+    So threads that hang in a database or in METRICS leave room for `/livez`.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(1 + MAX_WAITING)
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        """True while it is this thread's turn; False if that doesn't come within PATIENCE s."""
+        if not self._places.acquire(blocking=False):
+            yield False
+            return
+        try:
+            has_turn = self._turn.acquire(timeout=PATIENCE)
+            try:
+                yield has_turn
+            finally:
+                if has_turn:
+                    self._turn.release()
+        finally:
+            self._places.release()
+
+
 class Server(ThreadingHTTPServer):
-    """A thread for each of at most MAX_CLIENTS, each cut off after DEADLINE seconds."""
+    """A thread for each of at most MAX_CLIENTS, each cut off after DEADLINE seconds.
+
+    Beyond MAX_CLIENTS the one that has been waited for longest, to send its request or to take its
+    answer, is cut off for the new one.
+    """
 
     def __init__(
         self, listener: socket.socket, vitals: Vitals, database: str, supervisor: int
@@ -170,31 +214,40 @@ class Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listener
         self.vitals = vitals
-        self.database = database
+        self.readiness = Readiness(database)
         self.supervisor = supervisor
-        # One thread at most hangs in a database, one in METRICS: `/livez` has the others.
-        self._alone = {path: threading.Lock() for path in PATHS[1:]}
+        self._turns = {path: Turns() for path in PATHS[1:]}
+        # The oldest first. Whoever shuts a client down holds the lock, so that it is still open.
         self._clients: dict[Any, float] = {}
+        self._asking: set[Any] = set()
+        self._lock = threading.Lock()
 
-    def answer(self, path: str) -> Answer:
-        """What is to be said of `path`."""
+    def answer(self, path: str, client: Any) -> Answer:
+        """The answer to a request of `client` for `path`."""
         if path == "/livez":
             return livez(self.vitals)
-        if path not in self._alone:
+        if path not in self._turns:
             return Answer(404, f"there are {', '.join(PATHS)}")
-        if not self._alone[path].acquire(timeout=PATIENCE):
-            return Answer(503, "an earlier question is still without an answer")
+        self._asking.add(client)
         try:
-            return (
-                metrics(self.vitals) if path == "/metrics" else readyz(self.vitals, self.database)
-            )
+            with self._turns[path].take() as has_turn:
+                if not has_turn:
+                    return Answer(503, "an earlier question is still without an answer")
+                return self._ask(path)
+        finally:
+            self._asking.discard(client)
+
+    def _ask(self, path: str) -> Answer:
+        try:
+            if path == "/metrics":
+                return metrics(self.vitals)
+            return readyz(self.vitals, self.readiness)
         except Exception as error:
             logger.error("health: %s raised %s", path, type(error).__name__)
             return Answer(500, f"{path} raised {type(error).__name__}")
         finally:
             with suppress(Exception):
                 connections.close_all()
-            self._alone[path].release()
 
     def service_actions(self) -> None:
         """Between requests, twice a second: end with the supervisor, cut off the slow."""
@@ -202,12 +255,23 @@ class Server(ThreadingHTTPServer):
             os._exit(0)
         for client, since in list(self._clients.items()):
             if time.monotonic() - since > DEADLINE:
-                with suppress(OSError):
-                    client.shutdown(socket.SHUT_RDWR)
+                self._cut_off(client)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is a thread for it."""
-        return len(self._clients) < MAX_CLIENTS
+        """Make room for it: the oldest client that keeps us waiting is cut off."""
+        if len(self._clients) < MAX_CLIENTS:
+            return True
+        idle = next((each for each in list(self._clients) if each not in self._asking), None)
+        if idle is None:
+            return False
+        self._cut_off(idle)
+        self._clients.pop(idle, None)
+        return True
+
+    def _cut_off(self, client: Any) -> None:
+        with self._lock, suppress(OSError):
+            if client in self._clients:
+                client.shutdown(socket.SHUT_RDWR)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Note since when it is served."""
@@ -216,7 +280,8 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """It is served."""
-        self._clients.pop(request, None)
+        with self._lock:
+            self._clients.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

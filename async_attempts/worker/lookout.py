@@ -30,6 +30,7 @@ class Lookout:
         self.doors = Doors(queues)
         self._wakeup = wakeup
         self._next_look = now() + BUSY_INTERVAL
+        self._looked_at = 0.0
         self._saw_due = False
         """By a look after which nothing was taken, nor given back."""
         self.is_hungry = True
@@ -57,7 +58,11 @@ class Lookout:
     @property
     def seconds(self) -> float:
         """Until the next look, or the next visit to what was passed over."""
-        return self.at_most(max(0.0, self._next_look - now()))
+        seconds = max(0.0, self._next_look - now())
+        if self._wakeup is not None and (deafness := self._wakeup.deafness):
+            # Then the socket is watched again.
+            seconds = min(seconds, deafness)
+        return self.at_most(seconds)
 
     def at_most(self, seconds: float) -> float:
         """So many, or fewer if something that was passed over is to be visited before."""
@@ -75,9 +80,12 @@ class Lookout:
 
         `has_room`: what is found can be claimed; else it is looked for the dead's sake.
         """
+        look_at = self._next_look
         if has_room and self._wakeup is not None and self._wakeup.notified():
             self.is_hungry = True
-        if now() >= self._next_look:
+            # The claim says if something is due, and a look follows one that finds nothing.
+            look_at = max(look_at, self._looked_at + BUSY_INTERVAL)
+        if now() >= look_at:
             self._look(has_room)
 
     def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
@@ -102,6 +110,7 @@ class Lookout:
             self._next_look = now()
 
     def _look(self, has_room: bool) -> None:
+        self._looked_at = now()
         glance = self._store.look(self.doors.open)
         promoted = self._store.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due

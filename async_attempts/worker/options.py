@@ -18,7 +18,7 @@ class Options:
     `once`: one claim, then stop. `drain`: stop when nothing is due. `max_attempts`: stop after
     that many executions. `batch_size`: the most that one claim takes. `poll_interval` None: as the
     settings say. `max_performs`, `max_memory_mb` and `max_seconds`: when a child is replaced by a
-    fresh one.
+    fresh one. `health_host` "": all addresses of the machine.
     """
 
     database: str
@@ -36,6 +36,7 @@ class Options:
     max_performs: int | None = None
     max_memory_mb: int | None = None
     max_seconds: float | None = None
+    health_host: str = ""
     health_port: int | None = None
     reload: bool = False
     suspects_only: bool = False

@@ -110,7 +110,10 @@ class Outward:
         if self._options.health_port is not None:
             close_all_before_fork()
             self._health_pid = health.start(
-                self._options.health_port, self._vitals, database=self._options.database
+                self._options.health_port,
+                self._vitals,
+                database=self._options.database,
+                host=self._options.health_host,
             )
 
 

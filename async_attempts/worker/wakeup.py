@@ -5,6 +5,9 @@ is an idle worker's side: it listens, and sleeps long only as the sentinel or be
 if a look that began after it had found that out, and after all that it was notified of, found
 nothing. So what becomes due behind that look's back was notified, or the sentinel let go, of which
 it notifies, too; a sentinel that dies tells nobody, and is found out at the next poll.
+
+Any role of the database can notify. After some notifications that found nothing a worker is deaf
+for some milliseconds after each, so that a flood of them costs its database few looks.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any, Final
 
 from ..store import Store, gate
 from ..store.listener import Listener, params_of
+from ..store.look_rate import LookRate
 from .reconnecting import Reconnecting
 
 logger = logging.getLogger("async_attempts")
@@ -47,13 +51,19 @@ class WakeUp:
         without them."""
         self.store = store
         self.interval = interval
+        self._rate = LookRate()
         self._listens = gate.notifies(store.connection)
         self._start()
 
     def fileno(self) -> int | None:
         """The socket to be watched while asleep; None while nothing is listened to."""
         listener = self._own_listener()
-        return None if listener is None else listener.fileno()
+        return None if listener is None or self.deafness else listener.fileno()
+
+    @property
+    def deafness(self) -> float:
+        """Seconds for which notifications are left in the socket; 0.0 if they aren't."""
+        return self._rate.seconds
 
     def longest_sleep(self) -> float:
         """After a look that found nothing: the seconds after which to look again.
@@ -62,6 +72,9 @@ class WakeUp:
         """
         if not self._listens:
             return self.interval or WITHOUT
+        return max(self._next_sleep(), self.deafness)
+
+    def _next_sleep(self) -> float:
         try:
             listener = self._own_listener() or self._new_listener()
             if listener is None:
@@ -74,10 +87,15 @@ class WakeUp:
     def notified(self) -> bool:
         """Whether a notification came since the last look; never waits.
 
-        True also when the connection was lost, and with it perhaps a notification.
+        True also when the connection was lost, and with it perhaps a notification. What comes
+        while it is deaf is told afterwards.
         """
+        if self.deafness:
+            return False
         self._hear()
         heard, self._heard = self._heard, False
+        if heard:
+            self._rate.take()
         return heard
 
     def busy(self) -> None:
@@ -89,6 +107,7 @@ class WakeUp:
         """
         self._short = SHORTEST
         self._is_beside = False
+        self._rate.found()
         self._hear()
         self._busy_in_a_row += 1
         if self._is_sentinel and self._busy_in_a_row > 1:

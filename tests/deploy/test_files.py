@@ -52,6 +52,70 @@ def test_a_unit_leaves_the_children_to_the_supervisor(name):
     assert float(unit["WatchdogSec"]) > 2 * Settings().LEASE
 
 
+HARDENED = {
+    "LimitCORE": "0",
+    "NoNewPrivileges": "yes",
+    "PrivateTmp": "yes",
+    "ProtectHome": "yes",
+    "ProtectSystem": "strict",
+}
+EXPOSURE = 35
+"""The most that `systemd-analyze security` may find, of 100; without hardening it is 92."""
+
+
+@pytest.mark.parametrize("name", files.UNITS)
+def test_a_unit_dumps_no_core_and_sees_little_of_the_machine(name):
+    unit = files.unit(name)
+    assert {option: unit.get(option) for option in HARDENED} == HARDENED
+
+
+@pytest.mark.parametrize("name", files.UNITS)
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze isn't installed")
+def test_a_unit_exposes_little(name, tmp_path):
+    unit = files.written(tmp_path, name, files.here(name))
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout
+
+
+@pytest.mark.parametrize("name", files.UNITS)
+def test_a_unit_reads_its_keys_from_a_credential(name):
+    unit = files.unit(name)
+    credential, path = unit["LoadCredential"].split(":")
+    assert path.startswith("/etc/")
+    assert unit["Environment"] == f"ATTEMPTS_KEYS_FILE=%d/{credential}"
+
+
+def test_compose_reads_the_keys_from_a_secret_and_dumps_no_core():
+    service = files.service()
+    (secret,) = service["secrets"]
+    assert service["environment"]["ATTEMPTS_KEYS_FILE"] == f"/run/secrets/{secret}"
+    assert "ATTEMPTS_KEYS" not in service["environment"]
+    assert service["ulimits"] == {"core": 0}
+
+
+def test_kubernetes_reads_the_keys_from_a_secret_and_may_write_nothing():
+    container, pod = files.container(), files.pod()
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "attempts-keys"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "attempts-keys"]
+    assert mount["readOnly"] is True
+    assert environment["ATTEMPTS_KEYS_FILE"] == f"{mount['mountPath']}/attempts-keys"
+    assert volume["secret"]["items"] == [{"key": "attempts-keys", "path": "attempts-keys"}]
+    # The file belongs to root and to this group.
+    assert (volume["secret"]["defaultMode"], pod["securityContext"]["fsGroup"]) == (0o440, 10001)
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def test_supervisord_leaves_the_children_to_the_supervisor():
     program = files.program()
     assert (program["stopsignal"], program["stopasgroup"]) == ("TERM", "false")

@@ -75,7 +75,7 @@ class Monitor:
         self.supervisor = supervisor
         self.vitals = vitals
         self.pid = pid
-        self.port = _port(pid)
+        self.host, self.port = _address(pid)
 
     def ask(self, path: str, method: str = "GET") -> Answer:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -100,20 +100,25 @@ class Monitor:
         return client
 
 
-def _port(pid: int) -> int:
-    (port,) = {c.laddr.port for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"}
-    return int(port)
+def _address(pid: int) -> tuple[str, int]:
+    (address,) = {c.laddr for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"}
+    return str(address.ip), int(address.port)
 
 
 def supervise(
-    directory: Path, database: str, alterations: dict[str, Any], deadline: float, kernel: bool
+    directory: Path,
+    database: str,
+    alterations: dict[str, Any],
+    deadline: float,
+    kernel: bool,
+    host: str,
 ) -> None:
     """What a supervisor does, as far as health is concerned; ends as the server ends."""
     connections.databases[database].update(alterations)
     health.DEADLINE = deadline
     if not kernel:
         mock.patch.object(health, "die_with_parent").start()
-    pid = health.start(0, Vitals(directory / "vitals"), database=database)
+    pid = health.start(0, Vitals(directory / "vitals"), database=database, host=host)
     (directory / "written").write_text(str(pid))
     (directory / "written").rename(directory / "pid")
     _, status = os.waitpid(pid, 0)
@@ -137,12 +142,15 @@ def start(workers: Any, tmp_path: Path) -> Iterator[Start]:
             *,
             deadline: float = 0.5,
             kernel: bool = True,
+            host: str = "",
             **settings: Any,
         ) -> Monitor:
             (tmp_path / "vitals").write_bytes(b"\0" * LAYOUT.size)
             workers.settings = settings
             supervisor = workers.start(
-                prepare=partial(supervise, tmp_path, database, alterations or {}, deadline, kernel)
+                prepare=partial(
+                    supervise, tmp_path, database, alterations or {}, deadline, kernel, host
+                )
             )
             until((tmp_path / "pid").exists, supervisor)
             pid = int((tmp_path / "pid").read_text())

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -191,6 +193,79 @@ def test_slow_clients_hold_nobody_up_for_long(start):
                 assert client.recv(1) == b""
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /live"], ids=["silent", "slow"])
+def test_beyond_its_limit_the_oldest_client_makes_room(start, sent):
+    monitor = start(deadline=60.0)
+    with ExitStack() as clients:
+        idle = [clients.enter_context(monitor.client(sent)) for _ in range(health.MAX_CLIENTS)]
+        assert monitor.ask("/livez").status == 200
+        assert idle[0].recv(1) == b""
+        idle[1].settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            idle[1].recv(1)
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has no server")
+def test_a_client_that_waits_for_its_answer_does_not_make_room(database, start):
+    with ExitStack() as clients:
+        silent = clients.enter_context(socket.create_server(("127.0.0.1", 0)))
+        place = {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1])}
+        monitor = start(database, place, deadline=60.0)
+        asking = clients.enter_context(monitor.client(b"GET /readyz HTTP/1.0\r\n\r\n"))
+        clients.enter_context(silent.accept()[0])
+        for _ in range(2 * health.MAX_CLIENTS):
+            clients.enter_context(monitor.client(b""))
+        assert monitor.ask("/livez").status == 200
+        assert b" 503 " in asking.recv(100)
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has no server")
+def test_those_who_wait_for_an_answer_leave_room_for_livez(database, start):
+    with ExitStack() as clients:
+        silent = clients.enter_context(socket.create_server(("127.0.0.1", 0)))
+        place = {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1])}
+        monitor = start(database, place, deadline=60.0, METRICS=f"{__name__}.hanging")
+        for _ in range(health.MAX_CLIENTS):
+            for path in (b"readyz", b"metrics"):
+                request = b"GET /" + path + b" HTTP/1.0\r\n\r\n"
+                clients.enter_context(monitor.client(request))
+        for _ in range(3):
+            assert monitor.ask("/livez").status == 200
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has no server")
+def test_the_database_is_asked_once_a_second_however_often_it_is_asked(database, start):
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        closing.settimeout(0.5)
+        place = {"HOST": "127.0.0.1", "PORT": str(closing.getsockname()[1])}
+        monitor = start(database, place)
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(refused, closing)
+            began = time.monotonic()
+            answers = {monitor.ask("/readyz").status for _ in range(40)}
+            seconds = time.monotonic() - began
+            # Some drivers try once more.
+            assert asked.result() <= 2 * (1 + seconds)
+    assert answers == {503}
+
+
+def refused(server: socket.socket) -> int:
+    """How many sessions were asked for, until half a second passed without one."""
+    count = 0
+    with suppress(TimeoutError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(("host", "address"), [("", "::"), ("127.0.0.1", "127.0.0.1")])
+def test_it_listens_where_it_is_told_to(start, host, address):
+    monitor = start(host=host)
+    assert monitor.host == address
+    assert monitor.ask("/livez").status == 200
+
+
 def test_a_client_that_drips_is_cut_off(start):
     monitor = start()
     with monitor.client(b"GET /live") as client:
@@ -243,7 +318,16 @@ def test_a_port_in_use_is_refused_before_anything_is_forked(host):
             health.start(port, NOT_ASKED, database="default", host=host)
 
 
-@pytest.mark.parametrize(("port", "host"), [(65_536, ""), (8000, "no host of this name")])
-def test_where_nobody_can_listen_is_refused(port, host):
-    with pytest.raises(InvalidOption, match="--health-port"):
+@pytest.mark.parametrize(
+    ("port", "host", "remedy"),
+    [
+        (65_536, "", "choose a free port"),
+        (8000, "no host of this name", "--health-host takes an address of this machine"),
+        (8000, "192.0.2.1", "--health-host takes an address of this machine"),
+        (8000, "a..b", "--health-host takes an address of this machine"),
+        (8000, "a" * 70, "--health-host takes an address of this machine"),
+    ],
+)
+def test_where_nobody_can_listen_is_refused(port, host, remedy):
+    with pytest.raises(InvalidOption, match=f"--health-port: .*{remedy}"):
         health.start(port, NOT_ASKED, database="default", host=host)

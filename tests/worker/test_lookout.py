@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow
@@ -28,10 +30,15 @@ class Idle(WakeUp):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.is_notified = False
+        self.deaf_for = 0.0
         self.times_busy = 0
 
     def fileno(self) -> int | None:
         return None
+
+    @property
+    def deafness(self) -> float:
+        return self.deaf_for
 
     def notified(self) -> bool:
         return self.is_notified
@@ -121,6 +128,35 @@ def test_a_notification_is_worth_a_claim_if_there_is_room(looking):
     assert not lookout.is_hungry
     lookout.look(has_room=True)
     assert lookout.is_hungry
+
+
+def test_a_notification_costs_a_claim_and_no_look_beside_it(looking, moment):
+    lookout = looking()
+    lookout.took(0, 1)
+    lookout._wakeup.is_notified = True
+    with CaptureQueriesContext(connections[lookout._store.alias]) as asked:
+        lookout.look(has_room=True)
+    assert lookout.is_hungry
+    assert len(asked) == 0
+
+
+def test_notifications_without_end_leave_it_a_look_each_second(database, looking, moment):
+    lookout = looking()
+    scheduled = enqueued(database, effects.act)
+    put(scheduled, status="scheduled", scheduled_at=DatabaseNow())
+    lookout._wakeup.is_notified = True
+    lookout.took(0, 1)
+    lookout.look(has_room=True)
+    assert stored(scheduled).status == "scheduled"
+    moment[0] += BUSY_INTERVAL
+    lookout.look(has_room=True)
+    assert stored(scheduled).status == "pending"
+
+
+def test_it_goes_round_when_it_listens_again(looking):
+    lookout = looking()
+    lookout._wakeup.deaf_for = 0.06
+    assert lookout.seconds == 0.06
 
 
 def test_a_busy_worker_looks_too(database, looking, moment):

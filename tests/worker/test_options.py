@@ -143,6 +143,21 @@ def test_a_health_port_in_use_is_a_usage_error(database, workers):
     assert not worker.group()
 
 
+@pytest.mark.only("sqlite", reason="no database is asked")
+def test_the_health_is_served_at_the_address_that_was_given(database, workers):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = ["--health-host=127.0.0.1", f"--health-port={taken.getsockname()[1]}"]
+        worker = workers.start(*flags, f"--database={database}")
+        assert worker.exit_code() == 2, worker.output
+    assert "--health-port: can't listen on 127.0.0.1, port" in worker.output
+
+
+def test_a_health_host_without_a_port_is_a_usage_error():
+    with pytest.raises(CommandError, match=r"--health-host: set --health-port, too") as error:
+        call_command("run_attempts", "--health-host=127.0.0.1", "--drain")
+    assert error.value.returncode == 2
+
+
 def test_once_and_drain_exclude_each_other():
     with pytest.raises(CommandError, match="not allowed with"):
         call_command("run_attempts", "--drain", "--once")

@@ -94,6 +94,12 @@ class Command(BaseCommand):
             "--health-port", type=port, metavar="PORT", help="serve /livez, /readyz, /metrics"
         )
         parser.add_argument(
+            "--health-host",
+            default="",
+            metavar="HOST",
+            help="the address that --health-port listens on; by default all of the machine",
+        )
+        parser.add_argument(
             "--reload",
             action=BooleanOptionalAction,
             help="begin anew when the code is edited; by default with DEBUG",
@@ -115,6 +121,8 @@ class Command(BaseCommand):
         database = attempts_database(options["database"])
         if database not in connections:
             raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
+        if options["health_host"] and options["health_port"] is None:
+            raise CommandError("--health-host: set --health-port, too.", returncode=USAGE)
         try:
             queues = self.queues(options["queues"])
             require_ready(database)
