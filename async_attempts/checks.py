@@ -13,12 +13,10 @@ from django.db import DatabaseError, connections, router, transaction
 
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, settings
 from .encryption import (
-    HEADER_BYTES,
     NO_KEY,
     AESGCMSIVCipher,
     cipher,
     configuration_problem,
-    key_id_of,
     uses_derived_key,
 )
 from .events import listeners
@@ -230,7 +228,7 @@ def _missing_keys(alias: str) -> Iterator[CheckMessage]:
 
 
 def _sampled_keys(alias: str) -> Mapping[str, int]:
-    return store_for(alias).sample_keys(key_id_of, HEADER_BYTES, SAMPLE)
+    return store_for(alias).sample_keys(SAMPLE)
 
 
 def _is_read_committed(options: Mapping[str, Any]) -> bool:

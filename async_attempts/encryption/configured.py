@@ -14,7 +14,15 @@ from django.utils.module_loading import import_string
 
 from ..conf import SETTING, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
-from .ciphers import AESGCMSIVCipher, is_ours, name_of
+from .ciphers import (
+    HEADER_BYTES,
+    NO_KEY,
+    AESGCMSIVCipher,
+    NullCipher,
+    is_ours,
+    key_id_of,
+    name_of,
+)
 from .contract import Cipher, Context, Purpose, Stored
 from .keys import REMEDY, key_derived_from
 
@@ -109,6 +117,23 @@ def may_block() -> bool:
         return not is_ours(cipher())
     except Exception:  # noqa: BLE001 - it can't be made; whoever seals something is told
         return True
+
+
+def foreign_header(stored: Stored) -> bytes | None:
+    """The first bytes of `stored` if whatever begins with them can't be opened here.
+
+    None if there is a key for it, and where the cipher is a project's own: what its values begin
+    with tells nothing.
+    """
+    try:
+        by = cipher()
+    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+        return None
+    if type(by).decrypt not in (AESGCMSIVCipher.decrypt, NullCipher.decrypt):
+        return None
+    key_id = key_id_of(stored)
+    has_key = by.has_key(key_id) if isinstance(by, AESGCMSIVCipher) else key_id == NO_KEY
+    return None if has_key else bytes(stored[:HEADER_BYTES])
 
 
 def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavailable:

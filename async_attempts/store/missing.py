@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
-from django.db.models import BinaryField, Count, F
-from django.db.models.functions import Substr
+from django.db.models import Count
 
+from ..encryption import key_id_of
 from ..lifecycle import LIVE, Status
 from .depending import Depending
+from .headers import HEADER
 
 REASON: Final = "sealed with key "
 REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
@@ -37,20 +37,14 @@ class MissingKeysCount(Depending):
                 found[reason.removeprefix(REASON).removesuffix(REST)] += number
         return dict(found.most_common())
 
-    def sample_keys(
-        self, key_id_of: Callable[[bytes], str], header: int, most: int
-    ) -> Counter[str]:
-        """By which keys live attempts are sealed: of `most` of each status, not of all.
-
-        `header`: as many of their first bytes as `key_id_of` needs.
-        """
+    def sample_keys(self, most: int) -> Counter[str]:
+        """By which keys live attempts are sealed: of `most` of each status, not of all."""
         found: Counter[str] = Counter()
-        first = Substr(F("args"), 1, header, output_field=BinaryField())
         for status in sorted(LIVE):
-            rows = self.attempts.filter(status=status).annotate(first=first)
+            rows = self.attempts.filter(status=status).annotate(header=HEADER)
             if status == Status.SCHEDULED:
                 # What waits for a key is due within the hour, and comes first by that index.
                 rows = rows.order_by("scheduled_at", "id")
-            for stored in rows.values_list("first", flat=True)[:most]:
+            for stored in rows.values_list("header", flat=True)[:most]:
                 found[key_id_of(bytes(stored))] += 1
         return found
