@@ -27,6 +27,7 @@ from .configured import (
     uses_derived_key,
 )
 from .contract import Cipher, Context, Purpose, Stored
+from .keys import new_key
 
 __all__ = [
     "HEADER_BYTES",
@@ -46,6 +47,7 @@ __all__ = [
     "is_ours",
     "key_id_of",
     "may_block",
+    "new_key",
     "open_sealed",
     "seal",
     "uses_derived_key",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -15,10 +16,12 @@ from ..exceptions import InvalidSetting
 
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
-REMEDY: Final = (
-    "Make a key with: "
-    'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
-)
+REMEDY: Final = "Make a key with: manage.py attempts make-key"
+
+
+def new_key() -> str:
+    """Return a fresh key: 32 random bytes in base64."""
+    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
 
 def invalid_key(position: int, problem: str) -> InvalidSetting:

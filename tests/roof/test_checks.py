@@ -82,7 +82,7 @@ def test_keys_that_are_missing_are_an_error_outside_of_debug(attempts: Any, sett
     message = found()["async_attempts.E002"]
     assert isinstance(message, Error)
     assert "KEYS" in str(message)
-    assert "base64" in str(message)
+    assert "make-key" in str(message)
 
 
 def test_a_key_made_of_the_secret_key_is_a_warning_in_debug(attempts: Any, settings: Any):
