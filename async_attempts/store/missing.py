@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from django.db.models import Count
@@ -27,7 +28,10 @@ class MissingKeysCount(Depending):
     """Reads only."""
 
     def count_missing_keys(self) -> dict[str, int]:
-        """How many scheduled and pending attempts say that they wait for which key."""
+        """Return how many scheduled and pending attempts wait for which key, by its id.
+
+        Those that say so, as a worker tried them; and those that claims pass over because of them.
+        """
         found: Counter[str] = Counter()
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
@@ -35,7 +39,19 @@ class MissingKeysCount(Depending):
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
                 found[reason.removeprefix(REASON).removesuffix(REST)] += number
+        if found:
+            # Read row by row, which only those pay who lack a key.
+            for header, number in self._untried():
+                if (key_id := key_id_of(bytes(header))) in found:
+                    found[key_id] += number
         return dict(found.most_common())
+
+    def _untried(self) -> Iterator[tuple[bytes, int]]:
+        """The headers of what is pending and says nothing, each with the number of its attempts."""
+        rows = self.attempts.filter(status=Status.PENDING, claimed_by=None)
+        rows = rows.exclude(reason__startswith=REASON).annotate(header=HEADER)
+        counted = rows.order_by().values("header").annotate(number=Count("pk"))
+        return counted.values_list("header", "number").iterator()
 
     def sample_keys(self, most: int) -> Counter[str]:
         """By which keys live attempts are sealed: of `most` of each status, not of all."""

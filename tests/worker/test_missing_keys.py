@@ -228,6 +228,16 @@ def test_stats_tell_how_many_wait_for_which_key(database, with_keys):
     assert json.loads(out.getvalue())["missing_keys"] == {KEY_ID: 4}
 
 
+def test_stats_count_what_claims_pass_over(database, with_keys):
+    for _ in range(7):
+        enqueued(database, effects.record)
+    with_keys(OTHER_KEY)
+    drain(database, batch_size=3)
+    assert states(database) == ["scheduled"] * 3 + ["pending"] * 4
+    enqueued(database, effects.record)
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 7}
+
+
 def checked(database):
     found = run_checks(tags=[Tags.database], databases=[database])
     return [message for message in found if message.id == "async_attempts.W006"]
