@@ -98,7 +98,7 @@ class Child:
             )
             hand.elsewhere = event_loop
 
-        missing_keys = MissingKeys()
+        missing_keys = MissingKeys(self.page.count_missing_key)
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()

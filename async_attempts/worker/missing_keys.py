@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from ..encryption import foreign_header
 from ..exceptions import CipherUnavailable, UnknownFormat, UnknownKey
 from ..lifecycle import Released
 from ..store import Claim
-from ..store.missing import KEY_ID_LENGTH, reason_for
+from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
 from .errors import plain_text
 from .memory import now
 
@@ -108,8 +108,10 @@ class Trouble:
 class MissingKeys:
     """What a process does with attempts that it can't open; used by all of its threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[str], object] | None = None) -> None:
+        """`count`: told the id of a key for each attempt that is put off for want of it."""
         self._lock = threading.Lock()
+        self._count = count
         self._keys: dict[bytes | str, Trouble] = {}
         """By the header, or by the id that a project's own cipher told."""
 
@@ -148,6 +150,8 @@ class MissingKeys:
                 # Of its own history, as a made-up key id has none: each comes back less often.
                 delay = trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))
                 number = trouble.untold()
+                if self._count is not None:
+                    self._count(key_id or UNNAMED)
         if number:
             logger.warning(
                 "%s: %s; put off for %.0f s, as are all like it (%d since this was last told)",
