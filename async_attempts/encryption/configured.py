@@ -11,6 +11,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
@@ -24,16 +25,18 @@ from .ciphers import (
     name_of,
 )
 from .contract import Cipher, Context, Purpose, Stored
-from .keys import REMEDY, key_derived_from
+from .key_file import lines_of
+from .keys import REMEDY, key_derived_from, keyring, listed
 
 
 @lru_cache(maxsize=1)
+@sensitive_variables()
 def cipher() -> Cipher:
     """The cipher in force; follows `override_settings`.
 
     `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
-    `KEYS`, any other class is made without arguments. Without `KEYS`, and with `DEBUG`, the key
-    is derived from `SECRET_KEY`.
+    `KEYS`, or what the file has that `KEYS_FILE` names, any other class is made without arguments.
+    Without either, and with `DEBUG`, the key is derived from `SECRET_KEY`.
 
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
@@ -42,12 +45,16 @@ def cipher() -> Cipher:
         return kind()
     if uses_derived_key():
         return kind([key_derived_from(django_settings.SECRET_KEY)])
-    if not settings().KEYS:
+    path = settings().KEYS_FILE
+    lines = listed(settings().KEYS) if path is None else lines_of(path)
+    if not lines:
         raise InvalidSetting(
             f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
             f"{REMEDY}"
         )
-    return kind(settings().KEYS)
+    # Here, as the cipher can't name the line of a file.
+    keyring(lines)
+    return kind([line.text for line in lines])
 
 
 class Call(Protocol):
@@ -155,7 +162,7 @@ def uses_derived_key() -> bool:
 
     Raises InvalidSetting if the settings can't be read; `configuration_problem` says so first.
     """
-    if settings().KEYS or not django_settings.DEBUG:
+    if settings().KEYS or settings().KEYS_FILE or not django_settings.DEBUG:
         return False
     return issubclass(_cipher_class(), AESGCMSIVCipher)
 

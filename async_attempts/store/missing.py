@@ -15,13 +15,14 @@ from .headers import HEADER
 
 REASON: Final = "sealed with key "
 REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
+RETIRED: Final = ", which is retired: see manage.py attempts rotate-keys"
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
 
 
-def reason_for(key_id: str) -> str:
+def reason_for(key_id: str, *, is_retired: bool = False) -> str:
     """What a row says that waits for this key; `key_id`: "" if nothing tells."""
-    return f"{REASON}{key_id or UNNAMED}{REST}"
+    return f"{REASON}{key_id or UNNAMED}{RETIRED if is_retired else REST}"
 
 
 class MissingKeysCount(Depending):
@@ -38,7 +39,8 @@ class MissingKeysCount(Depending):
             rows = self.attempts.filter(status=status, reason__startswith=REASON)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
-                found[reason.removeprefix(REASON).removesuffix(REST)] += number
+                key_id = reason.removeprefix(REASON).removesuffix(REST).removesuffix(RETIRED)
+                found[key_id] += number
         if found:
             # Read row by row, which only those pay who lack a key.
             for header, number in self._untried():

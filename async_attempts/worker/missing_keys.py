@@ -14,7 +14,7 @@ from typing import Final
 
 from ..backoff import Backoff
 from ..encryption import foreign_header
-from ..exceptions import CipherUnavailable, UnknownFormat, UnknownKey
+from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKey
 from ..lifecycle import Released
 from ..store import Claim
 from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
@@ -29,6 +29,9 @@ MOST_KEYS: Final = 100
 
 What is beyond is put off by its own claims alone, and no claim passes over it.
 """
+
+MOST_DOUBLINGS: Final = 8
+"""Of a first delay of a minute, up to an hour; whoever writes to the table can set a counter."""
 
 FORGOTTEN_AFTER: Final = 60.0
 """Seconds more than the attempts need to come back, after which the next trouble is a new one."""
@@ -91,6 +94,7 @@ class Trouble:
 
         Those that are met together are put off alike, so that they are recorded together.
         """
+        claims = min(claims, MOST_DOUBLINGS)
         if claims not in self._by_claims:
             self._by_claims[claims] = self._patience.delays.delay(claims)
         return self._by_claims[claims]
@@ -151,7 +155,7 @@ class MissingKeys:
                 delay = trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))
                 number = trouble.untold()
                 if self._count is not None:
-                    self._count(key_id or UNNAMED)
+                    self._count(name or UNNAMED)
         if number:
             logger.warning(
                 "%s: %s; put off for %.0f s, as are all like it (%d since this was last told)",
@@ -176,4 +180,4 @@ def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
         form = plain_text(error.form, KEY_ID_LENGTH)
         return form, f"stored in a form that this release doesn't know: {form}"
     key_id = plain_text(error.key_id, KEY_ID_LENGTH)
-    return key_id, reason_for(key_id)
+    return key_id, reason_for(key_id, is_retired=isinstance(error, RetiredKey))

@@ -1,4 +1,4 @@
-"""`manage.py attempts make-key`: it works before there is a key, and where the settings are wrong."""
+"""`manage.py attempts make-key` works before there is a key, and where settings are wrong."""
 
 from __future__ import annotations
 

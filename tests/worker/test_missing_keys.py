@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from async_attempts import stats
 from async_attempts.encryption.keys import Key
-from async_attempts.exceptions import UnknownKey
+from async_attempts.exceptions import RetiredKey, UnknownKey
 from async_attempts.lifecycle import Released
 from async_attempts.store import store_for
 from async_attempts.worker import missing_keys
@@ -23,7 +23,7 @@ from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
 
 OTHER_KEY = b64encode(bytes(range(1, 33))).decode()
-KEY_ID = Key(b64encode(bytes(range(32))).decode(), 0).id.hex()
+KEY_ID = Key(b64encode(bytes(range(32))).decode()).id.hex()
 VAULT = "tests.shop.vault.Vault"
 REASON = f"sealed with key {KEY_ID}, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 
@@ -236,6 +236,30 @@ def test_stats_count_what_claims_pass_over(database, with_keys):
     assert states(database) == ["scheduled"] * 3 + ["pending"] * 4
     enqueued(database, effects.record)
     assert dict(stats(database=database).missing_keys) == {KEY_ID: 7}
+
+
+def test_a_retired_key_is_missing_to_a_worker_and_says_so(database, with_keys, settings, caplog):
+    attempt = enqueued(database, effects.record, 1)
+    old = settings.ASYNC_ATTEMPTS["KEYS"][0]
+    with_keys(OTHER_KEY, f"retired:{old}")
+    with pytest.raises(RetiredKey, match=f"{KEY_ID}, which is retired"):
+        stored(attempt).method_args  # noqa: B018 - reading it opens it
+    (warning,) = checked(database)
+    assert f"{KEY_ID}, which is retired" in warning.msg
+    assert "rotate-keys" in warning.hint
+    drain(database)
+    attempt = stored(attempt)
+    assert (attempt.state, attempt.num_attempts) == ("scheduled", 0)
+    assert attempt.reason == (
+        f"sealed with key {KEY_ID}, which is retired: see manage.py attempts rotate-keys"
+    )
+    assert attempt.reason in caplog.text
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 1}
+    call_command("attempts", "rotate-keys", database=database, stdout=StringIO())
+    make_due(attempt)
+    drain(database)
+    assert effects.seen == [("function", (1,), {})]
+    assert checked(database) == []
 
 
 def checked(database):

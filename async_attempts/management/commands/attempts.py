@@ -27,7 +27,6 @@ from ._pipes import PipedCommand
 from ._queues import QUEUES_HEAD, queues
 from ._tables import aligned
 
-
 MAKE_KEY: Final = "make-key"
 
 
