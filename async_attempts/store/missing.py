@@ -8,7 +8,7 @@ from typing import Final
 
 from django.db.models import Count
 
-from ..encryption import key_id_of
+from ..encryption import Stored, key_id_of
 from ..lifecycle import LIVE, Status
 from .depending import Depending
 from .headers import HEADER
@@ -44,11 +44,11 @@ class MissingKeysCount(Depending):
         if found:
             # Read row by row, which only those pay who lack a key.
             for header, number in self._untried():
-                if (key_id := key_id_of(bytes(header))) in found:
+                if (key_id := key_id_of(header)) in found:
                     found[key_id] += number
         return dict(found.most_common())
 
-    def _untried(self) -> Iterator[tuple[bytes, int]]:
+    def _untried(self) -> Iterator[tuple[Stored, int]]:
         """The headers of what is pending and says nothing, each with the number of its attempts."""
         rows = self.attempts.filter(status=Status.PENDING, claimed_by=None)
         rows = rows.exclude(reason__startswith=REASON).annotate(header=HEADER)

@@ -126,7 +126,7 @@ def test_rotation_step_by_step() -> None:
 
 
 def test_a_key_of_16_different_bytes_is_taken() -> None:
-    assert AESGCMSIVCipher([key(bytes(range(16)) * 2)])
+    AESGCMSIVCipher([key(bytes(range(16)) * 2)])
 
 
 def test_a_retired_key_opens_for_a_rotation_alone() -> None:

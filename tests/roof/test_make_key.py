@@ -22,7 +22,7 @@ def test_each_time_it_prints_another_key():
         call_command("attempts", "make-key", stdout=out)
         made.append(out.getvalue().removesuffix("\n"))
     assert len({*made}) == 20
-    assert AESGCMSIVCipher(made)
+    AESGCMSIVCipher(made)
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_the_command_in_the_message_needs_no_settings_that_are_right(
         [*command, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     assert made.returncode == 0, made.stderr
-    assert AESGCMSIVCipher([made.stdout.strip()])
+    AESGCMSIVCipher([made.stdout.strip()])
