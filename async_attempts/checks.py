@@ -13,12 +13,12 @@ from django.db import DatabaseError, connections, router, transaction
 
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
-    HEADER_BYTES,
     NO_KEY,
     AESGCMSIVCipher,
+    KeyState,
     cipher,
     configuration_problem,
-    key_id_of,
+    is_readable_by_all,
     uses_derived_key,
 )
 from .events import listeners
@@ -62,6 +62,14 @@ def _keys() -> Iterator[CheckMessage]:
             f"{SETTING}['KEYS'] is empty: arguments are encrypted with a key made of SECRET_KEY.",
             hint="Without DEBUG this is an error: changing SECRET_KEY would lose arguments.",
             id="async_attempts.W001",
+        )
+
+    path = settings().KEYS_FILE
+    if path is not None and is_readable_by_all(path):
+        yield Notice(
+            f"{SETTING}['KEYS_FILE']: every user of this machine may read {path!r}.",
+            hint=f"chmod o-r {path}",
+            id="async_attempts.W010",
         )
 
 
@@ -274,19 +282,29 @@ def _missing_keys(alias: str) -> Iterator[CheckMessage]:
         return
     missing = {key_id: n for key_id, n in sampled.items() if not ours.has_key(key_id)}
     for key_id, number in sorted(missing.items()):
+        is_retired = ours.state_of(key_id) is KeyState.RETIRED
         yield Notice(
             f"DATABASES[{alias!r}]: at least {number} attempts that haven't ended are sealed with "
-            f"key {key_id}, which {SETTING}['KEYS'] doesn't have.",
-            hint="They wait until it has: add the key at the end, and remove it when "
-            "manage.py attempts rotate-keys has sealed them anew."
-            if key_id != NO_KEY
-            else "They are stored in plain: manage.py attempts rotate-keys --seal-plaintext.",
+            f"key {key_id}, which "
+            + ("is retired." if is_retired else f"{SETTING}['KEYS'] doesn't have."),
+            hint=_hint_for(key_id, is_retired=is_retired),
             id="async_attempts.W006",
         )
 
 
+def _hint_for(key_id: str, *, is_retired: bool) -> str:
+    if key_id == NO_KEY:
+        return "They are stored in plain: manage.py attempts rotate-keys --seal-plaintext."
+    if is_retired:
+        return "They wait until manage.py attempts rotate-keys has sealed them anew."
+    return (
+        "They wait until it has: add the key at the end, and remove it when "
+        "manage.py attempts rotate-keys has sealed them anew."
+    )
+
+
 def _sampled_keys(alias: str) -> Mapping[str, int]:
-    return store_for(alias).sample_keys(key_id_of, HEADER_BYTES, SAMPLE)
+    return store_for(alias).sample_keys(SAMPLE)
 
 
 def _is_read_committed(options: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -52,6 +53,7 @@ class Settings:
     """What `ASYNC_ATTEMPTS` says, with the defaults for what it doesn't; times in seconds."""
 
     KEYS: tuple[str, ...] = field(default=(), repr=False)
+    KEYS_FILE: str | None = None
     CIPHER: str | None = None
     TARGETS: tuple[str, ...] = ()
     QUEUES: Mapping[str, Mapping[str, Any]] = field(
@@ -75,6 +77,13 @@ class Settings:
     SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     DATABASE: str | None = None
     REALM: str | Mapping[str, str] = ""
+
+    def __post_init__(self) -> None:
+        if self.KEYS and self.KEYS_FILE is not None:
+            raise InvalidSetting(
+                f"{SETTING}['KEYS'] and {SETTING}['KEYS_FILE'] are both given: leave one of them "
+                "out, or empty."
+            )
 
     def priority(self, value: int | str) -> int:
         """The number behind a priority or a priority's name. Raises InvalidOption."""
@@ -195,6 +204,14 @@ def _text(key: str, value: Any) -> str | None:
     return value
 
 
+def _path(key: str, value: Any) -> str | None:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _wrong(key, "the path of a file, or None", value)
+    return value
+
+
 def _dsn(key: str, value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         # Not shown: it may hold a password.
@@ -277,6 +294,7 @@ def _realm(key: str, value: Any) -> str | Mapping[str, str]:
 
 _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "KEYS": _names,
+    "KEYS_FILE": _path,
     "CIPHER": _text,
     "TARGETS": _names,
     "QUEUES": _queues,

@@ -151,6 +151,10 @@ class UnknownKey(DecryptionError):
         self.key_id = key_id
 
 
+class RetiredKey(UnknownKey):
+    """Sealed with a key that is retired: it opens for `attempts rotate-keys` alone."""
+
+
 class UnknownFormat(DecryptionError):
     """Stored bytes in a form that this release doesn't know; a newer one may have written them.
 

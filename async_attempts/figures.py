@@ -101,7 +101,7 @@ class Stats:
 
     `queues`: all that are declared or have something, by name. `targets`: what was executed within
     the window, by dotted name with the method. `missing_keys`: how many attempts wait for which
-    key, by its id, since a worker tried them and didn't have it.
+    key, by its id, since a worker tried one of them and didn't have it.
     """
 
     taken_at: datetime

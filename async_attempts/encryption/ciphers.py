@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
+from enum import StrEnum
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -13,10 +15,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING
-from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownFormat, UnknownKey
+from ..exceptions import (
+    DecryptionError,
+    InvalidSetting,
+    RetiredKey,
+    Tampered,
+    UnknownFormat,
+    UnknownKey,
+)
 from .contract import Cipher, Context, Stored
 from .formats import FORMATS
-from .keys import KEY_ID_BYTES, REMEDY, Key, invalid_key
+from .keys import KEY_ID_BYTES, REMEDY, keyring, listed
 
 PLAIN: Final = b"\x00"
 HEADER_BYTES: Final = len(PLAIN) + KEY_ID_BYTES
@@ -25,6 +34,23 @@ BODY_START: Final = HEADER_BYTES + NONCE_BYTES
 TAG_BYTES: Final = 16
 NO_KEY: Final = "none"
 """The id of the key of what is stored in plain."""
+
+
+class KeyState(StrEnum):
+    """What a key is used for."""
+
+    FIRST = "first"
+    """It encrypts, and decrypts."""
+
+    OLD = "old"
+    """It decrypts."""
+
+    RETIRED = "retired"
+    """It decrypts for `attempts rotate-keys` alone."""
+
+    UNKNOWN = "unknown"
+    """It isn't in the settings."""
+
 
 NOWHERE: Final = Context("args", bytes(16), "", None, "")
 
@@ -40,10 +66,11 @@ class AESGCMSIVCipher:
     """AES-256-GCM-SIV (RFC 8452): a repeated nonce reveals only that two plaintexts are equal.
 
     Stored bytes: see `formats`; each purpose and realm has a key of its own, derived from those in
-    `keys`. `keys`: base64 of 32 bytes each; the first encrypts, all decrypt.
+    `keys`. `keys`: base64 of 32 bytes each; the first encrypts, all decrypt but for those that
+    begin with `retired:`, which `with_retired_keys` opens with.
 
-    Raises InvalidSetting if there is no key or one is unusable or repeated, cryptography's
-    UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.
+    Raises InvalidSetting if there is no key, one is unusable or repeated or the first is retired,
+    cryptography's UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.
     """
 
     formats = FORMATS
@@ -53,12 +80,9 @@ class AESGCMSIVCipher:
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
             raise InvalidSetting(f"{SETTING}['KEYS'] is empty. {REMEDY}")
-        self._keys: dict[bytes, Key] = {}
-        for position, text in enumerate(keys):
-            key = Key(text, position)
-            if key.id in self._keys:
-                raise invalid_key(position, "repeats an earlier key")
-            self._keys[key.id] = key
+        known = keyring(listed(keys))
+        self._keys = {key_id: key for key_id, key in known.items() if not key.is_retired}
+        self._retired = {key_id: key for key_id, key in known.items() if key.is_retired}
         newest = max(self.formats)
         self._header = bytes([newest]) + next(iter(self._keys))
         self._openers: dict[tuple[bytes, str, str], Opener] = {}
@@ -112,8 +136,24 @@ class AESGCMSIVCipher:
         return bytes(stored[:HEADER_BYTES]) == self._header
 
     def has_key(self, key_id: str) -> bool:
-        """True if one of the keys has this id, in hexadecimal."""
+        """True if one of the keys that decrypt has this id, in hexadecimal."""
         return any(known.hex() == key_id for known in self._keys)
+
+    def state_of(self, key_id: str) -> KeyState:
+        """What the key with this id, in hexadecimal, is used for."""
+        if key_id == self._header[1:].hex():
+            return KeyState.FIRST
+        if self.has_key(key_id):
+            return KeyState.OLD
+        is_retired = any(known.hex() == key_id for known in self._retired)
+        return KeyState.RETIRED if is_retired else KeyState.UNKNOWN
+
+    def with_retired_keys(self) -> Self:
+        """The same cipher, which the retired keys open with, too: to seal anew what they sealed."""
+        opening = copy(self)
+        opening._keys = {**self._keys, **self._retired}
+        opening._retired, opening._openers = {}, {}
+        return opening
 
     def _opener(self, header: bytes, context: Context) -> Opener:
         """What seals and opens values with this header, which is a known one."""
@@ -150,6 +190,12 @@ class AESGCMSIVCipher:
         if len(stored) < BODY_START + TAG_BYTES:
             return _tampered(context)
         named = key_id_of(stored)
+        if self.state_of(named) is KeyState.RETIRED:
+            return RetiredKey(
+                f"{name_of(context)} were sealed with the key {named}, which is retired in this "
+                f"process's {SETTING}: manage.py attempts rotate-keys seals them anew.",
+                named,
+            )
         return UnknownKey(
             f"{name_of(context)} were sealed with the key {named}, "
             f"which is not in this process's {SETTING}['KEYS'].",

@@ -11,21 +11,32 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
-from .ciphers import AESGCMSIVCipher, is_ours, name_of
+from .ciphers import (
+    HEADER_BYTES,
+    NO_KEY,
+    AESGCMSIVCipher,
+    NullCipher,
+    is_ours,
+    key_id_of,
+    name_of,
+)
 from .contract import Cipher, Context, Purpose, Stored
-from .keys import REMEDY, key_derived_from
+from .key_file import lines_of
+from .keys import REMEDY, key_derived_from, keyring, listed
 
 
 @lru_cache(maxsize=1)
+@sensitive_variables()
 def cipher() -> Cipher:
     """The cipher in force; follows `override_settings`.
 
     `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
-    `KEYS`, any other class is made without arguments. Without `KEYS`, and with `DEBUG`, the key
-    is derived from `SECRET_KEY`.
+    `KEYS`, or what the file has that `KEYS_FILE` names, any other class is made without arguments.
+    Without either, and with `DEBUG`, the key is derived from `SECRET_KEY`.
 
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
@@ -34,12 +45,16 @@ def cipher() -> Cipher:
         return kind()
     if uses_derived_key():
         return kind([key_derived_from(django_settings.SECRET_KEY)])
-    if not settings().KEYS:
+    path = settings().KEYS_FILE
+    lines = listed(settings().KEYS) if path is None else lines_of(path)
+    if not lines:
         raise InvalidSetting(
             f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
             f"{REMEDY}"
         )
-    return kind(settings().KEYS)
+    # Here, as the cipher can't name the line of a file.
+    keyring(lines)
+    return kind([line.text for line in lines])
 
 
 class Call(Protocol):
@@ -111,6 +126,23 @@ def may_block() -> bool:
         return True
 
 
+def foreign_header(stored: Stored) -> bytes | None:
+    """The first bytes of `stored` if whatever begins with them can't be opened here.
+
+    None if there is a key for it, and where the cipher is a project's own: what its values begin
+    with tells nothing.
+    """
+    try:
+        by = cipher()
+    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+        return None
+    if type(by).decrypt not in (AESGCMSIVCipher.decrypt, NullCipher.decrypt):
+        return None
+    key_id = key_id_of(stored)
+    has_key = by.has_key(key_id) if isinstance(by, AESGCMSIVCipher) else key_id == NO_KEY
+    return None if has_key else bytes(stored[:HEADER_BYTES])
+
+
 def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavailable:
     name = type(error).__name__
     return CipherUnavailable(f"{name_of(context)} can't be {done} now: {name}", name)
@@ -130,7 +162,7 @@ def uses_derived_key() -> bool:
 
     Raises InvalidSetting if the settings can't be read; `configuration_problem` says so first.
     """
-    if settings().KEYS or not django_settings.DEBUG:
+    if settings().KEYS or settings().KEYS_FILE or not django_settings.DEBUG:
         return False
     return issubclass(_cipher_class(), AESGCMSIVCipher)
 

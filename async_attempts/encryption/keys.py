@@ -1,9 +1,11 @@
-"""What a key is: 32 random bytes, written in base64."""
+"""What a key is: 32 random bytes, written in base64; and the keys of the settings together."""
 
 from __future__ import annotations
 
 import base64
-from typing import Final
+import os
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -15,43 +17,83 @@ from ..exceptions import InvalidSetting
 
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
-REMEDY: Final = (
-    "Make a key with: "
-    'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
-)
+LEAST_DIFFERENT: Final = 16
+"""Of a key's bytes: fewer are different in one of 2⁵⁵ random keys."""
+
+RETIRED: Final = "retired:"
+"""What a key begins with that opens for `attempts rotate-keys` alone."""
+
+REMEDY: Final = "Make a key with: manage.py attempts make-key"
 
 
-def invalid_key(position: int, problem: str) -> InvalidSetting:
-    """The error for the key at `position` (from 0), which never shows the key."""
-    return InvalidSetting(f"{SETTING}['KEYS'][{position}] {problem}. {REMEDY}")
+def new_key() -> str:
+    """Return a fresh key: 32 random bytes in base64."""
+    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
 
-def raw_key(text: str, position: int) -> bytes:
-    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not.
+class Line(NamedTuple):
+    """A key as it is written in the settings or in a file; `where` names its place in errors."""
 
-    Raises InvalidSetting naming the `position` in KEYS.
+    where: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<Line {self.where}>"
+
+
+def listed(keys: Iterable[str]) -> list[Line]:
+    """Return the keys of the setting `KEYS` with their places, from 0."""
+    return [Line(f"{SETTING}['KEYS'][{number}]", text) for number, text in enumerate(keys)]
+
+
+def keyring(lines: Iterable[Line]) -> dict[bytes, Key]:
+    """Return the keys by their ids, in their order.
+
+    Raises InvalidSetting, which names the place of one that is unusable or repeated, or of a
+    retired one that comes first, and never shows it.
     """
+    keys: dict[bytes, Key] = {}
+    for line in lines:
+        key = Key(line.text, line.where)
+        if key.id in keys:
+            raise _invalid_key(line.where, "repeats an earlier key")
+        if key.is_retired and not keys:
+            raise _invalid_key(line.where, "is retired, and the first key encrypts: add a new one")
+        keys[key.id] = key
+    return keys
+
+
+def _invalid_key(where: str, problem: str) -> InvalidSetting:
+    return InvalidSetting(f"{where} {problem}. {REMEDY}")
+
+
+def _raw_key(text: str, where: str) -> bytes:
+    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not."""
     standard = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
     try:
         key = base64.b64decode(standard, validate=True)
     except ValueError:
-        raise invalid_key(position, "is not base64") from None
+        raise _invalid_key(where, "is not base64") from None
     if len(key) != KEY_BYTES:
-        raise invalid_key(position, f"has {len(key)} bytes, a key has {KEY_BYTES}")
+        raise _invalid_key(where, f"has {len(key)} bytes, a key has {KEY_BYTES}")
+    if (different := len({*key})) < LEAST_DIFFERENT:
+        raise _invalid_key(where, f"has only {different} different bytes: it isn't random")
     return key
 
 
 class Key:
     """A key of the setting `KEYS`, which no repr shows.
 
-    `id`: the 4 bytes that name it in what it sealed, and tell nothing about it.
+    `id`: the 4 bytes that name it in what it sealed, and tell nothing about it. `is_retired`: it
+    opens for `attempts rotate-keys` alone.
     """
 
-    __slots__ = ("_secret", "id")
+    __slots__ = ("_secret", "id", "is_retired")
 
-    def __init__(self, text: str, position: int) -> None:
-        """Raises InvalidSetting naming the `position` in KEYS."""
-        self._secret = raw_key(text, position)
+    def __init__(self, text: str, where: str = "The key") -> None:
+        """Read base64, with `retired:` before it or not. Raises InvalidSetting, naming `where`."""
+        self.is_retired = text.startswith(RETIRED)
+        self._secret = _raw_key(text.removeprefix(RETIRED), where)
         self.id = _derived(self._secret, "key id", KEY_ID_BYTES)
 
     def itself(self) -> AESGCMSIV:

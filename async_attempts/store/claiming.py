@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
 from .claims import TOO_LATE, Claim, Claims, Unknown
+from .headers import but_for, without
 from .limiting import Limiting, Which, limits_of_queue
 
 ORDINARY: Final = "num_crashes = 0"
@@ -56,6 +57,7 @@ class Claiming(Limiting):
         *,
         suspects: bool = False,
         at_once: int | None = None,
+        passed_over: Collection[bytes] = (),
     ) -> Claims:
         """Claim the best `limit` due attempts of `queues`, the first queue's first.
 
@@ -63,11 +65,14 @@ class Claiming(Limiting):
         `expires_at` is finished as expired instead; what has no place under its limit key waits for
         one. Suspects (in hand when a worker died) are claimed only when asked for. `at_once`: how
         many can begin at once, which is the most that is taken of a queue with limits.
+        `passed_over`: headers of sealed arguments that are left to others, as this process lacks
+        their keys.
         """
         kind = SUSPECT if suspects else ORDINARY
+        kind += but_for(passed_over, self.quoted("args"), self.connection.vendor)
         claims = Claims()
         for queue in queues:
-            which = Which(f"{self._of_open_queue(queue)} AND {kind}", queue)
+            which = Which(f"{self._of_open_queue(queue)} AND {kind}", queue, passed_over)
             grows = not suspects and not limits_of_queue(queue).of_claims
             asked = 0
             for _ in range(TRIES):
@@ -156,7 +161,8 @@ class Claiming(Limiting):
         if isinstance(which.param, UUID):
             return bool(self.due(Q(pk=which.param)).exists())
         suspects = Q(num_crashes__gt=0) if SUSPECT in which.sql else Q(num_crashes=0)
-        return bool(self.due(Q(queue=which.param) & suspects).exists())
+        due = without(self.due(Q(queue=which.param) & suspects), which.passed_over)
+        return bool(due.exists())
 
     def _fit(self, worker_id: UUID, claims: Sequence[Claim], taken: Claims) -> Sequence[Claim]:
         """Those of `claims` that came in time and have a place."""

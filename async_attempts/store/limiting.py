@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, DatabaseNow, Queue, Slot
 from .claims import Claim
+from .headers import without
 from .placing import PAUSES, Placing
 
 LOCKED_PAUSE: Final = 0.02
@@ -22,10 +23,14 @@ LOCKED_PAUSE: Final = 0.02
 
 
 class Which(NamedTuple):
-    """Which pending attempts a claim is to take: a condition in SQL and its parameter."""
+    """Which pending attempts a claim is to take: a condition in SQL and its parameter.
+
+    `passed_over`: headers of sealed arguments, which attempts must not have.
+    """
 
     sql: str
     param: Any
+    passed_over: Collection[bytes] = ()
 
 
 class Taken(NamedTuple):
@@ -132,16 +137,16 @@ class Limiting(Placing):
                 return
             time.sleep(pause)
 
-    def any_suspect_fits(self, queues: Sequence[str]) -> bool:
-        """Whether a suspect is due whose queue's limits leave something for it just now.
+    def any_suspect_fits(self, queues: Sequence[str], passed_over: Collection[bytes] = ()) -> bool:
+        """Return True if a suspect is due whose queue's limits leave something for it just now.
 
-        Nothing is locked: a claim may find it otherwise.
+        Nothing is locked: a claim may find it otherwise. `passed_over`: as for a claim.
         """
         limited = [queue for queue in queues if limits_of_queue(queue).of_claims]
         if not limited:
             return True
         others = [queue for queue in queues if queue not in limited]
-        suspects = self.due(Q(num_crashes__gt=0))
+        suspects = without(self.due(Q(num_crashes__gt=0)), passed_over)
         if others and suspects.filter(queue__in=others).exists():
             return True
         return any(

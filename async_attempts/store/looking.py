@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..conf import limits, settings
 from ..models import DatabaseNow
+from .headers import but_for
 from .leasing import LATE_SHARE
 from .rows import Rows
 
@@ -62,15 +63,18 @@ class Looking(Rows):
         """SQL that makes a statement use the claim index, where the database has to be told."""
         return ""
 
-    def look(self, queues: Sequence[str]) -> Glance:
-        """What there is to do in `queues`, and among the workers."""
+    def look(self, queues: Sequence[str], passed_over: Collection[bytes] = ()) -> Glance:
+        """Return what there is to do in `queues`, and among the workers.
+
+        `passed_over`: headers of sealed arguments that a claim would leave to others.
+        """
         # No queue has an empty name.
         asked = queues or ("",)
         vendor = self.connection.vendor
         now, moment = DatabaseNow().on(vendor)
         due = DUE.format(
             queues=", ".join(["%s"] * len(asked)), scheduled_at=f"scheduled_at <= {now}"
-        )
+        ) + but_for(passed_over, self.quoted("args"), vendor)
         until = SECONDS_UNTIL[vendor]
         sql = LOOK.format(
             seconds=until.format(next=NEXT.format(**self.names), now=now),

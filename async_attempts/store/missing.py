@@ -3,54 +3,66 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
-from django.db.models import BinaryField, Count, F
-from django.db.models.functions import Substr
+from django.db.models import Count
 
+from ..encryption import Stored, key_id_of
 from ..lifecycle import LIVE, Status
 from .depending import Depending
+from .headers import HEADER
 
 REASON: Final = "sealed with key "
 REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
+RETIRED: Final = ", which is retired: see manage.py attempts rotate-keys"
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
 
 
-def reason_for(key_id: str) -> str:
+def reason_for(key_id: str, *, is_retired: bool = False) -> str:
     """What a row says that waits for this key; `key_id`: "" if nothing tells."""
-    return f"{REASON}{key_id or UNNAMED}{REST}"
+    return f"{REASON}{key_id or UNNAMED}{RETIRED if is_retired else REST}"
 
 
 class MissingKeysCount(Depending):
     """Reads only."""
 
     def count_missing_keys(self) -> dict[str, int]:
-        """How many scheduled and pending attempts say that they wait for which key."""
+        """Return how many scheduled and pending attempts wait for which key, by its id.
+
+        Those that say so, as a worker tried them; and those that claims pass over because of them.
+        """
         found: Counter[str] = Counter()
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
             rows = self.attempts.filter(status=status, reason__startswith=REASON)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
-                found[reason.removeprefix(REASON).removesuffix(REST)] += number
+                key_id = reason.removeprefix(REASON).removesuffix(REST).removesuffix(RETIRED)
+                found[key_id] += number
+        if found:
+            # Read row by row, which only those pay who lack a key.
+            for header, number in self._untried():
+                if (key_id := key_id_of(header)) in found:
+                    found[key_id] += number
         return dict(found.most_common())
 
-    def sample_keys(
-        self, key_id_of: Callable[[bytes], str], header: int, most: int
-    ) -> Counter[str]:
-        """By which keys live attempts are sealed: of `most` of each status, not of all.
+    def _untried(self) -> Iterator[tuple[Stored, int]]:
+        """The headers of what is pending and says nothing, each with the number of its attempts."""
+        rows = self.attempts.filter(status=Status.PENDING, claimed_by=None)
+        rows = rows.exclude(reason__startswith=REASON).annotate(header=HEADER)
+        counted = rows.order_by().values("header").annotate(number=Count("pk"))
+        return counted.values_list("header", "number").iterator()
 
-        `header`: as many of their first bytes as `key_id_of` needs.
-        """
+    def sample_keys(self, most: int) -> Counter[str]:
+        """By which keys live attempts are sealed: of `most` of each status, not of all."""
         found: Counter[str] = Counter()
-        first = Substr(F("args"), 1, header, output_field=BinaryField())
         for status in sorted(LIVE):
-            rows = self.attempts.filter(status=status).annotate(first=first)
+            rows = self.attempts.filter(status=status).annotate(header=HEADER)
             if status == Status.SCHEDULED:
                 # What waits for a key is due within the hour, and comes first by that index.
                 rows = rows.order_by("scheduled_at", "id")
-            for stored in rows.values_list("first", flat=True)[:most]:
+            for stored in rows.values_list("header", flat=True)[:most]:
                 found[key_id_of(bytes(stored))] += 1
         return found

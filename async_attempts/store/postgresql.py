@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -92,6 +92,8 @@ SELECT key FROM unnest(%s::text[]) AS key WHERE (
 """One look at the index for each limit key: an EXISTS may be joined, and read all that waits."""
 
 WIDTH: Final = len(COLUMNS) + 1
+KEPT_CLAIMS: Final = 256
+"""Texts of the claim: for each queue, kind, and set of headers that are passed over."""
 
 
 class PostgreSQLStore(PostgreSQLInserting, Store):
@@ -181,7 +183,8 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
 
     @cached_property
     def _claim_sql(self) -> Callable[[str], str]:
-        return cache(lambda which: CLAIM.format(which=which, **self.names))
+        # What claims pass over changes.
+        return lru_cache(KEPT_CLAIMS)(lambda which: CLAIM.format(which=which, **self.names))
 
     @cached_property
     def _succeed_sql(self) -> Callable[[str | None, bool], str]:

@@ -37,7 +37,7 @@ class Resealer:
         if not isinstance(configured, AESGCMSIVCipher):
             raise InvalidSetting(f"{type(configured).__name__} has no keys that could be rotated.")
         self.store = store
-        self.cipher = configured
+        self.cipher = configured.with_retired_keys()
         self.plain = NullCipher() if seal_plaintext else None
 
     def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:

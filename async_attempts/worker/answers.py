@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from ..conf import settings
@@ -33,6 +33,9 @@ class Vitals(Protocol):
 
     def in_hand(self) -> int:
         """Attempts claimed and not yet finished."""
+
+    def missing_keys(self) -> Mapping[str, int]:
+        """How often an attempt could not be opened for want of which key, by its id."""
 
     def stopping(self) -> bool:
         """Whether it was told to stop."""
@@ -108,6 +111,20 @@ def _own_metrics(vitals: Vitals) -> Iterator[str]:
         {f'{{child="{number}"}}': age for number, age in enumerate(vitals.tick_ages())},
     )
     yield _metric("lease_age_seconds", "gauge", "Since the last renewal.", {"": vitals.lease_age()})
+    yield _metric(
+        "missing_key_total",
+        "counter",
+        "Attempts put off for want of a key.",
+        {
+            f'{{key="{_escaped(key_id)}"}}': number
+            for key_id, number in sorted(vitals.missing_keys().items())
+        },
+    )
+
+
+def _escaped(label: str) -> str:
+    """`label` as Prometheus' text format has it; the id of a key may come out of a row."""
+    return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _metric(name: str, kind: str, help_text: str, samples: dict[str, float]) -> str:

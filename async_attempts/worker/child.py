@@ -98,7 +98,7 @@ class Child:
             )
             hand.elsewhere = event_loop
 
-        missing_keys = MissingKeys()
+        missing_keys = MissingKeys(self.page.count_missing_key)
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
@@ -117,7 +117,7 @@ class Child:
         wakeup = None
         if not options.comes_to_an_end:
             wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
-        lookout = Lookout(store, options.queues, wakeup)
+        lookout = Lookout(store, options.queues, wakeup, missing_keys)
         loop = Loop(
             options,
             hand,

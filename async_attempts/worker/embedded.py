@@ -16,6 +16,7 @@ from .incarnation import Alone
 from .inherited_signals import resetting_in_forks
 from .lookout import Lookout
 from .loop import Loop
+from .missing_keys import MissingKeys
 from .options import Options
 from .runner import Runner
 from .stopping import Stopping
@@ -58,7 +59,8 @@ class EmbeddedLoop(Loop):
         store = store_for(options.database)
         self.alone = Alone(store, options)
         hand = Hand(store)
-        runner = Runner(store, self.alone, watch, progress=hand.progress)
+        missing_keys = MissingKeys()
+        runner = Runner(store, self.alone, watch, progress=hand.progress, missing_keys=missing_keys)
         wakeup = None
         if not options.comes_to_an_end:
             wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
@@ -66,7 +68,7 @@ class EmbeddedLoop(Loop):
             options,
             hand,
             executor=Inline(hand, runner, stopping),
-            lookout=Lookout(store, options.queues, wakeup),
+            lookout=Lookout(store, options.queues, wakeup, missing_keys),
             stopping=stopping,
             pulse=NoPulse(),
         )

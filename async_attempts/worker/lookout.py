@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from ..store import Store
 from .doors import Doors
 from .memory import now
+from .missing_keys import MissingKeys
 from .wakeup import WakeUp
 
 BUSY_INTERVAL: Final = 1.0
@@ -24,9 +25,16 @@ SOON: Final = 0.001
 class Lookout:
     """Knows whether a claim is worth its statement, so that an idle worker makes none."""
 
-    def __init__(self, store: Store, queues: Sequence[str], wakeup: WakeUp | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        queues: Sequence[str],
+        wakeup: WakeUp | None,
+        missing_keys: MissingKeys | None = None,
+    ) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
+        self._missing_keys = missing_keys or MissingKeys()
         self.doors = Doors(queues)
         self._wakeup = wakeup
         self._next_look = now() + BUSY_INTERVAL
@@ -49,6 +57,11 @@ class Lookout:
     def socket(self) -> int | None:
         """What to listen to while there is room in the hand."""
         return None if self._wakeup is None else self._wakeup.fileno()
+
+    @property
+    def passed_over(self) -> Collection[bytes]:
+        """The headers of sealed arguments that claims are to pass over now."""
+        return self._missing_keys.passed_over
 
     @property
     def is_done(self) -> bool:
@@ -111,7 +124,7 @@ class Lookout:
 
     def _look(self, has_room: bool) -> None:
         self._looked_at = now()
-        glance = self._store.look(self.doors.open)
+        glance = self._store.look(self.doors.open, self.passed_over)
         promoted = self._store.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
         resumed = self.doors.pause(glance.paused)
@@ -141,7 +154,9 @@ class Lookout:
             self.suspects_since = now()
         elif not are_due and not self.doors.any_shut:
             self.suspects_since = 0.0
-        self.has_suspects = are_due and self._store.any_suspect_fits(self.doors.open)
+        self.has_suspects = are_due and self._store.any_suspect_fits(
+            self.doors.open, self.passed_over
+        )
 
     def close(self) -> None:
         self._store.revisits.end()

@@ -206,7 +206,12 @@ class Loop:
         idle = self.executor.performers - self._busy - self.hand.unbegun
         before, self._unknown = self._unknown, Unknown.CLAIM
         claims = self.store.claim(
-            me.worker.pk, self.lookout.doors.open, wanted, suspects=suspects, at_once=idle
+            me.worker.pk,
+            self.lookout.doors.open,
+            wanted,
+            suspects=suspects,
+            at_once=idle,
+            passed_over=self.lookout.passed_over,
         )
         self.lookout.doors.hold_back(claims.held_back)
         self.hand.take(claims)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -28,7 +28,13 @@ _HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED,
     range(32, 120, 8)
 )
 _RESTS: Final = 120
-_TABLE: Final = 128
+_MISSING: Final = 128
+_NAMED: Final = struct.Struct("24sd")
+MOST_MISSING: Final = 64
+"""Keys of which a child tells how many attempts it couldn't open; the last are all others."""
+
+OTHER_KEYS: Final = "others"
+_TABLE: Final = _MISSING + MOST_MISSING * _NAMED.size
 _AT_DATABASE: Final = -1.0
 
 
@@ -75,11 +81,13 @@ class Page:
         self._memory = mmap.mmap(-1, _TABLE + rows * _BEGUN.size)
         self._numbers = memoryview(self._memory).cast("d")
         self._free = deque(range(_TABLE, _TABLE + rows * _BEGUN.size, _BEGUN.size))
+        self._missing: dict[str, int] = {}
 
     def clear(self, born_at: float) -> None:
         """For the next child, which is born at that moment of `now()`."""
         self._memory[:] = bytes(len(self._memory))
         self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
+        self._missing.clear()
         self._write(_BORN, born_at)
 
     def _number(self, offset: int) -> float:
@@ -153,6 +161,26 @@ class Page:
     def tell_stacks(self) -> None:
         """The stacks that were asked for are told."""
         self._write(_TOLD, self._number(_ASKED))
+
+    def count_missing_key(self, key_id: str) -> None:
+        """One more attempt couldn't be opened for want of this key."""
+        offset = self._missing.get(key_id)
+        if offset is None:
+            if len(self._missing) >= MOST_MISSING - 1 and key_id != OTHER_KEYS:
+                self.count_missing_key(OTHER_KEYS)
+                return
+            offset = self._missing[key_id] = _MISSING + len(self._missing) * _NAMED.size
+            name = key_id.encode()[:24].decode(errors="ignore").encode()
+            self._memory[offset : offset + 24] = name.ljust(24, b"\0")
+        self._write(offset + 24, self._number(offset + 24) + 1)
+
+    def missing_keys(self) -> dict[str, int]:
+        """How many attempts couldn't be opened for want of which key, by its id."""
+        found: Counter[str] = Counter()
+        for name, number in _NAMED.iter_unpack(self._memory[_MISSING:_TABLE]):
+            if number:
+                found[name.rstrip(b"\0").decode()] += int(number)
+        return found
 
     def begin(self, id_bytes: bytes, claim_seq: int, deadline: float) -> int | None:
         """Note that an execution begins; returns the place of the note, None if there is none."""

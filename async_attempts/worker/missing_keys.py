@@ -1,17 +1,23 @@
-"""Put off, longer each time, the attempts that this process lacks the key of, and say so."""
+"""Put off, longer each time, the attempts that this process lacks the key of, and say so.
+
+A key pauses what it sealed, and nothing else: claims pass over its header for a while, so that the
+attempts are left to the workers that have it.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from ..backoff import Backoff
-from ..exceptions import CipherUnavailable, UnknownFormat, UnknownKey
+from ..encryption import foreign_header
+from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKey
 from ..lifecycle import Released
 from ..store import Claim
-from ..store.missing import KEY_ID_LENGTH, reason_for
+from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
 from .errors import plain_text
 from .memory import now
 
@@ -19,7 +25,13 @@ logger = logging.getLogger("async_attempts")
 
 HOUR: Final = 3600.0
 MOST_KEYS: Final = 100
-"""More than anybody has: whoever writes to the table can make up any number of key ids."""
+"""More than anybody has: whoever writes to the table can make up any number of key ids.
+
+What is beyond is put off by its own claims alone, and no claim passes over it.
+"""
+
+MOST_DOUBLINGS: Final = 8
+"""Of a first delay of a minute, up to an hour; whoever writes to the table can set a counter."""
 
 FORGOTTEN_AFTER: Final = 60.0
 """Seconds more than the attempts need to come back, after which the next trouble is a new one."""
@@ -40,7 +52,7 @@ FOR_THE_CIPHER: Final = Patience(Backoff.exponential(2.0, cap=60.0), silence=60.
 
 
 class Trouble:
-    """One cause for which attempts can't be opened."""
+    """One cause for which attempts can't be opened; each use is under the lock of its owner."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -48,6 +60,17 @@ class Trouble:
         self._delay = self._longer_from = self._last = 0.0
         self._tell_at = 0.0
         self._untold = 0
+        self._by_claims: dict[int, float] = {}
+
+    @property
+    def lasts_until(self) -> float:
+        """Until when what it concerns isn't tried again, by `now()`."""
+        return self._longer_from
+
+    @property
+    def is_over(self) -> bool:
+        """True if the next of it would be a new trouble."""
+        return now() >= self._last + self._delay * 2 + FORGOTTEN_AFTER
 
     def delay(self) -> float:
         """Seconds to put off an attempt that was just met.
@@ -56,14 +79,25 @@ class Trouble:
         recorded together; from then on it takes longer.
         """
         moment = now()
-        if moment >= self._last + self._delay * 2 + FORGOTTEN_AFTER:
+        if self.is_over:
             self._in_a_row, self._longer_from = 0, 0.0
         self._last = moment
         if moment >= self._longer_from:
             self._in_a_row += 1
             self._delay = self._patience.delays.delay(self._in_a_row)
             self._longer_from = moment + self._delay
+            self._by_claims.clear()
         return self._delay
+
+    def delay_after(self, claims: int) -> float:
+        """Seconds to put off an attempt that was claimed so often without counting.
+
+        Those that are met together are put off alike, so that they are recorded together.
+        """
+        claims = min(claims, MOST_DOUBLINGS)
+        if claims not in self._by_claims:
+            self._by_claims[claims] = self._patience.delays.delay(claims)
+        return self._by_claims[claims]
 
     def untold(self) -> int:
         """How many were met since the last warning, if it is time for another one; else 0."""
@@ -78,10 +112,28 @@ class Trouble:
 class MissingKeys:
     """What a process does with attempts that it can't open; used by all of its threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[str], object] | None = None) -> None:
+        """`count`: told the id of a key for each attempt that is put off for want of it."""
         self._lock = threading.Lock()
-        self._keys: dict[str, Trouble] = {}
+        self._count = count
+        self._keys: dict[bytes | str, Trouble] = {}
+        """By the header, or by the id that a project's own cipher told."""
+
+        self._others = Trouble(FOR_A_KEY)
         self._cipher = Trouble(FOR_THE_CIPHER)
+
+    @property
+    def passed_over(self) -> Collection[bytes]:
+        """The headers that claims are to pass over now."""
+        if not self._keys:
+            return ()
+        moment = now()
+        with self._lock:
+            return sorted(
+                cause
+                for cause, trouble in self._keys.items()
+                if isinstance(cause, bytes) and trouble.lasts_until > moment
+            )
 
     def put_off(
         self, claim: Claim, error: UnknownKey | UnknownFormat | CipherUnavailable
@@ -89,16 +141,21 @@ class MissingKeys:
         """The outcome of an attempt that couldn't be opened; it never counts."""
         if isinstance(error, CipherUnavailable):
             reason = f"could not be opened: {error.error_class}"
-            trouble = self._cipher
-        elif isinstance(error, UnknownFormat):
-            reason = f"stored in a form that this release doesn't know: {error.form}"
-            trouble = self._of_key(error.form)
+            with self._lock:
+                trouble = self._cipher
+                delay, number = trouble.delay(), trouble.untold()
         else:
-            key_id = plain_text(error.key_id, KEY_ID_LENGTH)
-            reason = reason_for(key_id)
-            trouble = self._of_key(key_id)
-        with self._lock:
-            delay, number = trouble.delay(), trouble.untold()
+            name, reason = _told(error)
+            # A result that is handed over may be what lacks the key, and not the arguments.
+            header = foreign_header(claim.args)
+            with self._lock:
+                trouble = self._of_key(name if header is None else header)
+                trouble.delay()
+                # Of its own history, as a made-up key id has none: each comes back less often.
+                delay = trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))
+                number = trouble.untold()
+                if self._count is not None:
+                    self._count(name or UNNAMED)
         if number:
             logger.warning(
                 "%s: %s; put off for %.0f s, as are all like it (%d since this was last told)",
@@ -109,8 +166,18 @@ class MissingKeys:
             )
         return Released(delay, reason)
 
-    def _of_key(self, key_id: str) -> Trouble:
-        with self._lock:
-            if key_id not in self._keys and len(self._keys) >= MOST_KEYS:
-                key_id = ""
-            return self._keys.setdefault(key_id, Trouble(FOR_A_KEY))
+    def _of_key(self, cause: bytes | str) -> Trouble:
+        if cause not in self._keys and len(self._keys) >= MOST_KEYS:
+            self._keys = {one: each for one, each in self._keys.items() if not each.is_over}
+            if len(self._keys) >= MOST_KEYS:
+                return self._others
+        return self._keys.setdefault(cause, Trouble(FOR_A_KEY))
+
+
+def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
+    """What is missing, by its name, and the reason that a row gives."""
+    if isinstance(error, UnknownFormat):
+        form = plain_text(error.form, KEY_ID_LENGTH)
+        return form, f"stored in a form that this release doesn't know: {form}"
+    key_id = plain_text(error.key_id, KEY_ID_LENGTH)
+    return key_id, reason_for(key_id, is_retired=isinstance(error, RetiredKey))

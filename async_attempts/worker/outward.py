@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -141,6 +142,9 @@ class SharedVitals:
 
     def in_hand(self) -> int:
         return sum(page.in_hand for page in self._pages)
+
+    def missing_keys(self) -> Mapping[str, int]:
+        return sum((Counter(page.missing_keys()) for page in self._pages), Counter())
 
     def stopping(self) -> bool:
         return self._mine.is_stopping

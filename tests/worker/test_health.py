@@ -125,6 +125,8 @@ def test_its_figures_and_then_the_projects(start):
         'async_attempts_worker_tick_age_seconds{child="0"} 0.5',
         'async_attempts_worker_tick_age_seconds{child="1"} 1.25',
         "async_attempts_worker_lease_age_seconds +Inf",
+        'async_attempts_worker_missing_key_total{key="1a2b3c4d"} 3',
+        r'async_attempts_worker_missing_key_total{key="a\"b\\c\nd"} 1',
         "shop_orders 3",
     ]
     assert answer.text.endswith("3\n")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from async_attempts.worker.births import forked
-from async_attempts.worker.memory import Begun, Page, now
+from async_attempts.worker.memory import MOST_MISSING, Begun, Page, now
 from async_attempts.worker.orphans import die_with_parent
 
 
@@ -119,3 +119,32 @@ def test_what_is_read_while_the_child_writes_it_is_never_half_written():
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_what_a_child_could_not_open_is_counted_by_key():
+    page = Page(1)
+
+    def live() -> None:
+        for _ in range(3):
+            page.count_missing_key("1a2b3c4d")
+        page.count_missing_key("none")
+        page.count_missing_key("arn:aws:kms:eu-central-1:é")
+
+    done_by_a_child(live)
+    assert page.missing_keys() == {"1a2b3c4d": 3, "none": 1, "arn:aws:kms:eu-central-1": 1}
+    assert not list(page.begun())
+    page.clear(now())
+    assert page.missing_keys() == {}
+
+
+def test_whoever_makes_up_keys_is_counted_and_writes_over_nothing():
+    page = Page(1)
+    page.begin(uuid4().bytes, 1, 5.0)
+    before = list(page.begun())
+    for number in range(10 * MOST_MISSING):
+        page.count_missing_key(f"{number:08x}")
+    counted = page.missing_keys()
+    assert len(counted) == MOST_MISSING
+    assert sum(counted.values()) == 10 * MOST_MISSING
+    assert counted["others"] == 9 * MOST_MISSING + 1
+    assert list(page.begun()) == before

@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from async_attempts import stats
 from async_attempts.encryption.keys import Key
-from async_attempts.exceptions import UnknownKey
+from async_attempts.exceptions import RetiredKey, UnknownKey
 from async_attempts.lifecycle import Released
 from async_attempts.store import store_for
 from async_attempts.worker import missing_keys
@@ -23,7 +23,8 @@ from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
 
 OTHER_KEY = b64encode(bytes(range(1, 33))).decode()
-KEY_ID = Key(b64encode(bytes(range(32))).decode(), 0).id.hex()
+KEY_ID = Key(b64encode(bytes(range(32))).decode()).id.hex()
+VAULT = "tests.shop.vault.Vault"
 REASON = f"sealed with key {KEY_ID}, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 
 
@@ -44,6 +45,12 @@ def moment(monkeypatch):
     moment = [1000.0]
     monkeypatch.setattr(missing_keys, "now", lambda: moment[0])
     return moment
+
+
+def met(key_id="1a2b3c4d", uncounted=0):
+    """A claim of an attempt that this key sealed, after so many that didn't count."""
+    args = b"\x01" + bytes.fromhex(key_id) + bytes(40)
+    return mock.Mock(args=args, claim_seq=3 + uncounted, num_attempts=3)
 
 
 def claimed(store):
@@ -94,14 +101,24 @@ def test_what_other_keys_sealed_is_performed_behind_any_number_of_them(database,
     known = enqueued(database, effects.record)
     drain(database, batch_size=5)
     assert stored(known).status == "succeeded"
-    assert {stored(attempt).state for attempt in unknown} == {"scheduled"}
+    # After the first batch, the others are left to workers that have the key.
+    assert (
+        sorted(stored(attempt).state for attempt in unknown) == ["pending"] * 7 + ["scheduled"] * 5
+    )
+    with_keys()
+    drain(database)
+    assert (
+        sorted(stored(attempt).state for attempt in unknown)
+        == ["scheduled"] * 5 + ["succeeded"] * 7
+    )
 
 
 def test_the_first_is_a_warning_and_the_others_are_counted(database, with_keys, caplog):
-    attempts = [enqueued(database, effects.record) for _ in range(7)]
+    for _ in range(7):
+        enqueued(database, effects.record)
     with_keys(OTHER_KEY)
     drain(database, batch_size=3)
-    assert states(database) == ["scheduled"] * len(attempts)
+    assert states(database) == ["scheduled"] * 3 + ["pending"] * 4
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert REASON in warning
     assert "put off for" in warning
@@ -111,7 +128,7 @@ def test_each_key_is_told_every_hour_with_the_number_met_meanwhile(moment, caplo
     keys = MissingKeys()
     for _ in range(3 * 60):
         for name in ("1a2b3c4d", "5e6f7a8b"):
-            keys.put_off(mock.Mock(), UnknownKey("no", name))
+            keys.put_off(met(name), UnknownKey("no", name))
         moment[0] += 60
     told = [r.getMessage() for r in caplog.records if "1a2b3c4d" in r.getMessage()]
     numbers = [text.rpartition("(")[2].partition(" ")[0] for text in told]
@@ -119,31 +136,76 @@ def test_each_key_is_told_every_hour_with_the_number_met_meanwhile(moment, caplo
     assert len(caplog.records) == 2 * len(told)
 
 
-def test_it_is_put_off_ever_longer_up_to_an_hour_each_key_by_itself(moment):
+BOUNDS = [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, HOUR, HOUR, HOUR]
+
+
+def test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour():
     keys = MissingKeys()
-    delays = []
+    unknown = UnknownKey("no", "1a2b3c4d")
+    delays = [keys.put_off(met(uncounted=number), unknown).delay for number in range(9)]
+    assert all(b / 2 <= delay <= b for delay, b in zip(delays, BOUNDS, strict=True)), delays
+    # A counter that somebody set is no reason to come back at once.
+    assert keys.put_off(met(uncounted=-2), unknown).delay >= 30
+
+
+def test_those_that_are_met_together_are_put_off_alike(moment):
+    keys = MissingKeys()
+    unknown = UnknownKey("no", "1a2b3c4d")
+    assert len({keys.put_off(met(), unknown) for _ in range(20)}) == 1
+    first = keys.put_off(met(), unknown)
+    moment[0] += 61
+    assert keys.put_off(met(), unknown) != first
+
+
+def test_claims_pass_over_each_key_by_itself_ever_longer_up_to_an_hour(moment):
+    keys = MissingKeys()
+    lasted = []
     for _ in range(9):
-        delays.append(keys.put_off(mock.Mock(), UnknownKey("no", "1a2b3c4d")).delay)
-        moment[0] += delays[-1]
-    bounds = [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, HOUR, HOUR, HOUR]
-    assert all(b / 2 <= delay <= b for delay, b in zip(delays, bounds, strict=True)), delays
-    assert keys.put_off(mock.Mock(), UnknownKey("no", "5e6f7a8b")).delay <= 60
+        keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
+        assert list(keys.passed_over) == [bytes.fromhex("011a2b3c4d")]
+        began = moment[0]
+        while keys.passed_over:
+            moment[0] += 0.5
+        lasted.append(moment[0] - began)
+    assert all(b / 2 <= s <= b + 1 for s, b in zip(lasted, BOUNDS, strict=True)), lasted
+    keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
+    keys.put_off(met("5e6f7a8b"), UnknownKey("no", "5e6f7a8b"))
+    assert len(keys.passed_over) == 2
+    moment[0] += 61
+    assert list(keys.passed_over) == [bytes.fromhex("011a2b3c4d")]
+
+
+def test_a_key_that_is_there_is_never_passed_over(moment):
+    """A result that is handed over may lack its key where the arguments don't."""
+    keys = MissingKeys()
+    assert keys.put_off(met(KEY_ID), UnknownKey("no", "1a2b3c4d")).delay >= 30
+    assert not keys.passed_over
+
+
+def test_of_a_ciphers_own_nothing_is_passed_over(moment, settings):
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"CIPHER": VAULT}
+    keys = MissingKeys()
+    assert keys.put_off(met(), UnknownKey("no", "v3")).delay >= 30
+    assert not keys.passed_over
 
 
 def test_whoever_makes_up_key_ids_fills_neither_log_nor_memory(moment, caplog):
     keys = MissingKeys()
     for number in range(3 * MOST_KEYS):
-        keys.put_off(mock.Mock(), UnknownKey("no", f"{number:08x}"))
+        released = keys.put_off(met(f"{number:08x}", 4), UnknownKey("no", f"{number:08x}"))
+        assert released.delay >= 480
     assert len(caplog.records) <= MOST_KEYS + 1
+    assert len(keys.passed_over) == MOST_KEYS
+    moment[0] += 2 * HOUR
+    keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
+    assert list(keys.passed_over) == [bytes.fromhex("011a2b3c4d")]
 
 
 def test_an_id_of_a_ciphers_own_is_clipped(moment):
-    released = MissingKeys().put_off(mock.Mock(), UnknownKey("no", "x" * 5000 + "\0"))
+    released = MissingKeys().put_off(met(), UnknownKey("no", "x" * 5000 + "\0"))
     assert len(released.reason) < 200
     assert (
-        MissingKeys()
-        .put_off(mock.Mock(), UnknownKey("no"))
-        .reason.startswith("sealed with key unnamed")
+        MissingKeys().put_off(met(), UnknownKey("no")).reason.startswith("sealed with key unnamed")
     )
 
 
@@ -164,6 +226,40 @@ def test_stats_tell_how_many_wait_for_which_key(database, with_keys):
     out = StringIO()
     call_command("attempts", "stats", "--json", database=database, stdout=out)
     assert json.loads(out.getvalue())["missing_keys"] == {KEY_ID: 4}
+
+
+def test_stats_count_what_claims_pass_over(database, with_keys):
+    for _ in range(7):
+        enqueued(database, effects.record)
+    with_keys(OTHER_KEY)
+    drain(database, batch_size=3)
+    assert states(database) == ["scheduled"] * 3 + ["pending"] * 4
+    enqueued(database, effects.record)
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 7}
+
+
+def test_a_retired_key_is_missing_to_a_worker_and_says_so(database, with_keys, settings, caplog):
+    attempt = enqueued(database, effects.record, 1)
+    old = settings.ASYNC_ATTEMPTS["KEYS"][0]
+    with_keys(OTHER_KEY, f"retired:{old}")
+    with pytest.raises(RetiredKey, match=f"{KEY_ID}, which is retired"):
+        stored(attempt).method_args  # noqa: B018 - reading it opens it
+    (warning,) = checked(database)
+    assert f"{KEY_ID}, which is retired" in warning.msg
+    assert "rotate-keys" in warning.hint
+    drain(database)
+    attempt = stored(attempt)
+    assert (attempt.state, attempt.num_attempts) == ("scheduled", 0)
+    assert attempt.reason == (
+        f"sealed with key {KEY_ID}, which is retired: see manage.py attempts rotate-keys"
+    )
+    assert attempt.reason in caplog.text
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 1}
+    call_command("attempts", "rotate-keys", database=database, stdout=StringIO())
+    make_due(attempt)
+    drain(database)
+    assert effects.seen == [("function", (1,), {})]
+    assert checked(database) == []
 
 
 def checked(database):

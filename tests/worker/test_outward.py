@@ -171,3 +171,10 @@ def test_a_worker_tells_how_it_does_from_its_start_to_its_end(database, workers,
     assert worker.exit_code() == 0, worker.output
     assert has_told("STOPPING=1")
     assert not worker.group()
+
+
+def test_what_the_children_could_not_open_is_added_up(pages, mine):
+    for page in pages:
+        page.count_missing_key("1a2b3c4d")
+    pages[1].count_missing_key("none")
+    assert SharedVitals(pages, mine).missing_keys() == {"1a2b3c4d": 2, "none": 1}

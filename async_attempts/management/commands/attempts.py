@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
+from ...encryption import new_key
 from ...exceptions import AttemptsError, CipherUnavailable, InvalidOption, InvalidSetting
 from ...figures import stats
 from ...models import Schedule
@@ -25,6 +26,8 @@ from ._events import EVENTS_HEAD, subscriptions
 from ._pipes import PipedCommand
 from ._queues import QUEUES_HEAD, queues
 from ._tables import aligned
+
+MAKE_KEY: Final = "make-key"
 
 
 class Verb(NamedTuple):
@@ -49,6 +52,12 @@ SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
 class Command(PipedCommand):
     help = _("Look after attempts.")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the system checks, but for what is to mend the settings that they refuse."""
+        if options["subcommand"] == MAKE_KEY:
+            options["skip_checks"] = True
+        return super().execute(*args, **options)
+
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
         rotate = commands.add_parser(
@@ -60,6 +69,7 @@ class Command(PipedCommand):
             help="encrypt what was stored in plain by NullCipher, too",
         )
         rotate.add_argument("--batch-size", type=batch, default=200)
+        commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
         commands.add_parser("events", help="list who listens to which events")
         schedules = commands.add_parser("schedules", help="list the recurring schedules")
         verbs = schedules.add_mutually_exclusive_group()
@@ -80,6 +90,9 @@ class Command(PipedCommand):
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["subcommand"] == MAKE_KEY:
+            self.stdout.write(new_key())
+            return
         if options["subcommand"] == "events":
             self.list_events()
             return

@@ -1,0 +1,55 @@
+"""Whoever writes to the table makes up key ids: what has its keys doesn't wait for that."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from django.db import transaction
+
+from async_attempts.models import Attempt, Worker
+from tests.shop import effects
+from tests.worker.attempts import enqueued, put, stored
+from tests.worker.processes import until
+
+SOON = 3.0
+"""Seconds. A pause of the worker would take thirty; on an idle machine it is a tenth of one."""
+
+
+def forged(database, header, **options):
+    attempt = enqueued(database, effects.record, options={"priority": 100, **options})
+    put(attempt, args=header + os.urandom(60))
+    return attempt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crashes", [0, 1], ids=["ordinary", "suspects"])
+def test_fifty_of_them_hold_up_nobody(database, workers, crashes):
+    worker = workers.start("--poll-interval=0.2", f"--database={database}", "--threads=2")
+    until(Worker.objects.using(database).filter(state="live").exists, worker)
+    with transaction.atomic(database):
+        odd = [forged(database, b"\x01" + os.urandom(4)) for _ in range(50)]
+        for attempt in odd:
+            put(attempt, num_crashes=crashes)
+        healthy = [enqueued(database, effects.record, number) for number in range(20)]
+    began = time.monotonic()
+    rows = Attempt.objects.using(database)
+    ours = rows.filter(pk__in=[attempt.pk for attempt in healthy])
+    until(lambda: ours.filter(status="succeeded").count() == len(healthy), worker)
+    assert time.monotonic() - began < SOON
+    theirs = rows.filter(pk__in=[attempt.pk for attempt in odd])
+    assert not theirs.exclude(status__in=["scheduled", "pending"]).exists()
+
+
+@pytest.mark.slow
+def test_a_worker_leaves_what_it_cannot_open_to_the_one_that_can(database, workers):
+    """As in a rolling deploy of a new key: most would be put off for a minute and longer."""
+    theirs = forged(database, b"\x01abcd")
+    without = workers.start("--poll-interval=0.1", f"--database={database}")
+    until(lambda: stored(theirs).status == "scheduled", without)
+    with transaction.atomic(database):
+        left = [forged(database, b"\x01abcd") for _ in range(20)]
+        marker = enqueued(database, effects.record)
+    until(lambda: stored(marker).status == "succeeded", without)
+    assert {stored(attempt).claim_seq for attempt in left} == {0}
