@@ -5,6 +5,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import async_attempts.ids
+import async_attempts.models.bounds
 import async_attempts.models.fields
 import async_attempts.models.indexes
 import async_attempts.models.storage
@@ -32,7 +33,17 @@ class Migration(migrations.Migration):
                 ("period", models.FloatField(default=0.0)),
                 ("look_at", models.DateTimeField(db_index=True)),
             ],
-            options={"default_permissions": ()},
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    async_attempts.models.bounds.Bounds(
+                        moments=("look_at",),
+                        name="aa_pace_bounds",
+                        numbers={"calls": (0, 2147483646), "period": (0, 3155760000.0)},
+                    ),
+                    async_attempts.models.bounds.HexIds(ids=("attempt_id",), name="aa_pace_ids"),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Queue",
@@ -59,6 +70,13 @@ class Migration(migrations.Migration):
                 "verbose_name": "queue",
                 "verbose_name_plural": "queues",
                 "permissions": (("pause_queue", "Can pause and resume queues"),),
+                "constraints": [
+                    async_attempts.models.bounds.Bounds(
+                        moments=("tokens_at",),
+                        name="aa_queue_bounds",
+                        numbers={"tokens": (-9007199254740992.0, 9007199254740992.0)},
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
@@ -79,7 +97,11 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("queue", "key", "number"), name="aa_slot_number"
-                    )
+                    ),
+                    async_attempts.models.bounds.Bounds(
+                        name="aa_slot_bounds", numbers={"claim_seq": (0, 4611686018427387905)}
+                    ),
+                    async_attempts.models.bounds.HexIds(ids=("attempt_id",), name="aa_slot_ids"),
                 ],
             },
         ),
@@ -112,7 +134,10 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("minute", "queue", "target", "outcome"), name="aa_tally_key"
-                    )
+                    ),
+                    async_attempts.models.bounds.Bounds(
+                        moments=("minute",), name="aa_tally_bounds"
+                    ),
                 ],
             },
         ),
@@ -159,6 +184,12 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "worker",
                 "verbose_name_plural": "workers",
+                "constraints": [
+                    async_attempts.models.bounds.Bounds(
+                        moments=("lease", "started_at"), name="aa_worker_bounds"
+                    ),
+                    async_attempts.models.bounds.HexIds(ids=("id",), name="aa_worker_ids"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -356,6 +387,31 @@ class Migration(migrations.Migration):
                         condition=models.Q(("blockers", 0), ("status", "waiting"), _connector="OR"),
                         name="aa_attempt_blockers",
                     ),
+                    async_attempts.models.bounds.Bounds(
+                        durations=("timeout",),
+                        moments=(
+                            "scheduled_at",
+                            "expires_at",
+                            "created_at",
+                            "started_at",
+                            "completed_at",
+                        ),
+                        name="aa_attempt_bounds",
+                        numbers={
+                            "blockers": (0, 2147483646),
+                            "claim_seq": (0, 4611686018427387904),
+                            "concurrency": (1, 10000),
+                            "max_attempts": (1, 2147483647),
+                            "num_attempts": (0, 2147483646),
+                            "num_crashes": (0, 32766),
+                            "priority": (-100, 100),
+                            "progress": (0, 100),
+                        },
+                        sizes={"metadata": 16384},
+                    ),
+                    async_attempts.models.bounds.HexIds(
+                        ids=("id", "claimed_by"), name="aa_attempt_ids"
+                    ),
                 ],
             },
         ),
@@ -405,6 +461,14 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "failure",
                 "verbose_name_plural": "failures",
+                "constraints": [
+                    async_attempts.models.bounds.Bounds(
+                        moments=("started_at", "failed_at"), name="aa_failure_bounds"
+                    ),
+                    async_attempts.models.bounds.HexIds(
+                        ids=("id", "attempt", "worker"), name="aa_failure_ids"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -508,6 +572,16 @@ class Migration(migrations.Migration):
                     ("pause_schedule", "Can pause and resume schedules"),
                     ("enqueue_schedule", "Can enqueue schedules now"),
                 ),
+                "constraints": [
+                    async_attempts.models.bounds.Bounds(
+                        moments=("next_tick", "last_tick", "last_skipped", "declared_at"),
+                        name="aa_schedule_bounds",
+                        numbers={"num_skipped": (0, 2147483646), "priority": (-100, 100)},
+                    ),
+                    async_attempts.models.bounds.HexIds(
+                        ids=("id", "last_attempt"), name="aa_schedule_ids"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -587,6 +661,11 @@ class Migration(migrations.Migration):
                         name="aa_dependency_open",
                         where=models.Q(("state", "open")),
                     ),
+                ],
+                "constraints": [
+                    async_attempts.models.bounds.HexIds(
+                        ids=("attempt", "prerequisite", "cause"), name="aa_dependency_ids"
+                    )
                 ],
             },
         ),

@@ -10,7 +10,16 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import MODEL_SETTING
 from ..lifecycle import FINAL, LIVE, Status
+from ..limits import MOST_AT_ONCE
 from .awaited import AwaitedRow
+from .bounds import (
+    MAX_METADATA_BYTES,
+    MOST_CLAIMS,
+    MOST_COUNTED,
+    MOST_CRASHES,
+    Bounds,
+    HexIds,
+)
 from .indexes import SelectiveIndex, UniqueWhereSet
 from .querysets import AttemptManager
 
@@ -79,6 +88,23 @@ class AbstractAttempt(AwaitedRow):
                 name="aa_%(class)s_blockers",
                 condition=Q(blockers=0) | Q(status=Status.WAITING),
             ),
+            Bounds(
+                name="aa_%(class)s_bounds",
+                moments=("scheduled_at", "expires_at", "created_at", "started_at", "completed_at"),
+                durations=("timeout",),
+                numbers={
+                    "priority": (-100, 100),
+                    "num_attempts": (0, MOST_COUNTED),
+                    "max_attempts": (1, MOST_COUNTED + 1),
+                    "num_crashes": (0, MOST_CRASHES),
+                    "claim_seq": (0, MOST_CLAIMS),
+                    "progress": (0, 100),
+                    "blockers": (0, MOST_COUNTED),
+                    "concurrency": (1, MOST_AT_ONCE),
+                },
+                sizes={"metadata": MAX_METADATA_BYTES},
+            ),
+            HexIds(name="aa_%(class)s_ids", ids=("id", "claimed_by")),
         )
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import attempt_model_name
 from ..exceptions import InvalidOption
 from ..lifecycle import Status
+from .bounds import HexIds
 from .indexes import SelectiveIndex
 
 
@@ -209,6 +210,7 @@ class Dependency(models.Model):
                 fields=("id",), where=Q(state="open"), lead=("state",), name="aa_dependency_open"
             ),
         )
+        constraints = (HexIds(name="aa_dependency_ids", ids=("attempt", "prerequisite", "cause")),)
 
     def __str__(self) -> str:
         return f"{self.condition} of {self.prerequisite_id}"

@@ -15,6 +15,7 @@ from ..encryption import Context, Stored, open_sealed, seal
 from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+from .bounds import Bounds, HexIds
 
 UNSEALED: Final = b"\xffcould not be sealed: "
 """What details begin with that could not be sealed; the class of what the cipher raised follows.
@@ -42,6 +43,10 @@ class Failure(models.Model):
     class Meta:
         verbose_name = _("failure")
         verbose_name_plural = _("failures")
+        constraints = (
+            Bounds(name="aa_failure_bounds", moments=("started_at", "failed_at")),
+            HexIds(name="aa_failure_ids", ids=("id", "attempt", "worker")),
+        )
 
     def __str__(self) -> str:
         return f"{self.number}: {self.error_class}"

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from django.utils.timezone import is_naive
@@ -14,9 +15,11 @@ from django.utils.timezone import is_naive
 from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from ..payload.limits import require_shallow
+from .bounds import MAX_METADATA_BYTES
 from .columns import NOTE_LENGTH, TOKEN_LENGTH
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_EXPONENT: Final = re.compile(r"\de[+-]\d")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -122,9 +125,28 @@ def check_metadata(metadata: Any) -> None:
     try:
         if not isinstance(metadata, Mapping):
             raise TypeError(f"is a {type(metadata).__name__}")
+        size = len(json.dumps(metadata, allow_nan=False))
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
         require_shallow(text.encode("utf-8", "replace"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
     if _ESCAPED_NUL.search(text) or _UNSTORABLE.search(text):
         raise InvalidOption("metadata: must hold no NUL and no lone surrogate.")
+    if _EXPONENT.search(text):
+        size += _digits_written_out(metadata)
+    if size > MAX_METADATA_BYTES:
+        raise InvalidOption(
+            f"metadata: takes {size:,} bytes as JSON, more than the {MAX_METADATA_BYTES:,} that are "
+            "allowed; pass what is large as an argument."
+        )
+
+
+def _digits_written_out(value: Any) -> int:
+    """The bytes that the numbers in `value` take besides: PostgreSQL writes 1e+22 without the e."""
+    if isinstance(value, Mapping):
+        return sum(map(_digits_written_out, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_digits_written_out, value))
+    if isinstance(value, float):
+        return max(0, len(f"{Decimal(repr(value)):f}") - len(repr(value)))
+    return 0

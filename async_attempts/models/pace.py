@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from django.db import models
 
+from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from ..targets import Pacing, Policy, TargetName, pacing_of
+from .bounds import MOST_COUNTED, Bounds, HexIds
 from .fields import DigestField
 from .keys import key_of_pace
 
@@ -31,6 +33,14 @@ class Pace(models.Model):
 
     class Meta:
         default_permissions = ()
+        constraints = (
+            Bounds(
+                name="aa_pace_bounds",
+                moments=("look_at",),
+                numbers={"calls": (0, MOST_COUNTED), "period": (0, CENTURY)},
+            ),
+            HexIds(name="aa_pace_ids", ids=("attempt_id",)),
+        )
 
     def __str__(self) -> str:
         return f"pace of {self.attempt_id}"

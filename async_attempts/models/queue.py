@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import QUEUE_LENGTH, limits
 from ..limits import UNLIMITED
+from .bounds import MOST_CLAIMS, MOST_TOKENS, Bounds, HexIds
 from .fields import DigestField
 
 QUEUE_ITSELF: Final = bytes(16)
@@ -30,6 +31,13 @@ class Queue(models.Model):
         verbose_name = _("queue")
         verbose_name_plural = _("queues")
         permissions = (("pause_queue", _("Can pause and resume queues")),)
+        constraints = (
+            Bounds(
+                name="aa_queue_bounds",
+                moments=("tokens_at",),
+                numbers={"tokens": (-MOST_TOKENS, MOST_TOKENS)},
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -59,6 +67,8 @@ class Slot(models.Model):
         default_permissions = ()
         constraints = (
             models.UniqueConstraint(fields=("queue", "key", "number"), name="aa_slot_number"),
+            Bounds(name="aa_slot_bounds", numbers={"claim_seq": (0, MOST_CLAIMS + 1)}),
+            HexIds(name="aa_slot_ids", ids=("attempt_id",)),
         )
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
 from ..targets.declared import Declared
+from .bounds import MOST_COUNTED, Bounds, HexIds
 from .database import database_of
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
@@ -81,6 +82,14 @@ class Schedule(models.Model):
         permissions = (
             ("pause_schedule", _("Can pause and resume schedules")),
             ("enqueue_schedule", _("Can enqueue schedules now")),
+        )
+        constraints = (
+            Bounds(
+                name="aa_schedule_bounds",
+                moments=("next_tick", "last_tick", "last_skipped", "declared_at"),
+                numbers={"num_skipped": (0, MOST_COUNTED), "priority": (-100, 100)},
+            ),
+            HexIds(name="aa_schedule_ids", ids=("id", "last_attempt")),
         )
 
     def __str__(self) -> str:

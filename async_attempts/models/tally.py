@@ -9,6 +9,7 @@ from typing import Final
 from django.db import models
 
 from ..conf import QUEUE_LENGTH
+from .bounds import Bounds
 
 TARGET_LENGTH: Final = 255
 
@@ -66,7 +67,10 @@ class Tally(models.Model):
 
     class Meta:
         default_permissions = ()
-        constraints = (models.UniqueConstraint(fields=KEY, name="aa_tally_key"),)
+        constraints = (
+            models.UniqueConstraint(fields=KEY, name="aa_tally_key"),
+            Bounds(name="aa_tally_bounds", moments=("minute",)),
+        )
 
     def __str__(self) -> str:
         return f"{self.minute:%H:%M} {self.queue} {self.target}: {self.count} {self.outcome}"

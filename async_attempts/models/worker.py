@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..ids import uuid7
+from .bounds import Bounds, HexIds
 
 
 class Worker(models.Model):
@@ -33,6 +34,10 @@ class Worker(models.Model):
     class Meta:
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
+        constraints = (
+            Bounds(name="aa_worker_bounds", moments=("lease", "started_at")),
+            HexIds(name="aa_worker_ids", ids=("id",)),
+        )
 
     def __str__(self) -> str:
         return f"{self.name or self.host}:{self.pid}"
