@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import MODEL_SETTING
 from ..lifecycle import FINAL, LIVE, Status
+from ..printable import printable
 from .awaited import AwaitedRow
 from .indexes import SelectiveIndex, UniqueWhereSet
 from .querysets import AttemptManager
@@ -82,7 +83,7 @@ class AbstractAttempt(AwaitedRow):
         )
 
     def __str__(self) -> str:
-        return f"{self.target}.{self.method_name}"
+        return printable(f"{self.target}.{self.method_name}")
 
 
 class Attempt(AbstractAttempt):

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import attempt_model_name
 from ..exceptions import InvalidOption
 from ..lifecycle import Status
+from ..printable import printable
 from .indexes import SelectiveIndex
 
 
@@ -211,4 +212,4 @@ class Dependency(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.condition} of {self.prerequisite_id}"
+        return f"{printable(self.condition)} of {self.prerequisite_id}"

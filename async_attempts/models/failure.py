@@ -15,6 +15,7 @@ from ..encryption import Context, Stored, open_sealed, seal
 from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+from ..printable import printable
 
 UNSEALED: Final = b"\xffcould not be sealed: "
 """What details begin with that could not be sealed; the class of what the cipher raised follows.
@@ -44,7 +45,7 @@ class Failure(models.Model):
         verbose_name_plural = _("failures")
 
     def __str__(self) -> str:
-        return f"{self.number}: {self.error_class}"
+        return f"{self.number}: {printable(self.error_class)}"
 
     @property
     def message(self) -> str:

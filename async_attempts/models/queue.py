@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import QUEUE_LENGTH, limits
 from ..limits import UNLIMITED
+from ..printable import printable
 from .fields import DigestField
 
 QUEUE_ITSELF: Final = bytes(16)
@@ -32,7 +33,7 @@ class Queue(models.Model):
         permissions = (("pause_queue", _("Can pause and resume queues")),)
 
     def __str__(self) -> str:
-        return self.name
+        return printable(self.name)
 
     @property
     def paused(self) -> bool:
@@ -62,7 +63,7 @@ class Slot(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.queue or self.key.hex()} {self.number}"
+        return f"{printable(self.queue) or self.key.hex()} {self.number}"
 
 
 def key_of_limit(limit_key: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Final
 from django.db import models
 
 from ..conf import QUEUE_LENGTH
+from ..printable import printable
 
 TARGET_LENGTH: Final = 255
 
@@ -69,4 +70,5 @@ class Tally(models.Model):
         constraints = (models.UniqueConstraint(fields=KEY, name="aa_tally_key"),)
 
     def __str__(self) -> str:
-        return f"{self.minute:%H:%M} {self.queue} {self.target}: {self.count} {self.outcome}"
+        what = printable(f"{self.queue} {self.target}")
+        return f"{self.minute:%H:%M} {what}: {self.count} {printable(self.outcome)}"

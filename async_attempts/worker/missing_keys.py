@@ -10,9 +10,9 @@ from typing import Final
 from ..backoff import Backoff
 from ..exceptions import CipherUnavailable, UnknownFormat, UnknownKey
 from ..lifecycle import Released
+from ..printable import printable
 from ..store import Claim
 from ..store.missing import KEY_ID_LENGTH, reason_for
-from .errors import plain_text
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -94,7 +94,7 @@ class MissingKeys:
             reason = f"stored in a form that this release doesn't know: {error.form}"
             trouble = self._of_key(error.form)
         else:
-            key_id = plain_text(error.key_id, KEY_ID_LENGTH)
+            key_id = printable(error.key_id, KEY_ID_LENGTH)
             reason = reason_for(key_id)
             trouble = self._of_key(key_id)
         with self._lock:
