@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import IntegrityError
 
+from .printable import printable
+
 
 class AttemptsError(Exception):
     """The base of every error of this package."""
@@ -95,11 +97,8 @@ class AttemptUnsuccessful(AttemptsError):
         self.ending = ending
 
     def __str__(self) -> str:
-        told = f"attempt {self.ending.attempt_id}"
-        if self.ending.target:
-            told = f"{self.ending.target}.{self.ending.method_name} {self.ending.attempt_id}"
-        error = f": {self.ending.error_class}" if self.ending.error_class else ""
-        return f"{told} is {self.ending.status}{error}"
+        error = f": {printable(self.ending.error_class)}" if self.ending.error_class else ""
+        return f"{_name_of(self.ending)} is {printable(self.ending.status)}{error}"
 
 
 class AttemptFailed(AttemptUnsuccessful):
@@ -126,10 +125,17 @@ class ResultNotKept(AttemptsError):
 
     def __str__(self) -> str:
         return (
-            f"{self.ending.target}.{self.ending.method_name} {self.ending.attempt_id} has "
-            "succeeded, and its result wasn't kept: say keep_result=True on its target or by "
-            'using(). To wait without a result, there is gather(…, until="settled").'
+            f"{_name_of(self.ending)} has succeeded, and its result wasn't kept: say "
+            "keep_result=True on its target or by using(). To wait without a result, there is "
+            'gather(…, until="settled").'
         )
+
+
+def _name_of(ending: Any) -> str:
+    """What the attempt of an `Ending` calls, and its id."""
+    if not ending.target:
+        return f"attempt {ending.attempt_id}"
+    return f"{printable(f'{ending.target}.{ending.method_name}')} {ending.attempt_id}"
 
 
 class InvalidTransition(AttemptsError):

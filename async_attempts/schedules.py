@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, router
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
+from .printable import printable
 from .targets.declared import Declared
 from .targets.registry import own_name, reading_of, underlying
 
@@ -172,6 +173,7 @@ def _store(database: str | None) -> Any:
 def _id_of(name: str, database: str | None) -> Any:
     schedules = _store(database).schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
-        known = ", ".join(schedules.order_by("name").values_list("name", flat=True)) or "none"
+        names = schedules.order_by("name").values_list("name", flat=True)
+        known = ", ".join(map(printable, names)) or "none"
         raise InvalidOption(f"name: {name!r} is no schedule; there are: {known}.")
     return pk

@@ -24,6 +24,7 @@ GROUND = [
         "backoff",
         "cron",
         "ids",
+        "printable",
         "signals",
         "spelling",
         "exceptions",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -14,17 +16,26 @@ from django.utils.translation import gettext_lazy as _
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Failure
 from .cells import badge, call_cell, dotted_cell, moment_cell, progress_cell
+from .counting import CappedChangeList
 from .dependencies import SHOWN as NEIGHBOURS_SHOWN
 from .dependencies import neighbours
 from .explaining import allowed_for, explain
 from .failures import SHOWN, latest_failures
-from .fieldsets import fieldsets_of, sealed_columns
+from .fieldsets import fieldsets_of, heavy_columns, sealed_columns
 from .filters import QueueFilter, StateFilter, TargetFilter
 from .linking import link_to_subject, link_to_worker
 from .reading import AnyModelAdmin, ReadOnlyMixin
 from .searching import HELP, search
 from .selecting import FROM_PAGE
 from .verbs import VerbsMixin
+
+
+class AttemptChangeList(CappedChangeList):
+    """A list that reads no metadata, unless it shows them."""
+
+    def get_queryset(self, request: HttpRequest, **options: Any) -> QuerySet[Any]:
+        unread = {*heavy_columns(self.model)} - {*map(str, self.list_display)}
+        return super().get_queryset(request, **options).defer(*unread)
 
 
 class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
@@ -53,6 +64,9 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer(*sealed_columns(self.model))
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        return AttemptChangeList
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -79,7 +93,7 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
             "failures": latest_failures(attempt, with_details=may_read),
             "failures_shown": SHOWN,
             "may_read_failures": may_read,
-            "neighbours": neighbours(self.admin_site, attempt),
+            "neighbours": neighbours(self.admin_site, attempt, self.get_queryset(request)),
             "neighbours_shown": NEIGHBOURS_SHOWN,
         }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -98,9 +112,12 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
         return call_cell(attempt)
 
     @admin.display(description=_("executions"))
-    def executions(self, attempt: AbstractAttempt) -> str:
-        """How many have begun, of how many that may."""
-        return f"{attempt.num_attempts}/{allowed_for(attempt)}"
+    def executions(self, attempt: AbstractAttempt) -> SafeString | str:
+        """How many have begun, of how many that may, as far as this process knows the target."""
+        if (allowed := allowed_for(attempt)) is not None:
+            return f"{attempt.num_attempts}/{allowed}"
+        unknown = gettext("unknown here: this process has not imported its target")
+        return format_html('{}/<span title="{}">?</span>', attempt.num_attempts, unknown)
 
     @admin.display(description=_("due"))
     def due(self, attempt: AbstractAttempt) -> SafeString:

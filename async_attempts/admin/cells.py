@@ -14,10 +14,14 @@ from django.utils.translation import gettext as _
 
 from ..lifecycle import RUNNING, Status
 from ..models import AbstractAttempt, Worker
+from ..printable import printable
 from ..store.changing import RUNNING_ATOMICALLY
 
 STATES: Final = "scheduled pending running waiting succeeded failed expired".split()
 """All states, in the order in which people read them."""
+
+LONGEST_KEY: Final = 24
+"""Characters of a primary key in a list."""
 
 
 def state_label(state: str) -> str:
@@ -41,10 +45,17 @@ def standing(worker: Worker, now: datetime) -> str:
 
     `now`: by the database's clock.
     """
-    if worker.state != Worker.State.LIVE or worker.is_live(now):
+    if worker.state != Worker.State.LIVE or holds_lease(worker, now):
         return worker.get_state_display()
+    if not worker.lease:
+        return _("lost")
     since = date_format(localtime(worker.lease), "SHORT_DATETIME_FORMAT")
     return _("lost since %(when)s") % {"when": since}
+
+
+def holds_lease(worker: Worker, now: datetime) -> bool:
+    """Whether it is live, as far as its lease can be read."""
+    return bool(worker.lease) and worker.is_live(now)
 
 
 def spoken(moment: datetime | None) -> str:
@@ -54,8 +65,13 @@ def spoken(moment: datetime | None) -> str:
     return f"{date_format(localtime(moment), 'DATETIME_FORMAT')} ({naturaltime(moment)})"
 
 
-def moment_cell(verb: str, moment: datetime) -> SafeString:
-    """What happens at `moment`: relative, as people think, and absolute, as logs are written."""
+def moment_cell(verb: str, moment: datetime | None) -> SafeString:
+    """What happens at `moment`: relative, as people think, and absolute, as logs are written.
+
+    None: at one that can't be read.
+    """
+    if moment is None:
+        return format_html('<span class="attempt-moment">{} ?</span>', verb)
     return format_html(
         '<time datetime="{}" class="attempt-moment">{} {}<br><small>{}</small></time>',
         moment.isoformat(),
@@ -67,10 +83,12 @@ def moment_cell(verb: str, moment: datetime) -> SafeString:
 
 def call_cell(attempt: AbstractAttempt) -> SafeString:
     """The target's own name and its method, short; the whole dotted name as the title."""
-    owner = attempt.target.rpartition(".")[2]
-    instance = "" if attempt.target_pk is None else f"({_clipped(attempt.target_pk)})"
+    owner = printable(attempt.target.rpartition(".")[2])
+    instance = ""
+    if attempt.target_pk is not None:
+        instance = f"({printable(attempt.target_pk, LONGEST_KEY)})"
     # It may break there, so that a long name leaves room for the other columns.
-    words = ((word,) for word in attempt.method_name.split("_"))
+    words = ((word,) for word in printable(attempt.method_name).split("_"))
     method_name = format_html_join(mark_safe("_<wbr>"), "{}", words)
     return format_html(
         '<span title="{}">{}{}.<wbr>{}</span>', attempt, owner, instance, method_name
@@ -86,8 +104,5 @@ def progress_cell(attempt: AbstractAttempt) -> str:
 
 def dotted_cell(name: str) -> SafeString:
     """The last part of a dotted name; the whole as the title."""
+    name = printable(name)
     return format_html('<span title="{}">{}</span>', name, name.rpartition(".")[2])
-
-
-def _clipped(text: str, length: int = 24) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -12,6 +12,7 @@ from django.db import router
 from ..conf import settings
 from ..models import AbstractAttempt, Queue, Worker
 from ..store import Room, Store, store_for
+from .rows import readable, readable_or_none
 
 RESCUED_WITHIN: Final = 10.0
 """Seconds after half a lease within which a live worker takes back what a lost one held."""
@@ -32,12 +33,12 @@ class Circumstances:
     def worker(self) -> Worker | None:
         """The worker that claimed it, if its row is still there."""
         claimed_by = self.attempt.claimed_by
-        return self._store.workers.filter(pk=claimed_by).first() if claimed_by else None
+        return readable_or_none(self._store.workers.filter(pk=claimed_by)) if claimed_by else None
 
     @cached_property
     def live_workers(self) -> Sequence[Worker]:
         """All that hold their lease."""
-        return list(self._store.live_workers())
+        return readable(self._store.live_workers())
 
     @property
     def serving(self) -> Sequence[Worker]:
@@ -52,7 +53,7 @@ class Circumstances:
     @cached_property
     def is_paused(self) -> bool:
         """Whether no worker may claim from its queue."""
-        queue = self._store.queues.filter(pk=self.attempt.queue).first()
+        queue = readable_or_none(self._store.queues.filter(pk=self.attempt.queue))
         return (queue or Queue(name=self.attempt.queue)).paused
 
     @cached_property
@@ -62,8 +63,8 @@ class Circumstances:
 
     def seconds_to_rescue(self, worker: Worker) -> float:
         """How long the live workers may still take to take back what a lost one held."""
-        began = min((live.started_at for live in self.live_workers), default=self.now)
-        seen = (self.now - max(worker.lease, began)).total_seconds()
+        began = min(filter(None, (w.started_at for w in self.live_workers)), default=self.now)
+        seen = (self.now - max(worker.lease or began, began)).total_seconds()
         return seconds_to_rescue() - seen
 
     @property

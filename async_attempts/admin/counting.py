@@ -6,13 +6,13 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
 from ..lifecycle import RUNNING, Status
 from .cells import STATES
+from .rows import ReadableChangeList
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -42,7 +42,7 @@ class CappedPaginator(_Paginator):
         return self.object_list.order_by().values("pk")[: COUNT_CAP + 1].count()
 
 
-class CappedChangeList(ChangeList):
+class CappedChangeList(ReadableChangeList):
     """Knows whether its count is the whole truth."""
 
     def get_results(self, request: HttpRequest) -> None:

@@ -7,13 +7,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.contrib.admin import AdminSite
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString
 
 from ..models import AbstractAttempt, Dependency
 from .cells import badge, call_cell
-from .fieldsets import sealed_columns
+from .fieldsets import heavy_columns
 from .linking import link_to_page
+from .rows import readable
 
 SHOWN: Final = 50
 
@@ -34,20 +35,27 @@ class Neighbours(NamedTuple):
     dependents: Sequence[Neighbour]
 
 
-def neighbours(site: AdminSite, attempt: AbstractAttempt) -> Neighbours:
-    """What `attempt` depends on, and what depends on it."""
+def neighbours(
+    site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any]
+) -> Neighbours:
+    """What `attempt` depends on, and what depends on it.
+
+    `seen`: the attempts that this person may see; of the others no more than the ids is told.
+    """
     return Neighbours(
-        _others(site, attempt, Q(attempt_id=attempt.pk), "prerequisite_id"),
-        _others(site, attempt, Q(prerequisite_id=attempt.pk), "attempt_id"),
+        _others(site, attempt, seen, Q(attempt_id=attempt.pk), "prerequisite_id"),
+        _others(site, attempt, seen, Q(prerequisite_id=attempt.pk), "attempt_id"),
     )
 
 
-def _others(site: AdminSite, attempt: AbstractAttempt, mine: Q, other: str) -> list[Neighbour]:
+def _others(
+    site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any], mine: Q, other: str
+) -> list[Neighbour]:
     edges = Dependency._base_manager.using(attempt._state.db).filter(mine).order_by("id")
     shown = list(edges[:SHOWN])
-    rows = type(attempt)._base_manager.using(attempt._state.db)
     ids = [getattr(edge, other) for edge in shown]
-    found = rows.defer(*sealed_columns(type(attempt))).in_bulk(ids) if ids else {}
+    rows = seen.filter(pk__in=ids).defer(*heavy_columns(type(attempt)))
+    found = {row.pk: row for row in readable(rows)} if ids else {}
     return [_neighbour(site, edge, getattr(edge, other), found) for edge in shown]
 
 

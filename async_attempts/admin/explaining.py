@@ -10,26 +10,27 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..conf import limits, settings
-from ..exceptions import AttemptsError
 from ..lifecycle import LIVE, RUNNING, Status
 from ..limits import UNLIMITED
 from ..models import AbstractAttempt, Worker
-from ..targets import Policy, method_of
+from ..targets import known_policy
 from ..worker.errors import executions_allowed
-from .cells import spoken, state_label
+from .cells import holds_lease, spoken, state_label
 from .circumstances import Circumstances, seconds_to_rescue
 
 SEALED_WITH: Final = "sealed with key"
 """How the reason begins that a worker writes which doesn't have the key."""
 
 
-def allowed_for(attempt: AbstractAttempt) -> int:
-    """How many executions it may begin, as far as this process has its target's code."""
-    try:
-        policy = method_of(attempt.target, attempt.method_name).policy
-    except AttemptsError:
-        policy = Policy()
-    return executions_allowed(attempt.max_attempts, policy)
+def allowed_for(attempt: AbstractAttempt) -> int | None:
+    """How many executions it may begin; None while this process doesn't know its target.
+
+    Nothing is imported for it: who can write rows would choose what runs in the web process.
+    """
+    if attempt.max_attempts:
+        return attempt.max_attempts
+    policy = known_policy(attempt.target, attempt.method_name)
+    return None if policy is None else executions_allowed(None, policy)
 
 
 def explain(attempt: AbstractAttempt) -> str:
@@ -57,6 +58,8 @@ def _due(attempt: AbstractAttempt, around: Circumstances) -> str:
         "execution": _execution(attempt, attempt.num_attempts + 1),
         "when": spoken(attempt.scheduled_at),
     }
+    if not attempt.scheduled_at:
+        return _("%(execution)s is due at a moment that can't be read") % said
     if attempt.scheduled_at > around.now:
         return _("%(execution)s is due %(when)s") % said
     return _("%(execution)s has been due since %(when)s") % said
@@ -100,10 +103,9 @@ def _succeeded(attempt: AbstractAttempt, around: Circumstances) -> str:
 
 
 def _execution(attempt: AbstractAttempt, number: int) -> str:
-    return _("execution %(number)d of %(allowed)d") % {
-        "number": number,
-        "allowed": allowed_for(attempt),
-    }
+    if (allowed := allowed_for(attempt)) is None:
+        return _("execution %(number)d (of how many is unknown here)") % {"number": number}
+    return _("execution %(number)d of %(allowed)d") % {"number": number, "allowed": allowed}
 
 
 def _before_it_begins(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
@@ -174,7 +176,7 @@ def _while_running(attempt: AbstractAttempt, around: Circumstances) -> Iterator[
     worker = around.worker
     if worker is None:
         yield _("its worker is gone")
-    elif worker.is_live(around.now):
+    elif holds_lease(worker, around.now):
         return
     elif worker.state == Worker.State.LIVE:
         yield _("its worker %(worker)s has been lost since %(when)s") % {

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.db.models.sql import Query
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -14,9 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractAttempt, Failure, Worker, get_attempt_model
 from .cells import call_cell, dotted_cell, moment_cell
-from .fieldsets import sealed_columns
+from .fieldsets import columns_apart, sealed_columns
 from .linking import link_to_page, link_to_worker
 from .reading import ReadOnlyAdmin
+from .rows import readable
 
 SHOWN: Final = 50
 
@@ -31,10 +33,31 @@ def latest_failures(
     # By the name that the foreign key gives it, on whatever model takes the attempt's place.
     related: Any = attempt
     failures: QuerySet[Failure] = related.failures.order_by("-pk")
-    shown = list((failures if with_details else failures.defer(*sealed_columns(Failure)))[:SHOWN])
+    if not with_details:
+        failures = failures.defer(*sealed_columns(Failure))
+    shown = readable(failures[:SHOWN])
     ids = {failure.worker for failure in shown if failure.worker}
-    workers = Worker.objects.using(attempt._state.db).in_bulk(ids)
+    rows = Worker.objects.using(attempt._state.db).filter(pk__in=ids)
+    workers = {worker.pk: worker for worker in readable(rows)}
     return [(f, workers.get(f.worker, f.worker) if f.worker else None) for f in shown]
+
+
+def of_those_seen(
+    failures: QuerySet[Failure], attempts: QuerySet[Any] | None
+) -> QuerySet[Failure]:
+    """Those of `failures` that are of `attempts`; None: all of them."""
+    if attempts is None or not is_narrowed(attempts):
+        # No other statement then than before: to look for each row in all of them is slow.
+        return failures
+    seen = attempts.order_by().values("pk")
+    return failures.using(attempts.db).filter(attempt__in=seen.using(attempts.db))
+
+
+def is_narrowed(rows: QuerySet[Any]) -> bool:
+    """Whether it may leave out any row of its table, as far as Django's own query tells."""
+    query: Any = rows.query
+    is_plain = type(query) is Query and len(query.alias_map) <= 1 and not query.extra_tables
+    return not is_plain or bool(query.where or query.is_sliced or query.combinator)
 
 
 class FailureAdmin(ReadOnlyAdmin):
@@ -57,9 +80,17 @@ class FailureAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        unread = [f"attempt__{column}" for column in sealed_columns(get_attempt_model())]
+        unread = [f"attempt__{column}" for column in columns_apart(get_attempt_model())]
         failures = super().get_queryset(request).select_related("attempt")
-        return failures.defer(*sealed_columns(Failure), *unread)
+        failures = failures.defer(*sealed_columns(Failure), *unread)
+        return of_those_seen(failures, self._attempts_seen(request))
+
+    def _attempts_seen(self, request: HttpRequest) -> QuerySet[Any] | None:
+        """Those that the admin of attempts lets this person see; None for a site without one."""
+        model = get_attempt_model()
+        if not self.admin_site.is_registered(model):
+            return None
+        return self.admin_site.get_model_admin(model).get_queryset(request)
 
     @admin.display(description=_("attempt"))
     def call(self, failure: Failure) -> SafeString | str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db.models import BinaryField, Model
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import BinaryField, DateTimeField, JSONField, Model
+from django.db.models.constants import LOOKUP_SEP
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractAttempt
@@ -29,6 +31,32 @@ _GROUPS: Final = (
 def sealed_columns(model: type[Model]) -> list[str]:
     """Ciphertexts and digests, neither read nor shown anywhere in the admin."""
     return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField)]
+
+
+def heavy_columns(model: type[Model]) -> list[str]:
+    """What a list reads of no row: what is sealed, and what may be long and deeply nested."""
+    return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField | JSONField)]
+
+
+def columns_apart(model: type[Model]) -> list[str]:
+    """What isn't read of a row that another row's list only names: `heavy_columns`, and moments."""
+    kinds = BinaryField | JSONField | DateTimeField
+    return [f.name for f in model._meta.concrete_fields if isinstance(f, kinds)]
+
+
+def asks_sealed_column(model: type[Model], lookup: str) -> bool:
+    """True for a lookup such as `args__gt` or `failures__details`: it would tell by bits."""
+    here: Any = model
+    for name in lookup.split(LOOKUP_SEP):
+        try:
+            field = here._meta.pk if name == "pk" else here._meta.get_field(name)
+        except FieldDoesNotExist:
+            return False
+        if isinstance(field, BinaryField):
+            return True
+        if (here := field.related_model) is None:
+            return False
+    return False
 
 
 def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]]]:

@@ -9,12 +9,13 @@ from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.db.models import Model
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..models import AbstractAttempt, DatabaseNow, Worker
-from .cells import standing
+from .cells import holds_lease, standing
+from .rows import readable_or_none
 
 
 def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | str | None:
@@ -36,11 +37,11 @@ def link_to_worker(
     if worker_id is None:
         return None
     rows = Worker.objects.using(database).annotate(now=DatabaseNow())
-    worker: Any = rows.filter(pk=worker_id).first()
+    worker = readable_or_none(rows.filter(pk=worker_id))
     if worker is None:
         return str(worker_id)
     link = link_to_page(site, Worker, worker_id, str(worker))
-    if worker.is_live(worker.now):
+    if holds_lease(worker, worker.now):
         return link
     return format_html("{}, {}", link, standing(worker, worker.now))
 
@@ -52,5 +53,9 @@ def link_to_page(
     if not site.is_registered(model):
         return text
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-    page = reverse(name, args=[quote(pk)], current_app=site.name)
+    try:
+        page = reverse(name, args=[quote(pk)], current_app=site.name)
+    except NoReverseMatch:
+        # No row has an empty primary key.
+        return text
     return format_html('<a href="{}">{}</a>', page, text)

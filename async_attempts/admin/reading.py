@@ -8,6 +8,8 @@ from django.contrib.admin import ModelAdmin, ShowFacets
 from django.http import HttpRequest
 
 from .counting import CappedChangeList, CappedPaginator
+from .fieldsets import asks_sealed_column
+from .rows import ReadableMixin
 
 if TYPE_CHECKING:
     AnyModelAdmin = ModelAdmin[Any]
@@ -19,7 +21,16 @@ else:
     _Mixed = object
 
 
-class ReadOnlyMixin(_Mixed):
+class SealedMixin(_Mixed):
+    """No lookup by what is sealed: to compare ciphertexts or digests is to confirm a guess."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        if asks_sealed_column(self.model, lookup):
+            return False
+        return super().lookup_allowed(lookup, value, request)
+
+
+class ReadOnlyMixin(SealedMixin, ReadableMixin):
     """No adding, changing or deleting, whatever the user's permissions; and no endless counting."""
 
     paginator = CappedPaginator

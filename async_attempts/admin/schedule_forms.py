@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django import forms
 from django.conf import settings as django_settings
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import settings
@@ -45,7 +46,8 @@ class ScheduleForm(_Form):
         required=False,
         help_text=_(
             "JSON: an object of keyword arguments or a list of positional ones. They are stored "
-            "encrypted and not shown again; left empty, they stay as they are."
+            "encrypted and not shown again; left empty, they stay as they are, unless the target "
+            "is changed."
         ),
     )
     queue = forms.ChoiceField(label=capfirst(_("queue")), required=False)
@@ -89,10 +91,16 @@ class ScheduleForm(_Form):
         return given
 
     def _arguments(self, given: dict[str, Any]) -> Arguments:
-        if given.get("method_args") is None and not self.instance._state.adding:
-            # Read before the form changes the target that they are bound to.
-            return self.instance.arguments
-        return Arguments.of(given.get("method_args"))
+        if given.get("method_args") is not None or self.instance._state.adding:
+            return Arguments.of(given.get("method_args"))
+        # Read before the form changes the target that they are bound to.
+        kept = self.instance.arguments
+        if kept != Arguments() and given.get("target") != self.instance.target:
+            # Whoever can't read them could else have them told by a target of their own.
+            raise InvalidArguments(
+                gettext("The arguments are another target's: give those of this one.")
+            )
+        return kept
 
     def _declared(self, given: dict[str, Any]) -> Declared:
         options = {option: given[option] for option in DECLARED}

@@ -93,14 +93,14 @@ class ScheduleVerbsMixin(SelectingMixin):
             try:
                 act(schedule.pk)
             except AttemptsError as error:
-                self.message_user(request, f"{schedule.name}: {error}", messages.ERROR)
+                self.message_user(request, f"{schedule}: {error}", messages.ERROR)
             else:
                 done.append(schedule.pk)
         return done
 
     def _log(self, request: HttpRequest, ids: Sequence[UUID], entry: str) -> None:
         if ids:
-            schedules = list(Schedule._base_manager.filter(pk__in=ids))
+            schedules = list(Schedule._base_manager.filter(pk__in=ids).only("name"))
             user_id: Any = request.user.pk
             LogEntry.objects.log_actions(user_id, schedules, CHANGE, entry)
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.db import router
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -20,8 +21,10 @@ from ..exceptions import AttemptsError
 from ..models import Schedule, get_attempt_model
 from ..store import store_for
 from .cells import moment_cell
+from .fieldsets import sealed_columns
 from .linking import link_to_page
-from .reading import AnyModelAdmin
+from .reading import AnyModelAdmin, SealedMixin
+from .rows import ReadableMixin
 from .schedule_forms import ScheduleForm
 from .schedule_verbs import ScheduleVerbsMixin
 from .selecting import FROM_PAGE
@@ -32,7 +35,7 @@ DEFINITION: Final = "name cron timezone target method_args catch_up overlap queu
 SHOWN: Final = "state_word upcoming last_run last_tick num_skipped last_skipped source".split()
 
 
-class ScheduleAdmin(ScheduleVerbsMixin, AnyModelAdmin):
+class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmin):
     """All schedules. What code declares can be paused here, and changed there."""
 
     form = ScheduleForm
@@ -44,6 +47,9 @@ class ScheduleAdmin(ScheduleVerbsMixin, AnyModelAdmin):
 
     class Media:
         css: ClassVar = {"all": ("async_attempts/admin.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer(*sealed_columns(Schedule))
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_ours = obj is None or obj.source == Schedule.Source.ADMIN

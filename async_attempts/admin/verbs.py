@@ -18,6 +18,7 @@ from ..lifecycle import sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
 from .asking import ALWAYS_ASKED, FORMS, WORDING, Answers, ReasonForm, preview, preview_of
 from .changing import change, report
+from .rows import readable
 from .selecting import FROM_PAGE, SelectingMixin, id_or_refuse
 
 NEWEST: Final = "newest"
@@ -99,7 +100,7 @@ class VerbsMixin(SelectingMixin):
         is_across = _is_across(request)
         newest_first = attempts.order_by("-pk")
         # What was ticked is no more than a page of the list.
-        rows = list(newest_first[:1] if is_across else newest_first)
+        rows = readable(newest_first[:1] if is_across else newest_first)
         if not rows:
             self.message_user(request, _("None of them is there any more."), messages.WARNING)
             return self.back(request)

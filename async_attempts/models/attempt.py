@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import MODEL_SETTING
 from ..lifecycle import FINAL, LIVE, Status
 from ..limits import MOST_AT_ONCE
+from ..printable import printable
 from .awaited import AwaitedRow
 from .bounds import (
     MAX_METADATA_BYTES,
@@ -108,7 +109,7 @@ class AbstractAttempt(AwaitedRow):
         )
 
     def __str__(self) -> str:
-        return f"{self.target}.{self.method_name}"
+        return printable(f"{self.target}.{self.method_name}")
 
 
 class Attempt(AbstractAttempt):

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import attempt_model_name
 from ..exceptions import InvalidOption
 from ..lifecycle import Status
+from ..printable import printable
 from .bounds import HexIds
 from .indexes import SelectiveIndex
 
@@ -213,4 +214,4 @@ class Dependency(models.Model):
         constraints = (HexIds(name="aa_dependency_ids", ids=("attempt", "prerequisite", "cause")),)
 
     def __str__(self) -> str:
-        return f"{self.condition} of {self.prerequisite_id}"
+        return f"{printable(self.condition)} of {self.prerequisite_id}"

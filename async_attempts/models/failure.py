@@ -15,6 +15,7 @@ from ..encryption import Context, Stored, open_sealed, seal
 from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+from ..printable import printable
 from .bounds import Bounds, HexIds
 
 UNSEALED: Final = b"\xffcould not be sealed: "
@@ -49,7 +50,7 @@ class Failure(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.number}: {self.error_class}"
+        return f"{self.number}: {printable(self.error_class)}"
 
     @property
     def message(self) -> str:

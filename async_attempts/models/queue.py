@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import QUEUE_LENGTH, limits
 from ..limits import UNLIMITED
+from ..printable import printable
 from .bounds import MOST_CLAIMS, MOST_TOKENS, Bounds, HexIds
 from .fields import DigestField
 
@@ -40,7 +41,7 @@ class Queue(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.name
+        return printable(self.name)
 
     @property
     def paused(self) -> bool:
@@ -72,7 +73,7 @@ class Slot(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.queue or self.key.hex()} {self.number}"
+        return f"{printable(self.queue) or self.key.hex()} {self.number}"
 
 
 def key_of_limit(limit_key: str) -> bytes:

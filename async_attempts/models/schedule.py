@@ -12,6 +12,7 @@ from ..cron import Cron
 from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
+from ..printable import printable
 from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
 from .database import database_of
@@ -93,7 +94,7 @@ class Schedule(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.name
+        return printable(self.name)
 
     @property
     def when(self) -> Cron:

@@ -9,6 +9,7 @@ from typing import Final
 from django.db import models
 
 from ..conf import QUEUE_LENGTH
+from ..printable import printable
 from .bounds import Bounds
 
 TARGET_LENGTH: Final = 255
@@ -73,4 +74,5 @@ class Tally(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.minute:%H:%M} {self.queue} {self.target}: {self.count} {self.outcome}"
+        what = printable(f"{self.queue} {self.target}")
+        return f"{self.minute:%H:%M} {what}: {self.count} {printable(self.outcome)}"

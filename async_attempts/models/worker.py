@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..ids import uuid7
+from ..printable import printable
 from .bounds import Bounds, HexIds
 
 
@@ -40,7 +41,7 @@ class Worker(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.name or self.host}:{self.pid}"
+        return f"{printable(self.name or self.host)}:{self.pid}"
 
     def is_live(self, now: datetime) -> bool:
         """Whether it holds its lease at `now`, a moment of the database's clock."""

@@ -14,6 +14,7 @@ from uuid import UUID
 from ..conf import realm_of
 from ..encryption import Context, Purpose
 from ..lifecycle import Expired, Outcome
+from ..printable import printable
 
 uptime: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -93,7 +94,7 @@ class Claim(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return f"{self.target}.{self.method_name} {self.id}"
+        return f"{printable(f'{self.target}.{self.method_name}')} {self.id}"
 
     def __repr__(self) -> str:
         return f"<Claim {self} claim_seq={self.claim_seq}>"

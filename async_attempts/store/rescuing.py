@@ -14,6 +14,7 @@ from ..encryption import context_of
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
+from ..printable import printable
 from .finishing import CANCELLED
 from .placing import Placing
 from .rows import ended, seconds_from_now
@@ -212,7 +213,7 @@ class Rescuing(Placing):
 
 
 def _lease_ran_out(worker: Worker) -> Judge:
-    message = f"worker {worker} on {worker.host} was lost: its lease ran out"
+    message = f"worker {worker} on {printable(worker.host)} was lost: its lease ran out"
     verdict = Verdict(FailureKind.LEASE, message)
     return lambda _row: verdict
 

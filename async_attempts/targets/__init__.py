@@ -5,7 +5,7 @@ from .decorator import attemptable
 from .importable import import_class
 from .instances import load_by_text, load_instance
 from .known import KnownTarget, known_target
-from .methods import method_of
+from .methods import known_policy, method_of
 from .naming import TargetName, name_of, target_column
 from .pacing import Pacing, pacing_of
 from .places import LIMIT_KEY_LENGTH, place_of
@@ -26,6 +26,7 @@ __all__ = [
     "check_arguments",
     "import_class",
     "is_marked",
+    "known_policy",
     "known_target",
     "load_by_text",
     "load_instance",

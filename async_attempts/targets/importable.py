@@ -128,11 +128,14 @@ def _import(module_name: str) -> ModuleType:
         if error.name == module_name:
             raise UnknownTarget(f"There is no module {module_name!r} in this code.") from error
         raise _broken(module_name, error) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # SystemExit, too: a script without a guard must end neither a request nor a worker.
         raise _broken(module_name, error) from error
 
 
-def _broken(module_name: str, error: Exception) -> UnknownTarget:
+def _broken(module_name: str, error: BaseException) -> UnknownTarget:
     return UnknownTarget(
         f"The module {module_name!r} exists, but importing it failed inside: "
         f"{type(error).__name__}: {error}"

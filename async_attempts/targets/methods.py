@@ -15,7 +15,7 @@ from async_attempts.conf import SETTING, settings
 from async_attempts.exceptions import InvalidTarget
 
 from .importable import import_owner, matches_targets, namespace_of, require_importable
-from .registry import UNSAID, current_name, declared_policy, underlying
+from .registry import UNSAID, current_name, declared_policy, registered, underlying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,6 +101,19 @@ def method_of(target: str, method_name: str) -> Method:
         method = _find(target_now, name_now)
     _methods[target, method_name] = method
     return method
+
+
+def known_policy(target: str, method_name: str) -> Policy | None:
+    """The policy of what these two columns name, if this process knows it; nothing is imported.
+
+    It knows what was found here before, and what was decorated in a module that is imported. For
+    columns of a row that nobody has authenticated: an import would run what their writer chose.
+    """
+    method = _methods.get((target, method_name))
+    if method is not None and method.is_current:
+        return method.policy
+    name, policies = f"{target}.{method_name}", registered()
+    return policies.get(name) or policies.get(current_name(name) or "")
 
 
 def _find(target: str, method_name: str) -> Method:

@@ -6,17 +6,20 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import Error
 
 from ..conf import settings
+from ..encryption import open_sealed
 from ..lifecycle import FailureKind
+from ..models import AbstractAttempt
 from ..store import Store, Verdict, store_for
-from ..targets import Policy, method_of
+from ..targets import Policy, known_policy, method_of
 from .acknowledging import announce_rescue
 from .announcing import Announcer, InThreads
 from .connecting import use_own_connection
@@ -28,6 +31,9 @@ from .orphans import die_with_parent
 logger = logging.getLogger("async_attempts")
 
 PAUSE: Final = 0.1
+
+Policies = Mapping[UUID, Policy]
+"""Those of the targets of attempts, by the attempts' ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,13 @@ class Death:
     culprits: frozenset[UUID] = frozenset()
     is_innocent: bool = False
 
-    def judge(self, row: Any) -> Verdict | None:
+    def judge(self, policies: Policies, row: Any) -> Verdict | None:
         """What became of one attempt that the child held; None: it is given back uncounted."""
         seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
         if self.is_innocent or seqs.get(row.id) != row.claim_seq:
             return None
         if row.id in self.culprits:
-            return _timed_out(row)
+            return _timed_out(row, policies.get(row.id, Policy()))
         if self.culprits:
             return None
         return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
@@ -77,7 +83,8 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
     pause = PAUSE
     while now() < until:
         try:
-            rescue = store.bury(death.worker_id, death.judge)
+            policies = _policies(store, death.culprits)
+            rescue = store.bury(death.worker_id, partial(death.judge, policies))
         except Error as error:
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
             store.connection.close()
@@ -91,13 +98,34 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
     return 1
 
 
-def _timed_out(row: Any) -> Verdict:
+def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
+    """What the targets of these say of their retries, as far as it can be had."""
+    rows = store.attempts.filter(pk__in=culprits) if culprits else ()
+    return {row.pk: policy for row in rows if (policy := _policy_of(row)) is not None}
+
+
+def _policy_of(row: AbstractAttempt) -> Policy | None:
+    """None for a target that this code doesn't have, and for a row that can't be opened.
+
+    A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
+    child knew the target, and whoever can write rows may have put another name there since.
+    """
+    if (policy := known_policy(row.target, row.method_name)) is not None:
+        return policy
+    try:
+        open_sealed(row.args, row.context("args"))
+        return method_of(row.target, row.method_name).policy
+    except Exception:
+        return None
+
+
+def _timed_out(row: Any, policy: Policy) -> Verdict:
     """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
     counts = row.num_attempts, row.max_attempts
     try:
-        delay, reason = again_or_never(*counts, method_of(row.target, row.method_name).policy)
+        delay, reason = again_or_never(*counts, policy)
     except Exception:
-        # A target that this code doesn't have, or a project's own Backoff.
+        # A project's own Backoff.
         delay, reason = again_or_never(*counts, Policy())
     message = "it ignored its timeout, and was ended with its process"
     return Verdict(FailureKind.TIMEOUT, message, delay, reason)

@@ -16,9 +16,9 @@ from ..backoff import Backoff
 from ..encryption import foreign_header
 from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKey
 from ..lifecycle import Released
+from ..printable import printable
 from ..store import Claim
 from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
-from .errors import plain_text
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -177,7 +177,7 @@ class MissingKeys:
 def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
     """What is missing, by its name, and the reason that a row gives."""
     if isinstance(error, UnknownFormat):
-        form = plain_text(error.form, KEY_ID_LENGTH)
+        form = printable(error.form, KEY_ID_LENGTH)
         return form, f"stored in a form that this release doesn't know: {form}"
-    key_id = plain_text(error.key_id, KEY_ID_LENGTH)
+    key_id = printable(error.key_id, KEY_ID_LENGTH)
     return key_id, reason_for(key_id, is_retired=isinstance(error, RetiredKey))

@@ -11,6 +11,7 @@ from typing import Final
 from django.db import Error
 
 from ..exceptions import AttemptsError
+from ..printable import MESSAGE_LENGTH, printable
 from ..schedules import declare
 from ..store import Store, Ticked
 from .lookout import LONGEST
@@ -94,7 +95,7 @@ class Ticking:
         self._not_before = now() + pause
 
     def _tell(self, ticked: Ticked) -> None:
-        name = ticked.schedule
+        name = printable(ticked.schedule)
         if ticked.problem is None:
             self._quiet_until.pop(name, None)
             if ticked.attempt is None:
@@ -102,6 +103,7 @@ class Ticking:
         elif now() >= self._quiet_until.get(name, 0.0):
             # It stays due, and is tried again long before.
             self._quiet_until[name] = now() + LONGEST_PAUSE
-            is_ours = isinstance(ticked.problem, AttemptsError)
-            why = ticked.problem if is_ours else type(ticked.problem).__name__
+            why = type(ticked.problem).__name__
+            if isinstance(ticked.problem, AttemptsError):
+                why = printable(ticked.problem, MESSAGE_LENGTH)
             logger.error("schedule %s: a tick can't be enqueued: %s", name, why)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from async_attempts.exceptions import InvalidTarget, UnknownTarget
-from async_attempts.targets import import_class
+from async_attempts.targets import import_class, known_policy, method_of, registered, registry
 from tests.shop.clients import OrderClient
 from tests.shop.legacy import Printer
 
@@ -142,3 +142,49 @@ def test_what_this_code_does_not_have_is_unknown(name: str):
 def test_a_module_that_is_broken_inside_says_so():
     with pytest.raises(UnknownTarget, match=r"'tests.shop.broken'.*failed inside.*no_such_module"):
         import_class("tests.shop.broken.Client")
+
+
+def test_a_script_that_exits_when_it_is_imported_is_no_target_and_ends_nothing():
+    with pytest.raises(UnknownTarget, match=r"tests.shop.exiting.*failed inside: SystemExit"):
+        import_class("tests.shop.exiting.Client")
+
+
+def test_a_person_who_interrupts_an_import_interrupts_it(monkeypatch: pytest.MonkeyPatch):
+    class Impatient:
+        def find_spec(self, name: str, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        import_class("tests.shop.never_imported.Client")
+
+
+@pytest.mark.parametrize(
+    ("target", "method_name", "queue"),
+    [
+        ("tests.shop.clients.OrderClient", "fulfill", "fulfilment"),
+        ("tests.shop.exiting", "run", None),
+        ("tests.shop.never_imported", "run", None),
+        ("tests.shop.clients.__builtins__", "exit", None),
+        ("os", "getcwd", None),
+        ("", "", None),
+        ("\x00", "..", None),
+    ],
+)
+def test_a_policy_is_looked_up_without_an_import(
+    target: str, method_name: str, queue: str | None, imports: Imports
+):
+    before = set(sys.modules)
+    policy = known_policy(target, method_name)
+    assert (policy and policy.queue) == queue
+    assert imports.asked == []
+    assert set(sys.modules) == before
+
+
+def test_what_was_found_once_is_known_by_all_its_names():
+    assert known_policy("tests.shop.clients.ExpressClient", "nothing") is None
+    inherited = method_of("tests.shop.clients.ExpressClient", "describe").policy
+    assert known_policy("tests.shop.clients.ExpressClient", "describe") is inherited
+    for alias, name in registry._aliases.items():
+        assert known_policy(*alias.rsplit(".", 1)) is registered()[name]
+    assert registry._aliases

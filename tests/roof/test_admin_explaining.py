@@ -384,10 +384,13 @@ def test_what_somebody_wrote_as_the_queues_of_a_worker_breaks_no_page(db):
     assert operator().get("/admin/async_attempts/worker/").status_code == 200
 
 
-def test_a_target_that_this_code_does_not_have_is_explained_by_the_settings(db):
+def test_how_many_executions_an_unknown_target_may_begin_is_not_guessed(db):
     worker_of("emails")
-    sentence = explained("scheduled", target="tests.shop.gone", scheduled_at=SOON)
-    assert sentence == "execution 1 of 25 is due soon"
+    unknown = {"target": "tests.shop.gone", "scheduled_at": SOON}
+    assert explained("scheduled", **unknown) == (
+        "execution 1 (of how many is unknown here) is due soon"
+    )
+    assert explained("scheduled", **unknown, max_attempts=7) == "execution 1 of 7 is due soon"
 
 
 def test_a_moment_is_spoken_in_the_current_time_zone_and_relative(settings):

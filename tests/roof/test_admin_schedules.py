@@ -103,13 +103,40 @@ def test_a_person_changes_it_and_its_arguments_stay(db):
     assert row.arguments == Arguments(note="secret-canary")
 
 
-def test_arguments_go_along_to_another_target(db):
+def test_no_arguments_go_along_to_another_target(db):
     client = operator()
     row = made(client, method_args="")
     client.post(page_of(row), GIVEN | {"target": "tests.shop.reports.recount", "method_args": ""})
     row.refresh_from_db()
     assert row.target == "tests.shop.reports.recount"
     assert row.arguments == Arguments()
+
+
+@pytest.mark.parametrize("kept", ['{"note": "secret-canary"}', '["secret-canary"]'])
+def test_another_target_is_not_given_the_arguments_that_nobody_may_read(db, kept):
+    client = operator()
+    row = made(client, target="tests.shop.effects.record", method_args=kept)
+    changed = GIVEN | {"target": "tests.shop.reports.report", "method_args": ""}
+    page = client.post(page_of(row), changed)
+    assert page.status_code == 200
+    assert list(page.context["adminform"].form.errors) == ["method_args"]
+    assert "canary" not in page.content.decode()
+    row.refresh_from_db()
+    assert row.target == "tests.shop.effects.record"
+    given = changed | {"method_args": '{"note": "given anew"}'}
+    assert client.post(page_of(row), given).status_code == 302
+    row.refresh_from_db()
+    assert (row.target, row.arguments) == (given["target"], Arguments(note="given anew"))
+
+
+def test_arguments_are_not_told_by_a_target_of_which_they_are_only_a_part(db):
+    """Neither by its error: what doesn't fit is looked at after whose they are."""
+    client = operator()
+    row = made(client)
+    page = client.post(
+        page_of(row), GIVEN | {"target": "tests.shop.reports.recount", "method_args": ""}
+    )
+    assert "note" not in str(page.context["adminform"].form.errors["method_args"])
 
 
 def test_what_code_declares_is_read_only_and_can_be_paused(declared):

@@ -137,15 +137,12 @@ def test_who_lives_where_the_dead_cannot_be_buried_keeps_its_lease(monkeypatch):
     assert cradle.page.worker_id == living
 
 
-def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back(monkeypatch):
-    method = SimpleNamespace(policy=Policy(backoff=BrokenBackoff()))
-    monkeypatch.setattr(burials, "method_of", lambda *_: method)
+def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back():
     attempt_id = uuid4()
-    row = SimpleNamespace(
-        id=attempt_id, claim_seq=1, num_attempts=1, max_attempts=None, target="t", method_name="m"
-    )
+    policies = {attempt_id: Policy(backoff=BrokenBackoff())}
+    row = SimpleNamespace(id=attempt_id, claim_seq=1, num_attempts=1, max_attempts=None)
     begun = (Begun(attempt_id, 1, 0.0),)
-    verdict = Death(uuid4(), "killed", begun, frozenset({attempt_id})).judge(row)
+    verdict = Death(uuid4(), "killed", begun, frozenset({attempt_id})).judge(policies, row)
     assert verdict is not None
     assert (verdict.kind, verdict.reason) == (FailureKind.TIMEOUT, "")
     assert 15 <= verdict.delay <= 30

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ...figures import Executions, Stats
+from ...printable import printable
 from ._pruning import age
 
 EXECUTIONS_HEAD: Final = (
@@ -83,7 +84,7 @@ def missing_keys(stats: Stats) -> Iterator[str]:
     """A line for each key that attempts wait for."""
     for key_id, number in stats.missing_keys.items():
         attempts = "1 attempt waits" if number == 1 else f"{number} attempts wait"
-        yield f"{attempts} for the key {key_id}, which a worker did not have."
+        yield f"{attempts} for the key {printable(key_id)}, which a worker did not have."
 
 
 def _told(executed: Executions) -> tuple[str, ...]:

@@ -1,0 +1,35 @@
+"""Names out of rows, as logs, terminals and messages of errors may show them.
+
+Whoever can write rows chooses these names. Printed as they are, a line feed begins a log line of the
+writer's own, an escape sequence moves the cursor of the operator's terminal, and a bidirectional
+control shows the letters in another order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAME_LENGTH: Final = 255
+MESSAGE_LENGTH: Final = 1_000
+"""Characters of an error's text, which holds names and says what to do about them."""
+
+
+def printable(text: object, length: int = NAME_LENGTH) -> str:
+    r"""Return `str(text)` on one line of at most `length` characters.
+
+    What `str.isprintable` refuses (controls, line ends, bidirectional controls, lone surrogates) is
+    escaped as `repr` escapes it: `\n`, `\x1b`, `\u202e`. Text that is too long ends in "…". What was
+    made printable before stays as it is.
+    """
+    text = str(text)
+    if len(text) <= length and text.isprintable():
+        return text
+    # Escaping makes nothing shorter: no more than this is seen.
+    escaped = "".join(map(_escaped, text[: length + 1]))
+    return escaped if len(escaped) <= length else f"{escaped[: length - 1]}…"
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
