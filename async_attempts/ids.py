@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, SafeUUID
 
@@ -61,6 +62,16 @@ def uuid7s(number: int) -> list[UUID]:
         _made(tick, noise[start : start + _RANDOM_BYTES])
         for tick, start in enumerate(starts, first)
     ]
+
+
+def made_at(made: UUID) -> datetime | None:
+    """The moment at which a UUIDv7 says that it was made; None for any other UUID."""
+    try:
+        seconds = (made.int >> 80) / 1000
+        return datetime.fromtimestamp(seconds, UTC) if made.version == 7 else None
+    except (ValueError, OverflowError):
+        # Of a year after 9999.
+        return None
 
 
 def _made(tick: int, noise: bytes) -> UUID:

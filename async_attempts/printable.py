@@ -1,8 +1,8 @@
 """Names out of rows, as logs, terminals and messages of errors may show them.
 
-Whoever can write rows chooses these names. Printed as they are, a line feed begins a log line of the
-writer's own, an escape sequence moves the cursor of the operator's terminal, and a bidirectional
-control shows the letters in another order.
+Whoever can write rows chooses these names. If they were printed as they are, a line feed would
+begin a log line of the writer's own, an escape sequence would move the cursor of the operator's
+terminal, and a bidirectional control would show the letters in another order.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ MESSAGE_LENGTH: Final = 1_000
 def printable(text: object, length: int = NAME_LENGTH) -> str:
     r"""Return `str(text)` on one line of at most `length` characters.
 
-    What `str.isprintable` refuses (controls, line ends, bidirectional controls, lone surrogates) is
-    escaped as `repr` escapes it: `\n`, `\x1b`, `\u202e`. Text that is too long ends in "…". What was
-    made printable before stays as it is.
+    Characters that `str.isprintable` refuses (controls, line ends, bidirectional controls, lone
+    surrogates) are escaped as `repr` escapes them: `\n`, `\x1b`, `\u202e`. Text that is too long
+    ends in "…". Text that was made printable before stays as it is.
     """
     text = str(text)
     if len(text) <= length and text.isprintable():

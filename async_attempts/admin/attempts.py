@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -33,9 +32,9 @@ from .verbs import VerbsMixin
 class AttemptChangeList(CappedChangeList):
     """A list that reads no metadata, unless it shows them."""
 
-    def get_queryset(self, request: HttpRequest, **options: Any) -> QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest, *args: Any, **options: Any) -> QuerySet[Any]:
         unread = {*heavy_columns(self.model)} - {*map(str, self.list_display)}
-        return super().get_queryset(request, **options).defer(*unread)
+        return super().get_queryset(request, *args, **options).defer(*unread)
 
 
 class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
@@ -64,7 +63,7 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer(*sealed_columns(self.model))
 
-    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[CappedChangeList]:
         return AttemptChangeList
 
     def get_search_results(

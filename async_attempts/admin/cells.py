@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils.formats import date_format
@@ -40,22 +40,22 @@ def badge(state: str) -> SafeString:
     )
 
 
-def standing(worker: Worker, now: datetime) -> str:
+def standing(worker: Any, now: datetime) -> str:
     """A worker's state in words; one that is said to be live without holding its lease is lost.
 
     `now`: by the database's clock.
     """
     if worker.state != Worker.State.LIVE or holds_lease(worker, now):
-        return worker.get_state_display()
-    if not worker.lease:
+        return str(worker.get_state_display())
+    if worker.lease is None:
         return _("lost")
     since = date_format(localtime(worker.lease), "SHORT_DATETIME_FORMAT")
     return _("lost since %(when)s") % {"when": since}
 
 
-def holds_lease(worker: Worker, now: datetime) -> bool:
+def holds_lease(worker: Any, now: datetime) -> bool:
     """Whether it is live, as far as its lease can be read."""
-    return bool(worker.lease) and worker.is_live(now)
+    return worker.lease is not None and worker.is_live(now)
 
 
 def spoken(moment: datetime | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from django.db import router
 
@@ -61,7 +61,7 @@ class Circumstances:
         """What the limits of its queue leave."""
         return self._store.room(self.attempt.queue)
 
-    def seconds_to_rescue(self, worker: Worker) -> float:
+    def seconds_to_rescue(self, worker: Any) -> float:
         """How long the live workers may still take to take back what a lost one held."""
         began = min(filter(None, (w.started_at for w in self.live_workers)), default=self.now)
         seen = (self.now - max(worker.lease or began, began)).total_seconds()

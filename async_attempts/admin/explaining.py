@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -53,12 +53,12 @@ def explain(attempt: AbstractAttempt) -> str:
     return "; ".join([*clauses, *_NEXT[attempt.state](attempt, around)])
 
 
-def _due(attempt: AbstractAttempt, around: Circumstances) -> str:
+def _due(attempt: Any, around: Circumstances) -> str:
     said = {
         "execution": _execution(attempt, attempt.num_attempts + 1),
         "when": spoken(attempt.scheduled_at),
     }
-    if not attempt.scheduled_at:
+    if attempt.scheduled_at is None:
         return _("%(execution)s is due at a moment that can't be read") % said
     if attempt.scheduled_at > around.now:
         return _("%(execution)s is due %(when)s") % said

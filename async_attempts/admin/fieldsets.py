@@ -40,8 +40,8 @@ def heavy_columns(model: type[Model]) -> list[str]:
 
 def columns_apart(model: type[Model]) -> list[str]:
     """What isn't read of a row that another row's list only names: `heavy_columns`, and moments."""
-    kinds = BinaryField | JSONField | DateTimeField
-    return [f.name for f in model._meta.concrete_fields if isinstance(f, kinds)]
+    fields = model._meta.concrete_fields
+    return [f.name for f in fields if isinstance(f, BinaryField | JSONField | DateTimeField)]
 
 
 def asks_sealed_column(model: type[Model], lookup: str) -> bool:

@@ -1,7 +1,7 @@
 """Rows as the admin reads them: a value that can't be read or shown hides nothing else.
 
-PostgreSQL's `infinity`, years that Python doesn't have, JSON that is nested too deeply: each of them
-makes reading a whole page of rows fail. Such a value is None on the page.
+PostgreSQL's `infinity`, years that Python doesn't have and JSON that is nested too deeply each make
+reading a whole page of rows fail. Such a value is None on the page.
 """
 
 from __future__ import annotations

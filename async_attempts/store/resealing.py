@@ -12,9 +12,13 @@ from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
 from ..models import is_unsealed
 from ..models.schedule import BOUND
 from .base import Store
+from .plaintext import DECIDING_COLUMNS, Plaintext
 
 SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
-COLUMNS: Final = "id target target_pk method_name idempotence_token args sealed_result".split()
+COLUMNS: Final = (
+    *"id target_pk idempotence_token args sealed_result".split(),
+    *DECIDING_COLUMNS,
+)
 
 
 class Resealed(NamedTuple):
@@ -28,17 +32,17 @@ class Resealed(NamedTuple):
 class Resealer:
     """From the old keys to the first one; a value that changes meanwhile is left as it became.
 
-    `seal_plaintext`: also what NullCipher had stored. Raises InvalidSetting when the configured
-    cipher isn't ours: it has no key to rotate to.
+    `plaintext`: which of the values that NullCipher had stored, too; None: none of them. Raises
+    InvalidSetting when the configured cipher isn't ours: it has no key to rotate to.
     """
 
-    def __init__(self, store: Store, *, seal_plaintext: bool = False) -> None:
+    def __init__(self, store: Store, *, plaintext: Plaintext | None = None) -> None:
         configured = cipher()
         if not isinstance(configured, AESGCMSIVCipher):
             raise InvalidSetting(f"{type(configured).__name__} has no keys that could be rotated.")
         self.store = store
         self.cipher = configured.with_retired_keys()
-        self.plain = NullCipher() if seal_plaintext else None
+        self.plaintext = plaintext
 
     def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:
         """Look at `limit` attempts after the id `after` and at their failures.
@@ -52,8 +56,12 @@ class Resealer:
             rows = attempts.all() if after is None else attempts.filter(pk__gt=after)
             batch = list(rows.order_by("pk").only(*COLUMNS)[:limit])
             by_id = {attempt.pk: attempt for attempt in batch}
+            plain = self.plaintext
+            taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}
             done = [
-                self._reseal(attempts, attempt, column, attempt.context(purpose))
+                self._reseal(
+                    attempts, attempt, column, attempt.context(purpose), attempt.pk in taken
+                )
                 for attempt in batch
                 for column, purpose in SEALED_COLUMNS
             ]
@@ -62,7 +70,9 @@ class Resealer:
                     continue
                 attempt = by_id[failure.attempt_id]
                 context = attempt.context("error", failure.number)
-                done.append(self._reseal(failures, failure, "details", context))
+                done.append(
+                    self._reseal(failures, failure, "details", context, attempt.pk in taken)
+                )
             last = batch[-1].pk if len(batch) == limit else None
             return Resealed(done.count(True), done.count(None), last)
 
@@ -74,27 +84,35 @@ class Resealer:
 
         def work() -> Resealed:
             rows = list(schedules.order_by("pk").only("id", *BOUND, "args"))
-            done = [self._reseal(schedules, row, "args", row.context()) for row in rows]
+            plain = self.plaintext
+            done = [
+                self._reseal(
+                    schedules, row, "args", row.context(), bool(plain and plain.takes_schedule(row))
+                )
+                for row in rows
+            ]
             return Resealed(done.count(True), done.count(None), None)
 
         return self.store.whole(work)
 
-    def _reseal(self, rows: QuerySet[Any], row: Any, column: str, context: Context) -> bool | None:
+    def _reseal(
+        self, rows: QuerySet[Any], row: Any, column: str, context: Context, takes_plain: bool
+    ) -> bool | None:
         """True: sealed anew. False: nothing to do. None: it can't be opened."""
         stored = getattr(row, column)
         if not stored or self.cipher.is_sealed_with_current_key(stored):
             return False
         try:
-            plaintext = self._opened(stored, context)
+            plaintext = self._opened(stored, context, takes_plain)
         except DecryptionError:
             return None
         sealed = seal(plaintext, context, self.cipher)
         return rows.filter(pk=row.pk, **{column: stored}).update(**{column: sealed}) == 1
 
-    def _opened(self, stored: bytes, context: Context) -> bytes:
+    def _opened(self, stored: bytes, context: Context, takes_plain: bool) -> bytes:
         try:
             return open_sealed(stored, context, self.cipher)
         except UnknownKey:
-            if self.plain is None:
+            if not takes_plain:
                 raise
-            return self.plain.decrypt(stored, context)
+            return NullCipher().decrypt(stored, context)

@@ -1,4 +1,4 @@
-"""An admin of attempts that shows each person some of them: all that hangs on the others is hidden."""
+"""An admin that shows each person some of the attempts hides all that hangs on the others."""
 
 from __future__ import annotations
 

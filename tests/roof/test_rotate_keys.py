@@ -64,15 +64,6 @@ def test_what_no_key_opens_is_counted_and_left_as_it_is(database, capsys):
     assert "0 values" in capsys.readouterr().out
 
 
-def test_plain_rows_are_sealed_only_when_asked_for(database):
-    with using(CIPHER=PLAIN):
-        attempt = enqueued(database)
-    with pytest.raises(CommandError, match="--seal-plaintext"):
-        rotate(database)
-    rotate(database, seal_plaintext=True)
-    assert Attempt.objects.using(database).get(pk=attempt.pk).method_args["order_number"] == 1
-
-
 def test_a_cipher_without_keys_has_nothing_to_rotate():
     with using(CIPHER=PLAIN), pytest.raises(CommandError, match="no keys that could be rotated"):
         rotate("default")

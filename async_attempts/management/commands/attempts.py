@@ -19,8 +19,9 @@ from ...figures import stats
 from ...models import Schedule
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
+from ...store.plaintext import Plaintext
 from ...store.resealing import Resealer
-from . import _pruning, _stats
+from . import _plaintext, _pruning, _stats
 from ._arguments import USAGE, attempts_database, batch
 from ._events import EVENTS_HEAD, subscriptions
 from ._pipes import PipedCommand
@@ -63,11 +64,7 @@ class Command(PipedCommand):
         rotate = commands.add_parser(
             "rotate-keys", help="re-encrypt what older keys sealed with the first of the KEYS"
         )
-        rotate.add_argument(
-            "--seal-plaintext",
-            action="store_true",
-            help="encrypt what was stored in plain by NullCipher, too",
-        )
+        _plaintext.add_arguments(rotate)
         rotate.add_argument("--batch-size", type=batch, default=200)
         commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
         commands.add_parser("events", help="list who listens to which events")
@@ -111,11 +108,13 @@ class Command(PipedCommand):
         if options["subcommand"] == "prune":
             self.prune(store_for(database), options)
             return
+        plaintext = _plaintext.selection(options)
         try:
-            resealer = Resealer(store_for(database), seal_plaintext=options["seal_plaintext"])
+            resealer = Resealer(store_for(database), plaintext=plaintext)
         except InvalidSetting as error:
             raise CommandError(str(error), returncode=USAGE) from error
-        self.rotate(resealer, options["batch_size"])
+        if plaintext is None or self.may_seal(plaintext, resealer.store, options):
+            self.rotate(resealer, options["batch_size"])
 
     def list_events(self) -> None:
         """One line for each `@on`, by pattern."""
@@ -189,6 +188,19 @@ class Command(PipedCommand):
             raise CommandError(str(error)) from error
         verb = "would be" if is_dry else "were"
         self.stdout.write(f"{number} attempts {verb} deleted.")
+
+    def may_seal(self, plaintext: Plaintext, store: Store, options: dict[str, Any]) -> bool:
+        """List what is stored in plain, and ask whether to seal what was asked for."""
+        listed = plaintext.listed(store, options["batch_size"])
+        if not listed:
+            self.stdout.write("Nothing is stored in plain.")
+            return True
+        for line in aligned(list(_plaintext.table(listed))):
+            self.stdout.write(line)
+        if _plaintext.is_confirmed(options):
+            return True
+        self.stdout.write("Nothing was sealed.")
+        return False
 
     def rotate(self, resealer: Resealer, batch_size: int) -> None:
         """Walk over all schedules and attempts; exit 1 when the KEYS don't open something."""
