@@ -35,7 +35,7 @@ def failure_of(attempt: Any) -> Failure:
         number=1,
         kind="error",
         error_class="builtins.OSError",
-        details=sealed_details("it broke", "Traceback: in fulfill", attempt.context("error")),
+        details=sealed_details("it broke", "Traceback: in fulfill", attempt.context("error", 1)),
         failed_at=timezone.now(),
     )
 

@@ -50,7 +50,7 @@ def failed_of(tenant, message):
         number=1,
         kind="error",
         error_class=f"builtins.{message}",
-        details=sealed_details(message, "", attempt.context("error")),
+        details=sealed_details(message, "", attempt.context("error", 1)),
         failed_at=timezone.now(),
         worker=uuid4(),
     )
