@@ -10,6 +10,7 @@ from types import ModuleType
 import environ
 import pytest
 from django.conf import settings as django_settings
+from django.contrib import admin
 from django.test import TestCase, override_settings
 
 import tests.shop
@@ -38,6 +39,8 @@ def page_module(request, monkeypatch) -> ModuleType:
     monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
     module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")
     vars(module)["env"] = environ.Env()
+    # The admins that a page registers are registered on no other.
+    monkeypatch.setattr(admin.site, "_registry", dict(admin.site._registry))
     # Who listens on a page does so on no other.
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
