@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import environ
 import pytest
@@ -26,7 +28,7 @@ PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
 
 
 @pytest.fixture
-def page_module(request, monkeypatch) -> ModuleType:
+def page_module(request, monkeypatch) -> Iterator[ModuleType]:
     """A module to run a page in: targets are found by name. The page's `shop` is `tests.shop`."""
     shop = ModuleType("shop.models")
     vars(shop).update(Order=clients.PostedOrder, Customer=models.Customer)
@@ -39,13 +41,13 @@ def page_module(request, monkeypatch) -> ModuleType:
     monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
     module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")
     vars(module)["env"] = environ.Env()
-    # The admins that a page registers are registered on no other.
-    monkeypatch.setattr(admin.site, "_registry", dict(admin.site._registry))
     # Who listens on a page does so on no other.
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+    # The admins that a page registers are registered on no other.
+    with mock.patch.dict(admin.site._registry):
+        yield module
 
 
 @pytest.mark.django_db(transaction=True)
