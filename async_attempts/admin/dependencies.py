@@ -35,7 +35,9 @@ class Neighbours(NamedTuple):
     dependents: Sequence[Neighbour]
 
 
-def neighbours(site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any]) -> Neighbours:
+def neighbours(
+    site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any]
+) -> Neighbours:
     """What `attempt` depends on, and what depends on it.
 
     `seen`: the attempts that this person may see; of the others no more than the ids is told.

@@ -42,7 +42,9 @@ def latest_failures(
     return [(f, workers.get(f.worker, f.worker) if f.worker else None) for f in shown]
 
 
-def of_those_seen(failures: QuerySet[Failure], attempts: QuerySet[Any] | None) -> QuerySet[Failure]:
+def of_those_seen(
+    failures: QuerySet[Failure], attempts: QuerySet[Any] | None
+) -> QuerySet[Failure]:
     """Those of `failures` that are of `attempts`; None: all of them."""
     if attempts is None or not is_narrowed(attempts):
         # No other statement then than before: to look for each row in all of them is slow.

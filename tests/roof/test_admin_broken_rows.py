@@ -48,9 +48,7 @@ def everything() -> dict[str, Any]:
     failure = failure_of(attempt)
     Failure.objects.update(worker=worker.pk)
     follower = call(clients.send_welcome, 7).using(depends_on=[attempt]).enqueue()
-    row = Schedule(
-        name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report"
-    )
+    row = Schedule(name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report")
     row.seal(Arguments())
     row.save()
     Queue.objects.get_or_create(name="default")
@@ -196,7 +194,7 @@ def test_odd_columns_hide_no_page(on_database, columns):
         given = json.dumps(value) if column == "metadata" else value
         write(on_database, Attempt, column, given)
     pages[LIST] = "attempt-state"
-    require_shown(dict.fromkeys(pages, ""))
+    require_shown({page: "" for page in pages})
 
 
 def test_a_list_reads_no_metadata(on_database, django_assert_num_queries):
