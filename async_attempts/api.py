@@ -23,6 +23,7 @@ from .models.editing import announce
 from .models.promise import Promised, Promises, kind_of
 from .models.querysets import CODE_ONLY
 from .payload import Arguments, Handed
+from .plaintext import hides_arguments
 from .store import store_for
 from .targets.pacing import OPTIONS as PACING
 
@@ -92,14 +93,17 @@ class Call:
             raise InvalidOption(f"{name}: no such option; there are {', '.join(sorted(OPTIONS))}.")
         return replace(self, options={**self.options, **options}, is_open=was_open)
 
+    @hides_arguments
     def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When this has succeeded, call `target` with its result; see `Flow.then`."""
         return as_flow(self).then(target, *args, **kwargs)
 
+    @hides_arguments
     def catch(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When this has failed or expired, call `target` with its `Ending`; see `Flow.catch`."""
         return as_flow(self).catch(target, *args, **kwargs)
 
+    @hides_arguments
     def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When this has ended, however it did, call `target`; see `Flow.finally_`."""
         return as_flow(self).finally_(target, *args, **kwargs)
@@ -159,6 +163,7 @@ def call(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call
     return Call(target, Arguments(*args, **kwargs), is_open=True)
 
 
+@hides_arguments
 def parallel(*calls: Any) -> Flow:
     """Calls, functions or flows that are performed side by side; to be followed, or enqueued.
 
@@ -176,6 +181,7 @@ def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> A
     nothing is written then and the transaction stays usable.
     """
     arguments = Arguments(*args, **kwargs)
+    del args, kwargs  # An error report would show them.
     kind = kind_of(get_attempt_model(), target)
     if kind is None or pre_save.receivers:
         return _enqueued(_new(target, arguments))
@@ -186,20 +192,25 @@ def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> A
 
 async def aenqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
     """`enqueue` for async code; as always with async, no transaction is open there."""
-    return await call(target, *args, **kwargs).aenqueue()
+    made = call(target, *args, **kwargs)
+    del args, kwargs
+    return await made.aenqueue()
 
 
 def schedule(
     when: datetime | timedelta, target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
 ) -> Attempt:
     """`enqueue`, to be performed at an aware datetime, or a timedelta from the database's now."""
-    return call(target, *args, **kwargs).using(scheduled_at=when).enqueue()
+    made = call(target, *args, **kwargs)
+    del args, kwargs
+    return made.using(scheduled_at=when).enqueue()
 
 
 @overload
 def enqueue_many(calls: Iterable[Call], *, returning: Literal[True] = True) -> list[Attempt]: ...
 @overload
 def enqueue_many(calls: Iterable[Call], *, returning: Literal[False]) -> int: ...
+@hides_arguments
 def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attempt] | int:
     """Write all of `calls` or none, in a few statements; returns their rows in the same order.
 

@@ -24,8 +24,10 @@ from .encryption import (
 from .events import listeners
 from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
 from .models import AbstractAttempt, get_attempt_model
+from .payload import Arguments
 from .schedules import declared_in_code, declared_in_settings
 from .store import store_for
+from .store.listener import has_password
 from .store.rows import driver_problem, needs_immediate
 from .targets import Policy, known_target, registered
 
@@ -51,6 +53,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_time_zone(),
         *_home(),
         *_idle_settings(),
+        *_shown_password(),
     ]
 
 
@@ -155,6 +158,37 @@ def _idle_settings() -> Iterator[CheckMessage]:
                 "version.",
                 id="async_attempts.W003",
             )
+
+
+def _shown_password() -> Iterator[CheckMessage]:
+    dsn = settings().LISTEN_DSN
+    if dsn is not None and has_password(dsn):
+        yield Notice(
+            f"{SETTING}['LISTEN_DSN'] holds a password, which Django's error pages and mails show.",
+            hint="Leave it out: name host and port, the rest is as in DATABASES.",
+            id="async_attempts.W011",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_shown_arguments(**kwargs: Any) -> list[CheckMessage]:
+    """Arguments that Django's error pages and mails show, with the setting that they stand in."""
+    try:
+        schedules = settings().SCHEDULES
+    except InvalidSetting:
+        # `check_settings` says so.
+        return []
+    return [
+        Notice(
+            f"{SETTING}['SCHEDULES'][{name!r}]['method_args']: Django's error pages and mails "
+            "show it in clear.",
+            hint="If it holds a secret, write it as async_attempts.Arguments(…), whose repr has no "
+            "values; else silence this check.",
+            id="async_attempts.W012",
+        )
+        for name, options in schedules.items()
+        if options.get("method_args") and not isinstance(options["method_args"], Arguments)
+    ]
 
 
 @register(TAG)

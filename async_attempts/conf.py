@@ -15,11 +15,11 @@ from typing import Any, Final
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
-from django.views.decorators.debug import sensitive_variables
 
 from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
+from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
 from .spelling import nearest, refuse_alike, refuse_unknown
 
@@ -112,7 +112,7 @@ class Settings:
 
 
 @lru_cache(maxsize=1)
-@sensitive_variables()
+@hides_arguments
 def settings() -> Settings:
     """The settings in force. Raises InvalidSetting, naming the key and the remedy."""
     given = getattr(django_settings, SETTING, {})
@@ -258,7 +258,8 @@ def _keep(key: str, value: Any) -> Mapping[str, Keep]:
 
 def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping):
-        raise _wrong(key, "a dict of names to schedules", value)
+        # Not shown: it may hold arguments.
+        raise InvalidSetting(f"{SETTING}[{key!r}] must be a dict of names to schedules.")
     for name, options in value.items():
         if not isinstance(name, str) or not 0 < len(name) <= SCHEDULE_LENGTH:
             raise _wrong(key, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)

@@ -16,6 +16,11 @@ from .printable import printable
 class AttemptsError(Exception):
     """The base of every error of this package."""
 
+    @property
+    def in_clear(self) -> str:
+        """The text for logs and reasons: it quotes nothing that arguments or results hold."""
+        return str(self)
+
 
 class InvalidSetting(AttemptsError, ValueError):
     """A key or a value in the setting `ASYNC_ATTEMPTS` is wrong; names the key and the remedy."""
@@ -34,7 +39,19 @@ class UnknownTarget(InvalidTarget):
 
 
 class InvalidArguments(AttemptsError, ValueError):
-    """Arguments that don't fit the target or are too large or too deep to be stored."""
+    """Arguments that don't fit the target or are too large or too deep to be stored.
+
+    Its message may name the path to what is meant, which leads through the keys of dicts; these are
+    data, so that `in_clear` is given beside it.
+    """
+
+    def __init__(self, message: str = "", in_clear: str | None = None) -> None:
+        super().__init__(message)
+        self._in_clear = message if in_clear is None else in_clear
+
+    @property
+    def in_clear(self) -> str:
+        return self._in_clear
 
 
 class UnsupportedType(InvalidArguments, TypeError):
@@ -47,6 +64,11 @@ class ObjectGone(AttemptsError):
     def __init__(self, message: str, label: str = "a model") -> None:
         super().__init__(message)
         self.label = label
+
+    @property
+    def in_clear(self) -> str:
+        """Without the primary key, which may be among the arguments."""
+        return f"a row of {self.label} does not exist any more"
 
 
 class ConditionFailed(AttemptsError):

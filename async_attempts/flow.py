@@ -15,6 +15,7 @@ from .exceptions import InvalidOption
 from .models import Condition, Edge
 from .models.database import database_of
 from .payload import Handed
+from .plaintext import hides_arguments
 from .targets import attemptable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Flow:
     handlers: tuple[Step, ...] = field(default=())
     last: Step | None = None
 
+    @hides_arguments
     def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """Next, when all before it has succeeded: it gets the result, of a group the list of them.
 
@@ -67,12 +69,14 @@ class Flow:
         handed = Handed.RESULTS if self.is_group else Handed.RESULT
         return self._followed(as_call(target, *args, **kwargs), Condition.SUCCESS, handed)
 
+    @hides_arguments
     def settled(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """Next, when all of the group has ended, however it did: it gets a list of `Ending`."""
         if not self.is_group:
             raise InvalidOption("settled: is for a parallel() group; use then, catch or finally_.")
         return self._followed(as_call(target, *args, **kwargs), Condition.ANY, Handed.ENDINGS)
 
+    @hides_arguments
     def catch(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When what is before it has failed or expired: it gets the `Ending` of the first that did.
 
@@ -83,6 +87,7 @@ class Flow:
         step = Step(handler, _each(flow.ends, Condition.FAILURE), Handed.ERROR)
         return Flow(flow.ends, False, (*flow.beside, step), (*flow.handlers, step), step)
 
+    @hides_arguments
     def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """When all before it has ended, however it did, and what catches has, too; gets nothing."""
         last = dict.fromkeys((*self.ends, *self.handlers, *self._outliving()))

@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, router
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
+from .plaintext import hides_arguments
 from .printable import printable
 from .targets.declared import Declared
 from .targets.registry import own_name, reading_of, underlying
@@ -27,6 +28,7 @@ _in_code: Final[dict[str, Declared]] = {}
 _readings: Final[dict[str, object]] = {}
 
 
+@hides_arguments
 def recurring(
     cron: str,
     /,
@@ -50,6 +52,7 @@ def recurring(
 
     Raises InvalidOption, InvalidArguments, InvalidTarget, naming the part.
     """
+    arguments = Arguments.of(method_args)
 
     def decorate(function: Any) -> Any:
         target = own_name(underlying(function))
@@ -63,7 +66,7 @@ def recurring(
             cron=cron,
             target=target,
             timezone=timezone,
-            arguments=Arguments.of(method_args),
+            arguments=arguments,
             catch_up=catch_up,
             overlap=overlap,
             queue=queue,
@@ -95,6 +98,7 @@ def declared_in_code() -> dict[str, Declared]:
     return dict(_in_code)
 
 
+@hides_arguments
 def declared_in_settings() -> dict[str, Declared]:
     """What the setting SCHEDULES declares, by name. Raises InvalidArguments, InvalidOption."""
     declared = {}
@@ -124,7 +128,7 @@ def declare(store: Store) -> frozenset[str]:
         try:
             schedule.require_enqueueable()
         except AttemptsError as error:
-            logger.error("schedule %s: left out: %s", name, error)
+            logger.error("schedule %s: left out: %s", name, error.in_clear)
         else:
             enqueueable[name] = schedule
     refused = store.declare(enqueueable)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
+from ..plaintext import Plaintext, hide_values
 from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
@@ -41,20 +42,26 @@ def cipher() -> Cipher:
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
     kind = _cipher_class()
-    if not issubclass(kind, AESGCMSIVCipher):
-        return kind()
-    if uses_derived_key():
-        return kind([key_derived_from(django_settings.SECRET_KEY)])
-    path = settings().KEYS_FILE
-    lines = listed(settings().KEYS) if path is None else lines_of(path)
-    if not lines:
-        raise InvalidSetting(
-            f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
-            f"{REMEDY}"
-        )
-    # Here, as the cipher can't name the line of a file.
-    keyring(lines)
-    return kind([line.text for line in lines])
+    lines: Any = None
+    try:
+        if not issubclass(kind, AESGCMSIVCipher):
+            return kind()
+        if uses_derived_key():
+            return kind([key_derived_from(django_settings.SECRET_KEY)])
+        path = settings().KEYS_FILE
+        lines = listed(settings().KEYS) if path is None else lines_of(path)
+        if not lines:
+            raise InvalidSetting(
+                f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from "
+                f"SECRET_KEY. {REMEDY}"
+            )
+        # Here, as the cipher can't name the line of a file.
+        keyring(lines)
+        return kind([line.text for line in lines])
+    except BaseException as error:
+        del lines
+        hide_values(error)
+        raise
 
 
 class Call(Protocol):
@@ -93,17 +100,19 @@ def context_of(
     )
 
 
-def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> bytes:
+def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> Plaintext:
     """The plaintext of `stored`, by the cipher in force, or `by` another.
 
     Raises DecryptionError, which says something about the bytes; CipherUnavailable for whatever
     else a cipher raises, and for one that can't be made.
     """
     try:
-        return (by or cipher()).decrypt(stored, context)
-    except DecryptionError:
+        return Plaintext((by or cipher()).decrypt(stored, context))
+    except DecryptionError as error:
+        hide_values(error)
         raise
     except Exception as error:
+        hide_values(error)
         raise _unavailable("opened", context, error) from error
 
 
@@ -115,6 +124,7 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
     try:
         return (by or cipher()).encrypt(plaintext, context)
     except Exception as error:
+        hide_values(error)
         raise _unavailable("sealed", context, error) from error
 
 

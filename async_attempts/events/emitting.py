@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from ..conf import settings
 from ..exceptions import ConditionFailed, InvalidArguments, InvalidOption
 from ..payload import Arguments
+from ..plaintext import hides_arguments
 from ..targets import known_target, policy_of
 from ..targets.arguments import BY_NAME
 from .listeners import Listener, Subscription, registry
@@ -65,10 +66,12 @@ class Event:
             )
         return replace(self, options={**self.options, **options})
 
+    @hides_arguments
     def emit(self) -> list[Attempt]:
         """Write the attempts; see `emit`."""
         return self._write(loads_defaults=False) if registry.of(self.name) else []
 
+    @hides_arguments
     async def aemit(self) -> list[Attempt]:
         """`emit`, in the thread of the caller's database connections; conditions, too."""
         if not registry.of(self.name):
@@ -172,11 +175,13 @@ def _is_keyword(parameter: Parameter | None) -> bool:
     return parameter is not None and parameter.kind in BY_NAME
 
 
+@hides_arguments
 def event(name: str, /, **payload: Any) -> Event:
     """An event to be given options, then emitted."""
     return Event(name, payload)
 
 
+@hides_arguments
 def emit(name: str, /, **payload: Any) -> list[Attempt]:
     """Write an attempt for each listener of the event `name`, in the caller's transaction.
 
@@ -191,6 +196,7 @@ def emit(name: str, /, **payload: Any) -> list[Attempt]:
     return Event(name, payload).emit()
 
 
+@hides_arguments
 async def aemit(name: str, /, **payload: Any) -> list[Attempt]:
     """`emit` for async code; as always with async, no transaction is open there."""
     return await Event(name, payload).aemit()

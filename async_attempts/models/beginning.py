@@ -14,6 +14,7 @@ from django.db.models.base import ModelState
 from django.db.models.signals import post_init, pre_init
 
 from ..payload import Arguments, dump_arguments
+from ..plaintext import Plaintext, hide_own_values
 from .columns import AttemptColumns
 
 if TYPE_CHECKING:
@@ -39,26 +40,32 @@ class PromptRow(AttemptColumns):
         abstract = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        begun = None if args or _is_heard(type(self)) else _beginning(type(self))
-        if begun is None or not kwargs.keys() <= begun.takes:
-            super().__init__(*args, **kwargs)
-            return
-        row = begun.constants.copy()
-        row["_state"] = ModelState()
-        later = []
-        for name, value in kwargs.items():
-            if name in BY_PROPERTY:
-                later.append((name, value))
-            else:
-                row[name] = value
-        for name, make in begun.made_anew:
-            if name not in kwargs:
-                row[name] = make()
-        self.__dict__ = row
-        for name, make in begun.by_descriptor:
-            setattr(self, name, make())
-        for name, value in later:
-            setattr(self, name, value)
+        value: Any = None
+        later: list[tuple[str, Any]] = []
+        try:
+            begun = None if args or _is_heard(type(self)) else _beginning(type(self))
+            if begun is None or not kwargs.keys() <= begun.takes:
+                super().__init__(*args, **kwargs)
+                return
+            row = begun.constants.copy()
+            row["_state"] = ModelState()
+            for name, value in kwargs.items():
+                if name in BY_PROPERTY:
+                    later.append((name, value))
+                else:
+                    row[name] = value
+            for name, make in begun.made_anew:
+                if name not in kwargs:
+                    row[name] = make()
+            self.__dict__ = row
+            for name, make in begun.by_descriptor:
+                setattr(self, name, make())
+            for name, value in later:
+                setattr(self, name, value)
+        except BaseException as error:
+            del args, kwargs, later, value
+            hide_own_values(error)
+            raise
 
 
 class Kind:
@@ -97,7 +104,7 @@ class Kind:
         row["_plain"] = arguments
         return made
 
-    def plaintext(self, arguments: Arguments) -> bytes:
+    def plaintext(self, arguments: Arguments) -> Plaintext:
         """The arguments as bytes. Raises InvalidArguments, if the target doesn't take them too."""
         self.shapes.check(arguments.args, arguments.kwargs)
         return dump_arguments(arguments)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -15,6 +14,7 @@ from ..encryption import Context, Stored, open_sealed, seal
 from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+from ..plaintext import Plaintext
 from ..printable import printable
 from .bounds import Bounds, HexIds
 
@@ -24,6 +24,16 @@ No version of sealed or plain bytes begins so."""
 
 LONGEST_SILENCE: Final = 60.0
 """Seconds."""
+
+
+class Opened:
+    """What was sealed of a failure; its repr shows nothing of it."""
+
+    __slots__ = ("message", "traceback")
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        self.message = message
+        self.traceback = traceback
 
 
 class Failure(models.Model):
@@ -41,6 +51,8 @@ class Failure(models.Model):
     failed_at = models.DateTimeField(_("failed"))
     worker = models.UUIDField(_("worker"), null=True)
 
+    _read: Opened | None = None
+
     class Meta:
         verbose_name = _("failure")
         verbose_name_plural = _("failures")
@@ -52,26 +64,36 @@ class Failure(models.Model):
     def __str__(self) -> str:
         return f"{self.number}: {printable(self.error_class)}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        # What was decrypted is pickled nowhere.
+        state.pop("_read", None)
+        return state
+
     @property
     def message(self) -> str:
         """What the error said; decrypted when first read."""
-        return self._opened["message"]
+        return self._opened.message
 
     @property
     def traceback(self) -> str:
         """Where it was raised, without the source of local variables; decrypted when first read."""
-        return self._opened["traceback"]
+        return self._opened.traceback
 
-    @cached_property
-    def _opened(self) -> dict[str, str]:
+    @property
+    def _opened(self) -> Opened:
+        if self._read is None:
+            self._read = self._open()
+        return self._read
+
+    def _open(self) -> Opened:
         context = self.attempt.context("error", self.number)
         if is_unsealed(self.details):
-            return {"message": f"({bytes(self.details[1:]).decode()})", "traceback": ""}
+            return Opened(f"({bytes(self.details[1:]).decode()})")
         try:
-            opened: dict[str, str] = json.loads(open_sealed(self.details, context))
+            return Opened(**json.loads(open_sealed(self.details, context)))
         except (DecryptionError, CipherUnavailable) as error:
-            return {"message": f"({error})", "traceback": ""}
-        return opened
+            return Opened(f"({error})")
 
 
 class Sealing:
@@ -86,7 +108,7 @@ class Sealing:
         self._try_again_at = 0.0
         self._marked = b""
 
-    def details(self, plaintext: bytes, context: Context) -> bytes:
+    def details(self, plaintext: Plaintext, context: Context) -> bytes:
         """The sealed bytes, or those that say why there are none. Never raises."""
         began = monotonic()
         if began < self._try_again_at:
@@ -109,7 +131,7 @@ def sealed_details(message: str, traceback: str, context: Context) -> bytes:
     A failure is recorded whatever the cipher does: what it can't seal is left out, and the details
     say only that, and the class of what the cipher raised.
     """
-    plaintext = json.dumps({"message": message, "traceback": traceback}).encode()
+    plaintext = Plaintext(json.dumps({"message": message, "traceback": traceback}).encode())
     return _sealing.details(plaintext, context)
 
 

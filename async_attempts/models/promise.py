@@ -12,9 +12,10 @@ from django.db import models
 
 from ..conf import settings
 from ..encryption import Context, Purpose, cipher, context_of, encrypt_many, open_sealed
-from ..exceptions import InvalidOption, ObjectGone
+from ..exceptions import InvalidArguments, InvalidOption, ObjectGone
 from ..lifecycle import Status
 from ..payload import Arguments, bind, dump_arguments, load_arguments, load_value
+from ..plaintext import Plaintext, hide_values
 from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
@@ -49,7 +50,7 @@ class Promised(NamedTuple):
     and arguments.
     """
 
-    plaintext: bytes
+    plaintext: Plaintext
     relative: dict[str, float]
     kind: Kind | None
 
@@ -57,7 +58,7 @@ class Promised(NamedTuple):
 class Promises(NamedTuple):
     """What is known of many rows together; `kind`, if all of them are of one."""
 
-    plaintexts: Sequence[bytes]
+    plaintexts: Sequence[Plaintext]
     kind: Kind | None
 
 
@@ -111,7 +112,11 @@ class PromiseRow(PromptRow):
     def method_args(self, value: Any) -> None:
         if not self._state.adding:
             self._replaced = frozenset({"method_args"})
-        self._plain = Arguments.of(value)
+        try:
+            self._plain = Arguments.of(value)
+        except InvalidArguments:
+            del value  # An error report would show it.
+            raise
 
     @property
     def depends_on(self) -> Any:
@@ -164,7 +169,7 @@ class PromiseRow(PromptRow):
         return state
 
     def seal(
-        self, plaintext: bytes | None = None, prerequisites: Sequence[Prerequisite] = ()
+        self, plaintext: Plaintext | None = None, prerequisites: Sequence[Prerequisite] = ()
     ) -> None:
         """Encrypt the arguments: `plaintext`, if `promise()` has returned that already.
 
@@ -176,7 +181,11 @@ class PromiseRow(PromptRow):
             new = {id(p): p for edge in self.edges if is_new(p := edge.prerequisite)}
             bound_to = prerequisites or prerequisites_of(self.edges, new)
             plaintext = bind(plaintext, digest_of(bound_to))
-        self.__dict__["args"] = cipher().encrypt(plaintext, self.context("args"))
+        try:
+            self.__dict__["args"] = cipher().encrypt(plaintext, self.context("args"))
+        except BaseException as error:
+            hide_values(error)
+            raise
 
     def take_place_of(self, key: UUID) -> None:
         """Take the id of a row, and encrypt the arguments, checked before, for that one."""
@@ -302,6 +311,10 @@ def seal_many(rows: Sequence[PromiseRow], promises: Promises) -> None:
             row.seal(plaintext)
         return
     ids = [row.id for row in rows]
-    everything = encrypt_many(cipher(), plaintexts, rows[0].context("args"), ids)
+    try:
+        everything = encrypt_many(cipher(), plaintexts, rows[0].context("args"), ids)
+    except BaseException as error:
+        hide_values(error)
+        raise
     for row, sealed in zip(rows, everything, strict=True):
         row.args = sealed

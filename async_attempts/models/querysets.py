@@ -13,6 +13,7 @@ from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
+from ..plaintext import hides_arguments
 from ..targets import name_of
 from ..targets.pacing import OPTIONS as PACING
 from . import upstairs
@@ -79,6 +80,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return upstairs.store_for(self.writes_to).request_cancel(self)
 
     @writing
+    @hides_arguments
     def create(self, **kwargs: Any) -> Any:
         """Enqueue: write the row in the caller's transaction.
 
@@ -89,6 +91,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return self._create(kwargs)
 
     @writing
+    @hides_arguments
     async def acreate(self, **kwargs: Any) -> Any:
         """`create`, after which nothing is left to be read from the database."""
         return await sync_to_async(self._create)(kwargs, loads_defaults=True)
@@ -150,6 +153,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return await sync_to_async(self.bulk_create)(attempts, batch_size, *refused)
 
     @writing
+    @hides_arguments
     def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, bool]:
@@ -157,11 +161,15 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return self._get_or_create(defaults, kwargs)
 
     @writing
+    @hides_arguments
     async def aget_or_create(
         self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, bool]:
         """`get_or_create`, after which nothing is left to be read from the database."""
         return await sync_to_async(self._get_or_create)(defaults, kwargs, loads_defaults=True)
+
+    update_or_create = hides_arguments(QuerySet.update_or_create)
+    aupdate_or_create = hides_arguments(QuerySet.aupdate_or_create)
 
     def _get_or_create(
         self,
@@ -223,3 +231,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
 
 
 AttemptManager = Manager.from_queryset(AttemptQuerySet, class_name="AttemptManager")
+
+for _name in ("create", "get_or_create", "update_or_create"):
+    # Around Django's own method of the manager, which is called with the arguments as well.
+    setattr(AttemptManager, _name, hides_arguments(getattr(AttemptManager, _name)))

@@ -12,6 +12,7 @@ from ..cron import Cron
 from ..encryption import Context, cipher, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
+from ..plaintext import Plaintext, hide_values
 from ..printable import printable
 from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
@@ -106,7 +107,7 @@ class Schedule(models.Model):
         """What the target is called with, decrypted at each reading; raises as `plaintext` does."""
         return load_arguments(self.plaintext())
 
-    def plaintext(self) -> bytes:
+    def plaintext(self) -> Plaintext:
         """The arguments as bytes. Raises DecryptionError, CipherUnavailable."""
         return open_sealed(self.args, self.context())
 
@@ -114,9 +115,13 @@ class Schedule(models.Model):
         """Encrypt the arguments for the present definition. Raises InvalidArguments."""
         self.seal_plaintext(dump_arguments(arguments))
 
-    def seal_plaintext(self, plaintext: bytes) -> None:
+    def seal_plaintext(self, plaintext: Plaintext) -> None:
         """Encrypt arguments that are bytes already for the present definition."""
-        self.args = cipher().encrypt(plaintext, self.context())
+        try:
+            self.args = cipher().encrypt(plaintext, self.context())
+        except BaseException as error:
+            hide_values(error)
+            raise
 
     def context(self) -> Context:
         """The context of its sealed arguments: they open as long as it calls the same as often."""

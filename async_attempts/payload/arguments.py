@@ -39,17 +39,20 @@ class Arguments:
             return method_args
         if isinstance(method_args, list | tuple):
             return cls(*method_args)
+        kind = type(method_args).__name__
         if not isinstance(method_args, Mapping):
+            del method_args  # An error report would show it.
             raise InvalidArguments(
                 "method_args: must be a mapping (keyword arguments), a list or tuple (positional "
-                f"arguments) or Arguments, not {type(method_args).__name__}."
+                f"arguments) or Arguments, not {kind}."
             )
-        for name in method_args:
-            if not isinstance(name, str):
-                raise InvalidArguments(
-                    "method_args: the keys of a mapping are the names of keyword arguments, so "
-                    f"they must be str, not {type(name).__name__}."
-                )
+        strange = [type(name).__name__ for name in method_args if not isinstance(name, str)]
+        if strange:
+            del method_args
+            raise InvalidArguments(
+                "method_args: the keys of a mapping are the names of keyword arguments, so "
+                f"they must be str, not {strange[0]}."
+            )
         return cls(**method_args)
 
     def __eq__(self, other: object) -> bool:

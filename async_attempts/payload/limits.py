@@ -36,7 +36,8 @@ def exceeds_size(size: int) -> bool:
 
 def too_large(size: int, what: str, remedy: str) -> InvalidArguments:
     """The error for `what` of `size` bytes."""
-    return InvalidArguments(
+    in_clear = (
         f"{what} take {size:,} bytes, more than the {settings().MAX_ARGS_BYTES:,} of "
-        f"{SETTING}['MAX_ARGS_BYTES']: {remedy}"
+        f"{SETTING}['MAX_ARGS_BYTES']"
     )
+    return InvalidArguments(f"{in_clear}: {remedy}", f"{in_clear}.")

@@ -23,7 +23,8 @@ class UnstorableError(Exception):
     def as_error(self) -> InvalidArguments:
         """What to tell the caller."""
         reason = f": {self.why}" if self.why else "."
-        return UnsupportedType(f"{self._place(self.path)}: {self.what} can't be stored{reason}")
+        in_clear = f"{self.what} can't be stored{reason}"
+        return UnsupportedType(f"{self._place(self.path)}: {in_clear}", in_clear)
 
     @staticmethod
     def _place(path: list[str]) -> str:
@@ -38,10 +39,11 @@ class TooDeepError(UnstorableError):
 
     def as_error(self) -> InvalidArguments:
         """What to tell the caller: the whole path would be as long as the nesting is deep."""
-        return InvalidArguments(
-            f"{self._place(self.path[-2:])}: is nested too deep, or contains itself; what is "
-            f"stored may be {MAX_DEPTH} brackets deep."
+        in_clear = (
+            "is nested too deep, or contains itself; what is stored may be "
+            f"{MAX_DEPTH} brackets deep."
         )
+        return InvalidArguments(f"{self._place(self.path[-2:])}: {in_clear}", f"it {in_clear}")
 
 
 def by_index(index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from math import isfinite
 from typing import Any, Final
 
@@ -35,12 +36,12 @@ _CORRUPT: Final = (
 
 
 def _str(value: str, _depth: int) -> str:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UnstorableError("str", "it holds a lone surrogate, which is no text.") from None
-    return value
+    if value.isascii():
+        return value
+    with suppress(UnicodeEncodeError):
+        value.encode()
+        return value
+    raise UnstorableError("str", "it holds a lone surrogate, which is no text.")
 
 
 def _int(value: int, depth: int) -> Any:
@@ -163,4 +164,5 @@ def from_plain(found: dict[str, Any]) -> Any:
     except AttemptsError:
         raise
     except _CORRUPT as error:
-        raise InvalidArguments(f"A stored {tag} can't be read ({type(error).__name__}).") from None
+        name = type(error).__name__  # Its text may quote the value.
+    raise InvalidArguments(f"A stored {tag} can't be read ({name}).")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownFormat
+from async_attempts.plaintext import Plaintext, hide_values
 
 from .arguments import Arguments
 from .limits import exceeds_size, require_shallow, too_large
@@ -20,19 +21,28 @@ _parse_plain: Final = decoder()
 _parse_tagged: Final = decoder(from_plain)
 
 
-def dump_arguments(arguments: Arguments) -> bytes:
+def dump_arguments(arguments: Arguments) -> Plaintext:
     """The bytes of `arguments`; a set's are the same whatever order it is walked in.
 
     Raises UnsupportedType, naming the place, for what can't be stored; InvalidArguments for what
     is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
     """
+    try:
+        return Plaintext(_dumped(arguments))
+    except BaseException as error:
+        hide_values(error)
+        raise
+
+
+def _dumped(arguments: Arguments) -> bytes:
     args, kwargs = list(arguments.args), arguments.kwargs
+    data = b""
     if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
-        try:
+        try:  # noqa: SIM105 - suppress() costs half as much as encoding
             data = encode([args, kwargs])
         except UnicodeEncodeError:
-            data = _walked(args, kwargs)
-    else:
+            pass  # It holds the text, so it is no context of what walking raises.
+    if not data:
         data = _walked(args, kwargs)
     if exceeds_size(len(data)):
         raise too_large(
@@ -44,9 +54,9 @@ def dump_arguments(arguments: Arguments) -> bytes:
     return data
 
 
-def bind(data: bytes, prerequisites: str) -> bytes:
+def bind(data: bytes, prerequisites: str) -> Plaintext:
     """The bytes of arguments, `data`, together with a digest of the attempt's prerequisites."""
-    return data[:-1] + b"," + encode(prerequisites) + b"]"
+    return Plaintext(data[:-1] + b"," + encode(prerequisites) + b"]")
 
 
 def load_arguments(data: bytes) -> Arguments:
@@ -63,6 +73,15 @@ def load_bound(data: bytes) -> tuple[Arguments, str]:
     """The arguments in `data`, and what `bind` has added, else "". Raises as `load_arguments`."""
     if exceeds_size(len(data) - BINDING_BYTES):
         raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
+    try:
+        return _arguments_in(data)
+    except BaseException as error:
+        del data
+        hide_values(error)
+        raise
+
+
+def _arguments_in(data: bytes) -> tuple[Arguments, str]:
     found = _load(data)
     if type(found) is list and len(found) >= 2:
         args, kwargs, *bound = found
@@ -80,14 +99,24 @@ def load_bound(data: bytes) -> tuple[Arguments, str]:
     raise InvalidArguments("What is stored is a value, but no arguments.")
 
 
-def dump_value(value: Any, name: str = "result") -> bytes:
+def dump_value(value: Any, name: str = "result") -> Plaintext:
     """The bytes of one value, called `name` in errors; of any size. Raises InvalidArguments."""
-    return encode(_plain({name: value})[name])
+    try:
+        return Plaintext(encode(_plain({name: value})[name]))
+    except BaseException as error:
+        del value
+        hide_values(error)
+        raise
 
 
 def load_value(data: bytes) -> Any:
     """The value in `data`. Raises as `load_arguments` does, though it may be of any size."""
-    return _load(data)
+    try:
+        return _load(data)
+    except BaseException as error:
+        del data
+        hide_values(error)
+        raise
 
 
 def _walked(args: list[Any], kwargs: dict[str, Any]) -> bytes:
@@ -107,8 +136,11 @@ def _plain(named: dict[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = to_plain(named)
     except UnstorableError as error:
-        raise error.as_error() from error.__cause__
-    return plain
+        told, cause = error.as_error(), error.__cause__
+    else:
+        return plain
+    # Not in the handler: what says where it can't be stored is no part of what is raised.
+    raise told from cause
 
 
 def _load(data: bytes) -> Any:
@@ -119,4 +151,5 @@ def _load(data: bytes) -> Any:
     except AttemptsError:
         raise
     except ValueError:
-        raise InvalidArguments("What is stored is corrupt: it is no JSON in UTF-8.") from None
+        pass  # It holds the text, so it is no context of what is raised.
+    raise InvalidArguments("What is stored is corrupt: it is no JSON in UTF-8.")

@@ -11,6 +11,7 @@ from django.db.models import F
 
 from ..exceptions import ResultNotKept
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
+from ..plaintext import hides_arguments
 from ..store import Store
 from ..store.depending import in_batches
 
@@ -53,6 +54,7 @@ class Ending:
         return self.status == Status.SUCCEEDED
 
 
+@hides_arguments
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     """How each of these attempts ended."""
     endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}

@@ -23,6 +23,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """What isn't said otherwise, so that a network that went dead is noticed within 25 s."""
 
+SERVER: Final = frozenset({"host", "hostaddr", "port", "service"})
+CREDENTIALS: Final = frozenset({"password", "passfile", "sslcert", "sslkey", "sslpassword"})
+
 APPLICATION_NAMES: Final = {
     gate.DUE: "async_attempts listener",
     gate.ENDED: "async_attempts waiter",
@@ -34,13 +37,35 @@ class BehindPooler(Exception):
 
 
 def params_of(connection: Any) -> Mapping[str, Any]:
-    """How to connect for listening: as Django does, or by the setting `LISTEN_DSN`."""
+    """How to connect for listening: as Django does, but for what the setting `LISTEN_DSN` says.
+
+    A DSN that names another server says itself how it is reached; one that names another user,
+    how that one is authenticated.
+    """
+    params: dict[str, Any] = connection.get_connection_params()
     if (dsn := settings().LISTEN_DSN) is None:
-        params: Mapping[str, Any] = connection.get_connection_params()
         return params
     from psycopg.conninfo import conninfo_to_dict
 
-    return conninfo_to_dict(dsn)
+    said = conninfo_to_dict(dsn)
+    replaced: set[str] = set()
+    if not SERVER.isdisjoint(said):
+        replaced |= SERVER
+    if said.get("user", params.get("user")) != params.get("user"):
+        replaced |= CREDENTIALS
+    return {name: value for name, value in params.items() if name not in replaced} | said
+
+
+def has_password(dsn: str) -> bool:
+    """True if the connection string or URL holds one; False where no psycopg can read it."""
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        return False
+    with suppress(ProgrammingError):
+        return not {"password", "sslpassword"}.isdisjoint(conninfo_to_dict(dsn))
+    return False
 
 
 class Listener:

@@ -13,11 +13,13 @@ from asgiref.sync import sync_to_async
 
 from ..api import Call
 from ..exceptions import InvalidOption
+from ..plaintext import hides_arguments
 from .flight import Flight, Streamed
 
 Item = TypeVar("Item")
 
 
+@hides_arguments
 def enqueue_stream(
     call_factory: Callable[[Item], Call],
     iterable: Iterable[Item],
@@ -62,6 +64,7 @@ def enqueue_stream(
     return stream.streamed
 
 
+@hides_arguments
 async def aenqueue_stream(
     call_factory: Callable[[Item], Call],
     iterable: AsyncIterable[Item] | Iterable[Item],

@@ -46,8 +46,13 @@ class Shapes:
         try:
             self.known.bind(*args, **kwargs)
         except TypeError as error:
-            name = own_name(self.function) or type(self.function).__name__
-            raise InvalidArguments(f"{name}: {error}.") from None
+            problem = str(error)
+        else:
+            return
+        # Not in the handler, and without the arguments: an error report would show them.
+        del args, kwargs
+        name = own_name(self.function) or type(self.function).__name__
+        raise InvalidArguments(f"{name}: {problem}.", f"{name}: its arguments don't fit.")
 
 
 def _shape(known: Signature, number: int) -> tuple[frozenset[str], frozenset[str]] | None:

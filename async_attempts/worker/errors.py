@@ -56,7 +56,7 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
-        return Failed(_reason_of(exception), error_of(claim, exception, kind))
+        return Failed(plain_text(exception.in_clear), error_of(claim, exception, kind))
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
@@ -66,13 +66,6 @@ def given_back(claim: Claim, exception: BaseException) -> Released:
     """Uncounted: the database failed before the target was called."""
     logger.warning("%s: given back before its target: %s", claim, type(exception).__name__)
     return Released(random.uniform(*UNREACHABLE_DELAY))
-
-
-def _reason_of(exception: BaseException) -> str:
-    """Why, in clear: a primary key among the arguments is for the sealed record alone."""
-    if isinstance(exception, ObjectGone):
-        return f"a row of {exception.label} does not exist any more"
-    return plain_text(str(exception))
 
 
 def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:

@@ -9,6 +9,7 @@ from ..conf import SETTING, settings
 from ..encryption import open_sealed
 from ..exceptions import InvalidArguments
 from ..payload import Arguments, load_bound
+from ..plaintext import hide_values
 from ..results import handed_over
 from ..store import Claim
 from ..targets import Resolved, TargetName, resolve
@@ -44,8 +45,12 @@ def prepared(claim: Claim) -> Prepared:
             f"The stored arguments have {len(claim.args)} bytes, more than "
             f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
         )
-    plaintext = open_sealed(claim.args, claim.context("args"))
-    name = TargetName(claim.target, claim.target_pk, claim.method_name)
-    resolved = resolve(name, claim.database)
-    arguments, prerequisites = handed_over(claim, *load_bound(plaintext))
+    try:
+        plaintext = open_sealed(claim.args, claim.context("args"))
+        name = TargetName(claim.target, claim.target_pk, claim.method_name)
+        resolved = resolve(name, claim.database)
+        arguments, prerequisites = handed_over(claim, *load_bound(plaintext))
+    except BaseException as error:
+        hide_values(error)
+        raise
     return Prepared(claim, resolved, arguments, prerequisites)

@@ -32,7 +32,8 @@ from ..exceptions import (
     UnknownKey,
 )
 from ..lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
-from ..payload import dump_value
+from ..payload import Arguments, dump_value
+from ..plaintext import Plaintext, hide_values
 from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
 from .errors import (
@@ -227,8 +228,6 @@ class Runner:
     def _called(self, ready: Prepared, place: int | None, blocks: Mapping[str, int]) -> Outcome:
         """Call the target within its timeout; in a context of its own."""
         function: Callable[..., Any] = ready.resolved.function
-        if ready.resolved.is_coroutine:
-            function = async_to_sync(function)
         self._deadline = deadline = Deadline(now() + ready.timeout, self.page, place)
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready, deadline, say))
@@ -236,18 +235,25 @@ class Runner:
         deadline.note()
         self.watch.begin(deadline)
         try:
-            result = function(*ready.arguments.args, **ready.arguments.kwargs)
+            if ready.resolved.is_coroutine:
+                result = async_to_sync(_awaited)(function, ready.arguments)
+            else:
+                result = function(*ready.arguments.args, **ready.arguments.kwargs)
         finally:
             self.watch.end()
             if self.watch.has_raised:
                 cancel_queries()
             deadline.on_move = None
-        if blocks or not self.connections.are_clean():
-            self.connections.refuse_left_open(blocks)
-        if result is None and not ready.claim.keep_result:
-            return SUCCEEDED
-        refuse_unawaited(result)
-        return kept(ready.claim, result, until=deadline.at)
+        try:
+            if blocks or not self.connections.are_clean():
+                self.connections.refuse_left_open(blocks)
+            if result is None and not ready.claim.keep_result:
+                return SUCCEEDED
+            refuse_unawaited(result)
+            return kept(ready.claim, result, until=deadline.at)
+        except BaseException:
+            del result  # An error report would show it.
+            raise
 
     def _moved(self) -> None:
         """The execution that goes on in this thread has another deadline from now on."""
@@ -322,6 +328,11 @@ def refuse_unawaited(result: Any) -> None:
     )
 
 
+async def _awaited(function: Callable[..., Any], arguments: Arguments) -> Any:
+    """What an async target returns; its caller's frames see no argument as it is."""
+    return await function(*arguments.args, **arguments.kwargs)
+
+
 def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
     """Succeeded, with the sealed result if the attempt keeps it: None as well, for the proof.
 
@@ -334,13 +345,17 @@ def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
         plaintext = dump_value(result)
         if len(plaintext) > MAX_RESULT_BYTES:
             raise InvalidArguments(f"it has {len(plaintext)} bytes, over {MAX_RESULT_BYTES}")
+        return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
     except InvalidArguments as error:
         # Calling the target again would repeat its effects and not mend its result.
-        return Failed(f"its result can't be kept: {error}", error_of(claim, error))
-    return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
+        return Failed(f"its result can't be kept: {error.in_clear}", error_of(claim, error))
+    except BaseException as error:
+        del result
+        hide_values(error)
+        raise
 
 
-def _sealed(claim: Claim, plaintext: bytes, until: float) -> bytes:
+def _sealed(claim: Claim, plaintext: Plaintext, until: float) -> bytes:
     tries = 0
     while True:
         tries += 1

@@ -105,5 +105,5 @@ class Ticking:
             self._quiet_until[name] = now() + LONGEST_PAUSE
             why = type(ticked.problem).__name__
             if isinstance(ticked.problem, AttemptsError):
-                why = printable(ticked.problem, MESSAGE_LENGTH)
+                why = printable(ticked.problem.in_clear, MESSAGE_LENGTH)
             logger.error("schedule %s: a tick can't be enqueued: %s", name, why)

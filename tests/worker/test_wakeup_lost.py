@@ -134,8 +134,10 @@ def test_a_network_that_swallows_all_holds_up_nobody(database, deaf_server):
 def test_it_listens_where_the_setting_says(database, monkeypatch):
     direct = dsn(options="-c search_path=elsewhere")
     connections[database].ensure_connection()
+    nobody = connections[database].get_connection_params() | {"host": "127.0.0.1", "port": "1"}
     with override_settings(ASYNC_ATTEMPTS={"LISTEN_DSN": direct}):
-        monkeypatch.delattr(type(connections[database]), "get_connection_params")
+        connection = type(connections[database])
+        monkeypatch.setattr(connection, "get_connection_params", lambda _: nobody)
         wake_up = asleep(database)
     gives(database)
     assert is_notified(wake_up)
