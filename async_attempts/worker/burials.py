@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import Error
 
 from ..conf import settings
-from ..encryption import open_sealed
+from ..encryption import context_of, open_sealed
 from ..lifecycle import FailureKind
 from ..models import AbstractAttempt
 from ..store import Store, Verdict, store_for
@@ -31,6 +31,9 @@ from .orphans import die_with_parent
 logger = logging.getLogger("async_attempts")
 
 PAUSE: Final = 0.1
+
+COLUMNS: Final = "target target_pk method_name idempotence_token args".split()
+"""The call, and what its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]
 """Those of the targets of attempts, by the attempts' ids."""
@@ -100,11 +103,12 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
 
 def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
     """What the targets of these say of their retries, as far as it can be had."""
-    rows = store.attempts.filter(pk__in=culprits) if culprits else ()
-    return {row.pk: policy for row in rows if (policy := _policy_of(row)) is not None}
+    rows = store.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
+    found = {row.pk: _policy_of(row, store.alias) for row in rows}
+    return {pk: policy for pk, policy in found.items() if policy is not None}
 
 
-def _policy_of(row: AbstractAttempt) -> Policy | None:
+def _policy_of(row: AbstractAttempt, database: str) -> Policy | None:
     """None for a target that this code doesn't have, and for a row that can't be opened.
 
     A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
@@ -113,7 +117,7 @@ def _policy_of(row: AbstractAttempt) -> Policy | None:
     if (policy := known_policy(row.target, row.method_name)) is not None:
         return policy
     try:
-        open_sealed(row.args, row.context("args"))
+        open_sealed(row.args, context_of("args", row.pk, row, database))
         return method_of(row.target, row.method_name).policy
     except Exception:
         return None

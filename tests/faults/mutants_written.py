@@ -33,7 +33,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a burial imports only what it has authenticated",
-        (("worker/burials.py", '        open_sealed(row.args, row.context("args"))\n', ""),),
+        (
+            (
+                "worker/burials.py",
+                "        open_sealed(row.args, context_of",
+                "        (row.args, context_of",
+            ),
+        ),
         (f"{BURIAL}{NOT_IMPORTED}[sqlite-tests.shop.never_imported]",),
     ),
     Mutant(

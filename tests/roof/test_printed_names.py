@@ -93,7 +93,7 @@ def named_evil(at_home):
     row.seal(Arguments())
     row.next_tick = datetime(2099, 1, 1, tzinfo=UTC)
     row.save(using=at_home)
-    attempt = call(clients.send_welcome, 1).enqueue()
+    attempt = call(clients.send_welcome, 1).using(database=at_home).enqueue()
     reason = "sealed with key \x1b[2Jv3\n, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
     queue = {"queue": EVIL[:60], "reason": reason}
     Attempt._base_manager.using(at_home).filter(pk=attempt.pk).update(**queue)
