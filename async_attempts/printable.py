@@ -1,7 +1,7 @@
 """Names out of rows, as logs, terminals and messages of errors may show them.
 
-Whoever can write rows chooses these names. If they were printed as they are, a line feed would
-begin a log line of the writer's own, an escape sequence would move the cursor of the operator's
+A person who can write rows chooses these names. If they were printed as they are, a line feed would
+begin a log line of that person's own, an escape sequence would move the cursor of the operator's
 terminal, and a bidirectional control would show the letters in another order.
 """
 

@@ -54,7 +54,7 @@ def standing(worker: Any, now: datetime) -> str:
 
 
 def holds_lease(worker: Any, now: datetime) -> bool:
-    """Whether it is live, as far as its lease can be read."""
+    """True if it is live, as far as its lease can be read."""
     return worker.lease is not None and worker.is_live(now)
 
 

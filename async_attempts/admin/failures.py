@@ -43,7 +43,7 @@ def latest_failures(
 
 
 def of_those_seen(failures: QuerySet[Failure], attempts: QuerySet[Any] | None) -> QuerySet[Failure]:
-    """Those of `failures` that are of `attempts`; None: all of them."""
+    """Return the failures of `attempts`; None: all of them."""
     if attempts is None or not is_narrowed(attempts):
         # No other statement then than before: to look for each row in all of them is slow.
         return failures
@@ -52,7 +52,7 @@ def of_those_seen(failures: QuerySet[Failure], attempts: QuerySet[Any] | None) -
 
 
 def is_narrowed(rows: QuerySet[Any]) -> bool:
-    """Whether it may leave out any row of its table, as far as Django's own query tells."""
+    """True if it may leave out a row of its table, as far as Django's own query tells."""
     query: Any = rows.query
     is_plain = type(query) is Query and len(query.alias_map) <= 1 and not query.extra_tables
     return not is_plain or bool(query.where or query.is_sliced or query.combinator)
@@ -84,7 +84,7 @@ class FailureAdmin(ReadOnlyAdmin):
         return of_those_seen(failures, self._attempts_seen(request))
 
     def _attempts_seen(self, request: HttpRequest) -> QuerySet[Any] | None:
-        """Those that the admin of attempts lets this person see; None for a site without one."""
+        """The attempts that their admin shows this person; None for a site without one."""
         model = get_attempt_model()
         if not self.admin_site.is_registered(model):
             return None

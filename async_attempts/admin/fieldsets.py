@@ -34,12 +34,12 @@ def sealed_columns(model: type[Model]) -> list[str]:
 
 
 def heavy_columns(model: type[Model]) -> list[str]:
-    """What a list reads of no row: what is sealed, and what may be long and deeply nested."""
+    """Columns that no list reads: sealed ones, and JSON, which may be long and deeply nested."""
     return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField | JSONField)]
 
 
 def columns_apart(model: type[Model]) -> list[str]:
-    """What isn't read of a row that another row's list only names: `heavy_columns`, and moments."""
+    """Columns not read of a row that another row's list names: `heavy_columns`, and moments."""
     fields = model._meta.concrete_fields
     return [f.name for f in fields if isinstance(f, BinaryField | JSONField | DateTimeField)]
 

@@ -1,7 +1,7 @@
-"""What NullCipher has stored in plain: which of it a key may seal, and a list of all of it.
+"""Values that NullCipher stored in plain: which of them a key may seal, and a list of all of them.
 
-To seal a value is to say that it is ours. A plain one may be anybody's who can write rows, who also
-chooses its status and its times: so it is listed for a person first, who knows the targets.
+A sealed value counts as ours. A plain one may have been forged by anybody who can write rows, with
+its status and its times. So all of them are listed first, for a person who knows the targets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..lifecycle import FINAL
 from .base import Store
 
 DECIDING_COLUMNS: Final = "target method_name status created_at".split()
-"""Those of an attempt by which `Plaintext` decides."""
+"""The columns of an attempt by which `Plaintext` decides."""
 
 ENDED, LIVE, SCHEDULE = "ended", "not ended", "schedule"
 
@@ -41,7 +41,7 @@ class Listed(NamedTuple):
 
 
 class Plaintext:
-    """Which plain values are sealed: what is older than `until`, of attempts that have ended.
+    """A choice of plain values to seal: those older than `until`, of attempts that have ended.
 
     `until`: an aware datetime. `live_targets`: the dotted names, with the method, of targets whose
     attempts are sealed before they have ended, too, and whose schedules are.

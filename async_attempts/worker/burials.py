@@ -36,7 +36,7 @@ COLUMNS: Final = "target target_pk method_name idempotence_token args".split()
 """The call, and what its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]
-"""Those of the targets of attempts, by the attempts' ids."""
+"""The policies of attempts' targets, by the attempts' ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
 
 
 def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
-    """What the targets of these say of their retries, as far as it can be had."""
+    """The policies of these attempts' targets, as far as they can be had."""
     rows = store.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
     found = {row.pk: _policy_of(row, store.alias) for row in rows}
     return {pk: policy for pk, policy in found.items() if policy is not None}

@@ -1,4 +1,4 @@
-"""What `attempts rotate-keys --seal-plaintext` lists, asks, and may seal."""
+"""The flags, the list and the question of `attempts rotate-keys --seal-plaintext`."""
 
 from __future__ import annotations
 
