@@ -11,6 +11,8 @@ from typing import Final
 BURST: Final = 4
 PER_SECOND: Final = 16.0
 """Together: at most 20 looks in any second."""
+A_TOKEN: Final = 1 - 1e-6
+"""What is short of one by a rounding error is one, too."""
 
 
 class LookRate:
@@ -32,9 +34,9 @@ class LookRate:
     @property
     def seconds(self) -> float:
         """Seconds until the next look is allowed; 0.0 if it is so now."""
-        if self._tokens < 1:
+        if self._tokens < A_TOKEN:
             self._fill()
-        return max(0.0, 1 - self._tokens) / PER_SECOND
+        return (1 - self._tokens) / PER_SECOND if self._tokens < A_TOKEN else 0.0
 
     def _fill(self) -> None:
         moment = time.monotonic()

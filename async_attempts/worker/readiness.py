@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from django.apps import apps
@@ -35,16 +35,18 @@ class Migrations(MigrationLoader):
 
     def __init__(self) -> None:
         super().__init__(None, load=False)
-        self._recorded: Set[tuple[str, str]] | None = None
+        self._has_read = False
+        self._recorded: set[tuple[str, str]] | None = None
 
     def load_disk(self) -> None:
         """Read the files, the first time only: a deploy may exchange them under a process."""
-        if self.disk_migrations is None:
+        if not self._has_read:
             super().load_disk()
+            self._has_read = True
 
     def missing(self, connection: BaseDatabaseWrapper, labels: Collection[str]) -> int:
         """Return how many migrations these apps need that the database lacks."""
-        recorded = MigrationRecorder(connection).applied_migrations().keys()
+        recorded = set(MigrationRecorder(connection).applied_migrations())
         if recorded != self._recorded:
             # What was applied decides if a squashed migration replaces others.
             self.connection = connection

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from async_attempts.store import look_rate
 from async_attempts.store.look_rate import BURST, LookRate
 
 
@@ -12,7 +13,7 @@ from async_attempts.store.look_rate import BURST, LookRate
 def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which stands still."""
     moment = [1000.0]
-    monkeypatch.setattr(look_rate.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
     return moment
 
 

@@ -113,6 +113,7 @@ def supervise(
     database: str,
     alterations: dict[str, Any],
     deadline: float,
+    *,
     kernel: bool,
     host: str,
 ) -> None:
@@ -152,7 +153,13 @@ def start(workers: Any, tmp_path: Path) -> Iterator[Start]:
             workers.settings = settings
             supervisor = workers.start(
                 prepare=partial(
-                    supervise, tmp_path, database, alterations or {}, deadline, kernel, host
+                    supervise,
+                    tmp_path,
+                    database,
+                    alterations or {},
+                    deadline,
+                    kernel=kernel,
+                    host=host,
                 )
             )
             until((tmp_path / "pid").exists, supervisor)

@@ -31,6 +31,19 @@ def recorder(database: str):
     recorder.record_applied(*FIRST)
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, method: str) -> list[MigrationLoader]:
+    """The loaders of migrations on which this is called from now on, each time."""
+    calls: list[MigrationLoader] = []
+    original = getattr(MigrationLoader, method)
+
+    def noted(loader: MigrationLoader) -> None:
+        calls.append(loader)
+        original(loader)
+
+    monkeypatch.setattr(MigrationLoader, method, noted)
+    return calls
+
+
 def test_an_answer_holds_for_a_second(database, moment, recorder):
     ready = Readiness(database)
     assert ready.problem() is None
@@ -48,11 +61,7 @@ def test_an_answer_holds_for_a_second(database, moment, recorder):
 
 
 def test_the_files_of_the_migrations_are_read_once(database, moment, recorder, monkeypatch):
-    read = []
-    load_disk = MigrationLoader.load_disk
-    monkeypatch.setattr(
-        MigrationLoader, "load_disk", lambda self: (read.append(self), load_disk(self))[1]
-    )
+    read = counted(monkeypatch, "load_disk")
     ready = Readiness(database)
     for change in (recorder.record_unapplied, recorder.record_applied):
         ready.problem()
@@ -65,11 +74,7 @@ def test_the_files_of_the_migrations_are_read_once(database, moment, recorder, m
 def test_the_graph_of_the_migrations_is_built_once_while_nothing_is_applied(
     database, moment, monkeypatch
 ):
-    built = []
-    build_graph = MigrationLoader.build_graph
-    monkeypatch.setattr(
-        MigrationLoader, "build_graph", lambda self: (built.append(self), build_graph(self))[1]
-    )
+    built = counted(monkeypatch, "build_graph")
     ready = Readiness(database)
     for _ in range(3):
         assert ready.problem() is None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ from django.db.backends.signals import connection_created
 from psycopg import sql
 
 from async_attempts.results import hearing
-from async_attempts.store.gate import DUE, ENDED, channel
+from async_attempts.store.gate import DUE, ENDED, channel, gate_key
 from async_attempts.store.listener import Listener
 from tests.shop import effects
 from tests.worker.attempts import enqueued
@@ -52,7 +52,7 @@ class Flood:
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._notify)
 
-    def __enter__(self) -> Flood:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -134,11 +134,16 @@ def test_what_becomes_due_meanwhile_is_performed_soon(database, statements, stra
 def test_a_flood_costs_one_who_waits_few_questions(database, stranger, monkeypatch):
     asked = []
     ask = Listener.ask
-    monkeypatch.setattr(Listener, "ask", lambda *args: (asked.append(args), ask(*args))[1])
+
+    def noted(listener: Listener, statement: str) -> str:
+        asked.append(statement)
+        return ask(listener, statement)
+
+    monkeypatch.setattr(Listener, "ask", noted)
     params = connections[database].get_connection_params()
     with psycopg.connect(**params, autocommit=True) as neighbour:
         # Somebody else has the gate already.
-        neighbour.execute(f"SELECT pg_advisory_lock({hearing.gate.gate_key(ENDED)})")
+        neighbour.execute(f"SELECT pg_advisory_lock({gate_key(ENDED)})")
         waits = hearing.Hearing(database)
         waits.join(lambda: None)
         until(lambda: asked)
