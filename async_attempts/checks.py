@@ -14,10 +14,12 @@ from django.db import DatabaseError, connections, router, transaction
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
     NO_KEY,
-    AESGCMSIVCipher,
+    KeyedCipher,
     KeyState,
     cipher,
     configuration_problem,
+    idle_key_settings,
+    is_ours,
     is_readable_by_all,
     uses_derived_key,
 )
@@ -66,11 +68,19 @@ def _keys() -> Iterator[CheckMessage]:
             hint="Without DEBUG this is an error: changing SECRET_KEY would lose arguments.",
             id="async_attempts.W001",
         )
-
-    path = settings().KEYS_FILE
-    if path is not None and is_readable_by_all(path):
+    elif idle := idle_key_settings():
         yield Notice(
-            f"{SETTING}['KEYS_FILE']: every user of this machine may read {path!r}.",
+            f"{SETTING}: {' and '.join(idle)} have no effect: CIPHER isn't RecipientCipher.",
+            hint="Set CIPHER to 'async_attempts.encryption.RecipientCipher', or leave them out.",
+            id="async_attempts.W009",
+        )
+
+    for name in ("KEYS_FILE", "PRIVATE_KEYS_FILE"):
+        path = getattr(settings(), name)
+        if path is None or not is_readable_by_all(path):
+            continue
+        yield Notice(
+            f"{SETTING}[{name!r}]: every user of this machine may read {path!r}.",
             hint=f"chmod o-r {path}",
             id="async_attempts.W010",
         )
@@ -306,7 +316,9 @@ def _carries_attempts(alias: str) -> bool:
 
 
 def _missing_keys(alias: str) -> Iterator[CheckMessage]:
-    if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
+    if configuration_problem() or not is_ours(ours := cipher()):
+        return
+    if not isinstance(ours, KeyedCipher):
         return
     try:
         with transaction.atomic(alias):

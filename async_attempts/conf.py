@@ -55,6 +55,9 @@ class Settings:
     KEYS: tuple[str, ...] = field(default=(), repr=False)
     KEYS_FILE: str | None = None
     CIPHER: str | None = None
+    RECIPIENTS: tuple[str, ...] = ()
+    PRIVATE_KEYS: tuple[str, ...] = field(default=(), repr=False)
+    PRIVATE_KEYS_FILE: str | None = None
     TARGETS: tuple[str, ...] = ()
     QUEUES: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({"default": MappingProxyType({})})
@@ -297,6 +300,9 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "KEYS": _names,
     "KEYS_FILE": _path,
     "CIPHER": _text,
+    "RECIPIENTS": _names,
+    "PRIVATE_KEYS": _names,
+    "PRIVATE_KEYS_FILE": _path,
     "TARGETS": _names,
     "QUEUES": _queues,
     "PRIORITIES": _priorities,

@@ -1,8 +1,8 @@
 """Owns how arguments, results and errors are sealed: stored bytes, keys, choice of cipher.
 
 `contract` says what a cipher is and what a value is bound to, `keys` what a key is, `key_file` how
-a file lists them, `ciphers` has the two that ship, `configured` chooses by the settings. Nothing
-else in the package sees a key.
+a file lists them. `ciphers` and `recipient` have the ciphers that ship, `configured` chooses by the
+settings. Nothing else in the package sees a key.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
     AESGCMSIVCipher,
-    KeyState,
     NullCipher,
     binds_prerequisites,
-    encrypt_many,
-    is_ours,
     key_id_of,
 )
 from .configured import (
@@ -23,14 +20,18 @@ from .configured import (
     configuration_problem,
     context_of,
     foreign_header,
+    idle_key_settings,
     may_block,
     open_sealed,
+    opening_problem,
     seal,
     uses_derived_key,
 )
-from .contract import Cipher, Context, Purpose, Stored
+from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
 from .key_file import is_readable_by_all
-from .keys import new_key
+from .keys import KeyState, new_key
+from .recipient import RecipientCipher, new_recipient
+from .shipped import encrypt_many, is_ours
 
 __all__ = [
     "HEADER_BYTES",
@@ -39,8 +40,10 @@ __all__ = [
     "Cipher",
     "Context",
     "KeyState",
+    "KeyedCipher",
     "NullCipher",
     "Purpose",
+    "RecipientCipher",
     "Stored",
     "binds_prerequisites",
     "cipher",
@@ -48,12 +51,15 @@ __all__ = [
     "context_of",
     "encrypt_many",
     "foreign_header",
+    "idle_key_settings",
     "is_ours",
     "is_readable_by_all",
     "key_id_of",
     "may_block",
     "new_key",
+    "new_recipient",
     "open_sealed",
+    "opening_problem",
     "seal",
     "uses_derived_key",
 ]

@@ -1,11 +1,10 @@
-"""The two ciphers that ship: sealed by AES-256-GCM-SIV, and plain."""
+"""The ciphers whose sealers can open: sealed by AES-256-GCM-SIV, and plain."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
-from enum import StrEnum
 from itertools import product
 from typing import Final, NamedTuple, Self
 from uuid import UUID
@@ -24,32 +23,17 @@ from ..exceptions import (
     UnknownKey,
 )
 from .contract import Cipher, Context, Stored
-from .formats import FORMATS
-from .keys import KEY_ID_BYTES, REMEDY, keyring, listed
+from .formats import FORMATS, RECIPIENTS_VERSION
+from .keys import KEY_ID_BYTES, REMEDY, Key, KeyState, keyring, listed
 
 PLAIN: Final = b"\x00"
+SENT: Final = bytes([RECIPIENTS_VERSION])
 HEADER_BYTES: Final = len(PLAIN) + KEY_ID_BYTES
 NONCE_BYTES: Final = 12
 BODY_START: Final = HEADER_BYTES + NONCE_BYTES
 TAG_BYTES: Final = 16
 NO_KEY: Final = "none"
 """The id of the key of what is stored in plain."""
-
-
-class KeyState(StrEnum):
-    """What a key is used for."""
-
-    FIRST = "first"
-    """It encrypts, and decrypts."""
-
-    OLD = "old"
-    """It decrypts."""
-
-    RETIRED = "retired"
-    """It decrypts for `attempts rotate-keys` alone."""
-
-    UNKNOWN = "unknown"
-    """It isn't in the settings."""
 
 
 NOWHERE: Final = Context("args", bytes(16), "", None, "")
@@ -101,18 +85,9 @@ class AESGCMSIVCipher:
     ) -> list[bytes]:
         """What `encrypt` makes of each, in `context` but for its id; all nonces by one call."""
         if self.formats[self._header[0]].associated_data is not Context.associated_data:
-            return _one_by_one(self, plaintexts, context, ids)
-        header, seal = self._header, self._opener(self._header, context).key.encrypt
-        before, after = context.around_id()
-        nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
-        sealed = []
-        start = 0
-        for plaintext, attempt_id in zip(plaintexts, ids, strict=True):
-            nonce = nonces[start : start + NONCE_BYTES]
-            start += NONCE_BYTES
-            bound_to = before + attempt_id.int.to_bytes(16) + after
-            sealed.append(header + nonce + seal(nonce, plaintext, bound_to))
-        return sealed
+            return one_by_one(self, plaintexts, context, ids)
+        seals = self._opener(self._header, context).key
+        return sealed_by(seals, self._header, plaintexts, context, ids)
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
         """The plaintext. Raises UnknownKey (plain bytes included), UnknownFormat or Tampered."""
@@ -123,13 +98,18 @@ class AESGCMSIVCipher:
                 raise self._refusal(stored, context)
             opener = self._opener(header, context)
         if len(stored) < BODY_START + TAG_BYTES:
-            raise _tampered(context)
+            raise tampered(context)
         key, associated_data = opener
         nonce, sealed = stored[HEADER_BYTES:BODY_START], stored[BODY_START:]
         try:
             return key.decrypt(nonce, sealed, associated_data(context))
         except InvalidTag:
-            raise _tampered(context) from None
+            raise tampered(context) from None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Its keys, retired ones too; the one that seals comes first."""
+        return (*self._keys.values(), *self._retired.values())
 
     def is_sealed_with_current_key(self, stored: Stored) -> bool:
         """True if the first key sealed `stored`, in the newest format."""
@@ -175,27 +155,31 @@ class AESGCMSIVCipher:
                 self.decrypt(bytes([version]) + key + stored[HEADER_BYTES:], context)
             except Tampered:
                 continue
-            return _tampered(context)
+            return tampered(context)
         if stored[:1] == PLAIN:
             return UnknownKey(
                 f"{name_of(context)} are not encrypted, and this process has keys.",
                 key_id_of(stored),
             )
-        if stored and stored[0] not in self.formats:
+        if stored[:1] == SENT and len(stored) >= HEADER_BYTES:
+            named = key_id_of(stored)
+            return UnknownKey(
+                f"{name_of(context)} were sealed for the recipient {named}, and this process has "
+                f"no private key for it in {SETTING}['PRIVATE_KEYS']: processes that only enqueue "
+                "need none, and workers read them.",
+                named,
+            )
+        if stored and stored[0] not in self.formats and stored[:1] != SENT:
             return UnknownFormat(
                 f"{name_of(context)} are stored in format {stored[0]}, which this release doesn't "
                 "know; a newer one may have written them.",
                 f"format {stored[0]}",
             )
         if len(stored) < BODY_START + TAG_BYTES:
-            return _tampered(context)
+            return tampered(context)
         named = key_id_of(stored)
         if self.state_of(named) is KeyState.RETIRED:
-            return RetiredKey(
-                f"{name_of(context)} were sealed with the key {named}, which is retired in this "
-                f"process's {SETTING}: manage.py attempts rotate-keys seals them anew.",
-                named,
-            )
+            return retired(context, named)
         return UnknownKey(
             f"{name_of(context)} were sealed with the key {named}, "
             f"which is not in this process's {SETTING}['KEYS'].",
@@ -231,7 +215,7 @@ def key_id_of(stored: Stored) -> str:
     header = bytes(stored[:HEADER_BYTES])
     if header[:1] == PLAIN:
         return NO_KEY
-    is_sealed = len(header) == HEADER_BYTES and header[0] in FORMATS
+    is_sealed = len(header) == HEADER_BYTES and header[0] in (*FORMATS, RECIPIENTS_VERSION)
     return header[1:].hex() if is_sealed else ""
 
 
@@ -240,30 +224,46 @@ def binds_prerequisites(stored: Stored) -> bool:
     return bytes(stored[:1]) != b"\x01"
 
 
-def is_ours(by: Cipher) -> bool:
-    """Whether it encrypts as it ships: a project's own may ask a database for its keys."""
-    return type(by).encrypt in (AESGCMSIVCipher.encrypt, NullCipher.encrypt)
+def sealed_by(
+    seals: AESGCMSIV,
+    prefix: bytes,
+    plaintexts: Sequence[bytes],
+    context: Context,
+    ids: Sequence[UUID],
+) -> list[bytes]:
+    """Each of `plaintexts` sealed for its id, after `prefix` and a nonce; all nonces by one call."""
+    before, after = context.around_id()
+    nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
+    sealed = []
+    start = 0
+    for plaintext, attempt_id in zip(plaintexts, ids, strict=True):
+        nonce = nonces[start : start + NONCE_BYTES]
+        start += NONCE_BYTES
+        bound_to = before + attempt_id.int.to_bytes(16) + after
+        sealed.append(prefix + nonce + seals.encrypt(nonce, plaintext, bound_to))
+    return sealed
 
 
-def encrypt_many(
+def one_by_one(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
-    """What the cipher `by` makes of each of `plaintexts`, in `context` but for its id."""
-    if isinstance(by, AESGCMSIVCipher) and is_ours(by):
-        return by.encrypt_many(plaintexts, context, ids)
-    return _one_by_one(by, plaintexts, context, ids)
-
-
-def _one_by_one(
-    by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
-) -> list[bytes]:
+    """What the cipher `by` makes of each, in `context` but for its id."""
     return [
         by.encrypt(plaintext, context._replace(attempt_id=attempt_id))
         for plaintext, attempt_id in zip(plaintexts, ids, strict=True)
     ]
 
 
-def _tampered(context: Context) -> Tampered:
+def retired(context: Context, key_id: str) -> RetiredKey:
+    """The error for a value whose key, or whose recipient's, is retired."""
+    return RetiredKey(
+        f"{name_of(context)} were sealed with the key {key_id}, which is retired in this "
+        f"process's {SETTING}: manage.py attempts rotate-keys seals them anew.",
+        key_id,
+    )
+
+
+def tampered(context: Context) -> Tampered:
     if context.purpose == "schedule":
         return Tampered(
             f"{name_of(context)} were altered, or its definition was edited past the form: save "

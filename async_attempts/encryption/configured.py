@@ -21,13 +21,14 @@ from .ciphers import (
     NO_KEY,
     AESGCMSIVCipher,
     NullCipher,
-    is_ours,
     key_id_of,
     name_of,
 )
-from .contract import Cipher, Context, Purpose, Stored
+from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
 from .key_file import lines_of
 from .keys import REMEDY, key_derived_from, keyring, listed
+from .recipient import RecipientCipher, private_ring
+from .shipped import is_ours
 
 
 @lru_cache(maxsize=1)
@@ -36,14 +37,18 @@ def cipher() -> Cipher:
     """The cipher in force; follows `override_settings`.
 
     `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
-    `KEYS`, or what the file has that `KEYS_FILE` names, any other class is made without arguments.
-    Without either, and with `DEBUG`, the key is derived from `SECRET_KEY`.
+    `KEYS`, or what the file has that `KEYS_FILE` names. RecipientCipher and its subclasses are given
+    the same, `RECIPIENTS`, and `PRIVATE_KEYS` or the content of `PRIVATE_KEYS_FILE`. Any other class
+    is made without arguments. AESGCMSIVCipher without keys, and with `DEBUG`, is given a key that is
+    derived from `SECRET_KEY`.
 
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
     kind = _cipher_class()
     lines: Any = None
     try:
+        if issubclass(kind, RecipientCipher):
+            return _made_for_recipients(kind)
         if not issubclass(kind, AESGCMSIVCipher):
             return kind()
         if uses_derived_key():
@@ -62,6 +67,22 @@ def cipher() -> Cipher:
         del lines
         hide_values(error)
         raise
+
+
+@sensitive_variables()
+def _made_for_recipients(kind: type[RecipientCipher]) -> RecipientCipher:
+    given = settings()
+    path, private_path = given.KEYS_FILE, given.PRIVATE_KEYS_FILE
+    lines = listed(given.KEYS) if path is None else lines_of(path)
+    if private_path is None:
+        private = listed(given.PRIVATE_KEYS, "PRIVATE_KEYS")
+    else:
+        private = lines_of(private_path, "PRIVATE_KEYS_FILE")
+    keyring(lines)
+    private_ring(private)
+    return kind(
+        [line.text for line in lines], given.RECIPIENTS, [line.text for line in private]
+    )
 
 
 class Call(Protocol):
@@ -146,10 +167,11 @@ def foreign_header(stored: Stored) -> bytes | None:
         by = cipher()
     except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
         return None
-    if type(by).decrypt not in (AESGCMSIVCipher.decrypt, NullCipher.decrypt):
+    ours = AESGCMSIVCipher.decrypt, RecipientCipher.decrypt, NullCipher.decrypt
+    if type(by).decrypt not in ours:
         return None
     key_id = key_id_of(stored)
-    has_key = by.has_key(key_id) if isinstance(by, AESGCMSIVCipher) else key_id == NO_KEY
+    has_key = by.has_key(key_id) if isinstance(by, KeyedCipher) else key_id == NO_KEY
     return None if has_key else bytes(stored[:HEADER_BYTES])
 
 
@@ -165,6 +187,28 @@ def configuration_problem() -> str | None:
     except (InvalidSetting, ImproperlyConfigured, UnsupportedAlgorithm) as error:
         return str(error)
     return None
+
+
+def opening_problem() -> str | None:
+    """What keeps a process from opening anything while it can seal, with the remedy; else None."""
+    try:
+        by = cipher()
+    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+        return None
+    if not isinstance(by, RecipientCipher) or by.opens:
+        return None
+    return (
+        f"{SETTING}['PRIVATE_KEYS'] is empty: this process can enqueue attempts, and open none. "
+        "Give workers the private key of the first of RECIPIENTS."
+    )
+
+
+def idle_key_settings() -> list[str]:
+    """Those of RecipientCipher's settings that are given, where another cipher is in force."""
+    if issubclass(_cipher_class(), RecipientCipher):
+        return []
+    names = "RECIPIENTS", "PRIVATE_KEYS", "PRIVATE_KEYS_FILE"
+    return [name for name in names if getattr(settings(), name)]
 
 
 def uses_derived_key() -> bool:

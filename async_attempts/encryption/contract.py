@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 import uuid
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, Self, runtime_checkable
+
+from .keys import KeyState
 
 Purpose = Literal["args", "schedule", "result", "error"]
 Stored = bytes | memoryview
@@ -101,4 +103,25 @@ class Cipher(Protocol):
         exception means that the cipher can't be reached now: the attempt is released and tried
         later.
         """
+        ...
+
+
+@runtime_checkable
+class KeyedCipher(Cipher, Protocol):
+    """A cipher whose keys can be rotated: `attempts rotate-keys` seals anew what isn't current."""
+
+    def is_sealed_with_current_key(self, stored: Stored) -> bool:
+        """True if sealing it anew would change nothing but the nonce."""
+        ...
+
+    def has_key(self, key_id: str) -> bool:
+        """True unless the key with this id is missing here, as `UnknownKey.key_id` names it."""
+        ...
+
+    def state_of(self, key_id: str) -> KeyState:
+        """What the key with this id is used for."""
+        ...
+
+    def with_retired_keys(self) -> Self:
+        """The same cipher, which retired keys open with, too: to seal anew what they sealed."""
         ...

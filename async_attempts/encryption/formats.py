@@ -53,6 +53,9 @@ def _second_opener(key: Key, context: Context) -> AESGCMSIV:
     return key.derived(context.realm, context.purpose)
 
 
+RECIPIENTS_VERSION: Final = 0x10
+"""The version of what is sealed for a recipient, whose bytes `recipient` lays out."""
+
 FORMATS: Final = {
     1: Format(_first_opener, _first_associated_data),
     2: Format(_second_opener, Context.associated_data),

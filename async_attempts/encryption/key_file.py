@@ -1,4 +1,4 @@
-"""The file of keys that the setting `KEYS_FILE` names: one a line, and comments."""
+"""The files of keys that settings name: one key a line, and comments."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ..exceptions import InvalidSetting
 from .keys import REMEDY, Line
 
 COMMENT: Final = "#"
-PLACE: Final = f"{SETTING}['KEYS_FILE']"
 
 
 @sensitive_variables()
-def lines_of(path: str) -> list[Line]:
-    """Return the keys in the file at `path`, in their order; not empty.
+def lines_of(path: str, setting: str = "KEYS_FILE") -> list[Line]:
+    """Return the keys in the file at `path`, which `setting` names, in their order; not empty.
 
     Raises InvalidSetting, which names the file and never shows what it holds.
     """
+    place = f"{SETTING}[{setting!r}]"
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InvalidSetting(f"{PLACE}: {path!r} can't be read: {reason}.") from error
+        raise InvalidSetting(f"{place}: {path!r} can't be read: {reason}.") from error
     # An error of decoding would carry the content along.
     text = content.decode("utf-8-sig", "replace")
     lines = [
-        Line(f"{PLACE}, line {number} of {path!r},", key)
+        Line(f"{place}, line {number} of {path!r},", key)
         for number, line in enumerate(text.split("\n"), 1)
         if (key := line.strip()) and not key.startswith(COMMENT)
     ]
     if not lines:
-        raise InvalidSetting(f"{PLACE}: {path!r} holds no key. {REMEDY}")
+        raise InvalidSetting(f"{place}: {path!r} holds no key. {REMEDY}")
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -26,6 +27,22 @@ RETIRED: Final = "retired:"
 REMEDY: Final = "Make a key with: manage.py attempts make-key"
 
 
+class KeyState(StrEnum):
+    """What a key is used for."""
+
+    FIRST = "first"
+    """It encrypts, and decrypts."""
+
+    OLD = "old"
+    """It decrypts."""
+
+    RETIRED = "retired"
+    """It decrypts for `attempts rotate-keys` alone."""
+
+    UNKNOWN = "unknown"
+    """It isn't in the settings."""
+
+
 def new_key() -> str:
     """Return a fresh key: 32 random bytes in base64."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode()
@@ -41,9 +58,9 @@ class Line(NamedTuple):
         return f"<Line {self.where}>"
 
 
-def listed(keys: Iterable[str]) -> list[Line]:
-    """Return the keys of the setting `KEYS` with their places, from 0."""
-    return [Line(f"{SETTING}['KEYS'][{number}]", text) for number, text in enumerate(keys)]
+def listed(keys: Iterable[str], setting: str = "KEYS") -> list[Line]:
+    """Return the keys of `setting` with their places, from 0."""
+    return [Line(f"{SETTING}[{setting!r}][{number}]", text) for number, text in enumerate(keys)]
 
 
 def keyring(lines: Iterable[Line]) -> dict[bytes, Key]:
@@ -56,28 +73,32 @@ def keyring(lines: Iterable[Line]) -> dict[bytes, Key]:
     for line in lines:
         key = Key(line.text, line.where)
         if key.id in keys:
-            raise _invalid_key(line.where, "repeats an earlier key")
+            raise invalid_key(line.where, "repeats an earlier key")
         if key.is_retired and not keys:
-            raise _invalid_key(line.where, "is retired, and the first key encrypts: add a new one")
+            raise invalid_key(line.where, "is retired, and the first key encrypts: add a new one")
         keys[key.id] = key
     return keys
 
 
-def _invalid_key(where: str, problem: str) -> InvalidSetting:
-    return InvalidSetting(f"{where} {problem}. {REMEDY}")
+def invalid_key(where: str, problem: str, remedy: str = REMEDY) -> InvalidSetting:
+    """The error for the key at `where`, which never shows the key."""
+    return InvalidSetting(f"{where} {problem}. {remedy}")
 
 
-def _raw_key(text: str, where: str) -> bytes:
-    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not."""
+def raw_key(text: str, where: str, remedy: str = REMEDY) -> bytes:
+    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not.
+
+    Raises InvalidSetting, naming `where`.
+    """
     standard = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
     try:
         key = base64.b64decode(standard, validate=True)
     except ValueError:
-        raise _invalid_key(where, "is not base64") from None
+        raise invalid_key(where, "is not base64", remedy) from None
     if len(key) != KEY_BYTES:
-        raise _invalid_key(where, f"has {len(key)} bytes, a key has {KEY_BYTES}")
+        raise invalid_key(where, f"has {len(key)} bytes, a key has {KEY_BYTES}", remedy)
     if (different := len({*key})) < LEAST_DIFFERENT:
-        raise _invalid_key(where, f"has only {different} different bytes: it isn't random")
+        raise invalid_key(where, f"has only {different} different bytes: it isn't random", remedy)
     return key
 
 
@@ -93,7 +114,7 @@ class Key:
     def __init__(self, text: str, where: str = "The key") -> None:
         """Read base64, with `retired:` before it or not. Raises InvalidSetting, naming `where`."""
         self.is_retired = text.startswith(RETIRED)
-        self._secret = _raw_key(text.removeprefix(RETIRED), where)
+        self._secret = raw_key(text.removeprefix(RETIRED), where)
         self.id = _derived(self._secret, "key id", KEY_ID_BYTES)
 
     def itself(self) -> AESGCMSIV:
@@ -102,12 +123,21 @@ class Key:
 
     def derived(self, *uses: str) -> AESGCMSIV:
         """The cipher of a key of its own for these `uses`; different ones give unrelated keys."""
-        named = [use.encode() for use in uses]
-        info = b"".join(len(name).to_bytes(4) + name for name in named)
-        return AESGCMSIV(_hkdf(self._secret, b"async_attempts.encryption 2" + info, KEY_BYTES))
+        info = b"async_attempts.encryption 2" + joined(uses)
+        return AESGCMSIV(_hkdf(self._secret, info, KEY_BYTES))
+
+    def shared_secret(self) -> bytes:
+        """The 32 bytes that senders and recipients share; they tell nothing about the key."""
+        return _derived(self._secret, "shared with recipients", KEY_BYTES)
 
     def __repr__(self) -> str:
         return f"<Key {self.id.hex()}>"
+
+
+def joined(uses: Iterable[str]) -> bytes:
+    """The bytes of several names, different for any two lists of them."""
+    named = [use.encode() for use in uses]
+    return b"".join(len(name).to_bytes(4) + name for name in named)
 
 
 def key_derived_from(secret: str | bytes) -> str:

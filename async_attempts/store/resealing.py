@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from ..encryption import AESGCMSIVCipher, Context, NullCipher, cipher, open_sealed, seal
+from ..encryption import Context, KeyedCipher, NullCipher, cipher, open_sealed, seal
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
 from ..models import is_unsealed
 from ..models.schedule import BOUND
@@ -33,12 +33,12 @@ class Resealer:
     """From the old keys to the first one; a value that changes meanwhile is left as it became.
 
     `plaintext`: which of the values that NullCipher had stored, too; None: none of them. Raises
-    InvalidSetting when the configured cipher isn't ours: it has no key to rotate to.
+    InvalidSetting when the configured cipher isn't a KeyedCipher: it has no key to rotate to.
     """
 
     def __init__(self, store: Store, *, plaintext: Plaintext | None = None) -> None:
         configured = cipher()
-        if not isinstance(configured, AESGCMSIVCipher):
+        if not isinstance(configured, KeyedCipher):
             raise InvalidSetting(f"{type(configured).__name__} has no keys that could be rotated.")
         self.store = store
         self.cipher = configured.with_retired_keys()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from ... import schedules
 from ...conf import retention, settings
-from ...encryption import new_key
+from ...encryption import new_key, new_recipient
 from ...exceptions import AttemptsError, CipherUnavailable, InvalidOption, InvalidSetting
 from ...figures import stats
 from ...models import Schedule
@@ -66,7 +66,12 @@ class Command(PipedCommand):
         )
         _plaintext.add_arguments(rotate)
         rotate.add_argument("--batch-size", type=batch, default=200)
-        commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
+        make_key = commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
+        make_key.add_argument(
+            "--recipient",
+            action="store_true",
+            help="print a private key for PRIVATE_KEYS and its public key for RECIPIENTS instead",
+        )
         commands.add_parser("events", help="list who listens to which events")
         schedules = commands.add_parser("schedules", help="list the recurring schedules")
         verbs = schedules.add_mutually_exclusive_group()
@@ -88,7 +93,7 @@ class Command(PipedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["subcommand"] == MAKE_KEY:
-            self.stdout.write(new_key())
+            self.make_key(options["recipient"])
             return
         if options["subcommand"] == "events":
             self.list_events()
@@ -115,6 +120,15 @@ class Command(PipedCommand):
             raise CommandError(str(error), returncode=USAGE) from error
         if plaintext is None or self.may_seal(plaintext, resealer.store, options):
             self.rotate(resealer, options["batch_size"])
+
+    def make_key(self, is_for_recipient: bool) -> None:
+        """Print a key, or a line for each half of a recipient's."""
+        if not is_for_recipient:
+            self.stdout.write(new_key())
+            return
+        private, public = new_recipient()
+        self.stdout.write(f"PRIVATE_KEYS: {private}")
+        self.stdout.write(f"RECIPIENTS: {public}")
 
     def list_events(self) -> None:
         """One line for each `@on`, by pattern."""

@@ -15,7 +15,8 @@ from django.db.utils import Error
 from django.utils.translation import gettext as _
 
 from ...conf import settings
-from ...exceptions import AttemptsError
+from ...encryption import opening_problem
+from ...exceptions import AttemptsError, InvalidSetting
 from ...worker.embedded import perform_here
 from ...worker.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
 from ...worker.readiness import NotReady, require_ready, too_small_pools
@@ -126,6 +127,7 @@ class Command(BaseCommand):
         try:
             queues = self.queues(options["queues"])
             require_ready(database)
+            self.require_private_keys()
         except NotReady as error:
             raise CommandError(str(error), returncode=NO_DATABASE) from error
         except AttemptsError as error:
@@ -154,6 +156,11 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=USAGE) from error
         if code:
             raise SystemExit(code)
+
+    def require_private_keys(self) -> None:
+        """Raises InvalidSetting where a worker could open nothing, and each attempt would wait."""
+        if problem := opening_problem():
+            raise InvalidSetting(problem)
 
     def processes(self, options: dict[str, Any], database: str) -> int:
         """How many children; refuses what can't be shared between several."""
