@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import F
 
-from ..exceptions import ResultNotKept
+from ..exceptions import ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..plaintext import hides_arguments
 from ..store import Store
@@ -27,7 +27,8 @@ class Ending:
     `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
     "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
     kept, as `keeps_result` says; see `result`. `error_class`, `message`: of the last execution that
-    failed, else empty and the reason why it failed or expired.
+    failed, else empty and the reason why it failed or expired. `unopened`: why this process can't
+    read the result, None if it can.
     """
 
     attempt_id: UUID
@@ -38,13 +39,17 @@ class Ending:
     error_class: str = ""
     message: str = field(default="", repr=False)
     keeps_result: bool = True
+    unopened: UnknownKey | None = field(default=None, repr=False)
 
     @property
     def result(self) -> Any:
         """What the target returned; None unless it succeeded.
 
-        Raises ResultNotKept for something that nobody asked to keep: that isn't None.
+        Raises ResultNotKept for something that nobody asked to keep: that isn't None; UnknownKey if
+        this process lacks the key of the result.
         """
+        if self.unopened is not None:
+            raise self.unopened
         if self.succeeded and not self.keeps_result:
             raise ResultNotKept(self)
         return self.stored_result
@@ -63,17 +68,30 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
         failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
         messages = _messages(store, failed.values())
         for row in rows:
+            result, unopened = _result_of(row)
             endings[row.pk] = Ending(
                 row.pk,
                 str(row.status),
                 row.target,
                 row.method_name,
-                row.stored_result if row.status == Status.SUCCEEDED else None,
+                result,
                 row.error_class if row.pk in failed else "",
                 messages.get(row.pk, ""),
                 row.status != Status.SUCCEEDED or row.sealed_result != NOT_KEPT,
+                unopened,
             )
     return endings
+
+
+def _result_of(row: Any) -> tuple[Any, UnknownKey | None]:
+    """What it returned, or why that can't be read here; None of an attempt that hasn't ended."""
+    if row.status != Status.SUCCEEDED:
+        return None, None
+    try:
+        return row.stored_result, None
+    except UnknownKey as error:
+        # Whoever only waits is told how it ended, as a process that enqueues may have no key.
+        return None, error
 
 
 def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
