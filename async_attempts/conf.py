@@ -82,11 +82,12 @@ class Settings:
     REALM: str | Mapping[str, str] = ""
 
     def __post_init__(self) -> None:
-        if self.KEYS and self.KEYS_FILE is not None:
-            raise InvalidSetting(
-                f"{SETTING}['KEYS'] and {SETTING}['KEYS_FILE'] are both given: leave one of them "
-                "out, or empty."
-            )
+        for keys, file in (("KEYS", "KEYS_FILE"), ("PRIVATE_KEYS", "PRIVATE_KEYS_FILE")):
+            if getattr(self, keys) and getattr(self, file) is not None:
+                raise InvalidSetting(
+                    f"{SETTING}[{keys!r}] and {SETTING}[{file!r}] are both given: leave one of "
+                    "them out, or empty."
+                )
 
     def priority(self, value: int | str) -> int:
         """The number behind a priority or a priority's name. Raises InvalidOption."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
-import sys
 import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from async_attempts.encryption import (
     Cipher,
     Context,
     KeyedCipher,
+    KeyState,
     NullCipher,
     RecipientCipher,
     encrypt_many,
@@ -30,11 +29,14 @@ from async_attempts.encryption import (
 from async_attempts.encryption import recipient as recipients
 from async_attempts.encryption.hpke import Shared, send
 from async_attempts.encryption.recipient import BODY_START, INFO, NONCE_START
-from async_attempts.exceptions import InvalidSetting, Tampered, UnknownFormat, UnknownKey
+from async_attempts.exceptions import InvalidSetting, RetiredKey, Tampered, UnknownFormat, UnknownKey
 from tests.floors.test_encryption import CANARY, ELSEWHERE, HERE, contexts, new_key
 
 KEY = new_key()
 PRIVATE, PUBLIC = new_recipient()
+SMALL = "4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA="
+"""A point of order 8, from RFC 7748's list of small ones."""
+
 WEB = RecipientCipher([KEY], [PUBLIC])
 WORKER = RecipientCipher([KEY], [PUBLIC], [PRIVATE])
 
@@ -261,11 +263,14 @@ def test_recipients_may_be_left_out_where_there_are_private_keys() -> None:
     ("keys", "public", "private", "problem"),
     [
         ([], [PUBLIC], [], r"\['KEYS'\] is empty"),
-        ([KEY], [], [], r"\['RECIPIENTS'\] is empty. Make a private key and"),
+        ([KEY], [], [], r"\['RECIPIENTS'\] is empty. Make a private and a public"),
         ([KEY], ["c2hvcnQ="], [], r"\['RECIPIENTS'\]\[0\] has 5 bytes, a key has 32"),
         ([KEY], [PUBLIC, "-"], [], r"\['RECIPIENTS'\]\[1\] is not base64"),
         ([KEY], [PUBLIC, PUBLIC], [], r"\['RECIPIENTS'\]\[1\] repeats"),
-        ([KEY], [base64.b64encode(bytes(32)).decode()], [], r"\[0\] is not a public key: whatever"),
+        ([KEY], [SMALL], [], r"\[0\] is not a public key: whatever"),
+        ([KEY], [base64.b64encode(bytes(32)).decode()], [], r"\[0\] has only 1 different bytes"),
+        ([KEY], [], [f"retired:{PRIVATE}"], "none belongs to the first of RECIPIENTS"),
+        ([f"retired:{KEY}"], [PUBLIC], [], "is retired, and the first key encrypts"),
         ([KEY], [PUBLIC], [new_recipient()[0]], "none belongs to the first of RECIPIENTS"),
         ([KEY], [PRIVATE], [PRIVATE], "none belongs to the first of RECIPIENTS"),
         ([KEY], [], [PRIVATE, PRIVATE], r"\['PRIVATE_KEYS'\]\[1\] repeats"),
@@ -296,12 +301,38 @@ def test_neither_keys_nor_plaintext_show() -> None:
         assert not [text for text in shown if secret in text]
 
 
-def test_the_command_in_the_message_makes_a_pair() -> None:
-    with pytest.raises(InvalidSetting) as caught:
-        RecipientCipher([KEY], [])
-    code = str(caught.value).partition('python -c "')[2].removesuffix('"')
-    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    private, public = made.stdout.split()
-    assert RecipientCipher([KEY], [public], [private]).opens
+def test_a_pair_of_keys_belongs_together() -> None:
+    private, public = new_recipient()
     one = X25519PrivateKey.from_private_bytes(base64.b64decode(private))
     assert one.public_key().public_bytes_raw() == base64.b64decode(public)
+    assert new_recipient() != new_recipient()
+
+
+@pytest.mark.parametrize("which", ["shared key", "private key"])
+def test_what_is_retired_opens_for_rotation_alone(which: str) -> None:
+    new, (private, public) = new_key(), new_recipient()
+    if which == "shared key":
+        cipher = RecipientCipher([new, f"retired:{KEY}"], [PUBLIC], [PRIVATE])
+    else:
+        cipher = RecipientCipher([KEY], [public], [private, f"retired:{PRIVATE}"])
+    stored = WEB.encrypt(CANARY, HERE)
+    key_id = key_id_of(stored)
+    with pytest.raises(RetiredKey, match=f"the key {key_id}, which is retired") as caught:
+        cipher.decrypt(stored, HERE)
+    assert caught.value.key_id == key_id
+    assert (cipher.state_of(key_id), cipher.has_key(key_id)) == (KeyState.RETIRED, False)
+    rotating = cipher.with_retired_keys()
+    assert rotating.decrypt(stored, HERE) == CANARY
+    assert not rotating.is_sealed_with_current_key(stored)
+    assert cipher.decrypt(rotating.encrypt(CANARY, HERE), HERE) == CANARY
+    with pytest.raises(RetiredKey):
+        cipher.decrypt(stored, HERE)
+
+
+def test_the_state_of_each_key_is_told_by_its_id() -> None:
+    old, gone = new_key(), new_key()
+    cipher = RecipientCipher([KEY, old, f"retired:{gone}"], [PUBLIC], [PRIVATE])
+    sealed = [RecipientCipher([key], [PUBLIC]).encrypt(b"", HERE) for key in (KEY, old, gone)]
+    sealed += [AESGCMSIVCipher([key]).encrypt(b"", HERE) for key in (KEY, old, gone, new_key())]
+    states = [cipher.state_of(key_id_of(one)) for one in sealed]
+    assert states == ["first", "old", "retired", "old", "old", "retired", "unknown"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
-from async_attempts.encryption import AESGCMSIVCipher
+from async_attempts.encryption import AESGCMSIVCipher, Context, RecipientCipher
 from async_attempts.exceptions import InvalidSetting
 
 
@@ -51,3 +52,14 @@ def test_the_command_in_the_message_needs_no_settings_that_are_right(
     )
     assert made.returncode == 0, made.stderr
     AESGCMSIVCipher([made.stdout.strip()])
+
+
+def test_both_halves_of_a_recipient_are_printed_by_the_names_of_their_settings():
+    out = StringIO()
+    call_command("attempts", "make-key", recipient=True, stdout=out)
+    made = dict(line.split(": ") for line in out.getvalue().splitlines())
+    assert made.keys() == {"PRIVATE_KEYS", "RECIPIENTS"}
+    key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    here = Context("args", uuid.UUID(int=7), "shop.clients.OrderClient", None, "fulfill")
+    sealed = RecipientCipher([key], [made["RECIPIENTS"]]).encrypt(b"value", here)
+    assert RecipientCipher([key], [], [made["PRIVATE_KEYS"]]).decrypt(sealed, here) == b"value"

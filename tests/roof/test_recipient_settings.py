@@ -123,3 +123,22 @@ def test_a_schedule_is_made_and_given_new_arguments_and_not_read(db: None, havin
     having(recipients.WORKER)
     row.refresh_from_db()
     assert dict(row.arguments.kwargs) == {"note": "second"}
+
+
+def test_private_keys_come_from_a_file(db: None, having: Any, tmp_path: Any) -> None:
+    path = tmp_path / "private"
+    path.touch(mode=0o600)
+    path.write_text(f"# of the workers\n{recipients.PRIVATE}\n")
+    attempt = call(flows.fetch, 1).enqueue()
+    having(recipients.WEB, PRIVATE_KEYS_FILE=str(path))
+    assert told("async_attempts") == {}
+    assert Attempt.objects.get(pk=attempt.pk).method_args == [1]
+    path.chmod(0o644)
+    assert "PRIVATE_KEYS_FILE" in told("async_attempts")["async_attempts.W010"]
+    path.write_text("\nshort\n")
+    having(recipients.WEB, PRIVATE_KEYS_FILE=str(path), POLL_INTERVAL=1)
+    wrong = told("async_attempts")["async_attempts.E002"]
+    assert "['PRIVATE_KEYS_FILE'], line 2 of " in wrong
+    assert "short" not in wrong
+    having(recipients.WORKER, PRIVATE_KEYS_FILE=str(path))
+    assert "are both given" in told("async_attempts")["async_attempts.E001"]
