@@ -18,6 +18,9 @@ PEERS: Final = "BENCHMARKS_PEERS"
 PROCESSES: Final = "BENCHMARKS_PROCESSES"
 """How many processes a peer is to run that reads this from its settings; else, its default."""
 
+SEALED_FOR: Final = "BENCHMARKS_RECIPIENTS"
+"""Whether a worker opens what is sealed for a recipient; an empty string says no."""
+
 NOTIFY: Final = "BENCHMARKS_NOTIFY"
 """The setting `NOTIFY` of async_attempts; an empty string says no."""
 

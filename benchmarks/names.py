@@ -14,6 +14,7 @@ WORKLOADS: Final = (
     "idling",
     "sleeping",
     "memory",
+    "sealing",
 )
 """In the order in which they are measured; each is a function in the module of its name."""
 

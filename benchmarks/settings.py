@@ -6,7 +6,7 @@ import os
 
 from tests.databases import from_environment
 
-from .environment import NOTIFY, PEERS
+from .environment import NOTIFY, PEERS, SEALED_FOR
 from .peers import settings as peers
 
 SECRET_KEY = "only for benchmarks"  # noqa: S105 - it guards nothing
@@ -24,6 +24,14 @@ ASYNC_ATTEMPTS = {
     "KEYS": ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
     "NOTIFY": bool(os.environ.get(NOTIFY, "1")),
 }
+
+FOR_RECIPIENTS = {
+    "CIPHER": "async_attempts.encryption.RecipientCipher",
+    "RECIPIENTS": ["j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8="],
+    "PRIVATE_KEYS": ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+}
+if os.environ.get(SEALED_FOR):
+    ASYNC_ATTEMPTS |= FOR_RECIPIENTS
 
 if os.environ.get(PEERS):
     INSTALLED_APPS += peers.apps()
