@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.conf import settings
-
-from async_attempts.encryption import RecipientCipher, new_recipient
+from async_attempts.encryption import new_recipient
 
 PRIVATE, PUBLIC = new_recipient()
 CIPHER: Final = "async_attempts.encryption.RecipientCipher"
 WEB: Final[dict[str, Any]] = {"CIPHER": CIPHER, "RECIPIENTS": [PUBLIC]}
 WORKER: Final[dict[str, Any]] = WEB | {"PRIVATE_KEYS": [PRIVATE]}
-
-
-def reader(private: str = PRIVATE) -> RecipientCipher:
-    """What opens, with this private key and the tests' shared key."""
-    return RecipientCipher(settings.ASYNC_ATTEMPTS["KEYS"], [], [private])

@@ -156,6 +156,10 @@ class AESGCMSIVCipher:
             except Tampered:
                 continue
             return tampered(context)
+        return self._missing(stored, context)
+
+    def _missing(self, stored: bytes, context: Context) -> DecryptionError:
+        """What is missing to open `stored`, by what it begins with."""
         if stored[:1] == PLAIN:
             return UnknownKey(
                 f"{name_of(context)} are not encrypted, and this process has keys.",
@@ -231,8 +235,9 @@ def sealed_by(
     context: Context,
     ids: Sequence[UUID],
 ) -> list[bytes]:
-    """Each of `plaintexts` sealed for its id, after `prefix` and a nonce; all nonces by one call."""
+    """Each of `plaintexts` sealed for its id, after `prefix` and a nonce of its own."""
     before, after = context.around_id()
+    # By one call of the system.
     nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
     sealed = []
     start = 0

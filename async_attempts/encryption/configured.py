@@ -37,10 +37,10 @@ def cipher() -> Cipher:
     """The cipher in force; follows `override_settings`.
 
     `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
-    `KEYS`, or what the file has that `KEYS_FILE` names. RecipientCipher and its subclasses are given
-    the same, `RECIPIENTS`, and `PRIVATE_KEYS` or the content of `PRIVATE_KEYS_FILE`. Any other class
-    is made without arguments. AESGCMSIVCipher without keys, and with `DEBUG`, is given a key that is
-    derived from `SECRET_KEY`.
+    `KEYS`, or what the file has that `KEYS_FILE` names. RecipientCipher and its subclasses are
+    given the same, `RECIPIENTS`, and `PRIVATE_KEYS` or what is in `PRIVATE_KEYS_FILE`. Any other
+    class is made without arguments. AESGCMSIVCipher without keys, and with `DEBUG`, is given a key
+    that is derived from `SECRET_KEY`.
 
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
@@ -80,9 +80,7 @@ def _made_for_recipients(kind: type[RecipientCipher]) -> RecipientCipher:
         private = lines_of(private_path, "PRIVATE_KEYS_FILE")
     keyring(lines)
     private_ring(private)
-    return kind(
-        [line.text for line in lines], given.RECIPIENTS, [line.text for line in private]
-    )
+    return kind([line.text for line in lines], given.RECIPIENTS, [line.text for line in private])
 
 
 class Call(Protocol):

@@ -84,6 +84,16 @@ class Pair:
         self.id = hmac.digest(self.shared.psk, named, "sha256")[:KEY_ID_BYTES]
         self.header = SENT + self.id
 
+    def received(self, enc: bytes) -> Export:
+        """What to export keys from, by the ephemeral key `enc`. Raises InvalidTag if none can."""
+        if self.private is None:
+            raise InvalidTag
+        try:
+            return receive(enc, self.private, self.shared, INFO)
+        except ValueError:
+            # A public key of small order, which no sealer has.
+            raise InvalidTag from None
+
 
 class Sending:
     """What one ephemeral key seals; it isn't kept itself, so this can open nothing else."""
@@ -128,7 +138,9 @@ class RecipientCipher:
     ) -> None:
         self._symmetric = AESGCMSIVCipher(keys)
         private = private_ring(listed(private_keys, "PRIVATE_KEYS"))
-        public = _public_keys(recipients) or {raw: one.key.public_key() for raw, one in private.items()}
+        public = _public_keys(recipients) or {
+            raw: one.key.public_key() for raw, one in private.items()
+        }
         if not public:
             raise InvalidSetting(f"{SETTING}['RECIPIENTS'] is empty. {REMEDY}")
         first = private.get(next(iter(public)))
@@ -220,11 +232,7 @@ class RecipientCipher:
         if len(stored) < BODY_START + TAG_BYTES:
             raise InvalidTag
         enc, nonce = stored[HEADER_BYTES:NONCE_START], stored[NONCE_START:BODY_START]
-        try:
-            opener = self._openers(pair, enc, context.realm, context.purpose)
-        except ValueError:
-            # A public key of small order, which no sealer has.
-            raise InvalidTag from None
+        opener = self._openers(pair, enc, context.realm, context.purpose)
         return opener.decrypt(nonce, stored[BODY_START:], context.associated_data())
 
     def _otherwise(self, stored: bytes, context: Context) -> bytes:
@@ -292,8 +300,7 @@ def _by_header(pairs: Iterable[Pair]) -> dict[bytes, Pair]:
 
 
 def _opener(pair: Pair, enc: bytes, realm: str, purpose: str) -> AESGCMSIV:
-    assert pair.private is not None
-    return _exported(receive(enc, pair.private, pair.shared, INFO), realm, purpose)
+    return _exported(pair.received(enc), realm, purpose)
 
 
 def _exported(export: Export, realm: str, purpose: str) -> AESGCMSIV:

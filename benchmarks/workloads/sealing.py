@@ -22,7 +22,7 @@ from ..place import Place
 from ..processes import run, run_attempts
 from ..rounds import Contender, in_rounds
 from ..settings import FOR_RECIPIENTS
-from .draining import seconds_since
+from .draining import FIRST, seconds_since
 
 CIPHERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "AESGCMSIVCipher": {},
@@ -133,7 +133,7 @@ def drained(place: Place, rows: int) -> float:
     return performed(place, rows, first)
 
 
-def performed(place: Place, rows: int, first: UUID = UUID(int=0)) -> float:
+def performed(place: Place, rows: int, first: UUID = FIRST) -> float:
     """Let a worker with the same keys perform all, check that, and clear them away."""
     is_for_recipients = "RECIPIENTS" in settings.ASYNC_ATTEMPTS
     environment = environment_of(place.alias, {SEALED_FOR: "1" if is_for_recipients else ""})

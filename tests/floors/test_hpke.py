@@ -39,9 +39,7 @@ def test_both_sides_come_to_what_the_rfc_says(context: str) -> None:
 
 def test_each_sending_is_of_a_key_of_its_own() -> None:
     recipient = private(RECIPIENT)
-    (one, first), (other, second) = (
-        send(recipient.public_key(), SHARED, INFO) for _ in range(2)
-    )
+    (one, first), (other, second) = (send(recipient.public_key(), SHARED, INFO) for _ in range(2))
     assert one != other
     assert first(b"") != second(b"")
     assert receive(other, recipient, SHARED, INFO)(b"") == second(b"")

@@ -1,4 +1,4 @@
-"""What is sealed for a recipient opens with its private key and the shared key, and no other way."""
+"""What is sealed for a recipient opens with its private key and the shared key alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ from async_attempts.encryption import (
 from async_attempts.encryption import recipient as recipients
 from async_attempts.encryption.hpke import Shared, send
 from async_attempts.encryption.recipient import BODY_START, INFO, NONCE_START
-from async_attempts.exceptions import InvalidSetting, RetiredKey, Tampered, UnknownFormat, UnknownKey
+from async_attempts.exceptions import (
+    InvalidSetting,
+    RetiredKey,
+    Tampered,
+    UnknownFormat,
+    UnknownKey,
+)
 from tests.floors.test_encryption import CANARY, ELSEWHERE, HERE, contexts, new_key
 
 KEY = new_key()
@@ -63,7 +69,9 @@ def test_what_is_stored_stays_readable_by_later_versions() -> None:
 
 def test_a_sealer_without_private_key_reads_nothing_of_its_own() -> None:
     stored = WEB.encrypt(CANARY, HERE)
-    with pytest.raises(UnknownKey, match=r"no private key for it in ASYNC_ATTEMPTS\['PRIVATE_KEY") as e:
+    with pytest.raises(
+        UnknownKey, match=r"no private key for it in ASYNC_ATTEMPTS\['PRIVATE_KEY"
+    ) as e:
         WEB.decrypt(stored, HERE)
     assert e.value.key_id == stored[1:5].hex() == key_id_of(stored)
     assert CANARY not in stored
@@ -240,7 +248,8 @@ def test_rotation_of_the_shared_key_step_by_step() -> None:
 
 def test_a_process_that_only_seals_misses_no_key_of_its_recipients() -> None:
     known = key_id_of(WEB.encrypt(CANARY, HERE))
-    assert WEB.has_key(known) and WORKER.has_key(known)
+    assert WEB.has_key(known)
+    assert WORKER.has_key(known)
     private, public = new_recipient()
     without = RecipientCipher([KEY], [public, PUBLIC], [private])
     assert not without.has_key(known)
@@ -251,8 +260,9 @@ def test_a_process_that_only_seals_misses_no_key_of_its_recipients() -> None:
 
 
 def test_it_is_a_cipher_of_ours_with_keys() -> None:
-    assert isinstance(WEB, Cipher) and isinstance(WEB, KeyedCipher) and is_ours(WEB)
-    assert not isinstance(NullCipher(), KeyedCipher)
+    ours: list[Cipher] = [WEB, AESGCMSIVCipher([KEY]), NullCipher()]
+    assert all(map(is_ours, ours))
+    assert [isinstance(one, KeyedCipher) for one in ours] == [True, True, False]
 
 
 def test_recipients_may_be_left_out_where_there_are_private_keys() -> None:

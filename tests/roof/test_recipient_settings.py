@@ -9,6 +9,7 @@ from django.core.checks import Tags, run_checks
 from django.core.management import call_command
 
 from async_attempts import Attempt, call
+from async_attempts.encryption import new_recipient
 from async_attempts.models import Failure, Schedule
 from tests import recipients
 from tests.roof.admin_pages import logged_in, operator, page_of, said, select
@@ -56,7 +57,7 @@ def test_a_process_with_the_keys_that_it_needs_hears_nothing(having: Any, given:
     [
         ({"RECIPIENTS": []}, "['RECIPIENTS'] is empty"),
         ({"RECIPIENTS": ["c2hvcnQ="]}, "['RECIPIENTS'][0] has 5 bytes"),
-        ({"PRIVATE_KEYS": [recipients.new_recipient()[0]]}, "none belongs to the first"),
+        ({"PRIVATE_KEYS": [new_recipient()[0]]}, "none belongs to the first"),
         ({"KEYS": []}, "['KEYS'] is empty"),
     ],
 )
@@ -82,12 +83,12 @@ def test_keys_that_the_cipher_ignores_are_a_warning(having: Any, given: Any) -> 
 def test_a_web_process_misses_no_key_of_its_recipients(db: None, having: Any) -> None:
     call(flows.fetch, 1).enqueue()
     assert told(Tags.database) == {}
-    having(recipients.WEB, RECIPIENTS=[recipients.new_recipient()[1]])
+    having(recipients.WEB, RECIPIENTS=[new_recipient()[1]])
     assert "async_attempts.W006" in told(Tags.database)
 
 
 def test_a_worker_misses_the_private_key_of_another_recipient(db: None, having: Any) -> None:
-    private, public = recipients.new_recipient()
+    private, public = new_recipient()
     call(flows.fetch, 1).enqueue()
     having(recipients.WEB, RECIPIENTS=[public, recipients.PUBLIC], PRIVATE_KEYS=[private])
     assert "async_attempts.W006" in told(Tags.database)

@@ -12,7 +12,7 @@ from django.core.management import CommandError
 from django.db import connections
 
 from async_attempts import Arguments, Attempt, call, enqueue_many, gather, parallel
-from async_attempts.encryption import RecipientCipher, key_id_of
+from async_attempts.encryption import RecipientCipher, key_id_of, new_recipient
 from async_attempts.exceptions import UnknownKey
 from async_attempts.models import Schedule
 from async_attempts.schedules import enqueue_now
@@ -91,7 +91,8 @@ def test_everything_that_enqueues_works_without_a_private_key(database: str, bec
     flows.noted.clear()
     attempts: Any = Attempt.objects.using(database)
     attempts.create(target=flows.fetch, method_args=[1])
-    attempts.bulk_create([Attempt(target=flows.fetch, method_args=[n]) for n in (2, 3)])
+    unsaved: Any = Attempt
+    attempts.bulk_create([unsaved(target=flows.fetch, method_args=[n]) for n in (2, 3)])
     enqueue_many(call(flows.fetch, n).using(database=database) for n in (4, 5))
     named = call(flows.fetch, 6).using(database=database, idempotence_token="once")
     assert [named.enqueue().created, named.enqueue().created] == [True, False]
@@ -196,7 +197,7 @@ def test_who_has_the_public_key_only_can_make_no_worker_call_anything(
 
 
 def test_what_another_workers_recipient_is_sent_waits_for_it(database: str, becoming: Any) -> None:
-    private, public = recipients.new_recipient()
+    private, public = new_recipient()
     becoming(recipients.WEB, RECIPIENTS=[public])
     attempt = enqueued(database, flows.fetch, 1)
     becoming(recipients.WORKER)
@@ -213,7 +214,7 @@ def test_a_schedule_of_a_web_process_ticks_in_a_worker(database: str, becoming: 
     row._state.db = database
     row.seal(Arguments(7))
     store_for(database).put(row)
-    with pytest.raises(UnknownKey, match="The arguments of schedule .* no private key for it"):
+    with pytest.raises(UnknownKey, match=r"The arguments of schedule .* no private key for it"):
         enqueue_now("weekly", database=database)
     becoming(recipients.WORKER)
     assert enqueue_now("weekly", database=database).method_args == [7]
