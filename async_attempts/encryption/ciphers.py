@@ -115,9 +115,14 @@ class AESGCMSIVCipher:
         """True if the first key sealed `stored`, in the newest format."""
         return bytes(stored[:HEADER_BYTES]) == self._header
 
+    @property
+    def key_ids(self) -> list[str]:
+        """The ids of the keys that decrypt, in hexadecimal and in their order."""
+        return [known.hex() for known in self._keys]
+
     def has_key(self, key_id: str) -> bool:
         """True if one of the keys that decrypt has this id, in hexadecimal."""
-        return any(known.hex() == key_id for known in self._keys)
+        return key_id in self.key_ids
 
     def state_of(self, key_id: str) -> KeyState:
         """What the key with this id, in hexadecimal, is used for."""

@@ -110,12 +110,17 @@ class Cipher(Protocol):
 class KeyedCipher(Cipher, Protocol):
     """A cipher whose keys can be rotated: `attempts rotate-keys` seals anew what isn't current."""
 
+    @property
+    def key_ids(self) -> list[str]:
+        """The ids of the keys in use, as `UnknownKey.key_id` names one; the first one seals."""
+        ...
+
     def is_sealed_with_current_key(self, stored: Stored) -> bool:
         """True if sealing it anew would change nothing but the nonce."""
         ...
 
     def has_key(self, key_id: str) -> bool:
-        """True unless the key with this id is missing here, as `UnknownKey.key_id` names it."""
+        """True unless the key with this id is missing here."""
         ...
 
     def state_of(self, key_id: str) -> KeyState:

@@ -196,12 +196,18 @@ class RecipientCipher:
         """True if `stored` was sealed for the first recipient with the first of the keys."""
         return bytes(stored[:HEADER_BYTES]) == self._current.header
 
+    @property
+    def key_ids(self) -> list[str]:
+        """The ids, in hexadecimal: of recipients with a shared key, then of the keys alone."""
+        pairs = [pair.id.hex() for pair in self._pairs if self._uses(pair)]
+        return pairs + self._symmetric.key_ids
+
     def has_key(self, key_id: str) -> bool:
         """True unless a key with this id, in hexadecimal, is missing here.
 
         A process without private keys misses none of its recipients'.
         """
-        return self.state_of(key_id) in (KeyState.FIRST, KeyState.OLD)
+        return key_id in self.key_ids
 
     def state_of(self, key_id: str) -> KeyState:
         """What the key, or the recipient and key, with this id in hexadecimal is used for."""
@@ -209,8 +215,7 @@ class RecipientCipher:
             return KeyState.FIRST
         for pair in self._pairs:
             if pair.id.hex() == key_id:
-                is_old = pair.header in self._opening or not pair.is_retired
-                return KeyState.OLD if is_old else KeyState.RETIRED
+                return KeyState.OLD if self._uses(pair) else KeyState.RETIRED
         state = self._symmetric.state_of(key_id)
         return KeyState.OLD if state is KeyState.FIRST else state
 
@@ -220,6 +225,9 @@ class RecipientCipher:
         opening._symmetric = self._symmetric.with_retired_keys()
         opening._opening = _by_header(self._pairs)
         return opening
+
+    def _uses(self, pair: Pair) -> bool:
+        return not pair.is_retired or pair.header in self._opening
 
     def _present(self) -> Sending:
         # Two threads may both renew it: each uses its own, and one of them stays.

@@ -346,3 +346,6 @@ def test_the_state_of_each_key_is_told_by_its_id() -> None:
     sealed += [AESGCMSIVCipher([key]).encrypt(b"", HERE) for key in (KEY, old, gone, new_key())]
     states = [cipher.state_of(key_id_of(one)) for one in sealed]
     assert states == ["first", "old", "retired", "old", "old", "retired", "unknown"]
+    ids = [key_id_of(one) for one in sealed]
+    assert cipher.key_ids == [ids[0], ids[1], ids[3], ids[4]]
+    assert cipher.with_retired_keys().key_ids == ids[:6]
