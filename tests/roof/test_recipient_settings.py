@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import traceback
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from django.core.checks import Tags, run_checks
 from django.core.management import call_command
 
 from async_attempts import Attempt, call
-from async_attempts.encryption import new_recipient
+from async_attempts.encryption import cipher, new_recipient
+from async_attempts.exceptions import InvalidSetting
 from async_attempts.models import Failure, Schedule
 from tests import recipients
 from tests.roof.admin_pages import logged_in, operator, page_of, said, select
@@ -143,3 +146,16 @@ def test_private_keys_come_from_a_file(db: None, having: Any, tmp_path: Any) -> 
     assert "short" not in wrong
     having(recipients.WORKER, PRIVATE_KEYS_FILE=str(path))
     assert "are both given" in told("async_attempts")["async_attempts.E001"]
+
+
+def test_no_error_report_shows_a_private_key(having: Any) -> None:
+    private, _ = new_recipient()
+    having(recipients.WEB, PRIVATE_KEYS=[recipients.PRIVATE, private, private])
+    with pytest.raises(InvalidSetting, match=r"\['PRIVATE_KEYS'\]\[2\] repeats") as caught:
+        cipher()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    for frame in frames:
+        shown = repr(frame.f_locals)
+        assert private not in shown, frame.f_code.co_qualname
+        assert repr(base64.b64decode(private)) not in shown, frame.f_code.co_qualname

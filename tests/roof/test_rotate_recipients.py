@@ -35,11 +35,10 @@ def everything_in(database: str) -> dict[str, Any]:
     """What opens with the settings in force."""
     rows = Attempt.objects.using(database).order_by("id")
     failure = Failure.objects.using(database).get()
-    opened = failure._opened
     return {
         "args": [row.method_args for row in rows],
         "results": [row.stored_result for row in rows],
-        "message": opened["message"],
+        "message": failure.message,
         "schedule": store_for(database).schedules.get().arguments,
     }
 
