@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from async_attempts.lifecycle import Released, Snoozed
 from async_attempts.models import Worker
 
 from .rows import every_column, failures, registered, row
@@ -23,6 +24,22 @@ def test_what_a_worker_held_that_said_goodbye_is_given_back(store, worker, claim
         assert (written.num_attempts, written.num_crashes, written.claim_seq) == (0, 0, 1)
     assert failures(store) == []
     assert store.take_back_orphans() == []
+
+
+@pytest.mark.parametrize("outcome", [Released(), Released(5.0), Snoozed(1.0), None], ids=repr)
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_count_that_somebody_has_set_meanwhile_never_falls_below_nothing(
+    store, worker, claimed, outcome, number
+):
+    [claim] = claimed()
+    store.attempts.filter(pk=claim.id).update(num_attempts=number)
+    if outcome is None:
+        store.deregister(worker.pk)
+        store.take_back_orphans()
+    else:
+        store.finish(worker.pk, [(claim, outcome)])
+    written = row(store, claim)
+    assert (written.claimed_by, written.num_attempts) == (None, max(number - 1, 0))
 
 
 @pytest.mark.parametrize("state", ["rescued", "gone"])
