@@ -14,6 +14,7 @@ from ..encryption import context_of
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
+from ..models.bounds import MOST_CRASHES
 from ..printable import printable
 from .finishing import CANCELLED
 from .placing import Placing
@@ -184,7 +185,7 @@ class Rescuing(Placing):
         return failed
 
     def _after_crash(self, row: Any, verdict: Verdict) -> dict[str, Any]:
-        crashes = row.num_crashes + 1
+        crashes = min(row.num_crashes + 1, MOST_CRASHES)
         counted = {"num_crashes": crashes, "error_class": _error_of(verdict).__name__}
         if row.cancel_requested:
             return ended(Status.EXPIRED, reason=CANCELLED.reason, **counted)
