@@ -1,4 +1,4 @@
-"""A cipher of a project's own, whose server can be out of reach."""
+"""Ciphers of other releases, and one of a project's own, whose server can be out of reach."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from async_attempts.encryption import AESGCMSIVCipher, Context, Stored
+from async_attempts.encryption.formats import FORMATS, Format
 
 
 class Vault(AESGCMSIVCipher):
@@ -22,3 +23,21 @@ class Vault(AESGCMSIVCipher):
         """The plaintext. Raises what `reach` raises."""
         type(self).reach("decrypt")
         return super().decrypt(stored, context)
+
+
+class FirstVersion(AESGCMSIVCipher):
+    """That of a release which knows only version 1 of the stored bytes."""
+
+    formats: ClassVar = {1: FORMATS[1]}
+
+
+class NextVersion(AESGCMSIVCipher):
+    """That of a release to come, which writes version 3."""
+
+    formats: ClassVar = {
+        **FORMATS,
+        3: Format(
+            lambda key, context: key.derived("next", context.realm, context.purpose),
+            Context.associated_data,
+        ),
+    }
