@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from async_attempts.encryption import AESGCMSIVCipher, Context, Stored
 from async_attempts.encryption.formats import FORMATS, Format
+
+_BOUND: Final = re.compile(rb',"[0-9a-f]{64}"]$')
 
 
 class Vault(AESGCMSIVCipher):
@@ -26,9 +29,17 @@ class Vault(AESGCMSIVCipher):
 
 
 class FirstVersion(AESGCMSIVCipher):
-    """That of a release which knows only version 1 of the stored bytes."""
+    """That of a release which knows only version 1 of the stored bytes, and binds arguments to no
+    prerequisites.
+    """
 
     formats: ClassVar = {1: FORMATS[1]}
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """The bytes to store, in version 1."""
+        if context.purpose == "args":
+            plaintext = _BOUND.sub(b"]", plaintext)
+        return super().encrypt(plaintext, context)
 
 
 class NextVersion(AESGCMSIVCipher):

@@ -10,7 +10,7 @@ from async_attempts.models import Failure
 from tests.worker.attempts import stored
 
 
-def flipped(value: bytes) -> Iterator[bytes]:
+def flipped(value: bytes | memoryview) -> Iterator[bytes]:
     """`value` with one bit changed, for each of its bits."""
     for position in range(len(value)):
         for bit in range(8):
@@ -25,7 +25,7 @@ def subsets(columns: Sequence[str]) -> list[tuple[str, ...]]:
     return list(chain.from_iterable(combinations(columns, size) for size in sizes))
 
 
-def swap(one: Any, other: Any, columns: Sequence[str]) -> bool:
+def swap(columns: Sequence[str], one: Any, other: Any) -> bool:
     """Exchange these columns of two rows past all guards; False if that changes nothing."""
     rows = type(one)._base_manager.using(one._state.db)
     before = [{column: getattr(row, column) for column in columns} for row in (one, other)]

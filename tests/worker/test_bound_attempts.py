@@ -98,7 +98,7 @@ def test_what_two_rows_have_swapped_calls_nobody(database, pairs):
     with transaction.atomic(database):
         for first, second, columns in pairs:
             rows = [stored(first.enqueue(database)), stored(second.enqueue(database))]
-            if swap(*rows, columns):
+            if swap(columns, *rows):
                 altered += rows
             else:
                 calls += 2
@@ -143,8 +143,8 @@ def test_a_payment_without_a_token_is_not_given_one(database, sent):
 
 def test_arguments_in_the_row_of_another_id_call_nobody(database):
     attempt = enqueued(database, effects.record, 1)
-    columns = Attempt.objects.using(database).filter(pk=attempt.pk).values().get()
-    del columns["id"]
+    row = Attempt.objects.using(database).filter(pk=attempt.pk).values().get()
+    columns = {column: value for column, value in row.items() if column != "id"}
     copy = enqueued(database, effects.record, 2)
     put(copy, **columns)
     drain(database)
@@ -171,7 +171,7 @@ def test_details_of_another_execution_of_the_same_attempt_do_not_open(database, 
     attempt = failed_twice(database, acting)
     before = failures(attempt)
     assert [failure.message for failure in before] == ["the first", "the second"]
-    swap(*before, ("details",))
+    swap(("details",), *before)
     for failure in failures(attempt):
         assert "were altered" in failure.message
         assert failure.traceback == ""

@@ -45,11 +45,11 @@ def on(database, transactional_db):
     return on
 
 
-def edges(database: str, **wanted: Any) -> Any:
+def edges(database: str | None, **wanted: Any) -> Any:
     return Dependency.objects.using(database).filter(**wanted)
 
 
-def attempts(database: str, **wanted: Any) -> Any:
+def attempts(database: str | None, **wanted: Any) -> Any:
     return Attempt.objects.using(database).filter(**wanted).order_by("id")
 
 
@@ -110,7 +110,8 @@ def test_what_the_edges_of_two_dependents_have_swapped_calls_neither(database, n
     for model in (Failure, Dependency):
         model.objects.using(database).all().delete()
     attempts(database)._raw_delete(database)
-    altered, untouched = [], []
+    altered: list[Attempt] = []
+    untouched: list[Attempt] = []
     with transaction.atomic(database):
         for first, second, is_handed, columns in pairs:
             one = handed(database) if is_handed else waiting(database, first)
@@ -118,7 +119,7 @@ def test_what_the_edges_of_two_dependents_have_swapped_calls_neither(database, n
             both = [
                 edges(database, attempt_id=dependent.pk).earliest("id") for dependent in dependents
             ]
-            (altered if swap(*both, columns) else untouched).extend(dependents)
+            (altered if swap(columns, *both) else untouched).extend(dependents)
     drain(database, queues="emails")
     begin(database, *altered, *untouched)
     for dependent in altered:
@@ -226,7 +227,7 @@ def test_a_result_that_is_not_this_attempts_is_no_argument(database, on, noted, 
     require_refused(last)
 
 
-def followed(way: str, database: str, check: Any) -> Attempt:
+def followed(way: str, database: str, check: Any) -> Any:
     """What is to follow a check only if it succeeds, or however it ends."""
     match way:
         case "then":

@@ -119,7 +119,7 @@ def test_what_two_schedules_have_swapped_enqueues_nothing(store, pairs):
                 written(store, f"{number} {which}", definition)
                 for which, definition in enumerate((first, second))
             ]
-            if swap(*rows, columns):
+            if swap(columns, *rows):
                 altered |= {row.pk for row in rows}
     let_tick(store)
     ticked = store.enqueue_ticks([])
