@@ -63,7 +63,8 @@ def write_schedule(database: str, name: str, path: str) -> None:
 
 def let_everything_be_due(database: str) -> None:
     """Let the delays pass after which what couldn't be opened is tried again."""
-    attempts(database).filter(status="scheduled").update(scheduled_at=DatabaseNow())
+    waiting = attempts(database).filter(status="scheduled")
+    store_for(database).redone(lambda: waiting.update(scheduled_at=DatabaseNow()))
 
 
 def versions(database: str) -> Counter[int]:
