@@ -9,7 +9,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from async_attempts import Attempt, call, parallel
+from async_attempts import Attempt, ResultNotKept, call, parallel
 from async_attempts.ids import uuid7
 from async_attempts.lifecycle import NOT_KEPT
 from async_attempts.models import DatabaseNow, Dependency, Failure
@@ -289,3 +289,17 @@ def test_none_that_is_handed_on_is_proof_enough(database, on, noted):
     assert {stored(last).status, stored(checked).status} == {"succeeded"}
     assert ("fetch", None) in noted
     assert states(database) == ["succeeded"] * 4
+
+
+def test_what_is_named_as_the_cause_of_a_failure_hands_over_no_result(database, on, noted):
+    last = on(flows.refuse).then(flows.fetch).catch(flows.report).enqueue_all()
+    assert last
+    other = on(flows.fetch, "a secret").using(keep_result=True).enqueue()
+    drain(database, queues="emails")
+    catching = attempts(database, method_name="report").get()
+    assert edges(database, attempt_id=catching.pk).update(cause=other.pk) == 1
+    drain(database, queues="default")
+    (_, ending) = noted[-1]
+    assert (ending.attempt_id, ending.stored_result) == (other.pk, None)
+    with pytest.raises(ResultNotKept):
+        assert ending.result
