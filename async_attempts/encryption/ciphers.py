@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import product
-from typing import Final, NamedTuple, Self
+from typing import ClassVar, Final, NamedTuple, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -23,7 +23,7 @@ from ..exceptions import (
     UnknownKey,
 )
 from .contract import Cipher, Context, Stored
-from .formats import FORMATS, RECIPIENTS_VERSION
+from .formats import FORMATS, RECIPIENTS_VERSION, Format
 from .keys import KEY_ID_BYTES, REMEDY, Key, KeyState, keyring, listed
 
 PLAIN: Final = b"\x00"
@@ -57,7 +57,7 @@ class AESGCMSIVCipher:
     cryptography's UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.
     """
 
-    formats = FORMATS
+    formats: ClassVar[Mapping[int, Format]] = FORMATS
     """The versions that can be opened; the newest of them is written."""
 
     @sensitive_variables()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -77,6 +78,16 @@ def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:
     return results
 
 
+def _first_error(one: WaitedFor, database: str) -> Ending:
+    """How the first attempt ended that failed or expired, on the way to this prerequisite.
+
+    Nothing binds which one that was: so no result of another one is handed over.
+    """
+    cause = one.cause or one.id
+    [ending] = endings_in_order([cause], database)
+    return ending if cause == one.id else replace(ending, stored_result=None, keeps_result=False)
+
+
 def _handed(
     database: str, handed: Handed, found: Sequence[WaitedFor], results: dict[UUID, Any]
 ) -> Any:
@@ -89,6 +100,5 @@ def _handed(
         values = [results.get(one.id) for one in ones]
         return values if handed is Handed.RESULTS else values[0]
     if handed is Handed.ERROR:
-        causes = [one.cause or one.id for one in ones]
-        return next(iter(endings_in_order(causes[:1], database)), None)
+        return next((_first_error(one, database) for one in ones), None)
     return endings_in_order([one.id for one in ones], database)

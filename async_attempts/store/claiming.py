@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import Q
 
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
 from .claims import TOO_LATE, Claim, Claims, Unknown
 from .headers import but_for, without
 from .limiting import Limiting, Which, limits_of_queue
+from .rows import UNCOUNTED
 
 ORDINARY: Final = "num_crashes = 0"
 SUSPECT: Final = "num_crashes > 0"
@@ -190,7 +191,7 @@ class Claiming(Limiting):
             rows = self.skipping_locked(held.order_by("id"))
             ids = list(rows.values_list("id", flat=True))
             given_back = {"claimed_by": None, "started_at": None}
-            held.filter(pk__in=ids).update(num_attempts=F("num_attempts") - 1, **given_back)
+            held.filter(pk__in=ids).update(num_attempts=UNCOUNTED, **given_back)
             self.pass_gate()
             return Unknown.LOCKED if held.exists() else Unknown.NOTHING
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import BinaryField, Case, F, Value, When
+from django.db.models import BinaryField, Case, Value, When
 
 from ..conf import retention
 from ..lifecycle import (
@@ -28,7 +28,7 @@ from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
 from .claims import TOO_LATE, Claim
 from .deleting import Deleting
 from .revisits import QUICK
-from .rows import ended, seconds_from_now
+from .rows import UNCOUNTED, ended, seconds_from_now
 
 Result = tuple[Claim, Outcome]
 
@@ -345,14 +345,14 @@ class Finishing(Deleting):
                     Status.FAILED, reason=reason, error_class=error.error_class, num_crashes=0
                 )
             case Expired(reason):
-                given_back = {"num_attempts": F("num_attempts") - 1} if late else {}
+                given_back = {"num_attempts": UNCOUNTED} if late else {}
                 return ended(Status.EXPIRED, reason=reason, **given_back)
             case Retried(delay, error):
                 return self._later(delay, error_class=error.error_class, num_crashes=0)
             case Snoozed(delay):
-                return self._later(delay, num_attempts=F("num_attempts") - 1, num_crashes=0)
+                return self._later(delay, num_attempts=UNCOUNTED, num_crashes=0)
             case Released(delay, reason):
-                back = {"num_attempts": F("num_attempts") - 1, "started_at": None}
+                back = {"num_attempts": UNCOUNTED, "started_at": None}
                 why = {"reason": reason} if reason else {}
                 return self._later(delay, **back, **why) if delay else {"claimed_by": None, **back}
 

@@ -211,6 +211,10 @@ class Inserting(Coalescing, Backlog):
         def begin() -> _T:
             if any(attempt.created for attempt in many.rows):
                 forget()
+                # They may be bound to one that had a token then, and is no more.
+                for attempt in many.rows:
+                    if attempt.edges:
+                        attempt.seal_anew()
             with nullcontext() if is_one else transaction.atomic(self.alias):
                 return work()
 

@@ -15,7 +15,7 @@ from itertools import chain, compress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.constants import OnConflict
 
 from ..lifecycle import Released, Status
@@ -24,6 +24,7 @@ from .claims import Claim, Claims
 from .depending import in_batches
 from .finishing import Finishing
 from .revisits import What
+from .rows import UNCOUNTED
 
 PAUSES: Final = (0.001, 0.002, 0.004)
 """Seconds, at most, after which a claim tries again to lock the limit keys that others lock: they
@@ -161,7 +162,7 @@ class Placing(Finishing):
                 status=Status.WAITING,
                 claimed_by=None,
                 started_at=None,
-                num_attempts=F("num_attempts") - 1,
+                num_attempts=UNCOUNTED,
             )
         return self._still_held(worker_id, left) if left else []
 

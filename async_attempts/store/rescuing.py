@@ -7,17 +7,18 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ..conf import settings
 from ..encryption import context_of
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
+from ..models.bounds import MOST_CRASHES
 from ..printable import printable
 from .finishing import CANCELLED
 from .placing import Placing
-from .rows import ended, seconds_from_now
+from .rows import UNCOUNTED, ended, seconds_from_now
 
 HELD_COLUMNS: Final = (
     "id target target_pk method_name idempotence_token num_attempts max_attempts num_crashes "
@@ -152,7 +153,7 @@ class Rescuing(Placing):
             released = [row.id for row, verdict in judged if verdict is None]
             mine = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             mine.filter(pk__in=released).update(
-                claimed_by=None, started_at=None, num_attempts=F("num_attempts") - 1
+                claimed_by=None, started_at=None, num_attempts=UNCOUNTED
             )
             lost = [(row, verdict) for row, verdict in judged if verdict is not None]
             failed = self._record_lost(worker_id, lost)
@@ -184,7 +185,7 @@ class Rescuing(Placing):
         return failed
 
     def _after_crash(self, row: Any, verdict: Verdict) -> dict[str, Any]:
-        crashes = row.num_crashes + 1
+        crashes = min(row.num_crashes + 1, MOST_CRASHES)
         counted = {"num_crashes": crashes, "error_class": _error_of(verdict).__name__}
         if row.cancel_requested:
             return ended(Status.EXPIRED, reason=CANCELLED.reason, **counted)

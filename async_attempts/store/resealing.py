@@ -7,10 +7,21 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from ..encryption import Context, KeyedCipher, NullCipher, cipher, open_sealed, seal
+from ..encryption import (
+    Context,
+    KeyedCipher,
+    NullCipher,
+    Purpose,
+    binds_prerequisites,
+    cipher,
+    open_sealed,
+    seal,
+)
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
 from ..models import is_unsealed
+from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
+from ..payload import bind
 from .base import Store
 from .plaintext import DECIDING_COLUMNS, Plaintext
 
@@ -106,8 +117,18 @@ class Resealer:
             plaintext = self._opened(stored, context, takes_plain)
         except DecryptionError:
             return None
+        plaintext = self._bound(row.pk, stored, context.purpose, plaintext)
         sealed = seal(plaintext, context, self.cipher)
         return rows.filter(pk=row.pk, **{column: stored}).update(**{column: sealed}) == 1
+
+    def _bound(self, key: UUID, stored: bytes, purpose: Purpose, plaintext: bytes) -> bytes:
+        """The plaintext; of arguments of version 1, with the prerequisites that there are now."""
+        if purpose != "args" or binds_prerequisites(stored):
+            return plaintext
+        waited_for = self.store.waited_for_by(key)
+        if not waited_for:
+            return plaintext
+        return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in waited_for))
 
     def _opened(self, stored: bytes, context: Context, takes_plain: bool) -> bytes:
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, DateTimeField, ExpressionWrapper, QuerySet, Value, When
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, QuerySet, Value, When
+from django.db.models.functions import Greatest
 from django.db.models.lookups import GreaterThan
 
 from ..lifecycle import Status
@@ -29,6 +30,10 @@ from .claims import COLUMNS, ORDER
 from .gate import ENDED, pass_gate
 from .revisits import Revisits
 from .transactions import redone, whole
+
+UNCOUNTED: Final = Greatest(F("num_attempts") - 1, 0)
+"""The number of executions without the one that a claim has counted; a person may have set it to 0
+meanwhile."""
 
 _T = TypeVar("_T")
 _Rows = TypeVar("_Rows", bound=QuerySet[Any])

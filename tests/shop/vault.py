@@ -1,11 +1,15 @@
-"""A cipher of a project's own, whose server can be out of reach."""
+"""Ciphers of other releases, and one of a project's own, whose server can be out of reach."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from async_attempts.encryption import AESGCMSIVCipher, Context, Stored
+from async_attempts.encryption.formats import FORMATS, Format
+
+_BOUND: Final = re.compile(rb',"[0-9a-f]{64}"]$')
 
 
 class Vault(AESGCMSIVCipher):
@@ -22,3 +26,29 @@ class Vault(AESGCMSIVCipher):
         """The plaintext. Raises what `reach` raises."""
         type(self).reach("decrypt")
         return super().decrypt(stored, context)
+
+
+class FirstVersion(AESGCMSIVCipher):
+    """That of a release which knows only version 1 of the stored bytes, and binds arguments to no
+    prerequisites.
+    """
+
+    formats: ClassVar = {1: FORMATS[1]}
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """The bytes to store, in version 1."""
+        if context.purpose == "args":
+            plaintext = _BOUND.sub(b"]", plaintext)
+        return super().encrypt(plaintext, context)
+
+
+class NextVersion(AESGCMSIVCipher):
+    """That of a release to come, which writes version 3."""
+
+    formats: ClassVar = {
+        **FORMATS,
+        3: Format(
+            lambda key, context: key.derived("next", context.realm, context.purpose),
+            Context.associated_data,
+        ),
+    }

@@ -6,7 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from async_attempts.lifecycle import Released, Snoozed
 from async_attempts.models import Worker
+from async_attempts.models.bounds import MOST_CRASHES
 
 from .rows import every_column, failures, registered, row
 from .test_progress import ROW_LOCKS, lock_row
@@ -25,6 +27,22 @@ def test_what_a_worker_held_that_said_goodbye_is_given_back(store, worker, claim
     assert store.take_back_orphans() == []
 
 
+@pytest.mark.parametrize("outcome", [Released(), Released(5.0), Snoozed(1.0), None], ids=repr)
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_count_that_somebody_has_set_meanwhile_never_falls_below_nothing(
+    store, worker, claimed, outcome, number
+):
+    [claim] = claimed()
+    store.attempts.filter(pk=claim.id).update(num_attempts=number)
+    if outcome is None:
+        store.deregister(worker.pk)
+        store.take_back_orphans()
+    else:
+        store.finish(worker.pk, [(claim, outcome)])
+    written = row(store, claim)
+    assert (written.claimed_by, written.num_attempts) == (None, max(number - 1, 0))
+
+
 @pytest.mark.parametrize("state", ["rescued", "gone"])
 def test_what_nobody_knows_to_have_begun_counts_a_crash(store, worker, claimed, state):
     [claim] = claimed()
@@ -39,6 +57,16 @@ def test_what_nobody_knows_to_have_begun_counts_a_crash(store, worker, claimed, 
     assert (written.state, written.num_attempts, written.num_crashes) == ("pending", 1, 1)
     [failure] = failures(store)
     assert (failure.kind, failure.error_class) == ("lease", "WorkerLost")
+
+
+def test_as_many_crashes_as_can_be_counted_hold_nobody_up(store, claimed):
+    claims = claimed(2)
+    store.attempts.filter(pk=claims[0].id).update(num_crashes=MOST_CRASHES)
+    store.workers.all().delete()
+    [rescue] = store.take_back_orphans()
+    assert set(rescue.attempt_ids) == {claim.id for claim in claims}
+    assert row(store, claims[0]).status == "failed"
+    assert (row(store, claims[1]).state, row(store, claims[1]).num_crashes) == ("pending", 1)
 
 
 @pytest.mark.parametrize("state", [Worker.State.LIVE, Worker.State.DEAD])
