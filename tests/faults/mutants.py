@@ -248,7 +248,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the count of a crash",
-        (("store/rescuing.py", "crashes = row.num_crashes + 1", "crashes = row.num_crashes"),),
+        (("store/rescuing.py", "min(row.num_crashes + 1,", "min(row.num_crashes,"),),
         (f"{RESCUE}test_what_a_worker_held_is_pending_again_and_suspect[sqlite]",),
     ),
     Mutant(
