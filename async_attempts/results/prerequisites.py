@@ -13,6 +13,7 @@ from ..lifecycle import GONE, Status
 from ..models import Condition
 from ..models.dependency import Prerequisite, digest_of
 from ..payload import Arguments, Handed, load_value
+from ..printable import printable
 from ..store import Claim, store_for
 from ..store.handing import WaitedFor
 from .endings import Ending, endings_of
@@ -52,18 +53,25 @@ def _require_untouched(claim: Claim, found: Sequence[WaitedFor], bound_to: str) 
     if digest_of(Prerequisite(*one[:4]) for one in found) != bound_to:
         raise Tampered(f"The prerequisites of attempt {claim.id} were altered.")
     for one in found:
-        is_changed = one.status is not None and (
-            one.condition == Condition.SUCCESS and one.status != Status.SUCCEEDED
-        )
-        if is_changed or _lacks_proof(one):
+        if (problem := _problem_of(one)) is not None:
             raise Tampered(
                 f"Attempt {one.id}, which attempt {claim.id} has waited for, was altered: it is "
-                f"{one.status}" + (", without a stored result." if _lacks_proof(one) else ".")
+                f"{problem}."
             )
 
 
-def _lacks_proof(one: WaitedFor) -> bool:
-    return one.needs_result and one.status == Status.SUCCEEDED and not one.sealed_result
+def _problem_of(one: WaitedFor) -> str | None:
+    """The state of a prerequisite that the package would not have let its dependent begin in."""
+    needs_success = one.condition == Condition.SUCCESS
+    if one.status is None:
+        # If its result was to be handed over, that is missing anyway.
+        is_unproven = needs_success and one.needs_result and one.place is None
+        return "deleted, so that nothing proves its success" if is_unproven else None
+    if needs_success and one.status != Status.SUCCEEDED:
+        return printable(one.status)
+    if one.needs_result and one.status == Status.SUCCEEDED and not one.sealed_result:
+        return "succeeded, without a stored result"
+    return None
 
 
 def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:

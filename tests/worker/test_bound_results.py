@@ -272,8 +272,9 @@ def test_a_check_that_runs_still_lets_nothing_follow(database, on, noted):
     assert noted == []
 
 
-def test_a_check_that_was_deleted_hands_on_nothing(database, on, noted):
-    last = on(flows.refuse).then(flows.fetch).enqueue()
+@pytest.mark.parametrize("way", ["then", "depends_on"])
+def test_a_check_that_was_deleted_lets_nothing_follow(database, on, noted, way):
+    last = followed(way, database, on(flows.refuse))
     edges(database).update(state="met")
     put(last, **READY)
     attempts(database, method_name="refuse")._raw_delete(database)
