@@ -78,6 +78,7 @@ WAREHOUSE_URL = env.str("WAREHOUSE_URL", "http://127.0.0.1:8100")
 
 ASYNC_ATTEMPTS = {
     "KEYS": env.list("ATTEMPTS_KEYS", default=[]),
+    "KEYS_FILE": env.str("ATTEMPTS_KEYS_FILE", default=None),
     "REALM": env.str("ATTEMPTS_REALM", default="shop-development"),
     "QUEUES": {
         "default": {},
@@ -86,5 +87,5 @@ ASYNC_ATTEMPTS = {
         "webhooks": {"rate": "100/m", "burst": 10},
     },
 }
-# Without ATTEMPTS_KEYS a key is made of SECRET_KEY, which is an error once DEBUG is off.
+# Without either of the two a key is made of SECRET_KEY, which is an error once DEBUG is off.
 SILENCED_SYSTEM_CHECKS = ["async_attempts.W001"]

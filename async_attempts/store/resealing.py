@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -10,38 +13,71 @@ from django.db.models import QuerySet
 from ..encryption import (
     Context,
     KeyedCipher,
+    KeyState,
     NullCipher,
-    Purpose,
     binds_prerequisites,
     cipher,
+    key_id_of,
     open_sealed,
     seal,
 )
 from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
-from ..models import is_unsealed
+from ..lifecycle import Status
+from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
 from ..payload import bind
 from .base import Store
+from .missing import REASON, UNNAMED
 from .plaintext import DECIDING_COLUMNS, Plaintext
 
 SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
 COLUMNS: Final = (
-    *"id target_pk idempotence_token args sealed_result".split(),
+    *"id target_pk idempotence_token args sealed_result reason".split(),
     *DECIDING_COLUMNS,
 )
+TRIES: Final = 3
+"""How often a value is read again that somebody else changed meanwhile."""
 
 
-class Resealed(NamedTuple):
-    """One batch: values sealed anew, values that couldn't be opened, the id to go on after."""
+class Unreadable(NamedTuple):
+    """A value that can't be opened: the id of the key that it names, and where it is."""
 
-    sealed: int
-    unreadable: int
-    after: UUID | None
+    key_id: str
+    where: str
+
+
+class Value(NamedTuple):
+    """A sealed value: its column of a row of `rows`, its context, and what it is called.
+
+    `takes_plain`: whether it is to be sealed if NullCipher stored it.
+    """
+
+    rows: QuerySet[Any]
+    row: Any
+    column: str
+    context: Context
+    where: str
+    takes_plain: bool
+
+
+@dataclass
+class Resealed:
+    """One batch.
+
+    `sealed`: how many values were sealed anew, by the id of the key that they had been sealed with.
+    `unreadable`: those that can't be opened. `changed`: how many values were changed by others at
+    each try, and aren't sealed anew. `after`: the id to go on after; None at the end.
+    """
+
+    sealed: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    changed: int = 0
+    after: UUID | None = None
 
 
 class Resealer:
-    """From the old keys to the first one; a value that changes meanwhile is left as it became.
+    """From the old keys, and the retired ones, to the first one.
 
     `plaintext`: which of the values that NullCipher had stored, too; None: none of them. Raises
     InvalidSetting when the configured cipher isn't a KeyedCipher: it has no key to rotate to.
@@ -54,6 +90,12 @@ class Resealer:
         self.store = store
         self.cipher = configured.with_retired_keys()
         self.plaintext = plaintext
+        self.state_of: Callable[[str], KeyState] = configured.state_of
+
+    @property
+    def former_keys(self) -> list[str]:
+        """The ids of the keys that are to go: all of the settings but the first."""
+        return [one for one in self.cipher.key_ids if self.state_of(one) is not KeyState.FIRST]
 
     def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:
         """Look at `limit` attempts after the id `after` and at their failures.
@@ -63,29 +105,14 @@ class Resealer:
         """
 
         def work() -> Resealed:
-            attempts, failures = self.store.attempts, self.store.failures
+            found = Resealed()
+            attempts = self.store.attempts
             rows = attempts.all() if after is None else attempts.filter(pk__gt=after)
             batch = list(rows.order_by("pk").only(*COLUMNS)[:limit])
-            by_id = {attempt.pk: attempt for attempt in batch}
-            plain = self.plaintext
-            taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}
-            done = [
-                self._reseal(
-                    attempts, attempt, column, attempt.context(purpose), attempt.pk in taken
-                )
-                for attempt in batch
-                for column, purpose in SEALED_COLUMNS
-            ]
-            for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
-                if is_unsealed(failure.details):
-                    continue
-                attempt = by_id[failure.attempt_id]
-                context = attempt.context("error", failure.number)
-                done.append(
-                    self._reseal(failures, failure, "details", context, attempt.pk in taken)
-                )
-            last = batch[-1].pk if len(batch) == limit else None
-            return Resealed(done.count(True), done.count(None), last)
+            for value in self._values_of(batch):
+                self._reseal(found, value)
+            found.after = batch[-1].pk if len(batch) == limit else None
+            return found
 
         return self.store.whole(work)
 
@@ -94,46 +121,81 @@ class Resealer:
         schedules = self.store.schedules
 
         def work() -> Resealed:
-            rows = list(schedules.order_by("pk").only("id", *BOUND, "args"))
-            plain = self.plaintext
-            done = [
-                self._reseal(
-                    schedules, row, "args", row.context(), bool(plain and plain.takes_schedule(row))
-                )
-                for row in rows
-            ]
-            return Resealed(done.count(True), done.count(None), None)
+            found, plain = Resealed(), self.plaintext
+            for row in schedules.order_by("pk").only("id", *BOUND, "args"):
+                where = f"schedule {row.pk}: args"
+                takes_plain = bool(plain and plain.takes_schedule(row))
+                value = Value(schedules, row, "args", row.context(), where, takes_plain)
+                self._reseal(found, value)
+            return found
 
         return self.store.whole(work)
 
-    def _reseal(
-        self, rows: QuerySet[Any], row: Any, column: str, context: Context, takes_plain: bool
-    ) -> bool | None:
-        """True: sealed anew. False: nothing to do. None: it can't be opened."""
+    def _values_of(self, batch: Sequence[Any]) -> Iterator[Value]:
+        """What is sealed of these attempts and of their failures."""
+        attempts, failures = self.store.attempts, self.store.failures
+        by_id = {attempt.pk: attempt for attempt in batch}
+        plain = self.plaintext
+        taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}
+        for attempt in batch:
+            for column, purpose in SEALED_COLUMNS:
+                where = f"attempt {attempt.pk}: {purpose}"
+                context = attempt.context(purpose)
+                yield Value(attempts, attempt, column, context, where, attempt.pk in taken)
+        for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
+            if not is_unsealed(failure.details):
+                attempt = by_id[failure.attempt_id]
+                where = f"attempt {attempt.pk}: failure {failure.number}"
+                context = attempt.context("error", failure.number)
+                yield Value(failures, failure, "details", context, where, attempt.pk in taken)
+
+    def _reseal(self, found: Resealed, value: Value) -> None:
+        row, column = value.row, value.column
+        mine = value.rows.filter(pk=row.pk)
         stored = getattr(row, column)
-        if not stored or self.cipher.is_sealed_with_current_key(stored):
-            return False
-        try:
-            plaintext = self._opened(stored, context, takes_plain)
-        except DecryptionError:
-            return None
-        plaintext = self._bound(row.pk, stored, context.purpose, plaintext)
-        sealed = seal(plaintext, context, self.cipher)
-        return rows.filter(pk=row.pk, **{column: stored}).update(**{column: sealed}) == 1
+        for _ in range(TRIES):
+            if not stored or self.cipher.is_sealed_with_current_key(stored):
+                return
+            key_id = key_id_of(stored) or UNNAMED
+            try:
+                plaintext = self._opened(stored, value)
+            except DecryptionError:
+                found.unreadable.append(Unreadable(key_id, value.where))
+                return
+            if column == "args" and not binds_prerequisites(stored):
+                plaintext = self._bound(row.pk, plaintext)
+            sealed = seal(plaintext, value.context, self.cipher)
+            if mine.filter(**{column: stored}).update(**{column: sealed}):
+                found.sealed[key_id] += 1
+                if column == "args" and _waits_for_a_key(row):
+                    self._let_come_at_once(row)
+                return
+            stored = mine.values_list(column, flat=True).first()
+        found.changed += 1
 
-    def _bound(self, key: UUID, stored: bytes, purpose: Purpose, plaintext: bytes) -> bytes:
-        """The plaintext; of arguments of version 1, with the prerequisites that there are now."""
-        if purpose != "args" or binds_prerequisites(stored):
+    def _bound(self, attempt_id: UUID, plaintext: bytes) -> bytes:
+        """The arguments, bound to the prerequisites that version 1 left to the table."""
+        found = self.store.waited_for_by(attempt_id)
+        if not found:
             return plaintext
-        waited_for = self.store.waited_for_by(key)
-        if not waited_for:
-            return plaintext
-        return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in waited_for))
+        return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in found))
 
-    def _opened(self, stored: bytes, context: Context, takes_plain: bool) -> bytes:
+    def _let_come_at_once(self, attempt: Any) -> None:
+        """Workers have its key now, and it may have been put off for an hour."""
+        waiting = self.store.attempts.filter(
+            pk=attempt.pk, status=Status.SCHEDULED, reason__startswith=REASON
+        )
+        waiting.update(scheduled_at=DatabaseNow(), reason="")
+
+    def _opened(self, stored: bytes, value: Value) -> bytes:
         try:
-            return open_sealed(stored, context, self.cipher)
+            return open_sealed(stored, value.context, self.cipher)
         except UnknownKey:
-            if not takes_plain:
+            if not value.takes_plain:
                 raise
-            return NullCipher().decrypt(stored, context)
+            return NullCipher().decrypt(stored, value.context)
+
+
+def _waits_for_a_key(row: Any) -> bool:
+    """True for an attempt that was put off as a worker lacked its key."""
+    return getattr(row, "status", None) == Status.SCHEDULED and row.reason.startswith(REASON)

@@ -28,7 +28,7 @@ PAGES_WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
 
 
 @pytest.fixture
-def page_module(request, monkeypatch) -> Iterator[ModuleType]:
+def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     """A module to run a page in: targets are found by name. The page's `shop` is `tests.shop`."""
     shop = ModuleType("shop.models")
     vars(shop).update(Order=clients.PostedOrder, Customer=models.Customer)
@@ -37,6 +37,8 @@ def page_module(request, monkeypatch) -> Iterator[ModuleType]:
     monkeypatch.setitem(sys.modules, "shop.clients", clients)
     monkeypatch.setattr(schedules, "_in_code", {})
     monkeypatch.setenv("ATTEMPTS_KEYS", KEY)
+    (tmp_path / "keys").write_text(KEY)
+    monkeypatch.setenv("ATTEMPTS_KEYS_FILE", str(tmp_path / "keys"))
     # From Django 6.1 on mail needs this; older ones don't look at it.
     monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
     module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")

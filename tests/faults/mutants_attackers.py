@@ -104,7 +104,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "rotate-keys binds arguments of version 1",
-        (("store/resealing.py", 'if purpose != "args" or', "if True or"),),
+        (("store/resealing.py", "        if not found:\n", "        if True:\n"),),
         (f"{ROLLING}test_what_rotate_keys_has_sealed_anew_is_performed[sqlite]",),
     ),
     Mutant(

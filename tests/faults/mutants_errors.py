@@ -14,7 +14,13 @@ RUNNER = "worker/runner.py"
 MUTANTS: Final = (
     Mutant(
         "an attempt that can't be opened now isn't counted",
-        ((RUNNER, "except (UnknownKey, CipherUnavailable) as", "except UnknownKey as"),),
+        (
+            (
+                RUNNER,
+                "except (UnknownKey, UnknownFormat, CipherUnavailable) as",
+                "except (UnknownKey, UnknownFormat) as",
+            ),
+        ),
         (f"{OUTAGES}test_what_cannot_be_opened_now_is_put_off_and_never_counted[sqlite-drain]",),
     ),
     Mutant(
@@ -81,7 +87,7 @@ MUTANTS: Final = (
         (f"{OUTAGES}test_a_burial_that_fails_is_tried_again_ever_later[sqlite]",),
     ),
     Mutant(
-        "a missing key's attempts are put off ever longer",
+        "claims pass over a missing key ever longer",
         (
             (
                 "worker/missing_keys.py",
@@ -89,7 +95,7 @@ MUTANTS: Final = (
                 "            self._in_a_row = 1\n",
             ),
         ),
-        (f"{MISSING}test_it_is_put_off_ever_longer_up_to_an_hour_each_key_by_itself",),
+        (f"{MISSING}test_claims_pass_over_each_key_by_itself_ever_longer_up_to_an_hour",),
     ),
     Mutant(
         "those that are met together are put off alike",
@@ -98,7 +104,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "so many made-up key ids and no more are remembered",
-        (("worker/missing_keys.py", "len(self._keys) >= MOST_KEYS", "len(self._keys) >= 10_000"),),
+        (
+            (
+                "worker/missing_keys.py",
+                "                return self._others\n",
+                "                pass\n",
+            ),
+        ),
         (f"{MISSING}test_whoever_makes_up_key_ids_fills_neither_log_nor_memory",),
     ),
     Mutant(

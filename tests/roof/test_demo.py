@@ -20,7 +20,13 @@ from tests.databases import MARIADB_URL, POSTGRES_URL
 
 BASE: Final = Path(__file__).parents[2]
 URLS: Final = {"postgresql": POSTGRES_URL, "mariadb": MARIADB_URL}
-NOT_INHERITED: Final = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "ATTEMPTS_KEYS", "EXAMPLE_VAR"}
+NOT_INHERITED: Final = {
+    "DATABASE_URL",
+    "DJANGO_SETTINGS_MODULE",
+    "ATTEMPTS_KEYS",
+    "ATTEMPTS_KEYS_FILE",
+    "EXAMPLE_VAR",
+}
 WIDTH: Final = 100
 """Of the terminal."""
 

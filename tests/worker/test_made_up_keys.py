@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from urllib.request import urlopen
 
 import pytest
 from django.db import transaction
@@ -46,10 +48,16 @@ def test_fifty_of_them_hold_up_nobody(database, workers, crashes):
 def test_a_worker_leaves_what_it_cannot_open_to_the_one_that_can(database, workers):
     """As in a rolling deploy of a new key: most would be put off for a minute and longer."""
     theirs = forged(database, b"\x01abcd")
-    without = workers.start("--poll-interval=0.1", f"--database={database}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    flags = ("--poll-interval=0.1", f"--health-port={port}", f"--database={database}")
+    without = workers.start(*flags)
     until(lambda: stored(theirs).status == "scheduled", without)
     with transaction.atomic(database):
         left = [forged(database, b"\x01abcd") for _ in range(20)]
         marker = enqueued(database, effects.record)
     until(lambda: stored(marker).status == "succeeded", without)
     assert {stored(attempt).claim_seq for attempt in left} == {0}
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        figures = answer.read().decode()
+    assert 'async_attempts_worker_missing_key_total{key="61626364"} 1\n' in figures

@@ -21,8 +21,8 @@ from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...store.plaintext import Plaintext
 from ...store.resealing import Resealer
-from . import _plaintext, _pruning, _stats
-from ._arguments import USAGE, attempts_database, batch
+from . import _plaintext, _pruning, _rotation, _stats
+from ._arguments import USAGE, attempts_database
 from ._events import EVENTS_HEAD, subscriptions
 from ._pipes import PipedCommand
 from ._queues import QUEUES_HEAD, queues
@@ -65,7 +65,7 @@ class Command(PipedCommand):
             "rotate-keys", help="re-encrypt what older keys sealed with the first of the KEYS"
         )
         _plaintext.add_arguments(rotate)
-        rotate.add_argument("--batch-size", type=batch, default=200)
+        _rotation.add_arguments(rotate)
         make_key = commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
         make_key.add_argument(
             "--recipient",
@@ -119,7 +119,7 @@ class Command(PipedCommand):
         except InvalidSetting as error:
             raise CommandError(str(error), returncode=USAGE) from error
         if plaintext is None or self.may_seal(plaintext, resealer.store, options):
-            self.rotate(resealer, options["batch_size"])
+            self.rotate(resealer, options)
 
     def make_key(self, is_for_recipient: bool) -> None:
         """Print a key, or a line for each half of a recipient's."""
@@ -216,22 +216,21 @@ class Command(PipedCommand):
         self.stdout.write("Nothing was sealed.")
         return False
 
-    def rotate(self, resealer: Resealer, batch_size: int) -> None:
-        """Walk over all schedules and attempts; exit 1 when the KEYS don't open something."""
+    def rotate(self, resealer: Resealer, options: dict[str, Any]) -> None:
+        """Seal all schedules and attempts with the first key; tell by key what is left."""
+        rotation = _rotation.Rotation(resealer, self.stdout.write, ids=options["ids"])
         try:
-            batches = [resealer.reseal_schedules(), resealer.reseal(limit=batch_size)]
-            while (after := batches[-1].after) is not None:
-                batches.append(resealer.reseal(after, batch_size))
+            rotation.walk(options["batch_size"])
         except CipherUnavailable as error:
             raise CommandError(f"{error}. What was sealed anew stays so; run it again.") from error
-        sealed = sum(batch.sealed for batch in batches)
-        unreadable = sum(batch.unreadable for batch in batches)
-        self.stdout.write(f"{sealed} values were sealed with the first key.")
-        if unreadable:
-            raise CommandError(
-                f"{unreadable} values can't be opened with these KEYS; keep every key until this "
-                "number is 0. (What NullCipher stored needs --seal-plaintext.)"
-            )
+        for line in aligned([_rotation.HEAD, *rotation.rows()]):
+            self.stdout.write(line)
+        for sentence in rotation.conclusions():
+            self.stdout.write(sentence)
+        try:
+            rotation.require_done(strict=options["strict"])
+        except _rotation.Refused as error:
+            raise CommandError(str(error)) from error
 
 
 def listed(store: Store) -> Iterator[tuple[str, ...]]:
