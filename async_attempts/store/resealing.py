@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from ..conf import realm_of
 from ..encryption import (
     Context,
     KeyedCipher,
@@ -21,7 +22,7 @@ from ..encryption import (
     open_sealed,
     seal,
 )
-from ..exceptions import DecryptionError, InvalidSetting, UnknownKey
+from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
 from ..lifecycle import Status
 from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
@@ -79,17 +80,23 @@ class Resealed:
 class Resealer:
     """From the old keys, and the retired ones, to the first one.
 
-    `plaintext`: which of the values that NullCipher had stored, too; None: none of them. Raises
-    InvalidSetting when the configured cipher isn't a KeyedCipher: it has no key to rotate to.
+    `plaintext`: which of the values that NullCipher had stored, too; None: none of them.
+    `from_realm`: the realm that `REALM` was before, to seal for the present one what was sealed for
+    that. Raises InvalidSetting when the configured cipher isn't a KeyedCipher: it has no key to
+    rotate to.
     """
 
-    def __init__(self, store: Store, *, plaintext: Plaintext | None = None) -> None:
+    def __init__(
+        self, store: Store, *, plaintext: Plaintext | None = None, from_realm: str | None = None
+    ) -> None:
         configured = cipher()
         if not isinstance(configured, KeyedCipher):
             raise InvalidSetting(f"{type(configured).__name__} has no keys that could be rotated.")
         self.store = store
         self.cipher = configured.with_retired_keys()
         self.plaintext = plaintext
+        self.realm = realm_of(store.alias)
+        self.from_realm = from_realm
         self.state_of: Callable[[str], KeyState] = configured.state_of
 
     @property
@@ -154,17 +161,21 @@ class Resealer:
         mine = value.rows.filter(pk=row.pk)
         stored = getattr(row, column)
         for _ in range(TRIES):
-            if not stored or self.cipher.is_sealed_with_current_key(stored):
+            is_current = bool(stored) and self.cipher.is_sealed_with_current_key(stored)
+            if not stored or (is_current and self.from_realm is None):
                 return
             key_id = key_id_of(stored) or UNNAMED
             try:
-                plaintext = self._opened(stored, value)
+                plaintext, realm = self._opened(stored, value)
             except DecryptionError:
                 found.unreadable.append(Unreadable(key_id, value.where))
                 return
+            if is_current and realm == self.realm:
+                return
             if column == "args" and not binds_prerequisites(stored):
                 plaintext = self._bound(row.pk, plaintext)
-            sealed = seal(plaintext, value.context, self.cipher)
+            context = value.context._replace(realm=self.realm)
+            sealed = seal(plaintext, context, self.cipher)
             if mine.filter(**{column: stored}).update(**{column: sealed}):
                 found.sealed[key_id] += 1
                 if column == "args" and _waits_for_a_key(row):
@@ -187,13 +198,20 @@ class Resealer:
         )
         waiting.update(scheduled_at=DatabaseNow(), reason="")
 
-    def _opened(self, stored: bytes, value: Value) -> bytes:
+    def _opened(self, stored: bytes, value: Value) -> tuple[bytes, str]:
+        """The plaintext, and the realm that it was sealed for."""
+        context = value.context._replace(realm=self.realm)
         try:
-            return open_sealed(stored, value.context, self.cipher)
+            return open_sealed(stored, context, self.cipher), self.realm
         except UnknownKey:
             if not value.takes_plain:
                 raise
-            return NullCipher().decrypt(stored, value.context)
+            return NullCipher().decrypt(stored, context), self.realm
+        except Tampered:
+            if self.from_realm is None:
+                raise
+            before = context._replace(realm=self.from_realm)
+            return open_sealed(stored, before, self.cipher), self.from_realm
 
 
 def _waits_for_a_key(row: Any) -> bool:

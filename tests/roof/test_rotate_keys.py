@@ -17,11 +17,13 @@ from async_attempts import Arguments, Attempt, call
 from async_attempts.encryption import AESGCMSIVCipher, open_sealed
 from async_attempts.encryption.formats import FORMATS
 from async_attempts.encryption.keys import Key
+from async_attempts.exceptions import Tampered
 from async_attempts.management.commands import _rotation
 from async_attempts.models import Failure, Schedule
 from async_attempts.payload import dump_arguments, load_arguments, load_bound
 from async_attempts.store import resealing, store_for
 from tests.shop import clients, flows
+from tests.worker.attempts import drain
 
 CONFIGURED: Any = settings.ASYNC_ATTEMPTS
 OLD = CONFIGURED["KEYS"][0]
@@ -262,3 +264,30 @@ def test_a_schedules_arguments_open_with_the_new_key_alone(database):
         rotate(database)
     with using(KEYS=[NEW]):
         assert schedules.get().arguments == Arguments(7)
+
+
+def test_a_new_realm_takes_over_what_the_old_one_sealed(database):
+    def read(attempt):
+        return Attempt.objects.using(database).get(pk=attempt.pk)
+
+    with using(REALM="shop"):
+        done = call(flows.fetch, 1).using(database=database, keep_result=True).enqueue()
+        failed = call(flows.refuse).using(database=database).enqueue()
+        drain(database)
+        waiting = enqueued(database, idempotence_token="token")
+        schedule = Schedule(name="nightly", cron="0 2 * * *", target="tests.shop.clients.greet")
+        schedule.seal(Arguments(1))
+        schedule.save(using=database)
+    with using(REALM="shop-production"):
+        rotate(database)
+        assert bytes(read(waiting).args) == bytes(waiting.args)
+        with pytest.raises(Tampered):
+            read(waiting).method_args  # noqa: B018
+        rotate(database, from_realm="shop")
+        assert read(waiting).method_args == {"customer_token": "t", "order_number": 1}
+        assert read(done).stored_result == 1
+        assert "stove" in Failure.objects.using(database).get(attempt=failed.pk).message
+        assert Schedule.objects.using(database).get().arguments == Arguments(1)
+        before = bytes(read(waiting).args)
+        rotate(database, from_realm="shop")
+        assert bytes(read(waiting).args) == before

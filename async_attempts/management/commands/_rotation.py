@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fail for whatever can't be opened, also if it names a key that isn't in the settings",
     )
+    parser.add_argument(
+        "--from-realm",
+        metavar="REALM",
+        help="seal for the present REALM what was sealed for this one, too; '' is none",
+    )
     parser.add_argument("--batch-size", type=batch, default=200)
 
 

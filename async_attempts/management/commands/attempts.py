@@ -115,7 +115,9 @@ class Command(PipedCommand):
             return
         plaintext = _plaintext.selection(options)
         try:
-            resealer = Resealer(store_for(database), plaintext=plaintext)
+            resealer = Resealer(
+                store_for(database), plaintext=plaintext, from_realm=options["from_realm"]
+            )
         except InvalidSetting as error:
             raise CommandError(str(error), returncode=USAGE) from error
         if plaintext is None or self.may_seal(plaintext, resealer.store, options):
