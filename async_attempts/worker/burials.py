@@ -19,6 +19,7 @@ from ..encryption import context_of, open_sealed
 from ..lifecycle import FailureKind
 from ..models import AbstractAttempt
 from ..store import Store, Verdict, store_for
+from ..store.transactions import is_about_a_value
 from ..targets import Policy, known_policy, method_of
 from .acknowledging import announce_rescue
 from .announcing import Announcer, InThreads
@@ -88,7 +89,11 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
         try:
             policies = _policies(store, death.culprits)
             rescue = store.bury(death.worker_id, partial(death.judge, policies))
-        except Error as error:
+        except Exception as error:
+            if is_about_a_value(error) and store.set_malformed_aside():
+                continue
+            if not isinstance(error, Error):
+                raise
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
             store.connection.close()
             pause = min(2 * pause, settings().LEASE / 3)
