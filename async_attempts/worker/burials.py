@@ -45,6 +45,7 @@ class Death:
     """How a child ended, and what it left.
 
     `culprits`: those that were the reason why it had to be killed. `is_innocent`: no attempt was.
+    `is_unexplained`: nobody ended it, and it hadn't come to an end by itself.
     """
 
     worker_id: UUID
@@ -52,9 +53,13 @@ class Death:
     begun: Collection[Begun] = ()
     culprits: frozenset[UUID] = frozenset()
     is_innocent: bool = False
+    is_unexplained: bool = False
 
     def judge(self, policies: Policies, row: Any) -> Verdict | None:
         """What became of one attempt that the child held; None: it is given back uncounted."""
+        if self.is_unexplained and not self.begun:
+            # It died of what it had claimed, it may be: of the size of a row, say.
+            return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)
         seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
         if self.is_innocent or seqs.get(row.id) != row.claim_seq:
             return None

@@ -48,9 +48,7 @@ def everything() -> dict[str, Any]:
     failure = failure_of(attempt)
     Failure.objects.update(worker=worker.pk)
     follower = call(clients.send_welcome, 7).using(depends_on=[attempt]).enqueue()
-    row = Schedule(
-        name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report"
-    )
+    row = Schedule(name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report")
     row.seal(Arguments())
     row.save()
     Queue.objects.get_or_create(name="default")
