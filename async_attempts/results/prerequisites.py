@@ -27,10 +27,11 @@ def handed_over(
     `bound_to`: the digest that was sealed with the arguments. Costs a query only where there are
     prerequisites. Raises Tampered if they aren't those that the attempt was enqueued with, or one
     of them hasn't ended as it had to, or the result that has to prove it is missing or doesn't
-    open; InvalidArguments if a result that is handed over is gone or too large; what opening a result raises.
+    open; InvalidArguments if a result that is handed over is gone, or one is too large; what
+    opening a result raises.
     """
     handed = arguments.args[0] if arguments.args else None
-    is_old = not bound_to and not binds_prerequisites(claim.args)
+    is_old = not bound_to and not binds_prerequisites(claim.args or b"")
     found: list[WaitedFor] = []
     if bound_to or is_old:
         found = store_for(claim.database).waited_for_by(claim.id)

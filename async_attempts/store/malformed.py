@@ -127,7 +127,7 @@ class MalformedRows(Claiming):
 
         def work() -> int:
             columns = mended | ended(Status.FAILED, reason=problem, blockers=0)
-            failed: int = self._row(key).filter(status__in=LIVE).update(**columns)
+            failed: int = self._one_by_key(key).filter(status__in=LIVE).update(**columns)
             if failed:
                 self.tell_waiters()
             return failed
@@ -160,7 +160,7 @@ class MalformedRows(Claiming):
         """Do `work`, whose one row may be against a check of the project's own."""
         try:
             return bool(self.whole(work))
-        except Exception as error:
+        except Error as error:
             if not is_about_a_value(error):
                 raise
             logger.error("%s %.80r can't be set aside: %s", table, key, type(error).__name__)
@@ -214,13 +214,13 @@ class MalformedRows(Claiming):
         transaction.set_rollback(True, self.alias)
 
     def _try_to_promote(self, key: Any) -> None:
-        self._row(key).filter(status=Status.SCHEDULED).update(status=Status.PENDING)
+        self._one_by_key(key).filter(status=Status.SCHEDULED).update(status=Status.PENDING)
         transaction.set_rollback(True, self.alias)
 
     def _rows(self, model: type[Model]) -> QuerySet[Any]:
         return self.attempts if model is self.model else model._base_manager.using(self.alias)
 
-    def _row(self, key: Any) -> Any:
+    def _one_by_key(self, key: Any) -> Any:
         return self.attempts.filter(Exact(self._key, key))
 
     @property
