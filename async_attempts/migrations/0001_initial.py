@@ -298,7 +298,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "concurrency",
-                    models.PositiveSmallIntegerField(
+                    models.SmallIntegerField(
                         null=True, verbose_name="most of its limit key at once"
                     ),
                 ),
@@ -362,24 +362,14 @@ class Migration(migrations.Migration):
                         field="unique_key", name="aa_attempt_unique_key"
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(
-                                ("completed_at__isnull", False),
-                                ("status__in", ["expired", "failed", "succeeded"]),
-                            ),
-                            models.Q(
-                                ("completed_at__isnull", True),
-                                ("status__in", ["pending", "scheduled", "waiting"]),
-                            ),
-                            _connector="OR",
+                        condition=async_attempts.models.bounds.HasEndOnlyIfFinal(
+                            "status", "completed_at"
                         ),
                         name="aa_attempt_completed_at",
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("status__in", ("scheduled", "waiting")), _negated=True),
-                            ("claimed_by__isnull", True),
-                            _connector="OR",
+                        condition=async_attempts.models.bounds.IsHeldOnlyIfDue(
+                            "status", "claimed_by"
                         ),
                         name="aa_attempt_claimed_by",
                     ),
@@ -401,11 +391,9 @@ class Migration(migrations.Migration):
                             "blockers": (0, 2147483646),
                             "claim_seq": (0, 4611686018427387904),
                             "concurrency": (1, 10000),
-                            "max_attempts": (1, 2147483647),
+                            "max_attempts": (0, 2147483646),
                             "num_attempts": (0, 2147483646),
-                            "num_crashes": (0, 32766),
-                            "priority": (-100, 100),
-                            "progress": (0, 100),
+                            "num_crashes": (0, 2147483646),
                         },
                         sizes={"metadata": 16384},
                     ),

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import MODEL_SETTING
-from ..lifecycle import FINAL, LIVE, Status
+from ..lifecycle import Status
 from ..limits import MOST_AT_ONCE
 from ..printable import printable
 from .awaited import AwaitedRow
@@ -17,9 +17,10 @@ from .bounds import (
     MAX_METADATA_BYTES,
     MOST_CLAIMS,
     MOST_COUNTED,
-    MOST_CRASHES,
     Bounds,
+    HasEndOnlyIfFinal,
     HexIds,
+    IsHeldOnlyIfDue,
 )
 from .indexes import SelectiveIndex, UniqueWhereSet
 from .querysets import AttemptManager
@@ -77,13 +78,11 @@ class AbstractAttempt(AwaitedRow):
             UniqueWhereSet(field="unique_key", name="aa_%(class)s_unique_key"),
             models.CheckConstraint(
                 name="aa_%(class)s_completed_at",
-                condition=Q(status__in=sorted(FINAL), completed_at__isnull=False)
-                | Q(status__in=sorted(LIVE), completed_at__isnull=True),
+                condition=HasEndOnlyIfFinal("status", "completed_at"),
             ),
             models.CheckConstraint(
                 name="aa_%(class)s_claimed_by",
-                condition=~Q(status__in=(Status.SCHEDULED, Status.WAITING))
-                | Q(claimed_by__isnull=True),
+                condition=IsHeldOnlyIfDue("status", "claimed_by"),
             ),
             models.CheckConstraint(
                 name="aa_%(class)s_blockers",
@@ -94,12 +93,10 @@ class AbstractAttempt(AwaitedRow):
                 moments=("scheduled_at", "expires_at", "created_at", "started_at", "completed_at"),
                 durations=("timeout",),
                 numbers={
-                    "priority": (-100, 100),
                     "num_attempts": (0, MOST_COUNTED),
-                    "max_attempts": (1, MOST_COUNTED + 1),
-                    "num_crashes": (0, MOST_CRASHES),
+                    "max_attempts": (0, MOST_COUNTED),
+                    "num_crashes": (0, MOST_COUNTED),
                     "claim_seq": (0, MOST_CLAIMS),
-                    "progress": (0, 100),
                     "blockers": (0, MOST_COUNTED),
                     "concurrency": (1, MOST_AT_ONCE),
                 },

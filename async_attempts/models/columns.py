@@ -71,7 +71,7 @@ class AttemptColumns(models.Model):
     limit_key = models.CharField(
         _("limit key"), max_length=LIMIT_KEY_LENGTH, blank=True, default=""
     )
-    concurrency = models.PositiveSmallIntegerField(_("most of its limit key at once"), null=True)
+    concurrency = models.SmallIntegerField(_("most of its limit key at once"), null=True)
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
     schedule = models.CharField(_("schedule"), max_length=255, null=True)

@@ -78,7 +78,7 @@ def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -
     if value is None:
         return
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**31:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**31 - 1:
         raise InvalidOption(f"{name}: must be {expected}, not {value!r}.")
 
 
@@ -136,8 +136,8 @@ def check_metadata(metadata: Any) -> None:
         size += _digits_written_out(metadata)
     if size > MAX_METADATA_BYTES:
         raise InvalidOption(
-            f"metadata: takes {size:,} bytes as JSON, more than the {MAX_METADATA_BYTES:,} that are "
-            "allowed; pass what is large as an argument."
+            f"metadata: takes {size:,} bytes as JSON, more than {MAX_METADATA_BYTES:,}; "
+            "pass what is large as an argument."
         )
 
 

@@ -12,6 +12,16 @@ from async_attempts.exceptions import InvalidArguments
 MAX_DEPTH: Final = 32
 """How many brackets of the stored JSON may be open at once; a tagged value takes one to three."""
 
+MAX_RESULT_BYTES: Final = 1_048_576
+"""A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
+be in the worker's hand for ever."""
+
+ENVELOPE_BYTES: Final = 1024
+"""More than any cipher adds to what it encrypts."""
+
+MOST_RESULT_BYTES: Final = MAX_RESULT_BYTES + ENVELOPE_BYTES
+"""Of a stored result. What is larger isn't even fetched: it could end the process."""
+
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -32,6 +42,11 @@ def require_shallow(data: bytes) -> None:
 def exceeds_size(size: int) -> bool:
     """Whether arguments of `size` bytes, before encryption, are more than the setting allows."""
     return size > settings().MAX_ARGS_BYTES
+
+
+def most_args_bytes() -> int:
+    """The bytes that stored arguments may have; a row with more is claimed without them."""
+    return settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
 
 
 def too_large(size: int, what: str, remedy: str) -> InvalidArguments:

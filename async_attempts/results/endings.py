@@ -7,17 +7,27 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Case, F, When
+from django.db.models.functions import Length
+from django.db.models.lookups import LessThanOrEqual
 
-from ..exceptions import ResultNotKept, UnknownKey
+from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
+from ..payload.limits import MOST_RESULT_BYTES
 from ..plaintext import hides_arguments
 from ..store import Store
 from ..store.depending import in_batches
 
 COLUMNS: Final = (
-    "id status target target_pk method_name idempotence_token sealed_result error_class reason"
+    "id status target target_pk method_name idempotence_token error_class reason"
 ).split()
+WITHIN_LIMIT: Final = {
+    "small_result": Case(
+        When(LessThanOrEqual(Length("sealed_result"), MOST_RESULT_BYTES), then=F("sealed_result"))
+    ),
+    "result_size": Length("sealed_result"),
+}
+"""The result, if it isn't too large to be fetched, and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +74,12 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     """How each of these attempts ended."""
     endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}
     for some in in_batches(ids):
-        rows = store.attempts.filter(pk__in=some).only(*COLUMNS)
+        rows = store.attempts.filter(pk__in=some).only(*COLUMNS).annotate(**WITHIN_LIMIT)
         failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
         messages = _messages(store, failed.values())
         for row in rows:
+            refuse_large(row.pk, row.result_size)
+            row.sealed_result = row.small_result
             result, unopened = _result_of(row)
             endings[row.pk] = Ending(
                 row.pk,
@@ -92,6 +104,15 @@ def _result_of(row: Any) -> tuple[Any, UnknownKey | None]:
     except UnknownKey as error:
         # Whoever only waits is told how it ended, as a process that enqueues may have no key.
         return None, error
+
+
+def refuse_large(attempt_id: UUID, size: int | None) -> None:
+    """Raises InvalidArguments for a stored result over the limit, which wasn't fetched."""
+    if size is not None and size > MOST_RESULT_BYTES:
+        raise InvalidArguments(
+            f"The stored result of {attempt_id} has {size} bytes, more than the "
+            f"{MOST_RESULT_BYTES} that are allowed with the envelope."
+        )
 
 
 def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:

@@ -16,7 +16,7 @@ from ..payload import Arguments, Handed, load_value
 from ..printable import printable
 from ..store import Claim, store_for
 from ..store.handing import WaitedFor
-from .endings import Ending, endings_of
+from .endings import Ending, endings_of, refuse_large
 
 
 def handed_over(
@@ -27,13 +27,16 @@ def handed_over(
     `bound_to`: the digest that was sealed with the arguments. Costs a query only where there are
     prerequisites. Raises Tampered if they aren't those that the attempt was enqueued with, or one
     of them hasn't ended as it had to, or the result that has to prove it is missing or doesn't
-    open; InvalidArguments if a result that is handed over is gone; what opening a result raises.
+    open; InvalidArguments if a result that is handed over is gone, or one is too large; what
+    opening a result raises.
     """
     handed = arguments.args[0] if arguments.args else None
-    is_old = not bound_to and not binds_prerequisites(claim.args)
+    is_old = not bound_to and not binds_prerequisites(claim.args or b"")
     found: list[WaitedFor] = []
     if bound_to or is_old:
         found = store_for(claim.database).waited_for_by(claim.id)
+    for one in found:
+        refuse_large(one.id, one.size)
     if bound_to:
         _require_untouched(claim, found, bound_to)
     results = _results(claim.database, found)

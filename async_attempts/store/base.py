@@ -7,7 +7,6 @@ and, for a worker's moves, the claim's fence.
 from __future__ import annotations
 
 from .changing import Changing
-from .claiming import Claiming
 from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
@@ -15,6 +14,7 @@ from .forgetting import Forgetting
 from .handing import Handing
 from .leasing import Leasing
 from .looking import Looking
+from .malformed import MalformedRows
 from .missing import MissingKeysCount
 from .pausing import Pausing
 from .progressing import Progressing
@@ -26,7 +26,7 @@ from .tallying import Tallying
 
 class Store(
     Declaring,
-    Claiming,
+    MalformedRows,
     Progressing,
     Looking,
     Leasing,

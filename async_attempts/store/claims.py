@@ -30,6 +30,7 @@ class Claim(NamedTuple):
 
     `seconds_left`: from the claim until its `expires_at`, if it has one. `claimed_at`: when the
     claim's statement was sent, by `uptime`. `waited`: seconds from when it was due to the claim.
+    `args`, `metadata_json`: None for what is over its limit, and so wasn't fetched.
     """
 
     id_bytes: bytes
@@ -37,7 +38,7 @@ class Claim(NamedTuple):
     target: str
     target_pk: str | None
     method_name: str
-    args: bytes
+    args: bytes | None
     idempotence_token: str | None
     num_attempts: int
     max_attempts: int | None
@@ -46,7 +47,7 @@ class Claim(NamedTuple):
     timeout: float | None
     keep_result: bool
     limit_key: str
-    metadata_json: str
+    metadata_json: str | None
     seconds_left: float | None
     started_at: datetime
     worker_id: UUID
@@ -67,7 +68,7 @@ class Claim(NamedTuple):
     @property
     def metadata(self) -> dict[str, Any]:
         """The row's metadata, parsed at each reading."""
-        parsed: dict[str, Any] = json.loads(self.metadata_json)
+        parsed: dict[str, Any] = json.loads(self.metadata_json or "{}")
         return parsed
 
     @property

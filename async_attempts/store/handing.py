@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ..payload.limits import MOST_RESULT_BYTES
 from .dooming import Dooming, as_uuid
 
 HANDED = """
 SELECT d.prerequisite_id, d.{condition}, d.place, d.needs_result, d.cause,
     p.status, p.target, p.target_pk, p.method_name, p.idempotence_token,
-    CASE WHEN d.needs_result OR d.place IS NOT NULL THEN p.{result} END
+    CASE WHEN {is_read} AND {octets} <= {most} THEN p.{result} END,
+    CASE WHEN {is_read} THEN {octets} END
 FROM {dependency} d LEFT JOIN {attempt} p ON p.id = d.prerequisite_id
 WHERE d.attempt_id = %s ORDER BY d.place IS NULL, d.place, d.id
 """
@@ -21,7 +23,8 @@ class WaitedFor(NamedTuple):
     """A prerequisite of an attempt and the edge to it; without a status, it is gone.
 
     The fields of the edge first, as in `Prerequisite`. `cause`: which attempt failed or expired
-    first, if any did.
+    first, if any did. `size`: the bytes of a result that is to be read; it isn't fetched if that
+    is over the limit.
     """
 
     id: UUID
@@ -35,6 +38,7 @@ class WaitedFor(NamedTuple):
     method_name: str
     idempotence_token: str | None
     sealed_result: bytes | None
+    size: int | None
 
 
 def _waited_for(
@@ -58,4 +62,11 @@ class Handing(Dooming):
 
     @cached_property
     def _handed_sql(self) -> str:
-        return HANDED.format(result=self.quoted("sealed_result"), **self.words, **self.names)
+        result = self.quoted("sealed_result")
+        parts = {
+            "result": result,
+            "octets": self.octets.format(f"p.{result}"),
+            "most": MOST_RESULT_BYTES,
+            "is_read": "(d.needs_result OR d.place IS NOT NULL)",
+        }
+        return HANDED.format(**parts, **self.words, **self.names)

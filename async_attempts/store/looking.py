@@ -21,8 +21,13 @@ SELECT {seconds}, {seconds_to_tick},
     (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
 """
 DUE: Final = "status = 'pending' AND claimed_by IS NULL AND queue IN ({queues}) AND {scheduled_at}"
-NEXT: Final = "(SELECT MIN(scheduled_at) FROM {attempt} WHERE status = 'scheduled')"
-NEXT_TICK: Final = "(SELECT MIN(next_tick) FROM {schedule})"
+NEXT: Final = """
+(SELECT {until} FROM
+    (SELECT MIN(scheduled_at) AS soonest FROM {attempt} WHERE status = 'scheduled') scheduled)
+"""
+NEXT_TICK: Final = """
+(SELECT {until} FROM (SELECT MIN(next_tick) AS soonest FROM {schedule}) ticks)
+"""
 PAUSED: Final = {
     "postgresql": "json_object_agg(name, is_paused)::text",
     "mysql": "JSON_OBJECTAGG(name, is_paused)",
@@ -31,10 +36,20 @@ PAUSED: Final = {
 """Of the queues that people paused or resumed, which of the two."""
 
 SECONDS_UNTIL: Final = {
-    "postgresql": "EXTRACT(EPOCH FROM {next} - {now})::float8",
-    "mysql": "TIMESTAMPDIFF(MICROSECOND, {now}, {next}) / 1e6",
-    "sqlite": "(julianday({next}) - julianday({now})) * 86400.0",
+    "postgresql": (
+        "CASE WHEN {next} <= {now} THEN 0.0"
+        " WHEN isfinite({next}) THEN EXTRACT(EPOCH FROM {next} - {now})::float8 END"
+    ),
+    "mysql": (
+        "CASE WHEN {next} <= {now} THEN 0.0"
+        " ELSE TIMESTAMPDIFF(MICROSECOND, {now}, {next}) / 1e6 END"
+    ),
+    "sqlite": (
+        "CASE WHEN {next} <= {now} THEN 0.0"
+        " ELSE (julianday({next}) - julianday({now})) * 86400.0 END"
+    ),
 }
+"""Of a moment that isn't one, too: 0 if it is before now, else null, as if there were none."""
 
 
 class Glance(NamedTuple):
@@ -76,9 +91,10 @@ class Looking(Rows):
             queues=", ".join(["%s"] * len(asked)), scheduled_at=f"scheduled_at <= {now}"
         ) + but_for(passed_over, self.quoted("args"), vendor)
         until = SECONDS_UNTIL[vendor]
+        soonest = until.format(next="soonest", now=now)
         sql = LOOK.format(
-            seconds=until.format(next=NEXT.format(**self.names), now=now),
-            seconds_to_tick=until.format(next=NEXT_TICK.format(**self.names), now=now),
+            seconds=NEXT.format(until=soonest, **self.names),
+            seconds_to_tick=NEXT_TICK.format(until=soonest, **self.names),
             due=due,
             left=until.format(next="lease", now=now),
             late=settings().LEASE * LATE_SHARE,
@@ -86,7 +102,8 @@ class Looking(Rows):
             paused=PAUSED[vendor],
             **self.names,
         )
-        params: list[Any] = [*moment, *moment, *asked, *moment, *asked, *moment, *moment]
+        until_one = [*moment, *moment]
+        params: list[Any] = [*until_one, *until_one, *asked, *moment, *asked, *moment, *until_one]
         with self.connection.cursor() as cursor:
             cursor.execute(sql, params)
             to_due, to_tick, *facts, paused = cursor.fetchone()

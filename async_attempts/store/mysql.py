@@ -15,6 +15,7 @@ from django.db.models import BinaryField, F, Func
 
 from ..lifecycle import Status
 from ..models import AttemptQuerySet, Failure, Slot, Tally
+from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
@@ -188,7 +189,8 @@ class MySQLStore(MySQLInserting, Store):
             return []
         began = uptime()
         with self.connection.cursor() as cursor:
-            cursor.execute(select, {"which": param, "limit": limit})
+            most_bytes = most_args_bytes()
+            cursor.execute(select, {"which": param, "limit": limit, "most_bytes": most_bytes})
             rows = cursor.fetchall()
             if not rows:
                 return []

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from ..conf import retention
+from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .finishing import Result, Unrecorded, drops_result, is_plain
@@ -35,7 +36,7 @@ WITH me AS (
 UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
     num_attempts = num_attempts + 1, started_at = statement_timestamp(), reason = ''
 WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status || '' = 'pending' AND claimed_by IS NULL
-RETURNING {columns}::text, extract(epoch from expires_at - statement_timestamp())::float8,
+RETURNING {columns}, extract(epoch from expires_at - statement_timestamp())::float8,
     started_at, {order}
 """
 """Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
@@ -99,6 +100,8 @@ KEPT_CLAIMS: Final = 256
 class PostgreSQLStore(PostgreSQLInserting, Store):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
 
+    json_text = "{}::text"
+
     def isolation_problem(self) -> str | None:
         # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
         with transaction.atomic(self.alias), self.connection.cursor() as cursor:
@@ -120,7 +123,12 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return self._alone(lambda: self._claim_within(worker_id, which, limit))
 
     def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
-        params = {"worker": worker_id, "which": which.param, "limit": limit}
+        params = {
+            "worker": worker_id,
+            "which": which.param,
+            "limit": limit,
+            "most_bytes": most_args_bytes(),
+        }
         sql = self._claim_sql(which.sql)
         began, rows = uptime(), self._execute(sql, params).fetchall()
         if not rows:

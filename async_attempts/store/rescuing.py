@@ -30,12 +30,15 @@ class Verdict(NamedTuple):
     """Why an attempt was lost with its worker: it counts a crash, and becomes a suspect.
 
     `delay`: seconds until it is due again. `reason`: why it fails for good instead, if it does.
+    `has_begun`: False for one that was claimed only: its execution is given back, and a failure is
+    recorded when it fails for good.
     """
 
     kind: FailureKind
     message: str
     delay: float = 0.0
     reason: str = ""
+    has_begun: bool = True
 
 
 Judge = Callable[[Any], Verdict | None]
@@ -165,8 +168,9 @@ class Rescuing(Placing):
             is_complete = not held.exists()
             if holder is not None and is_complete:
                 holder.update(state=Worker.State.RESCUED)
-            ids = [row.id for row, _ in lost]
-            return Rescue(worker_id, ids, failed, is_complete, len(released))
+            ids = [row.id for row, verdict in lost if verdict.has_begun or row.id in failed]
+            given_back = len(released) + len(lost) - len(ids)
+            return Rescue(worker_id, ids, failed, is_complete, given_back)
 
         rescue = self.whole(work)
         self.wake(freed)
@@ -174,10 +178,14 @@ class Rescuing(Placing):
 
     def _record_lost(self, worker_id: UUID, lost: Sequence[tuple[Any, Verdict]]) -> list[UUID]:
         """Write what became of what a worker had in hand; returns the ids of what failed."""
-        self.failures.bulk_create(self._failed(worker_id, row, verdict) for row, verdict in lost)
+        after = [(row, verdict, self._after_crash(row, verdict)) for row, verdict in lost]
+        self.failures.bulk_create(
+            self._failed(worker_id, row, verdict)
+            for row, verdict, columns in after
+            if verdict.has_begun or columns.get("status") == Status.FAILED
+        )
         failed = []
-        for row, verdict in lost:
-            columns = self._after_crash(row, verdict)
+        for row, _, columns in after:
             mine = self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             mine.filter(pk=row.id, claim_seq=row.claim_seq).update(**columns)
             if columns.get("status") == Status.FAILED:
@@ -197,6 +205,9 @@ class Rescuing(Placing):
         if verdict.delay:
             later = {"scheduled_at": seconds_from_now(verdict.delay), "claimed_by": None}
             return {"status": Status.SCHEDULED, **later, **counted}
+        if not verdict.has_begun:
+            given_back = {"started_at": None, "num_attempts": UNCOUNTED}
+            return {"claimed_by": None, "num_crashes": crashes, **given_back}
         return {"claimed_by": None, **counted}
 
     def _failed(self, worker_id: UUID, row: Any, verdict: Verdict) -> Failure:

@@ -26,6 +26,7 @@ from ..models import (
     Worker,
     get_attempt_model,
 )
+from ..models.bounds import MAX_METADATA_BYTES
 from .claims import COLUMNS, ORDER
 from .gate import ENDED, pass_gate
 from .revisits import Revisits
@@ -94,9 +95,40 @@ class Rows:
             "worker": quote(Worker._meta.db_table),
             "schedule": quote(Schedule._meta.db_table),
             "queue": quote(Queue._meta.db_table),
-            "columns": ", ".join(self.quoted(name) for name in COLUMNS),
+            "columns": ", ".join(map(self._claimed_column, COLUMNS)),
             "order": ", ".join(self.quoted(name) for name in ORDER),
         }
+
+    octets = "octet_length({})"
+    """SQL for the bytes of a value, which is measured without being read."""
+
+    json_text = "{}"
+    """SQL for JSON as text."""
+
+    def _claimed_column(self, name: str) -> str:
+        """SQL for what a claim reads of a column: nothing of what is too large for a process."""
+        column = self.quoted(name)
+        if name == "args":
+            return f"CASE WHEN {self.octets.format(column)} <= %(most_bytes)s THEN {column} END"
+        if name == "metadata":
+            text = self.json_text.format(column)
+            most = MAX_METADATA_BYTES
+            return f"CASE WHEN {self.octets.format(text)} <= {most} THEN {text} END"
+        return column
+
+    def size_of(self, attempt_id: UUID, column: str) -> int:
+        """The bytes that one column of an attempt has; 0 of one that is gone."""
+        key = self.model._meta.pk.get_db_prep_value(attempt_id, self.connection)
+        value = self.quoted(column)
+        if column == "metadata":
+            value = self.json_text.format(value)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {self.octets.format(value)} FROM {self.names['attempt']} WHERE id = %s",
+                [key],
+            )
+            row = cursor.fetchone()
+        return 0 if row is None else int(row[0] or 0)
 
     @cached_property
     def pace_names(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from django.db import OperationalError, transaction
 
 from ..lifecycle import Status
 from ..models import DatabaseNow
+from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .limiting import Which
@@ -45,6 +46,7 @@ class SQLiteStore(Store):
     """
 
     no_bytes = "x''"
+    octets = "length({})"
 
     def promote(self, limit: int = 1000) -> int:
         refuse_callers_block(self.alias)
@@ -61,7 +63,13 @@ class SQLiteStore(Store):
         _, (now,) = DatabaseNow().on("sqlite")
         began = uptime()
         param = which.param.hex if isinstance(which.param, UUID) else which.param
-        params = {"worker": worker_id.hex, "which": param, "limit": limit, "now": now}
+        params = {
+            "worker": worker_id.hex,
+            "which": param,
+            "limit": limit,
+            "now": now,
+            "most_bytes": most_args_bytes(),
+        }
         sql = CLAIM.format(which=which.sql, **self.names)
 
         with self.connection.cursor() as cursor:

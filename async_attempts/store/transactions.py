@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from django.db import DataError, OperationalError, connections, transaction
+from django.db import DataError, Error, IntegrityError, OperationalError, connections, transaction
 
 from ..exceptions import WaitingInTransaction, WrongTransaction
 
@@ -33,6 +33,15 @@ MYSQL_DEADLOCK: Final = 1213
 
 MYSQL_UNSTORABLE: Final = 1366
 """A character that the column's character set lacks; the driver calls that operational."""
+
+POSTGRESQL_OF_VALUES: Final = frozenset({"54000", "P0001"})
+"""More than PostgreSQL can hold at once; and what a trigger raises."""
+
+MYSQL_OF_VALUES: Final = frozenset({1292, 1690, 3819, 4025, MYSQL_UNSTORABLE})
+"""Values out of range and broken checks, which the driver calls operational."""
+
+SQLITE_NO_TEXT: Final = "Could not decode to UTF-8"
+"""The module sqlite3 has no code for it."""
 
 SQLITE_BUSY: Final = frozenset({5, 6})
 
@@ -61,6 +70,22 @@ def _is_busy(cause: BaseException) -> bool:
 def refused(error: BaseException) -> bool:
     """Whether the database can't store a value: it will refuse it the next time, too."""
     return isinstance(error, DataError) or error.args[:1] == (MYSQL_UNSTORABLE,)
+
+
+def is_about_a_value(error: BaseException) -> bool:
+    """Whether what a row holds may be to blame for it, not the database or the session.
+
+    So it may be of any error that isn't the database's: rows are read in Python, too.
+    """
+    if not isinstance(error, Error):
+        return isinstance(error, Exception)
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    if getattr(error.__cause__, "sqlstate", None) in POSTGRESQL_OF_VALUES:
+        return True
+    return error.args[:1] in {(code,) for code in MYSQL_OF_VALUES} or str(error).startswith(
+        SQLITE_NO_TEXT
+    )
 
 
 def whole(alias: str, work: Callable[[], _T]) -> _T:

@@ -19,6 +19,7 @@ from ..encryption import context_of, open_sealed
 from ..lifecycle import FailureKind
 from ..models import AbstractAttempt
 from ..store import Store, Verdict, store_for
+from ..store.transactions import is_about_a_value
 from ..targets import Policy, known_policy, method_of
 from .acknowledging import announce_rescue
 from .announcing import Announcer, InThreads
@@ -44,6 +45,7 @@ class Death:
     """How a child ended, and what it left.
 
     `culprits`: those that were the reason why it had to be killed. `is_innocent`: no attempt was.
+    `is_unexplained`: nobody ended it, and it hadn't come to an end by itself.
     """
 
     worker_id: UUID
@@ -51,9 +53,13 @@ class Death:
     begun: Collection[Begun] = ()
     culprits: frozenset[UUID] = frozenset()
     is_innocent: bool = False
+    is_unexplained: bool = False
 
     def judge(self, policies: Policies, row: Any) -> Verdict | None:
         """What became of one attempt that the child held; None: it is given back uncounted."""
+        if self.is_unexplained and not self.begun:
+            # It died of what it had claimed, it may be: of the size of a row, say.
+            return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)
         seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
         if self.is_innocent or seqs.get(row.id) != row.claim_seq:
             return None
@@ -88,7 +94,11 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
         try:
             policies = _policies(store, death.culprits)
             rescue = store.bury(death.worker_id, partial(death.judge, policies))
-        except Error as error:
+        except Exception as error:
+            if is_about_a_value(error) and store.set_malformed_aside():
+                continue
+            if not isinstance(error, Error):
+                raise
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
             store.connection.close()
             pause = min(2 * pause, settings().LEASE / 3)

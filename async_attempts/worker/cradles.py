@@ -141,7 +141,13 @@ class Cradle:
             tuple(self.page.begun()),
             self.culprits,
             self.is_innocent or self.page.end == End.FAULTY,
+            self._is_unexplained,
         )
+
+    @property
+    def _is_unexplained(self) -> bool:
+        killed_by_us = self.is_innocent or self.was_starved or bool(self.culprits)
+        return self.page.end == End.UNTIMELY and not killed_by_us
 
     def _how(self, code: int) -> str:
         if self.culprits or self.is_innocent:

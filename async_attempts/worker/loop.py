@@ -11,7 +11,7 @@ from .. import signals
 from ..conf import settings
 from ..models import Worker
 from ..store import Claims, Unknown
-from ..store.transactions import waited_too_long
+from ..store.transactions import is_about_a_value, waited_too_long
 from .acknowledging import announce_expired
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executors.base import Executor
@@ -97,8 +97,8 @@ class Loop:
                     self.store.declare_queues(self.options.queues)
                     with incarnations.born() as me:
                         done = self._live(me)
-                except Error as error:
-                    self._sit_out(error)
+                except Exception as error:
+                    self._get_over(error)
         finally:
             self.lookout.close()
 
@@ -114,8 +114,8 @@ class Loop:
                 try:
                     done = self._go_round(me)
                     self.outages.over()
-                except Error as error:
-                    self._sit_out(error)
+                except Exception as error:
+                    self._get_over(error, me)
         finally:
             self._end(me)
         self.hand.announcer.announce(signals.worker_stopped, Worker, worker=me.worker)
@@ -291,6 +291,30 @@ class Loop:
         self.pulse.note_database(False)
         self.executor.work(seconds, socket)
         self.pulse.note_database(True)
+
+    def _get_over(self, error: Exception, me: Incarnation | None = None) -> None:
+        """Set aside the row that is to blame for the error, if one is; else wait for better times.
+
+        Raises what isn't the database's, and was no row's fault.
+        """
+        if is_about_a_value(error) and self._set_malformed_aside(me):
+            self.lookout.expect()
+        elif isinstance(error, Error):
+            self._sit_out(error)
+        else:
+            raise error
+
+    def _set_malformed_aside(self, me: Incarnation | None) -> bool:
+        """Fail or mend what no worker can handle; whether there was anything."""
+        worker_id = None if me is None else me.worker.pk
+        try:
+            found = self.store.set_malformed_aside(worker_id, self.options.queues)
+        except Error as error:
+            logger.error("malformed rows can't be set aside: %s", type(error).__name__)
+            return False
+        for one in found:
+            logger.error("%s", one)
+        return bool(found)
 
     def _sit_out(self, error: Error) -> None:
         is_locked = waited_too_long(error) and not self.store.connection.in_atomic_block

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import SETTING, settings
 from ..encryption import open_sealed
 from ..exceptions import InvalidArguments
+from ..models.bounds import MAX_METADATA_BYTES
 from ..payload import Arguments, load_bound
+from ..payload.limits import most_args_bytes
 from ..plaintext import hide_values
 from ..results import handed_over
-from ..store import Claim
+from ..store import Claim, store_for
 from ..targets import Resolved, TargetName, resolve
-
-ENVELOPE_BYTES: Final = 1024
-"""More than any cipher adds to what it encrypts."""
 
 
 class Prepared(NamedTuple):
@@ -39,12 +38,8 @@ def prepared(claim: Claim) -> Prepared:
     Raises what opening and finding raise: see `errors.outcome_of_preparing`, and
     `missing_keys` for what can't be opened.
     """
-    limit = settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
-    if len(claim.args) > limit:
-        raise InvalidArguments(
-            f"The stored arguments have {len(claim.args)} bytes, more than "
-            f"{SETTING}['MAX_ARGS_BYTES'] allows ({limit} with the envelope)."
-        )
+    if claim.args is None or claim.metadata_json is None:
+        raise _too_large(claim)
     try:
         plaintext = open_sealed(claim.args, claim.context("args"))
         name = TargetName(claim.target, claim.target_pk, claim.method_name)
@@ -54,3 +49,17 @@ def prepared(claim: Claim) -> Prepared:
         hide_values(error)
         raise
     return Prepared(claim, resolved, arguments, prerequisites)
+
+
+def _too_large(claim: Claim) -> InvalidArguments:
+    """The error for a claim without the column that is over its limit."""
+    size_of = store_for(claim.database).size_of
+    if claim.args is None:
+        return InvalidArguments(
+            f"The stored arguments have {size_of(claim.id, 'args')} bytes, more than "
+            f"{SETTING}['MAX_ARGS_BYTES'] allows ({most_args_bytes()} with the envelope)."
+        )
+    return InvalidArguments(
+        f"The stored metadata have {size_of(claim.id, 'metadata')} bytes, more than the "
+        f"{MAX_METADATA_BYTES} that are allowed."
+    )

@@ -33,6 +33,7 @@ from ..exceptions import (
 )
 from ..lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
 from ..payload import Arguments, dump_value
+from ..payload.limits import MAX_RESULT_BYTES
 from ..plaintext import Plaintext, hide_values
 from ..store import TOO_LATE, Claim, Store
 from .current import CurrentAttempt, _current
@@ -61,10 +62,6 @@ from .testcases import saved_testcase
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
-
-MAX_RESULT_BYTES: Final = 1_048_576
-"""A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
-be in the worker's hand for ever."""
 
 SEALING_SECONDS: Final = 10.0
 SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)

@@ -14,6 +14,7 @@ from ..exceptions import AttemptsError
 from ..printable import MESSAGE_LENGTH, printable
 from ..schedules import declare
 from ..store import Store, Ticked
+from ..store.transactions import is_about_a_value
 from .lookout import LONGEST
 from .memory import now
 
@@ -76,6 +77,9 @@ class Ticking:
         ticked = self.store.enqueue_ticks(self._names)
         for one in ticked:
             self._tell(one)
+        if any(one.problem is not None and is_about_a_value(one.problem) for one in ticked):
+            for schedule in self.store.mend_schedules():
+                logger.error("%s", schedule)
         if any(one.problem is None for one in ticked):
             self._pause, self._not_before = SHORTEST_PAUSE, 0.0
         else:

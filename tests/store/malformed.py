@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from async_attempts.models import Attempt, Queue, Schedule, Worker
+from async_attempts.models import Attempt, Failure, Queue, Schedule, Worker
 from async_attempts.models.bounds import Bounds
 
 NO_MOMENT: Final = {
@@ -21,12 +21,10 @@ NO_MOMENT: Final = {
 
 NO_NUMBER: Final = {
     "num_attempts": ("2147483647", "-1"),
-    "max_attempts": ("0", "-1"),
-    "num_crashes": ("32767", "-1"),
+    "max_attempts": ("2147483647", "-1"),
+    "num_crashes": ("-1",),
     "claim_seq": ("9223372036854775807", "-1"),
-    "priority": ("101", "-101"),
     "concurrency": ("0", "10001"),
-    "progress": ("101", "-1"),
     "timeout": ("0", "-1", "2147483648", "1e308"),
 }
 """By column, SQL for numbers that can't be counted up, or mean nothing."""
@@ -63,17 +61,21 @@ def without_checks(database: str) -> Iterator[None]:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA ignore_check_constraints = ON")
-            yield
-            cursor.execute("PRAGMA ignore_check_constraints = OFF")
+            try:
+                yield
+            finally:
+                cursor.execute("PRAGMA ignore_check_constraints = OFF")
         return
     checks = [(m, c) for m in BOUNDED for c in m._meta.constraints if isinstance(c, Bounds)]
     with connection.schema_editor() as editor:
         for model, check in checks:
             editor.remove_constraint(model, check)
-    yield
-    with connection.cursor() as cursor:
-        for model in BOUNDED:
-            cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")
-    with connection.schema_editor() as editor:
-        for model, check in checks:
-            editor.add_constraint(model, check)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            for table in [model._meta.db_table for model in (Failure, *BOUNDED)]:
+                cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
+        with connection.schema_editor() as editor:
+            for model, check in checks:
+                editor.add_constraint(model, check)

@@ -70,8 +70,6 @@ def test_a_number_that_cannot_be_counted_up_is_refused(store, column):
         ("num_attempts", 2**31 - 2),
         ("max_attempts", 1),
         ("claim_seq", 2**62),
-        ("priority", -100),
-        ("priority", 100),
         ("concurrency", 10_000),
         ("timeout", 1e-9),
     ],
@@ -169,7 +167,9 @@ def metadata_of(size):
 def test_metadata_have_a_limit(store):
     [attempt] = enqueued(store, metadata=metadata_of(MAX_METADATA_BYTES))
     assert row(store, attempt).metadata == metadata_of(MAX_METADATA_BYTES)
-    with pytest.raises(InvalidOption, match=r"metadata: takes 16,385 bytes .* 16,384"):
+    with pytest.raises(
+        InvalidOption, match=r"metadata: takes 16,385 bytes as JSON, more than 16,384"
+    ):
         enqueued(store, metadata=metadata_of(MAX_METADATA_BYTES + 1))
     too_large = f"""'{{"k": "{"x" * MAX_METADATA_BYTES}"}}'"""
     refused(store.alias, attempt.pk, metadata=too_large)

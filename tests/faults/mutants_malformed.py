@@ -1,0 +1,61 @@
+"""The guards against malformed and oversized rows, and the tests that must notice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.mutants import Mutant
+
+STORE = "tests/store/test_malformed.py::"
+WORKER = "tests/worker/test_malformed.py::"
+LARGE = "tests/worker/test_large_rows.py::"
+BOUNDS = "tests/store/test_bounds.py::"
+
+MUTANTS: Final = (
+    Mutant(
+        "a worker sets a malformed row aside",
+        (
+            (
+                "worker/loop.py",
+                "if is_about_a_value(error) and self._set_malformed_aside(me):",
+                "if False:",
+            ),
+        ),
+        (f"{WORKER}test_it_fails_and_says_why[postgresql-num_attempts-2147483647]",),
+    ),
+    Mutant(
+        "nothing fails when nothing can be claimed",
+        (("store/malformed.py", "if not good and not is_refused:", "if False:"),),
+        (f"{STORE}test_nothing_fails_when_nothing_can_be_claimed[sqlite]",),
+    ),
+    Mutant(
+        "a schedule that is mended is paused",
+        (("store/malformed.py", '{"is_paused": True, "next_tick": None}', "{}"),),
+        (f"{STORE}test_a_malformed_schedule_is_paused_and_the_others_tick[sqlite]",),
+    ),
+    Mutant(
+        "arguments over the limit aren't fetched",
+        (("store/rows.py", 'if name == "args":', "if False:"),),
+        (f"{LARGE}test_arguments_over_the_limit_are_not_claimed[sqlite]",),
+    ),
+    Mutant(
+        "a result over the limit isn't handed over",
+        (("results/prerequisites.py", "refuse_large(one.id, one.size)", "pass"),),
+        (f"{LARGE}test_a_result_over_the_limit_is_not_handed_over[sqlite]",),
+    ),
+    Mutant(
+        "metadata have a limit",
+        (("models/options.py", "if size > MAX_METADATA_BYTES:", "if False:"),),
+        (f"{BOUNDS}test_metadata_have_a_limit[sqlite]",),
+    ),
+    Mutant(
+        "what was claimed by a child that had begun nothing becomes suspect",
+        (("worker/burials.py", "if self.is_unexplained and not self.begun:", "if False:"),),
+        (
+            (
+                "tests/faults/test_claimed_only.py::"
+                "test_a_death_without_anything_begun_makes_suspects_of_what_was_claimed"
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,271 @@
+"""Where the tables have no checks: a row that nobody can handle fails, and nothing else does."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.db import Error, connections
+
+from async_attempts import Attempt
+from async_attempts.models import DatabaseNow, Schedule, Worker
+from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.transactions import is_about_a_value
+
+from .malformed import moments, put_raw, without_checks
+from .rows import enqueued, put, registered, row
+
+
+@pytest.fixture
+def unchecked(store):
+    with without_checks(store.alias):
+        yield store
+
+
+POISON = [
+    ("scheduled_at", "pending"),
+    ("scheduled_at", "scheduled"),
+    ("expires_at", "pending"),
+    ("started_at", "pending"),
+    ("created_at", "scheduled"),
+]
+
+
+@pytest.mark.parametrize(("column", "status"), POISON)
+def test_a_malformed_moment_fails_its_attempt(unchecked, worker, column, status):
+    for value in moments(unchecked.alias):
+        bad, good = enqueued(unchecked, 2)
+        put(unchecked, bad, status=status)
+        put_raw(unchecked.alias, bad.pk, **{column: value})
+        [found] = unchecked.set_malformed_aside(worker.pk, ["default"])
+        assert found.has_failed
+        failed = row(unchecked, bad)
+        assert (failed.status, failed.reason) == ("failed", f"malformed: {column}")
+        assert [claim.id for claim in unchecked.claim(worker.pk, ["default"], 5)] == [good.pk]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("num_attempts", "2147483647"),
+        ("num_attempts", "-1"),
+        ("claim_seq", "9223372036854775807"),
+        ("timeout", "-1"),
+        ("concurrency", "-5"),
+    ],
+)
+def test_a_number_out_of_range_fails_its_attempt(unchecked, worker, column, value):
+    bad, good = enqueued(unchecked, 2)
+    put_raw(unchecked.alias, bad.pk, **{column: value})
+    [found] = unchecked.set_malformed_aside()
+    assert str(found).endswith(f"has failed: malformed: {column}")
+    assert (row(unchecked, bad).status, row(unchecked, good).status) == ("failed", "pending")
+
+
+@pytest.mark.only("sqlite", reason="the others have a type for ids")
+@pytest.mark.parametrize("value", ["'5'", "5", f"'{'g' * 32}'"])
+def test_an_id_that_is_none_fails_its_attempt(unchecked, worker, value):
+    bad, good = enqueued(unchecked, 2)
+    put_raw(unchecked.alias, bad.pk, id=value)
+    with pytest.raises(ValueError, match=r"UUID|hex|int"):
+        unchecked.claim(worker.pk, ["default"], 5)
+    [found] = unchecked.set_malformed_aside(worker.pk, ["default"])
+    unchecked.release_unknown(worker.pk)
+    assert found.problem == "malformed: id"
+    [failed] = unchecked.attempts.filter(status="failed")
+    assert failed.pk not in (bad.pk, good.pk)
+    assert [claim.id for claim in unchecked.claim(worker.pk, ["default"], 5)] == [good.pk]
+
+
+def test_what_is_failed_once_is_not_found_again_and_can_be_retried(unchecked, worker):
+    [bad] = enqueued(unchecked)
+    put_raw(unchecked.alias, bad.pk, scheduled_at=moments(unchecked.alias)[0])
+    assert unchecked.set_malformed_aside()
+    assert unchecked.set_malformed_aside() == []
+    row(unchecked, bad).retry()
+    assert [claim.id for claim in unchecked.claim(worker.pk, ["default"], 5)] == [bad.pk]
+
+
+def test_what_has_ended_is_mended_and_stays_as_it_ended(unchecked):
+    [bad] = enqueued(unchecked)
+    put(unchecked, bad, status="succeeded", completed_at=DatabaseNow())
+    put_raw(unchecked.alias, bad.pk, started_at=moments(unchecked.alias)[0])
+    [found] = unchecked.set_malformed_aside()
+    assert not found.has_failed
+    mended = row(unchecked, bad)
+    assert (mended.status, mended.started_at) == ("succeeded", None)
+
+
+def test_a_malformed_schedule_is_paused_and_the_others_tick(unchecked):
+    schedules = Schedule._base_manager.using(unchecked.alias)
+    given = {"cron": "* * * * *", "timezone": "UTC", "target": "t", "args": b""}
+    bad, good = (
+        schedules.create(name=name, next_tick=seconds_from_now(60), **given) for name in "ab"
+    )
+    for value in moments(unchecked.alias):
+        put_raw(unchecked.alias, bad.pk, Schedule, next_tick=value, is_paused="false")
+        [found] = unchecked.mend_schedules()
+        assert (found.problem, found.has_failed) == ("malformed: next_tick", False)
+        bad.refresh_from_db()
+        assert (bad.is_paused, bad.next_tick) == (True, None)
+        good.refresh_from_db()
+        assert not good.is_paused
+        assert 50 < unchecked.look(["default"]).next_tick <= 60
+
+
+def test_a_worker_with_a_malformed_lease_is_late(unchecked, worker):
+    other = registered(unchecked)
+    for value in moments(unchecked.alias):
+        put_raw(unchecked.alias, other.pk, Worker, lease=value)
+        [found] = unchecked.set_malformed_aside()
+        assert found.problem == "malformed: lease"
+        assert other.pk in unchecked.late_leases(30)
+        put(unchecked, enqueued(unchecked)[0], priority=0)
+
+
+@pytest.mark.parametrize("table", ["attempt", "schedule"])
+def test_a_look_sees_past_a_malformed_moment(unchecked, worker, table):
+    if table == "attempt":
+        bad, good = enqueued(unchecked, 2)
+        put(unchecked, bad, status="scheduled")
+        put(unchecked, good, status="scheduled", scheduled_at=seconds_from_now(60))
+    for value in moments(unchecked.alias):
+        if table == "attempt":
+            put_raw(unchecked.alias, bad.pk, scheduled_at=value)
+        glance = unchecked.look(["default"])
+        # It is due, or as if it weren't there; what is due is promoted, and fails then.
+        assert glance.next_due is None or glance.next_due <= 60
+
+
+def test_the_reason_names_every_column(unchecked):
+    [bad] = enqueued(unchecked)
+    moment = moments(unchecked.alias)[0]
+    put_raw(unchecked.alias, bad.pk, scheduled_at=moment, created_at=moment, timeout="-1")
+    unchecked.set_malformed_aside()
+    failed = row(unchecked, bad)
+    assert failed.reason == "malformed: scheduled_at, created_at, timeout"
+    assert failed.timeout is None
+
+
+REFUSING = {
+    "postgresql": """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NEW.idempotence_token = 'poison' AND NEW.status = 'pending' THEN
+                RAISE division_by_zero;
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+    """,
+    "mysql": """
+        CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW BEGIN
+            IF NEW.idempotence_token = 'poison' AND NEW.status = 'pending' THEN
+                SIGNAL SQLSTATE '22012' SET MYSQL_ERRNO = 1690;
+            END IF;
+        END
+    """,
+    "sqlite": """
+        CREATE TRIGGER refuse BEFORE UPDATE ON {table}
+        WHEN NEW.idempotence_token = 'poison' AND NEW.status = 'pending'
+        BEGIN SELECT RAISE(ABORT, 'refused'); END
+    """,
+}
+"""A trigger of the project's own, by which no claim of one row is possible."""
+
+UNDONE = {
+    "postgresql": ("DROP TRIGGER refuse ON {table}", "DROP FUNCTION refuse"),
+    "mysql": ("DROP TRIGGER refuse",),
+    "sqlite": ("DROP TRIGGER refuse",),
+}
+
+
+@pytest.fixture
+def refusing(store):
+    """A table in which the attempts of the token "poison" can't be claimed, nor promoted."""
+    table = store.connection.ops.quote_name(Attempt._meta.db_table)
+    with store.connection.cursor() as cursor:
+        cursor.execute(REFUSING[store.connection.vendor].format(table=table))
+        yield store
+        for statement in UNDONE[store.connection.vendor]:
+            cursor.execute(statement.format(table=table))
+
+
+def poisoned(store, number, **columns):
+    """So many attempts, of which the first is the poison."""
+    attempts = enqueued(store, number)
+    if columns:
+        for attempt in attempts:
+            put(store, attempt, **columns)
+    table = store.connection.ops.quote_name(Attempt._meta.db_table)
+    with connections[store.alias].cursor() as cursor:
+        # The trigger speaks of updates only, and a token is made by nothing else.
+        key = store.model._meta.pk.get_db_prep_value(attempts[0].pk, store.connection)
+        cursor.execute(
+            f"UPDATE {table} SET status = 'waiting', idempotence_token = 'poison' WHERE id = %s",
+            [key],
+        )
+    return attempts
+
+
+def make_pending(store, attempt, status="pending"):
+    """By deleting it and writing it anew, as no update can."""
+    stored = row(store, attempt)
+    store.attempts.filter(pk=attempt.pk)._raw_delete(store.alias)
+    stored.status = status
+    stored.save_base(raw=True, using=store.alias, force_insert=True)
+
+
+def test_what_cannot_be_claimed_for_another_reason_is_found_by_claiming_singly(refusing, worker):
+    bad, *good = poisoned(refusing, 3)
+    make_pending(refusing, bad)
+    with pytest.raises(Error) as raised:
+        refusing.claim(worker.pk, ["default"], 5)
+    assert is_about_a_value(raised.value)
+    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+    assert found.has_failed
+    failed = row(refusing, bad)
+    assert failed.status == "failed"
+    assert failed.reason.startswith("it can't be claimed: ")
+    claims = refusing.claim(worker.pk, ["default"], 5)
+    assert [(claim.id, claim.claim_seq) for claim in claims] == [(one.pk, 1) for one in good]
+
+
+def test_what_cannot_be_promoted_is_found_too(refusing, worker):
+    bad, *good = poisoned(refusing, 3, status="scheduled")
+    make_pending(refusing, bad, "scheduled")
+    with pytest.raises(Error):
+        refusing.promote()
+    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+    assert (row(refusing, bad).status, found.has_failed) == ("failed", True)
+    assert refusing.promote() == len(good)
+
+
+def test_nothing_fails_when_nothing_can_be_claimed(store, worker, monkeypatch):
+    attempts = enqueued(store, 3)
+
+    def broken(*_):
+        raise ValueError
+
+    monkeypatch.setattr(type(store), "_claim_within", broken)
+    assert store.set_malformed_aside(worker.pk, ["default"]) == []
+    assert [row(store, attempt).status for attempt in attempts] == ["pending"] * 3
+
+
+def test_a_single_one_fails_for_what_the_database_says_only(store, worker, monkeypatch):
+    [attempt] = enqueued(store)
+
+    def broken(*_):
+        raise TypeError
+
+    monkeypatch.setattr(type(store), "_claim_within", broken)
+    assert store.set_malformed_aside(worker.pk, ["default"]) == []
+    assert row(store, attempt).status == "pending"
+
+
+def test_the_log_names_the_row(unchecked, caplog):
+    [bad] = enqueued(unchecked)
+    put_raw(unchecked.alias, bad.pk, timeout="-1")
+    with caplog.at_level(logging.ERROR):
+        [found] = unchecked.set_malformed_aside()
+    assert str(found).startswith("attempt ")
+    assert found.table == "attempt"

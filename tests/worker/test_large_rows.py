@@ -1,0 +1,97 @@
+"""What is too large for a process isn't fetched: its size is known before its bytes are here."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+
+from async_attempts import call, gather
+from async_attempts.exceptions import InvalidArguments
+from async_attempts.models.bounds import MAX_METADATA_BYTES
+from async_attempts.payload.limits import (
+    ENVELOPE_BYTES,
+    MAX_RESULT_BYTES,
+    most_args_bytes,
+)
+from async_attempts.store import store_for
+from tests.shop import clients, effects, flows
+from tests.store.malformed import without_checks
+from tests.store.rows import registered
+from tests.worker.attempts import drain, enqueued, failures, put, stored
+
+LARGE = 3_000_000
+
+
+def claims_of(database):
+    store = store_for(database)
+    return store.claim(registered(store).pk, ["default"], 10)
+
+
+def test_arguments_over_the_limit_are_not_claimed(database):
+    large, small = (enqueued(database, effects.record) for _ in range(2))
+    put(large, args=bytes(LARGE))
+    claims = {claim.id: claim.args for claim in claims_of(database)}
+    assert claims[large.pk] is None
+    assert claims[small.pk] == bytes(stored(small).args)
+
+
+def test_the_attempt_fails_and_names_size_and_setting(database):
+    large, small = (enqueued(database, effects.record) for _ in range(2))
+    put(large, args=bytes(LARGE))
+    drain(database)
+    assert stored(small).status == "succeeded"
+    failed = stored(large)
+    assert failed.status == "failed"
+    assert f"{LARGE} bytes" in failed.reason
+    assert "ASYNC_ATTEMPTS['MAX_ARGS_BYTES']" in failed.reason
+    assert len(failures(large)) == 1
+
+
+def test_arguments_at_the_limit_are_claimed(database):
+    one = enqueued(database, effects.record)
+    put(one, args=bytes(most_args_bytes()))
+    [claim] = claims_of(database)
+    assert claim.args is not None
+    assert len(claim.args) == most_args_bytes()
+
+
+def test_the_limit_is_that_of_the_settings_in_force(database, settings):
+    one = enqueued(database, effects.record)
+    put(one, args=bytes(1_000 + ENVELOPE_BYTES + 1))
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"MAX_ARGS_BYTES": 1_000}
+    [claim] = claims_of(database)
+    assert claim.args is None
+
+
+def test_metadata_over_the_limit_are_not_claimed(database):
+    with without_checks(database):
+        large, small = (enqueued(database, effects.record) for _ in range(2))
+        put(large, metadata={"k": "x" * MAX_METADATA_BYTES})
+        drain(database)
+        assert stored(small).status == "succeeded"
+        failed = stored(large)
+        assert failed.status == "failed"
+        assert f"{MAX_METADATA_BYTES + 9} bytes" in failed.reason
+        assert "metadata" in failed.reason
+
+
+def test_a_result_over_the_limit_is_not_handed_over(database):
+    chain = call(flows.fetch, 1).using(database=database).then(flows.increase)
+    then = chain.enqueue()
+    call_command("run_attempts", once=True, database=database, verbosity=0)
+    first = then.dependencies.get().prerequisite
+    assert stored(first).status == "succeeded"
+    put(first, sealed_result=bytes(LARGE))
+    drain(database)
+    failed = stored(then)
+    assert failed.status == "failed"
+    assert f"result of {first.pk} has {LARGE} bytes" in failed.reason
+
+
+@pytest.mark.parametrize("size", [MAX_RESULT_BYTES + ENVELOPE_BYTES + 1, LARGE])
+def test_a_result_over_the_limit_is_not_fetched_by_who_waits(database, size):
+    one = enqueued(database, clients.greet, 1, options={"keep_result": True})
+    drain(database)
+    put(one, sealed_result=bytes(size))
+    with pytest.raises(InvalidArguments, match=f"result of {one.pk} has {size} bytes"):
+        gather(one, timeout=1)
