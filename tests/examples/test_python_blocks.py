@@ -18,6 +18,7 @@ from django.test import TestCase, override_settings
 import tests.shop
 from async_attempts import schedules
 from async_attempts.conf import settings
+from async_attempts.encryption import new_recipient
 from async_attempts.events.listeners import registry
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
@@ -37,6 +38,7 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     monkeypatch.setitem(sys.modules, "shop.clients", clients)
     monkeypatch.setattr(schedules, "_in_code", {})
     monkeypatch.setenv("ATTEMPTS_KEYS", KEY)
+    monkeypatch.setenv("ATTEMPTS_RECIPIENTS", new_recipient()[1])
     (tmp_path / "keys").write_text(KEY)
     monkeypatch.setenv("ATTEMPTS_KEYS_FILE", str(tmp_path / "keys"))
     # From Django 6.1 on mail needs this; older ones don't look at it.
