@@ -103,6 +103,8 @@ def anatomy() -> dict[str, float]:
 class Silent:
     """A store that is asked for nothing."""
 
+    times_closed = 0
+
 
 def claimed() -> list[Any]:
     """Claims as the database would give them."""
@@ -118,7 +120,9 @@ def claimed() -> list[Any]:
         attempt.seal()
         name = (attempt.target, None, attempt.method_name)
         row = (attempt.pk.bytes, attempt.queue, *name, bytes(attempt.args), None, 1, None, 0, 1)
-        made.append(Claim._make((*row, None, False, "{}", False, moment, worker, "default", 0.0)))
+        made.append(
+            Claim._make((*row, None, False, "", "{}", None, moment, worker, "default", 0.0, 0.0))
+        )
     return made
 
 

@@ -12,7 +12,6 @@ from .ciphers import (
     NO_KEY,
     AESGCMSIVCipher,
     NullCipher,
-    binds_prerequisites,
     key_id_of,
 )
 from .configured import (
@@ -28,6 +27,7 @@ from .configured import (
     uses_derived_key,
 )
 from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
+from .formats import UNBOUND
 from .key_file import is_readable_by_all
 from .keys import KeyState, new_key
 from .recipient import RecipientCipher, new_recipient
@@ -36,6 +36,7 @@ from .shipped import encrypt_many, is_ours
 __all__ = [
     "HEADER_BYTES",
     "NO_KEY",
+    "UNBOUND",
     "AESGCMSIVCipher",
     "Cipher",
     "Context",
@@ -45,7 +46,6 @@ __all__ = [
     "Purpose",
     "RecipientCipher",
     "Stored",
-    "binds_prerequisites",
     "cipher",
     "configuration_problem",
     "context_of",

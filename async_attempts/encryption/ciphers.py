@@ -228,11 +228,6 @@ def key_id_of(stored: Stored) -> str:
     return header[1:].hex() if is_sealed else ""
 
 
-def binds_prerequisites(stored: Stored) -> bool:
-    """False for arguments of version 1, which nothing bound to an attempt's prerequisites."""
-    return bytes(stored[:1]) != b"\x01"
-
-
 def sealed_by(
     seals: AESGCMSIV,
     prefix: bytes,

@@ -56,6 +56,9 @@ def _second_opener(key: Key, context: Context) -> AESGCMSIV:
 RECIPIENTS_VERSION: Final = 0x10
 """The version of what is sealed for a recipient, whose bytes `recipient` lays out."""
 
+UNBOUND: Final = 1
+"""The version, and first byte, of arguments that nothing binds to an attempt's prerequisites."""
+
 FORMATS: Final = {
     1: Format(_first_opener, _first_associated_data),
     2: Format(_second_opener, Context.associated_data),

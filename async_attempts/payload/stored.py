@@ -84,16 +84,17 @@ def load_bound(data: bytes) -> tuple[Arguments, str]:
 def _arguments_in(data: bytes) -> tuple[Arguments, str]:
     found = _load(data)
     if type(found) is list and len(found) >= 2:
-        args, kwargs, *bound = found
+        args, kwargs = found[:2]
         if type(args) is list and type(kwargs) is dict:
-            if len(bound) > 1 or not all(isinstance(part, str) for part in bound):
+            bound_to = found[2] if len(found) > 2 else ""
+            if len(found) > 3 or type(bound_to) is not str:
                 raise UnknownFormat(
                     "The stored arguments have parts that this release doesn't know; a newer one "
                     "may have written them.",
                     "unknown parts",
                 )
             try:
-                return Arguments(*args, **kwargs), bound[0] if bound else ""
+                return Arguments(*args, **kwargs), bound_to
             except TypeError:  # a keyword that is no string
                 pass
     raise InvalidArguments("What is stored is a value, but no arguments.")

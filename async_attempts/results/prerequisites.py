@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from ..encryption import binds_prerequisites, context_of, open_sealed
+from ..encryption import UNBOUND, context_of, open_sealed
 from ..exceptions import InvalidArguments, Tampered
 from ..lifecycle import GONE, Status
 from ..models import Condition
@@ -24,14 +24,13 @@ def handed_over(
 ) -> tuple[Arguments, tuple[UUID, ...]]:
     """The arguments with what prerequisites hand over, and the ids of the prerequisites.
 
-    `bound_to`: the digest that was sealed with the arguments. Costs a query only where there are
-    prerequisites. Raises Tampered if they aren't those that the attempt was enqueued with, or one
-    of them hasn't ended as it had to, or the result that has to prove it is missing or doesn't
-    open; InvalidArguments if a result that is handed over is gone, or one is too large; what
-    opening a result raises.
+    `bound_to`: the digest that was sealed with the arguments. Raises Tampered if the prerequisites
+    aren't those that the attempt was enqueued with, or one of them hasn't ended as it had to, or
+    the result that has to prove it is missing or doesn't open; InvalidArguments if a result that is
+    handed over is gone, or one is too large; what opening a result raises.
     """
     handed = arguments.args[0] if arguments.args else None
-    is_old = not bound_to and not binds_prerequisites(claim.args or b"")
+    is_old = not bound_to and claim.args is not None and claim.args[0] == UNBOUND
     found: list[WaitedFor] = []
     if bound_to or is_old:
         found = store_for(claim.database).waited_for_by(claim.id)

@@ -12,11 +12,11 @@ from django.db.models import QuerySet
 
 from ..conf import realm_of
 from ..encryption import (
+    UNBOUND,
     Context,
     KeyedCipher,
     KeyState,
     NullCipher,
-    binds_prerequisites,
     cipher,
     key_id_of,
     open_sealed,
@@ -172,7 +172,7 @@ class Resealer:
                 return
             if is_current and realm == self.realm:
                 return
-            if column == "args" and not binds_prerequisites(stored):
+            if column == "args" and stored[0] == UNBOUND:
                 plaintext = self._bound(row.pk, plaintext)
             context = value.context._replace(realm=self.realm)
             sealed = seal(plaintext, context, self.cipher)

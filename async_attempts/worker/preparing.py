@@ -6,10 +6,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import SETTING, settings
-from ..encryption import open_sealed
+from ..encryption import UNBOUND, open_sealed
 from ..exceptions import InvalidArguments
 from ..models.bounds import MAX_METADATA_BYTES
-from ..payload import Arguments, load_bound
+from ..payload import Arguments, Handed, load_bound
 from ..payload.limits import most_args_bytes
 from ..plaintext import hide_values
 from ..results import handed_over
@@ -44,11 +44,15 @@ def prepared(claim: Claim) -> Prepared:
         plaintext = open_sealed(claim.args, claim.context("args"))
         name = TargetName(claim.target, claim.target_pk, claim.method_name)
         resolved = resolve(name, claim.database)
-        arguments, prerequisites = handed_over(claim, *load_bound(plaintext))
+        arguments, bound_to = load_bound(plaintext)
+        args = arguments.args
+        if bound_to or claim.args[0] == UNBOUND or (args and type(args[0]) is Handed):
+            arguments, prerequisites = handed_over(claim, arguments, bound_to)
+            return Prepared(claim, resolved, arguments, prerequisites)
+        return Prepared(claim, resolved, arguments)
     except BaseException as error:
         hide_values(error)
         raise
-    return Prepared(claim, resolved, arguments, prerequisites)
 
 
 def _too_large(claim: Claim) -> InvalidArguments:
