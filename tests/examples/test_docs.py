@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import pytest
 from django.core.management.base import BaseCommand
+from django.db.models import BinaryField
 from django.dispatch import Signal
 
 import async_attempts
-from async_attempts import signals
+from async_attempts import Attempt, signals
 from async_attempts.conf import Settings
 from async_attempts.lifecycle import MOVES, Status
 from async_attempts.management.commands.run_attempts import Command
+from async_attempts.models import Failure, Schedule
 from async_attempts.retention import Keep
 from async_attempts.targets import EventOptions, Policy
 from async_attempts.worker.options import Options
@@ -142,3 +144,16 @@ def test_the_way_of_one_attempt_names_files_that_exist():
     named = [file for files in ways for file in files]
     assert named
     assert [file for file in named if not (PACKAGE / file).is_file()] == []
+
+
+def test_encryption_lists_every_readable_column():
+    listed = {row[0]: row[1] for row in table("encryption.md", "table")}
+    for name, model in (("attempts", Attempt), ("failures", Failure), ("schedules", Schedule)):
+        named = set(re.findall(r"`(\w+)`", listed[name]))
+        columns = {
+            field.column
+            for field in model._meta.concrete_fields
+            if not isinstance(field, BinaryField)
+        }
+        # A digest, of which the page says what it is.
+        assert named == columns - {"unique_key"}, name
