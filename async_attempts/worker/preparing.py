@@ -45,8 +45,8 @@ def prepared(claim: Claim) -> Prepared:
         name = TargetName(claim.target, claim.target_pk, claim.method_name)
         resolved = resolve(name, claim.database)
         arguments, bound_to = load_bound(plaintext)
-        args = arguments.args
-        if bound_to or claim.args[0] == UNBOUND or (args and type(args[0]) is Handed):
+        is_handed = bool(arguments.args) and type(arguments.args[0]) is Handed
+        if bound_to or is_handed or claim.args[0] == UNBOUND:
             arguments, prerequisites = handed_over(claim, arguments, bound_to)
             return Prepared(claim, resolved, arguments, prerequisites)
         return Prepared(claim, resolved, arguments)

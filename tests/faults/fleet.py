@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from django.db import connections
@@ -68,10 +69,18 @@ def live_pids(database: str) -> set[int]:
 
 def kill_child(worker: WorkerProcess, number: int = 0) -> int:
     """`kill -9` of the child with this number, as soon as there is one; returns its pid."""
-    until(lambda: len(worker.children()) > number, worker)
-    pid: int = worker.children()[number].pid
-    os.kill(pid, signal.SIGKILL)
-    return pid
+    killed: list[int] = []
+
+    def is_done() -> bool:
+        pids = [child.pid for child in worker.children()]
+        if len(pids) > number:
+            with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                os.kill(pids[number], signal.SIGKILL)
+                killed.append(pids[number])
+        return bool(killed)
+
+    until(is_done, worker)
+    return killed[0]
 
 
 def kill_supervisor(worker: WorkerProcess) -> None:

@@ -61,8 +61,8 @@ MUTANTS: Final = (
         (
             (
                 "results/prerequisites.py",
-                "return one.needs_result and one.status",
-                "return False and one.status",
+                "if one.needs_result and one.status == Status.SUCCEEDED",
+                "if False and one.status == Status.SUCCEEDED",
             ),
         ),
         (f"{CHECKED}[sqlite-never performed-any]", f"{CHECKED}[sqlite-failed-depends_on]"),
@@ -72,8 +72,8 @@ MUTANTS: Final = (
         (
             (
                 "results/prerequisites.py",
-                "one.condition == Condition.SUCCESS and one.status != Status.SUCCEEDED",
-                "False",
+                "if needs_success and one.status != Status.SUCCEEDED:",
+                "if False:",
             ),
         ),
         (f"{RESULTS}test_a_check_that_runs_still_lets_nothing_follow[sqlite]",),

@@ -100,7 +100,7 @@ def begun(cradle: Cradle, deadline: float, ends_by: float | None = None) -> UUID
 
 def verdict_on(death, attempt_id: UUID, claim_seq: int = 4):
     row = SimpleNamespace(id=attempt_id, claim_seq=claim_seq, num_attempts=1, max_attempts=None)
-    return death.judge(SimpleNamespace(**vars(row), target="no.such", method_name="target"))
+    return death.judge({}, row)
 
 
 @pytest.mark.parametrize(
