@@ -30,7 +30,15 @@ from ..models import (
     Tally,
     Worker,
 )
-from ..models.bounds import NOW, Bound, IsMalformed, bounds_of
+from ..models.bounds import (
+    MOST_CLAIMS,
+    MOST_COUNTED,
+    NOW,
+    AreInRange,
+    Bound,
+    IsMalformed,
+    bounds_of,
+)
 from .claiming import Claiming
 from .limiting import Which
 from .rows import ended
@@ -43,6 +51,14 @@ TRIED_AT_A_TIME: Final = 200
 
 SMALL_TABLES: Final[tuple[type[Model], ...]] = (Schedule, Worker, Queue, Slot, Pace, Tally)
 LARGE_TABLES: Final[tuple[type[Model], ...]] = (Dependency, Failure)
+
+COUNTED_BY_CLAIMS: Final = (
+    Bound("num_attempts", AreInRange("num_attempts", low=0, high=MOST_COUNTED - 1), 0),
+    Bound("claim_seq", AreInRange("claim_seq", low=0, high=MOST_CLAIMS - 1), 0),
+)
+"""What a claim counts up: at its end it is within the table's checks, and the claim is not."""
+
+_COUNTED: Final = {bound.column for bound in COUNTED_BY_CLAIMS}
 
 
 class Malformed(NamedTuple):
@@ -93,8 +109,10 @@ class MalformedRows(Claiming):
         return self._out_of_bounds(Schedule)
 
     def _out_of_bounds(self, model: type[Model], which: Q | None = None) -> list[Malformed]:
-        """Set aside what a table's checks are against."""
+        """Set aside what a table's checks are against; of attempts, what no claim can count up."""
         bounds = bounds_of(model, self.connection)
+        if model is self.model:
+            bounds = [one for one in bounds if one.column not in _COUNTED] + [*COUNTED_BY_CLAIMS]
         if not bounds:
             return []
         broken = [IsMalformed(bound.condition) for bound in bounds]

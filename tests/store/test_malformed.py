@@ -9,6 +9,7 @@ from django.db import Error, connections
 
 from async_attempts import Attempt
 from async_attempts.models import DatabaseNow, Schedule, Worker
+from async_attempts.models.bounds import MOST_CLAIMS, MOST_COUNTED
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.store.transactions import is_about_a_value
 
@@ -269,3 +270,18 @@ def test_the_log_names_the_row(unchecked, caplog):
         [found] = unchecked.set_malformed_aside()
     assert str(found).startswith("attempt ")
     assert found.table == "attempt"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("num_attempts", MOST_COUNTED), ("claim_seq", MOST_CLAIMS)]
+)
+def test_numbers_that_a_claim_cannot_count_up_fail_however_many_there_are(
+    store, worker, column, value
+):
+    bad = enqueued(store, 3)
+    for one in bad:
+        put(store, one, **{column: value})
+    with pytest.raises(Error):
+        store.claim(worker.pk, ["default"], 5)
+    assert len(store.set_malformed_aside(worker.pk, ["default"])) == 3
+    assert {row(store, one).reason for one in bad} == {f"malformed: {column}"}
