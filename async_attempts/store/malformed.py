@@ -119,7 +119,7 @@ class MalformedRows(Claiming):
         flags = {f"is_malformed_{number}": each for number, each in enumerate(broken)}
         rows = self._rows(model).filter(reduce(or_, map(Q, broken)), which or Q())
         is_attempt = model is self.model
-        others = ("status", "limit_key") if is_attempt else ()
+        others = ("status",) if is_attempt else ()
         found = rows.annotate(raw_key=self._key).values_list("raw_key", *others, *flags.values())
         set_aside = []
         for key, *values in list(found.order_by()[:MENDED_AT_A_TIME]):
@@ -128,16 +128,14 @@ class MalformedRows(Claiming):
             columns = _mended(model, wrong)
             problem = "malformed: " + ", ".join(bound.column for bound in wrong)
             if is_attempt and values[0] in LIVE:
-                done = self._fail(key, problem, values[1], columns or {})
+                done = self._fail(key, problem, columns or {})
             else:
                 done = self._mend(model, key, problem, columns)
             if done is not None:
                 set_aside.append(done)
         return set_aside
 
-    def _fail(
-        self, key: Any, problem: str, limit_key: str, mended: dict[str, Any]
-    ) -> Malformed | None:
+    def _fail(self, key: Any, problem: str, mended: dict[str, Any]) -> Malformed | None:
         """Let one attempt fail; None if it has ended meanwhile, or can't even fail.
 
         What waits for it is closed by the sweep: its id may be what is malformed.
@@ -153,9 +151,18 @@ class MalformedRows(Claiming):
         table = str(self.model._meta.verbose_name)
         if not self._done(work, table, key):
             return None
-        if limit_key:
+        if limit_key := self._limit_key_of(key):
             self.wake({limit_key})
         return Malformed(table, key, problem, has_failed=True)
+
+    def _limit_key_of(self, key: Any) -> str:
+        """Its limit key; "" if that is what is malformed."""
+        try:
+            return self._one_by_key(key).values_list("limit_key", flat=True).first() or ""
+        except Error as error:
+            if not is_about_a_value(error):
+                raise
+            return ""
 
     def _mend(
         self, model: type[Model], key: Any, problem: str, columns: dict[str, Any] | None
@@ -193,34 +200,35 @@ class MalformedRows(Claiming):
         due = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow())
         found, good = self._tried(due.order_by("scheduled_at", "pk"), self._try_to_promote)
         if worker_id is not None and queues:
-            claimable = self.due(Q(queue__in=list(queues)))
+            # What it took by a claim that failed only when it was read is its own already.
+            claimable = self.due(Q(queue__in=list(queues))) | self._taken_by(worker_id)
             best = claimable.order_by("-priority", "scheduled_at", "pk")
             more, others = self._tried(best, partial(self._try_to_claim, worker_id))
             found, good = found + more, good + others
-        is_refused = len(found) == 1 and isinstance(found[0][2], Error)
+        is_refused = len(found) == 1 and isinstance(found[0][1], Error)
         if not good and not is_refused:
             return []
         failed = (
-            self._fail(key, f"it can't be claimed: {type(error).__name__}", limit_key, {})
-            for key, limit_key, error in found
+            self._fail(key, f"it can't be claimed: {type(error).__name__}", {})
+            for key, error in found
         )
         return [one for one in failed if one is not None]
 
     def _tried(
         self, rows: QuerySet[Any], attempt: Callable[[Any], None]
-    ) -> tuple[list[tuple[Any, str, Exception]], int]:
+    ) -> tuple[list[tuple[Any, Exception]], int]:
         """Those of the first of `rows` with which this can't be done, and how many others."""
-        keys = rows.annotate(raw_key=self._key).values_list("raw_key", "limit_key")
-        bad: list[tuple[Any, str, Exception]] = []
+        keys = rows.annotate(raw_key=self._key).values_list("raw_key", flat=True)
+        bad: list[tuple[Any, Exception]] = []
         tried = 0
-        for key, limit_key in list(keys[:TRIED_AT_A_TIME]):
+        for key in list(keys[:TRIED_AT_A_TIME]):
             tried += 1
             try:
                 self.whole(partial(attempt, key))
             except Exception as error:
                 if not is_about_a_value(error):
                     raise
-                bad.append((key, limit_key, error))
+                bad.append((key, error))
         return bad, tried - len(bad)
 
     def _try_to_claim(self, worker_id: UUID, key: Any) -> None:
@@ -228,8 +236,12 @@ class MalformedRows(Claiming):
             which = Which("rowid = %(which)s", key)
         else:
             which = Which("id = %(which)s", UUID(str(key)))
+        self._taken_by(worker_id).filter(Exact(self._key, key)).update(claimed_by=None)
         self._claim_within(worker_id, which, 1)
         transaction.set_rollback(True, self.alias)
+
+    def _taken_by(self, worker_id: UUID) -> Any:
+        return self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
 
     def _try_to_promote(self, key: Any) -> None:
         self._one_by_key(key).filter(status=Status.SCHEDULED).update(status=Status.PENDING)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from async_attempts import Arguments
+from async_attempts import Arguments, Attempt
 from async_attempts.models import DatabaseNow, Schedule, Worker
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
@@ -55,6 +55,25 @@ def test_a_number_at_its_end_stops_no_queue(unchecked, column, value):
     drained(unchecked)
     assert stored(good).status == "succeeded"
     assert stored(bad).status in ("failed", "succeeded")
+
+
+@pytest.mark.only("sqlite", reason="the others let no such value into a column")
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("priority", "'x'"),
+        ("priority", "x'00'"),
+        ("target", "CAST(x'ff' AS TEXT)"),
+        ("limit_key", "CAST(x'ff' AS TEXT)"),
+    ],
+)
+def test_a_value_of_another_type_stops_no_queue(database, column, value):
+    bad, good = enqueued(database, effects.record), enqueued(database, effects.record)
+    put_raw(database, bad.pk, **{column: value})
+    drained(database)
+    rows = Attempt.objects.using(database)
+    assert sorted(rows.values_list("status", flat=True)) == ["failed", "succeeded"]
+    assert stored(good).status == "succeeded"
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite's numbers have no end")
