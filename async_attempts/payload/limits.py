@@ -17,9 +17,12 @@ MAX_RESULT_BYTES: Final = 1_048_576
 be in the worker's hand for ever."""
 
 ENVELOPE_BYTES: Final = 1024
-"""More than any cipher adds to what it encrypts."""
+"""More than any cipher adds to what it encrypts, beside the encoding of it."""
 
-MOST_RESULT_BYTES: Final = MAX_RESULT_BYTES + ENVELOPE_BYTES
+ENCODED: Final = 2
+"""How many bytes a byte takes at most: a project's own cipher may store text, base64 or hex."""
+
+MOST_RESULT_BYTES: Final = ENCODED * MAX_RESULT_BYTES + ENVELOPE_BYTES
 """Of a stored result. What is larger isn't even fetched: it could end the process."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
@@ -46,7 +49,7 @@ def exceeds_size(size: int) -> bool:
 
 def most_args_bytes() -> int:
     """The bytes that stored arguments may have; a row with more is claimed without them."""
-    return settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
+    return ENCODED * settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
 
 
 def too_large(size: int, what: str, remedy: str) -> InvalidArguments:

@@ -81,3 +81,13 @@ def break_at_first() -> str:
     if broken:
         raise RuntimeError("not yet")
     return "mended"
+
+
+@attemptable
+def pad(text: str, size: int) -> str:
+    return "x" * size
+
+
+@attemptable
+def measure(text: str) -> int:
+    return len(text)

@@ -11,6 +11,7 @@ from async_attempts.models.bounds import MAX_METADATA_BYTES
 from async_attempts.payload.limits import (
     ENVELOPE_BYTES,
     MAX_RESULT_BYTES,
+    MOST_RESULT_BYTES,
     most_args_bytes,
 )
 from async_attempts.store import store_for
@@ -20,6 +21,7 @@ from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, failures, put, stored
 
 LARGE = 3_000_000
+HEX = "tests.shop.vault.Hexadecimal"
 
 
 def claims_of(database):
@@ -57,7 +59,7 @@ def test_arguments_at_the_limit_are_claimed(database):
 
 def test_the_limit_is_that_of_the_settings_in_force(database, settings):
     one = enqueued(database, effects.record)
-    put(one, args=bytes(1_000 + ENVELOPE_BYTES + 1))
+    put(one, args=bytes(2 * 1_000 + ENVELOPE_BYTES + 1))
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"MAX_ARGS_BYTES": 1_000}
     [claim] = claims_of(database)
     assert claim.args is None
@@ -88,10 +90,22 @@ def test_a_result_over_the_limit_is_not_handed_over(database):
     assert f"result of {first.pk} has {LARGE} bytes" in failed.reason
 
 
-@pytest.mark.parametrize("size", [MAX_RESULT_BYTES + ENVELOPE_BYTES + 1, LARGE])
+@pytest.mark.parametrize("size", [MOST_RESULT_BYTES + 1, LARGE])
 def test_a_result_over_the_limit_is_not_fetched_by_who_waits(database, size):
     one = enqueued(database, clients.greet, 1, options={"keep_result": True})
     drain(database)
     put(one, sealed_result=bytes(size))
     with pytest.raises(InvalidArguments, match=f"result of {one.pk} has {size} bytes"):
         gather(one, timeout=1)
+
+
+def test_the_largest_values_fit_with_a_cipher_that_stores_text(database, settings):
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "CIPHER": HEX, "MAX_ARGS_BYTES": 60_000}
+    size = MAX_RESULT_BYTES - len('""')
+    text = "x" * (60_000 - len(f'[["",{size}],{{}}]'))
+    chain = call(flows.pad, text, size).using(database=database).then(flows.measure)
+    then = chain.enqueue()
+    drain(database)
+    assert stored(then).status == "succeeded", stored(then).reason
+    first = then.dependencies.get().prerequisite
+    assert len(gather(first, timeout=1)[0]) == size
