@@ -19,12 +19,14 @@ from ..plaintext import Plaintext, hide_values
 from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
+    PLAIN,
     AESGCMSIVCipher,
     NullCipher,
     key_id_of,
     name_of,
 )
 from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
+from .formats import UNBOUND
 from .key_file import lines_of
 from .keys import REMEDY, key_derived_from, keyring, listed
 from .recipient import RecipientCipher, private_ring
@@ -153,6 +155,14 @@ def may_block() -> bool:
         return not is_ours(cipher())
     except Exception:  # noqa: BLE001 - it can't be made; whoever seals something is told
         return True
+
+
+def may_be_unbound(stored: Stored) -> bool:
+    """Whether nothing may bind these arguments to prerequisites, as an older release wrote them.
+
+    Version 1 says so itself; what is plain, or a project's own cipher sealed, has no version.
+    """
+    return bytes(stored[:1]) in (bytes([UNBOUND]), PLAIN) or may_block()
 
 
 def foreign_header(stored: Stored) -> bytes | None:

@@ -11,7 +11,15 @@ from __future__ import annotations
 from .arguments import Arguments
 from .handed import Handed
 from .limits import MAX_DEPTH
-from .stored import bind, dump_arguments, dump_value, load_arguments, load_bound, load_value
+from .stored import (
+    bind,
+    dump_arguments,
+    dump_value,
+    is_bound,
+    load_arguments,
+    load_bound,
+    load_value,
+)
 
 __all__ = [
     "MAX_DEPTH",
@@ -20,6 +28,7 @@ __all__ = [
     "bind",
     "dump_arguments",
     "dump_value",
+    "is_bound",
     "load_arguments",
     "load_bound",
     "load_value",

@@ -59,6 +59,16 @@ def bind(data: bytes, prerequisites: str) -> Plaintext:
     return Plaintext(data[:-1] + b"," + encode(prerequisites) + b"]")
 
 
+def is_bound(data: bytes) -> bool:
+    """Whether `bind` has made the bytes of arguments in `data`; False for what can't be read."""
+    try:
+        require_shallow(data)
+        found = _parse_plain(data)
+    except (InvalidArguments, ValueError):
+        return False
+    return type(found) is list and len(found) > 2
+
+
 def load_arguments(data: bytes) -> Arguments:
     """The arguments in `data`.
 

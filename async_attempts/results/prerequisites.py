@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from ..encryption import UNBOUND, context_of, open_sealed
+from ..encryption import context_of, may_be_unbound, open_sealed
 from ..exceptions import InvalidArguments, Tampered
 from ..lifecycle import GONE, Status
 from ..models import Condition
@@ -30,7 +30,9 @@ def handed_over(
     handed over is gone, or one is too large; what opening a result raises.
     """
     handed = arguments.args[0] if arguments.args else None
-    is_old = not bound_to and claim.args is not None and claim.args[0] == UNBOUND
+    is_old = not bound_to and may_be_unbound(claim.args or b"")
+    if type(handed) is Handed and not (bound_to or is_old):
+        raise Tampered(f"Nothing binds attempt {claim.id} to what it is handed.")
     found: list[WaitedFor] = []
     if bound_to or is_old:
         found = store_for(claim.database).waited_for_by(claim.id)

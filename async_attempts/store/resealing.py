@@ -12,13 +12,13 @@ from django.db.models import QuerySet
 
 from ..conf import realm_of
 from ..encryption import (
-    UNBOUND,
     Context,
     KeyedCipher,
     KeyState,
     NullCipher,
     cipher,
     key_id_of,
+    may_be_unbound,
     open_sealed,
     seal,
 )
@@ -27,7 +27,7 @@ from ..lifecycle import Status
 from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
-from ..payload import bind
+from ..payload import bind, is_bound
 from .base import Store
 from .missing import REASON, UNNAMED
 from .plaintext import DECIDING_COLUMNS, Plaintext
@@ -172,7 +172,7 @@ class Resealer:
                 return
             if is_current and realm == self.realm:
                 return
-            if column == "args" and stored[0] == UNBOUND:
+            if column == "args" and may_be_unbound(stored):
                 plaintext = self._bound(row.pk, plaintext)
             context = value.context._replace(realm=self.realm)
             sealed = seal(plaintext, context, self.cipher)
@@ -185,9 +185,9 @@ class Resealer:
         found.changed += 1
 
     def _bound(self, attempt_id: UUID, plaintext: bytes) -> bytes:
-        """The arguments, bound to the prerequisites that version 1 left to the table."""
+        """The arguments, bound to the prerequisites that older releases left to the table."""
         found = self.store.waited_for_by(attempt_id)
-        if not found:
+        if not found or is_bound(plaintext):
             return plaintext
         return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in found))
 

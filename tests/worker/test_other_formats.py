@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.conf import settings
 from django.test import override_settings
 
 from async_attempts import Arguments, Attempt, call, schedules
-from async_attempts.encryption import cipher
+from async_attempts.encryption import cipher, open_sealed
 from async_attempts.exceptions import Tampered, UnknownFormat
 from async_attempts.models import Failure, Schedule
 from async_attempts.schedules import recurring
 from async_attempts.store import store_for
+from async_attempts.store.plaintext import Plaintext
+from async_attempts.store.resealing import Resealer
 from tests.shop import effects, flows
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, stored
-from tests.worker.forging import require_refused
+from tests.worker.forging import kinds_of_failures, require_refused
 
 NEXT = "tests.shop.vault.NextVersion"
 FIRST = "tests.shop.vault.FirstVersion"
+PLAIN = "async_attempts.encryption.NullCipher"
+HEX = "tests.shop.vault.Hexadecimal"
 
 
 @pytest.fixture(autouse=True)
@@ -188,3 +194,46 @@ def test_attempts_of_version_1_open_in_any_realm_until_they_are_sealed_anew(data
     with using(REALM="shop-production"):
         drain(database)
     assert stored(attempt).status == "succeeded"
+
+
+def unbind(attempt):
+    """Let it have been enqueued by a release that bound arguments to no prerequisites."""
+    plaintext = open_sealed(stored(attempt).args, attempt.context("args"))
+    before = plaintext[: plaintext.rindex(b",")] + b"]"
+    put(attempt, args=cipher().encrypt(before, attempt.context("args")))
+    return attempt
+
+
+@pytest.mark.parametrize("name", [PLAIN, HEX])
+def test_what_a_cipher_without_versions_stored_before_is_handed_over(database, name):
+    """Nothing in the bytes says that an older release wrote them, and bound them to nothing."""
+    with using(CIPHER=name):
+        first = call(flows.fetch, 4).using(database=database)
+        then = unbind(first.then(flows.increase, by=3).enqueue())
+        drain(database)
+        assert stored(then).status == "succeeded", stored(then).reason
+    assert ("increase", 4) in flows.noted
+
+
+def test_what_is_handed_over_is_bound_where_the_cipher_has_versions(database):
+    first = call(flows.fetch, 4).using(database=database)
+    then = unbind(first.then(flows.increase, by=3).enqueue())
+    flows.noted.clear()
+    drain(database)
+    assert stored(then).status == "failed"
+    assert [kind for kind, _ in flows.noted] == ["fetch"]
+    assert kinds_of_failures(database) == ["integrity"]
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_what_was_stored_in_plain_is_bound_when_it_is_sealed(database, is_old):
+    with using(CIPHER=PLAIN):
+        then = call(flows.fetch, 4).using(database=database).then(flows.increase, by=3).enqueue()
+        if is_old:
+            unbind(then)
+    store = store_for(database)
+    targets = ["tests.shop.flows.fetch", "tests.shop.flows.increase"]
+    plain = Plaintext(store.moment() + timedelta(minutes=1), targets)
+    assert Resealer(store, plaintext=plain).reseal().sealed
+    drain(database)
+    assert stored(then).status == "succeeded", stored(then).reason
