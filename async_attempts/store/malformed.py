@@ -117,7 +117,8 @@ class MalformedRows(Claiming):
             return []
         broken = [IsMalformed(bound.condition) for bound in bounds]
         flags = {f"is_malformed_{number}": each for number, each in enumerate(broken)}
-        rows = self._rows(model).filter(reduce(or_, map(Q, broken)), which or Q())
+        is_broken = reduce(or_, map(Q, broken))
+        rows = self._rows(model).filter(is_broken, which or Q())
         is_attempt = model is self.model
         others = ("status",) if is_attempt else ()
         found = rows.annotate(raw_key=self._key).values_list("raw_key", *others, *flags.values())
@@ -128,22 +129,25 @@ class MalformedRows(Claiming):
             columns = _mended(model, wrong)
             problem = "malformed: " + ", ".join(bound.column for bound in wrong)
             if is_attempt and values[0] in LIVE:
-                done = self._fail(key, problem, columns or {})
+                done = self._fail(key, problem, columns or {}, is_broken)
             else:
                 done = self._mend(model, key, problem, columns)
             if done is not None:
                 set_aside.append(done)
         return set_aside
 
-    def _fail(self, key: Any, problem: str, mended: dict[str, Any]) -> Malformed | None:
-        """Let one attempt fail; None if it has ended meanwhile, or can't even fail.
+    def _fail(
+        self, key: Any, problem: str, mended: dict[str, Any], still: Q | None = None
+    ) -> Malformed | None:
+        """Let one attempt fail; None if it has ended or been mended meanwhile, or can't even fail.
 
         What waits for it is closed by the sweep: its id may be what is malformed.
         """
 
         def work() -> int:
             columns = mended | ended(Status.FAILED, reason=problem, blockers=0)
-            failed: int = self._one_by_key(key).filter(status__in=LIVE).update(**columns)
+            mine = self._one_by_key(key).filter(still or Q(), status__in=LIVE)
+            failed: int = mine.update(**columns)
             if failed:
                 self.tell_waiters()
             return failed

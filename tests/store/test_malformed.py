@@ -285,3 +285,17 @@ def test_numbers_that_a_claim_cannot_count_up_fail_however_many_there_are(
         store.claim(worker.pk, ["default"], 5)
     assert len(store.set_malformed_aside(worker.pk, ["default"])) == 3
     assert {row(store, one).reason for one in bad} == {f"malformed: {column}"}
+
+
+def test_what_somebody_mends_meanwhile_does_not_fail(unchecked, monkeypatch):
+    [bad] = enqueued(unchecked)
+    put_raw(unchecked.alias, bad.pk, scheduled_at=moments(unchecked.alias)[0])
+    fail = unchecked._fail
+
+    def mended_before(*args):
+        put(unchecked, bad, scheduled_at=DatabaseNow())
+        return fail(*args)
+
+    monkeypatch.setattr(unchecked, "_fail", mended_before)
+    assert unchecked.set_malformed_aside() == []
+    assert row(unchecked, bad).status == "pending"
