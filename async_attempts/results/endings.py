@@ -49,14 +49,14 @@ class Ending:
     error_class: str = ""
     message: str = field(default="", repr=False)
     keeps_result: bool = True
-    unopened: UnknownKey | None = field(default=None, repr=False)
+    unopened: UnknownKey | InvalidArguments | None = field(default=None, repr=False)
 
     @property
     def result(self) -> Any:
         """What the target returned; None unless it succeeded.
 
         Raises ResultNotKept for something that nobody asked to keep: that isn't None; UnknownKey if
-        this process lacks the key of the result.
+        this process lacks the key of the result; InvalidArguments if it is too large to be read.
         """
         if self.unopened is not None:
             raise self.unopened
@@ -78,7 +78,6 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
         failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
         messages = _messages(store, failed.values())
         for row in rows:
-            refuse_large(row.pk, row.result_size)
             row.sealed_result = row.small_result
             result, unopened = _result_of(row)
             endings[row.pk] = Ending(
@@ -95,21 +94,26 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     return endings
 
 
-def _result_of(row: Any) -> tuple[Any, UnknownKey | None]:
+def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
     """What it returned, or why that can't be read here; None of an attempt that hasn't ended."""
     if row.status != Status.SUCCEEDED:
         return None, None
     try:
+        refuse_large(row.pk, row.result_size)
         return row.stored_result, None
-    except UnknownKey as error:
-        # Whoever only waits is told how it ended, as a process that enqueues may have no key.
+    except (UnknownKey, ResultTooLarge) as error:
+        # A caller that only waits is told how it ended: a process that enqueues may have no key.
         return None, error
 
 
+class ResultTooLarge(InvalidArguments):
+    """A stored result over the limit; it wasn't fetched."""
+
+
 def refuse_large(attempt_id: UUID, size: int | None) -> None:
-    """Raises InvalidArguments for a stored result over the limit, which wasn't fetched."""
+    """Raises ResultTooLarge for a stored result over the limit, which wasn't fetched."""
     if size is not None and size > MOST_RESULT_BYTES:
-        raise InvalidArguments(
+        raise ResultTooLarge(
             f"The stored result of {attempt_id} has {size} bytes, more than the "
             f"{MOST_RESULT_BYTES} that are allowed with the envelope."
         )

@@ -31,7 +31,8 @@ def handed_over(
     """
     handed = arguments.args[0] if arguments.args else None
     is_old = not bound_to and may_be_unbound(claim.args or b"")
-    if type(handed) is Handed and not (bound_to or is_old):
+    if handed is Handed.RESULT and not (bound_to or is_old):
+        # The results of none are an empty list; there is no one result of none.
         raise Tampered(f"Nothing binds attempt {claim.id} to what it is handed.")
     found: list[WaitedFor] = []
     if bound_to or is_old:

@@ -207,12 +207,15 @@ class Depending(Dooming):
         return LEFT.format(**self.words, **self.names, batch=BATCH)
 
     def waited_for(self, ids: Collection[UUID]) -> set[UUID]:
-        """Those of these attempts that others which haven't ended depend on."""
+        """Those of these attempts on which others depend that haven't succeeded.
+
+        One that has failed or expired can be retried, and its prerequisites have to be there then.
+        """
         edges = self.dependencies.filter(prerequisite_id__in=ids)
         pairs = list(edges.values_list("prerequisite_id", "attempt_id"))
         dependents = self.attempts.filter(pk__in={dependent for _, dependent in pairs})
-        live = set(dependents.exclude(status__in=FINAL).values_list("pk", flat=True))
-        return {prerequisite for prerequisite, dependent in pairs if dependent in live}
+        left = set(dependents.exclude(status=Status.SUCCEEDED).values_list("pk", flat=True))
+        return {prerequisite for prerequisite, dependent in pairs if dependent in left}
 
     def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
         """Those of these attempts that others may wait for."""
