@@ -237,7 +237,7 @@ class Command(PipedCommand):
 
 def listed(store: Store) -> Iterator[tuple[str, ...]]:
     """The schedules as the rows of a table; the next tick is by the schedule's own clock."""
-    for row in store.schedules.order_by("name"):
+    for row in store.schedules.defer("args").order_by("name"):
         yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
 
 
