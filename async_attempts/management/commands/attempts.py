@@ -181,7 +181,8 @@ class Command(PipedCommand):
         self.stdout.write("")
         for line in aligned(list(_stats.executions(figures))):
             self.stdout.write(line)
-        self.stdout.write(f"\n{figures.workers} workers are alive.")
+        alive = "1 worker is" if figures.workers == 1 else f"{figures.workers} workers are"
+        self.stdout.write(f"\n{alive} alive.")
         for line in _stats.missing_keys(figures):
             self.stdout.write(line)
 
