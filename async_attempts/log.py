@@ -30,6 +30,10 @@ def where(exception: BaseException | None) -> str:
     return f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
 
 
+def _executions(number: int) -> str:
+    return "1 execution" if number == 1 else f"{number} executions"
+
+
 @receiver(signals.retried.line)
 def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: Any) -> None:
     logger.warning(
@@ -41,8 +45,8 @@ def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: A
 @receiver(signals.failed.line)
 def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any) -> None:
     logger.error(
-        "%s: failed for good after %d executions: %s%s",
-        claim, claim.num_attempts, outcome.error.error_class, where(exception),
+        "%s: failed for good after %s: %s%s",
+        claim, _executions(claim.num_attempts), outcome.error.error_class, where(exception),
     )  # fmt: skip
 
 

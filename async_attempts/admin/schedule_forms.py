@@ -98,7 +98,7 @@ class ScheduleForm(_Form):
         if kept != Arguments() and given.get("target") != self.instance.target:
             # Whoever can't read them could else have them told by a target of their own.
             raise InvalidArguments(
-                gettext("The arguments are another target's: give those of this one.")
+                gettext("The arguments are another target's: give those of this one, {} for none.")
             )
         return kept
 

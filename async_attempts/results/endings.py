@@ -124,6 +124,8 @@ def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
     by_id = {row.pk: row for row in rows}
     messages = {pk: row.reason for pk, row in by_id.items()}
     last = store.failures.filter(attempt_id__in=by_id, number=F("attempt__num_attempts"))
+    # What is larger was not written by a worker.
+    last = last.alias(size=Length("details")).filter(size__lte=MOST_RESULT_BYTES)
     for failure in last.order_by("failed_at", "id"):
         failure.attempt = by_id[failure.attempt_id]
         messages[failure.attempt_id] = failure.message or messages[failure.attempt_id]

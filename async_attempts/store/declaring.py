@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, cast
 
-from ..exceptions import DecryptionError
+from ..exceptions import DecryptionError, InvalidArguments
 from ..models import DatabaseNow, Schedule
 from ..payload import dump_arguments
 from ..targets.declared import Declared
-from .scheduling import Scheduling
+from .scheduling import Scheduling, with_small_args
 
 AGAIN: Final = timedelta(seconds=50)
 """A worker's word that it declares a schedule isn't written anew before."""
@@ -31,7 +31,8 @@ class Declaring(Scheduling):
 
         Returns the names that can have no row, as a collation takes them for another's.
         """
-        rows = cast("Iterable[Any]", self.schedules.annotate(now=DatabaseNow()))
+        schedules = with_small_args(self.schedules)
+        rows = cast("Iterable[Any]", schedules.annotate(now=DatabaseNow()))
         known = {row.name: row for row in rows}
         refused: set[str] = set()
         if new := [one for name, one in declared.items() if name not in known]:
@@ -81,7 +82,7 @@ class Declaring(Scheduling):
 def _has_arguments_of(row: Schedule, declared: Declared) -> bool:
     try:
         return row.plaintext() == dump_arguments(declared.arguments)
-    except DecryptionError:
+    except (DecryptionError, InvalidArguments):
         return False
 
 

@@ -18,6 +18,7 @@ from ..conf import settings
 from ..encryption import context_of, open_sealed
 from ..lifecycle import FailureKind
 from ..models import AbstractAttempt
+from ..payload.limits import most_args_bytes
 from ..store import Store, Verdict, store_for
 from ..store.transactions import is_about_a_value
 from ..targets import Policy, known_policy, method_of
@@ -26,6 +27,7 @@ from .announcing import Announcer, InThreads
 from .connecting import use_own_connection
 from .errors import again_or_never
 from .inherited_signals import ignore, reset_in_forks
+from .malformed import set_malformed_aside
 from .memory import Begun, now
 from .orphans import die_with_parent
 
@@ -33,8 +35,8 @@ logger = logging.getLogger("async_attempts")
 
 PAUSE: Final = 0.1
 
-COLUMNS: Final = "target target_pk method_name idempotence_token args".split()
-"""The call, and what its arguments are sealed for."""
+COLUMNS: Final = "target target_pk method_name idempotence_token".split()
+"""What names the call, and what its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]
 """The policies of attempts' targets, by the attempts' ids."""
@@ -95,7 +97,7 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
             policies = _policies(store, death.culprits)
             rescue = store.bury(death.worker_id, partial(death.judge, policies))
         except Exception as error:
-            if is_about_a_value(error) and store.set_malformed_aside():
+            if is_about_a_value(error) and set_malformed_aside(store):
                 continue
             if not isinstance(error, Error):
                 raise
@@ -114,11 +116,11 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
 def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
     """The policies of these attempts' targets, as far as they can be had."""
     rows = store.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
-    found = {row.pk: _policy_of(row, store.alias) for row in rows}
+    found = {row.pk: _policy_of(row, store) for row in rows}
     return {pk: policy for pk, policy in found.items() if policy is not None}
 
 
-def _policy_of(row: AbstractAttempt, database: str) -> Policy | None:
+def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
     """None for a target that this code doesn't have, and for a row that can't be opened.
 
     A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
@@ -127,7 +129,9 @@ def _policy_of(row: AbstractAttempt, database: str) -> Policy | None:
     if (policy := known_policy(row.target, row.method_name)) is not None:
         return policy
     try:
-        open_sealed(row.args, context_of("args", row.pk, row, database))
+        if store.size_of(row.pk, "args") > most_args_bytes():
+            return None
+        open_sealed(row.args, context_of("args", row.pk, row, store.alias))
         return method_of(row.target, row.method_name).policy
     except Exception:
         return None

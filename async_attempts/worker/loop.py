@@ -19,6 +19,7 @@ from .hand import Hand
 from .incarnation import Incarnation, Incarnations
 from .lookout import Lookout
 from .maintenance import Maintenance
+from .malformed import set_malformed_aside
 from .memory import now
 from .options import Options
 from .outages import Outages
@@ -305,16 +306,8 @@ class Loop:
             raise error
 
     def _set_malformed_aside(self, me: Incarnation | None) -> bool:
-        """Fail or mend what no worker can handle; whether there was anything."""
         worker_id = None if me is None else me.worker.pk
-        try:
-            found = self.store.set_malformed_aside(worker_id, self.options.queues)
-        except Error as error:
-            logger.error("malformed rows can't be set aside: %s", type(error).__name__)
-            return False
-        for one in found:
-            logger.error("%s", one)
-        return bool(found)
+        return set_malformed_aside(self.store, worker_id, self.options.queues)
 
     def _sit_out(self, error: Error) -> None:
         is_locked = waited_too_long(error) and not self.store.connection.in_atomic_block

@@ -138,7 +138,7 @@ def test_a_value_that_names_the_key_that_is_to_go_is_told_with_its_place(databas
     enqueued(database)
     odd = forged(database, id_of(OLD))
     with using(KEYS=[NEW, OLD]):
-        with pytest.raises(CommandError, match=f"1 value is named for the key {id_of(OLD)}"):
+        with pytest.raises(CommandError, match=f"1 value is marked with the key {id_of(OLD)}"):
             rotate(database, ids=True)
         rows, rest = told(capsys)
         assert rows[id_of(OLD)] == ("old", 1, 1)

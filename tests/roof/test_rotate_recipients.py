@@ -109,7 +109,7 @@ def test_a_process_without_private_key_rotates_nothing(stocked: str, capsys: Any
     _, public = new_recipient()
     with (
         having(recipients.WEB, RECIPIENTS=[public, recipients.PUBLIC]),
-        pytest.raises(CommandError, match="8 values are named for the key"),
+        pytest.raises(CommandError, match="8 values are marked with the key"),
     ):
         rotate(stocked, capsys)
     with having(recipients.WORKER):

@@ -171,6 +171,7 @@ def test_where_nothing_is_plain_it_rotates_and_asks_nothing(db, monkeypatch, cap
         (["--seal-plaintext"], "--until: is needed"),
         (["--seal-plaintext", "--until", "yesterday"], "--until"),
         (["--seal-plaintext", "--until", "2026-11-30T12:00:00"], "no offset from UTC"),
+        (["--seal-plaintext", "--until", "2026-11-30"], r"say 2026-11-30T00:00:00\+00:00 if"),
         (["--until", "2026-11-30T12:00:00+00:00"], "say --seal-plaintext"),
         (["--live", WELCOME], "say --seal-plaintext"),
     ],

@@ -249,6 +249,13 @@ def test_the_command_tells_people_in_tables(database):
     assert lines[-1] == ["0", "workers", "are", "alive."]
 
 
+def test_the_command_tells_of_one_worker(database):
+    registered(store_for(database))
+    told = StringIO()
+    call_command("attempts", "stats", database=database, stdout=told)
+    assert told.getvalue().endswith("\n1 worker is alive.\n")
+
+
 def test_the_command_refuses_a_window_that_is_not_kept():
     with pytest.raises(CommandError, match="--window: window: must be"):
         told("--window", "31d")

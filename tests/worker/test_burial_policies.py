@@ -12,6 +12,7 @@ from django.utils import timezone
 from async_attempts import Attempt, call
 from async_attempts.store import store_for
 from async_attempts.targets import methods, registry
+from async_attempts.worker import burials
 from async_attempts.worker.announcing import AtOnce
 from async_attempts.worker.burials import Death, _buried
 from async_attempts.worker.memory import Begun
@@ -60,6 +61,14 @@ def test_a_name_that_somebody_wrote_into_the_row_is_not_imported(database, name)
 def test_arguments_that_do_not_open_keep_nothing_from_being_taken_back(database):
     attempt = ignored_its_timeout(database, clients.send_welcome, 1, args=uuid4().bytes)
     assert attempt.status == "scheduled"
+
+
+@pytest.mark.usefixtures("_unknown_here")
+def test_arguments_over_the_limit_are_not_fetched(database, monkeypatch):
+    opened = []
+    monkeypatch.setattr(burials, "open_sealed", lambda *given: opened.append(given))
+    attempt = ignored_its_timeout(database, clients.send_welcome, 1, args=bytes(3_000_000))
+    assert (attempt.status, opened) == ("scheduled", [])
 
 
 def test_a_known_target_is_asked_without_opening_anything(database):

@@ -90,6 +90,17 @@ def test_a_result_over_the_limit_is_not_handed_over(database):
     assert f"result of {first.pk} has {LARGE} bytes" in failed.reason
 
 
+def test_details_of_a_failure_over_the_limit_are_not_fetched(database, caplog):
+    one = enqueued(database, effects.fail_at_once, options={"max_attempts": 1})
+    drain(database)
+    assert "failed for good after 1 execution: " in caplog.text
+    failure = failures(one)[0]
+    whole = gather(one, timeout=1, until="settled")[0]
+    type(failure).objects.using(database).filter(pk=failure.pk).update(details=bytes(LARGE))
+    cut = gather(one, timeout=1, until="settled")[0]
+    assert (whole.message, cut.message) == ("at once", stored(one).reason)
+
+
 @pytest.mark.parametrize("size", [MOST_RESULT_BYTES + 1, LARGE])
 def test_a_result_over_the_limit_is_not_fetched_by_who_waits(database, size):
     one = enqueued(database, clients.greet, 1, options={"keep_result": True})

@@ -6,10 +6,12 @@ import logging
 import time
 
 import pytest
+from django.db import DataError, OperationalError
 
 from async_attempts import Arguments, Attempt
 from async_attempts.models import DatabaseNow, Schedule, Worker
 from async_attempts.store import store_for
+from async_attempts.store.malformed import Malformed
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker import burials
 from async_attempts.worker.announcing import AtOnce
@@ -126,6 +128,33 @@ def test_what_a_dead_worker_held_is_taken_back_past_a_malformed_row(unchecked):
         assert burials._buried(store, death, AtOnce()) == 0
         assert (stored(good).state, stored(good).num_attempts) == ("pending", 0)
         store.attempts.filter(pk=good.pk).delete()
+
+
+def test_a_burial_tells_what_it_set_aside_and_outlives_an_outage(database, monkeypatch, caplog):
+    store = store_for(database)
+    dead = registered(store)
+    good = enqueued(database, effects.record)
+    store.claim(dead.pk, ["default"], 5)
+    bury, set_aside = type(store).bury, iter([OperationalError(), [Malformed("attempt", 7, "bad")]])
+    errors = iter([DataError(), DataError()])
+
+    def first_failing(self, *args):
+        if error := next(errors, None):
+            raise error
+        return bury(self, *args)
+
+    def first_away(*_):
+        if isinstance(found := next(set_aside), Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(type(store), "bury", first_failing)
+    monkeypatch.setattr(type(store), "set_malformed_aside", first_away)
+    death = Death(dead.pk, "ended by SIGKILL", is_innocent=True)
+    assert burials._buried(store, death, AtOnce()) == 0
+    assert "malformed rows can't be set aside: OperationalError" in caplog.text
+    assert "attempt 7 was mended: bad" in caplog.text
+    assert stored(good).state == "pending"
 
 
 def test_a_worker_with_a_lease_that_cannot_be_read_is_rescued(unchecked):

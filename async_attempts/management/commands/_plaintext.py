@@ -69,7 +69,8 @@ def _moment(text: str) -> datetime:
         raise CommandError(f"--until: {error}.", returncode=USAGE) from error
     if moment.tzinfo is None:
         raise CommandError(
-            f"--until: {text!r} has no offset from UTC; say {text}+00:00 if it is in UTC.",
+            f"--until: {text!r} has no offset from UTC; say {moment.isoformat()}+00:00 if it is in "
+            "UTC.",
             returncode=USAGE,
         )
     return moment

@@ -92,7 +92,7 @@ class Rotation:
         for key_id in self._resealer.former_keys:
             if number := self.unreadable[key_id]:
                 raise Refused(
-                    f"{_values(number)} named for the key {key_id} and can't be opened with it: "
+                    f"{_values(number)} marked with the key {key_id} and can't be opened with it: "
                     "altered, or of another REALM or target. --ids tells where. If you expected "
                     "that, the key is not needed for it: it doesn't open it."
                 )

@@ -181,7 +181,8 @@ class Command(PipedCommand):
         self.stdout.write("")
         for line in aligned(list(_stats.executions(figures))):
             self.stdout.write(line)
-        self.stdout.write(f"\n{figures.workers} workers are alive.")
+        alive = "1 worker is" if figures.workers == 1 else f"{figures.workers} workers are"
+        self.stdout.write(f"\n{alive} alive.")
         for line in _stats.missing_keys(figures):
             self.stdout.write(line)
 
@@ -237,7 +238,7 @@ class Command(PipedCommand):
 
 def listed(store: Store) -> Iterator[tuple[str, ...]]:
     """The schedules as the rows of a table; the next tick is by the schedule's own clock."""
-    for row in store.schedules.order_by("name"):
+    for row in store.schedules.defer("args").order_by("name"):
         yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
 
 
