@@ -100,10 +100,11 @@ def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
         return None, None
     try:
         refuse_large(row.pk, row.result_size)
-        return row.stored_result, None
+        result = row.stored_result
     except (UnknownKey, ResultTooLarge) as error:
         # A caller that only waits is told how it ended: a process that enqueues may have no key.
         return None, error
+    return result, None
 
 
 class ResultTooLarge(InvalidArguments):

@@ -104,7 +104,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "rotate-keys binds arguments of version 1",
-        (("store/resealing.py", "        if not found:\n", "        if True:\n"),),
+        (
+            (
+                "store/resealing.py",
+                'if column == "args" and may_be_unbound(stored):',
+                "if False:",
+            ),
+        ),
         (f"{ROLLING}test_what_rotate_keys_has_sealed_anew_is_performed[sqlite]",),
     ),
     Mutant(

@@ -68,7 +68,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the wait for a result that this process can't read",
-        (("results/endings.py", "except UnknownKey as error:", "except TypeError as error:"),),
+        (
+            (
+                "results/endings.py",
+                "except (UnknownKey, ResultTooLarge) as error:",
+                "except ResultTooLarge as error:",
+            ),
+        ),
         (f"{WORKER}test_who_only_waits_is_told_how_it_ended[sqlite]",),
     ),
 )

@@ -193,6 +193,18 @@ def test_what_others_wait_for_is_left(store, keep):
     assert others[0].pk not in kept(store)
 
 
+@pytest.mark.parametrize("status", ["failed", "expired", "succeeded"])
+def test_what_a_retry_may_need_is_left(store, status):
+    needed, dependent = enqueued(store, 2)
+    ended(store, needed, "succeeded", 60)
+    ended(store, dependent, status, 1)
+    store.dependencies.create(
+        attempt=dependent, prerequisite=needed, condition="success", state="met"
+    )
+    store.prune(Retention({"succeeded": Keep(age=30.0)}))
+    assert (needed.pk in kept(store)) == (status != "succeeded")
+
+
 def test_what_is_only_counted_is_deleted_by_nobody(store):
     attempts = enqueued(store, 4)
     for attempt in attempts:

@@ -108,6 +108,14 @@ def test_a_result_over_the_limit_is_not_fetched_by_who_waits(database, size):
     put(one, sealed_result=bytes(size))
     with pytest.raises(InvalidArguments, match=f"result of {one.pk} has {size} bytes"):
         gather(one, timeout=1)
+    # It concerns that one alone.
+    other = enqueued(database, clients.greet, 1, options={"keep_result": True})
+    drain(database)
+    endings = gather(one, other, timeout=1, until="settled")
+    assert [ending.succeeded for ending in endings] == [True, True]
+    assert endings[1].result == stored(other).stored_result
+    with pytest.raises(InvalidArguments, match=f"has {size} bytes"):
+        endings[0].result  # noqa: B018
 
 
 def test_the_largest_values_fit_with_a_cipher_that_stores_text(database, settings):

@@ -29,10 +29,10 @@ def store(at_home):
 def fetched(monkeypatch):
     """The sizes of the arguments that rows of schedules were read with."""
     sizes: list[int] = []
-    read = Schedule.from_db.__func__
+    read = Schedule.from_db
 
-    def noting(cls, db, field_names, values):
-        row = read(cls, db, field_names, values)
+    def noting(_cls, *given, **options):
+        row = read(*given, **options)
         sizes.append(len(row.__dict__.get("args") or b""))
         return row
 
