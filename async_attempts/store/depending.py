@@ -207,15 +207,22 @@ class Depending(Dooming):
         return LEFT.format(**self.words, **self.names, batch=BATCH)
 
     def waited_for(self, ids: Collection[UUID]) -> set[UUID]:
-        """Those of these attempts on which others depend that haven't succeeded.
+        """Those of these attempts on which others depend that stay and haven't succeeded.
 
         One that has failed or expired can be retried, and its prerequisites have to be there then.
+        Those of `ids` that nothing depends on don't stay.
         """
         edges = self.dependencies.filter(prerequisite_id__in=ids)
         pairs = list(edges.values_list("prerequisite_id", "attempt_id"))
         dependents = self.attempts.filter(pk__in={dependent for _, dependent in pairs})
         left = set(dependents.exclude(status=Status.SUCCEEDED).values_list("pk", flat=True))
-        return {prerequisite for prerequisite, dependent in pairs if dependent in left}
+        stay, needed = left.difference(ids), set[UUID]()
+        while stay:
+            found = {prerequisite for prerequisite, dependent in pairs if dependent in stay}
+            # Those found before aren't looked at again: edges that were edited may form a circle.
+            stay = (found & left) - needed
+            needed |= found
+        return needed
 
     def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
         """Those of these attempts that others may wait for."""

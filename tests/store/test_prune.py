@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from django.db import transaction
@@ -203,6 +204,25 @@ def test_what_a_retry_may_need_is_left(store, status):
     )
     store.prune(Retention({"succeeded": Keep(age=30.0)}))
     assert (needed.pk in kept(store)) == (status != "succeeded")
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_chain_that_is_to_go_goes_at_once(store, stays):
+    chain = enqueued(store, 3)
+    for attempt, status in zip(chain, ("failed", "expired", "expired"), strict=True):
+        ended(store, attempt, status, 60)
+    for needed, dependent in pairwise(chain):
+        store.dependencies.create(
+            attempt=dependent, prerequisite=needed, condition="success", state="unmet"
+        )
+    # As nothing but an edit of the table makes it: a circle.
+    store.dependencies.create(
+        attempt=chain[0], prerequisite=chain[1], condition="success", state="unmet"
+    )
+    if stays:
+        ended(store, chain[2], "expired", 1)
+    store.prune(Retention({"failed": Keep(age=30.0), "expired": Keep(age=30.0)}))
+    assert len(kept(store)) == (3 if stays else 0)
 
 
 def test_what_is_only_counted_is_deleted_by_nobody(store):
