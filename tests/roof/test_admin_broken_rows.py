@@ -17,6 +17,7 @@ from async_attempts.models import Attempt, Failure, Queue, Schedule, Worker, sea
 from async_attempts.payload import Arguments
 from tests.roof.admin_pages import LIST, OneDatabase, attempt_in, operator, page_of, select
 from tests.shop import clients
+from tests.store.malformed import without_checks
 
 ADMIN = "/admin/async_attempts/"
 DEEP = "[" * 3_000 + "]" * 3_000
@@ -216,14 +217,15 @@ def test_a_list_reads_no_metadata(on_database, django_assert_num_queries):
 
 
 def test_a_verb_asks_and_acts_on_rows_that_cannot_be_read(on_database):
-    attempt = attempt_in("pending")
-    if connections[on_database].vendor == "postgresql":
-        write(on_database, Attempt, "created_at", "-infinity")
-    question = select(operator(), "expire", attempt, from_page="1")
-    assert question.status_code == 200
-    response = select(operator(), "expire", attempt)
-    assert response.status_code == 302
-    assert Attempt._base_manager.values_list("status", flat=True).get() == "expired"
+    with without_checks(on_database):
+        attempt = attempt_in("pending")
+        if connections[on_database].vendor == "postgresql":
+            write(on_database, Attempt, "created_at", "-infinity")
+        question = select(operator(), "expire", attempt, from_page="1")
+        assert question.status_code == 200
+        response = select(operator(), "expire", attempt)
+        assert response.status_code == 302
+        assert Attempt._base_manager.values_list("status", flat=True).get() == "expired"
 
 
 @pytest.mark.parametrize("name", ["tests.shop.exiting", "tests.shop.never_imported"])

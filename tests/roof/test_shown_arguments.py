@@ -38,6 +38,7 @@ from async_attempts import (
 from async_attempts.exceptions import AttemptsError, InvalidSetting, UnsupportedType
 from async_attempts.payload import stored
 from async_attempts.targets import known_target
+from tests.roof.admin_pages import OneDatabase
 from tests.shop.secretive import limited, take, take_handed
 from tests.shop.vault import Vault
 from tests.shown import CANARY, reports_showing, shown_by
@@ -196,6 +197,13 @@ CIRCUMSTANCES: dict[str, tuple[Kind, Callable[[ExitStack, pytest.MonkeyPatch], N
 """Who refuses arguments that are right."""
 
 RIGHT = {"secret": CANARY, "other": [CANARY, {CANARY: CANARY}]}
+
+
+@pytest.fixture
+def at_home(at_home: str, settings: Any) -> str:
+    """The database that all rows go to."""
+    settings.DATABASE_ROUTERS = [OneDatabase(at_home)]
+    return at_home
 
 
 @pytest.fixture
