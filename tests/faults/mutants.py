@@ -38,7 +38,7 @@ STUCK = (
 )
 SUSPECTS = f"{CLAIM}test_suspects_are_left_by_ordinary_claims_and_taken_by_those_who_ask"
 WAKING = "tests/worker/test_wakeup.py::"
-UNBEGUN = "tests/faults/test_poison.py::test_it_fails_and_the_unbegun_around_it_lose_nothing"
+BEGUN = "tests/worker/test_cradles.py::test_only_what_had_begun_counts_a_crash_of_its_own"
 UNHEARD = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
 FROZEN = "tests/faults/test_frozen.py::test_nothing_is_begun_when_the_lease_may_have_run_out"
 FROZEN_LOOP = (
@@ -265,7 +265,7 @@ MUTANTS: Final = (
                 "if self.is_innocent:",
             ),
         ),
-        (f"{UNBEGUN}[postgresql-segfault]",),
+        (f"{BEGUN}[11-ended by SIGSEGV]",),
     ),
     Mutant(
         "the innocence of who ran beside a timeout",

@@ -10,6 +10,7 @@ PLAINTEXT = "tests/floors/test_plaintext.py::"
 ARGUMENTS = "tests/roof/test_shown_arguments.py::"
 VALUES = "tests/worker/test_shown_values.py::"
 SETTINGS = "tests/roof/test_shown_settings.py::"
+DSN = f"{SETTINGS}test_what_a_connection_string_does_not_say_is_as_in_databases"
 
 MUTANTS: Final = (
     Mutant(
@@ -56,6 +57,6 @@ MUTANTS: Final = (
     Mutant(
         "another user isn't authenticated as Django's",
         (("store/listener.py", "replaced |= CREDENTIALS", "pass"),),
-        (f"{SETTINGS}test_what_a_connection_string_does_not_say_is_as_in_databases",),
+        (f"{DSN}[postgresql://listener@db:5432-params4]",),
     ),
 )
