@@ -68,7 +68,7 @@ def warnings(*, deploy: bool = False) -> list[str]:
     return [identifier for identifier in found if identifier.startswith(ours)]
 
 
-def test_arguments_of_a_schedule_are_not_shown(settings, attempts):
+def test_arguments_of_a_schedule_are_not_shown(attempts):
     given = Arguments(note=CANARY, token=[CANARY])
     attempts(SCHEDULES={"nightly": DAILY | {"method_args": given}})
     text = reported()
@@ -79,7 +79,7 @@ def test_arguments_of_a_schedule_are_not_shown(settings, attempts):
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_arguments_that_are_shown_are_told_before_a_deployment(settings, attempts):
+def test_arguments_that_are_shown_are_told_before_a_deployment(attempts):
     attempts(SCHEDULES={"nightly": DAILY | {"method_args": {"note": CANARY}}})
     assert CANARY in reported()
     assert "async_attempts.W012" not in warnings()
@@ -104,7 +104,7 @@ def test_arguments_that_are_shown_are_told_before_a_deployment(settings, attempt
         f"host=db sslpassword={CANARY}",
     ],
 )
-def test_a_password_that_is_shown_is_told(settings, attempts, dsn):
+def test_a_password_that_is_shown_is_told(attempts, dsn):
     attempts(LISTEN_DSN=dsn)
     assert CANARY in reported()
     assert "async_attempts.W011" in warnings()
