@@ -14,6 +14,7 @@ from django.db import DatabaseError, connections, router, transaction
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
     NO_KEY,
+    AESGCMSIVCipher,
     KeyedCipher,
     KeyState,
     cipher,
@@ -34,6 +35,7 @@ from .store.rows import driver_problem, needs_immediate
 from .targets import Policy, known_target, registered
 
 TAG: Final = "async_attempts"
+KEY_REMEDY: Final = "Make a key with: manage.py attempts make-key"
 SAMPLE: Final = 1000
 """Attempts of each status whose keys are looked at."""
 
@@ -278,6 +280,15 @@ def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         for realm, aliases in by_realm.items()
         if len(aliases) > 1
     ]
+
+
+@register(Tags.security)
+def check_key_strength(**kwargs: Any) -> list[CheckMessage]:
+    """The keys are random, as far as that can be seen."""
+    if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
+        return []
+    weak = [key.weakness for key in ours.keys if key.weakness]
+    return [Error(told, hint=KEY_REMEDY, id="async_attempts.E014") for told in weak]
 
 
 @register(Tags.security, deploy=True)

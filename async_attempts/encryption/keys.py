@@ -97,8 +97,6 @@ def raw_key(text: str, where: str, remedy: str = REMEDY) -> bytes:
         raise invalid_key(where, "is not base64", remedy) from None
     if len(key) != KEY_BYTES:
         raise invalid_key(where, f"has {len(key)} bytes, a key has {KEY_BYTES}", remedy)
-    if (different := len({*key})) < LEAST_DIFFERENT:
-        raise invalid_key(where, f"has only {different} different bytes: it isn't random", remedy)
     return key
 
 
@@ -109,13 +107,19 @@ class Key:
     opens for `attempts rotate-keys` alone.
     """
 
-    __slots__ = ("_secret", "id", "is_retired")
+    __slots__ = ("_secret", "id", "is_retired", "weakness")
 
     def __init__(self, text: str, where: str = "The key") -> None:
         """Read base64, with `retired:` before it or not. Raises InvalidSetting, naming `where`."""
         self.is_retired = text.startswith(RETIRED)
         self._secret = raw_key(text.removeprefix(RETIRED), where)
         self.id = _derived(self._secret, "key id", KEY_ID_BYTES)
+        different = len({*self._secret})
+        is_weak = different < LEAST_DIFFERENT
+        self.weakness = (
+            f"{where} has only {different} different bytes: it isn't random." if is_weak else ""
+        )
+        """What is wrong with it, for the system check; "" for a random key."""
 
     def itself(self) -> AESGCMSIV:
         """The cipher of this very key, as version 1 of the stored bytes has it."""

@@ -72,17 +72,13 @@ def test_a_key_is_the_same_in_every_spelling_of_base64(text: str) -> None:
         ("correct horse battery staple", "is not base64"),
         ("clé" * 11, "is not base64"),
         (key() + "\n", "is not base64"),
-        (key(bytes(32)), "has only 1 different bytes: it isn't random"),
-        (key(b"changeme" * 4), "has only 7 different bytes: it isn't random"),
-        (key(b"0123456789abcde" * 2 + b"01"), "has only 15 different bytes: it isn't random"),
-        (f"retired:{key(bytes(32))}", "has only 1 different bytes: it isn't random"),
         (f"retired:{key(bytes(31))}", "has 31 bytes, a key has 32"),
         ("retired:", "has 0 bytes, a key has 32"),
         (f"Retired:{key()}", "is not base64"),
     ],
     ids=[
         *("31", "33", "16", "empty", "words", "not ASCII", "line end"),
-        *("zeros", "changeme", "15", "retired zeros", "retired 31", "retired", "Retired"),
+        *("retired 31", "retired", "Retired"),
     ],
 )
 def test_an_unusable_key_is_named_by_its_place_and_not_shown(text: str, problem: str) -> None:
