@@ -282,7 +282,7 @@ def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     ]
 
 
-@register(Tags.security)
+@register(Tags.security, deploy=True)
 def check_key_strength(**kwargs: Any) -> list[CheckMessage]:
     """The keys are random, as far as that can be seen."""
     if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):

@@ -37,8 +37,6 @@ logger = logging.getLogger("async_attempts")
 
 class Command(BaseCommand):
     help = _("Perform attempts until stopped by SIGTERM or SIGINT.")
-    # What `check` says of security stops no worker of an installation that runs.
-    requires_system_checks = ("async_attempts", "models")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
