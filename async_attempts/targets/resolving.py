@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.signals import setting_changed
 
@@ -28,16 +28,28 @@ class Resolved:
     is_coroutine: bool
 
 
-def resolve(name: TargetName, database: str) -> Resolved:
-    """Find what `name` stands for; `database` is the alias that the attempt's row came from.
+class Named(Protocol):
+    """A `TargetName`, or any other row with these columns."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def target_pk(self) -> str | None: ...
+    @property
+    def method_name(self) -> str: ...
+
+
+def resolve(named: Named, database: str) -> Resolved:
+    """Find the target that `named` names; `database` is the alias that the attempt's row came from.
 
     A model instance is read where the routers would write it, else from `database`. Raises
     InvalidTarget, UnknownTarget, and ObjectGone if the instance's row is not there any more.
     """
-    place = (name.target, name.method_name)
-    if name.target_pk is None and (ready := _ready.get(place)) and ready[0].is_current:
+    place = (named.target, named.method_name)
+    if named.target_pk is None and (ready := _ready.get(place)) and ready[0].is_current:
         return ready[1]
     method = method_of(*place)
+    name = TargetName(named.target, named.target_pk, named.method_name)
     require_callable_as(name, method)
     if name.target_pk is not None and method.model is not None:
         instance = load_by_text(method.model, name.target_pk, database)

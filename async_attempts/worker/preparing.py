@@ -14,7 +14,7 @@ from ..payload.limits import most_args_bytes
 from ..plaintext import hide_values
 from ..results import handed_over
 from ..store import Claim, store_for
-from ..targets import Resolved, TargetName, resolve
+from ..targets import Resolved, resolve
 
 
 class Prepared(NamedTuple):
@@ -42,8 +42,7 @@ def prepared(claim: Claim) -> Prepared:
         raise _too_large(claim)
     try:
         plaintext = open_sealed(claim.args, claim.context("args"))
-        name = TargetName(claim.target, claim.target_pk, claim.method_name)
-        resolved = resolve(name, claim.database)
+        resolved = resolve(claim, claim.database)
         arguments, bound_to = load_bound(plaintext)
         is_handed = bool(arguments.args) and type(arguments.args[0]) is Handed
         if bound_to or is_handed or claim.args[0] == UNBOUND:
