@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import Error, transaction
-from django.db.models import CharField, ExpressionWrapper, F, Func, IntegerField, Model, Q, QuerySet
+from django.db import Error
+from django.db.models import Model, Q, QuerySet
 from django.db.models.lookups import Exact
 
 from ..ids import uuid7
@@ -39,15 +39,13 @@ from ..models.bounds import (
     IsMalformed,
     bounds_of,
 )
-from .claiming import Claiming
-from .limiting import Which
 from .rows import ended
 from .transactions import is_about_a_value
+from .trials import Trials
 
 logger = logging.getLogger("async_attempts")
 
 MENDED_AT_A_TIME: Final = 1000
-TRIED_AT_A_TIME: Final = 200
 
 SMALL_TABLES: Final[tuple[type[Model], ...]] = (Schedule, Worker, Queue, Slot, Pace, Tally)
 LARGE_TABLES: Final[tuple[type[Model], ...]] = (Dependency, Failure)
@@ -74,15 +72,7 @@ class Malformed(NamedTuple):
         return f"{self.table} {self.key!r:.80} {done}: {self.problem}"
 
 
-class _RowId(Func):
-    """SQLite's own key of a row, which is a number whatever its columns hold."""
-
-    template = "rowid"
-    arity = 0
-    output_field = IntegerField()
-
-
-class MalformedRows(Claiming):
+class MalformedRows(Trials):
     """Every statement takes one key, so that no other row can make it fail."""
 
     def set_malformed_aside(
@@ -92,7 +82,7 @@ class MalformedRows(Claiming):
 
         To be called after a statement has failed for what a row holds: see `is_about_a_value`.
         First by what the tables' checks say. If no row is against them, the next attempts of
-        `queues` are claimed by `worker_id` one by one, in transactions that are rolled back.
+        `queues` are claimed by `worker_id` in transactions that are rolled back: see `Trials`.
         """
         found = self._out_of_bounds(self.model, Q(status__in=LIVE))
         for model in SMALL_TABLES:
@@ -196,73 +186,18 @@ class MalformedRows(Claiming):
             return False
 
     def _fail_unclaimable(self, worker_id: UUID | None, queues: Collection[str]) -> list[Malformed]:
-        """Fail those of the next attempts that can't be claimed or promoted, each for itself.
-
-        None of them if that is so of all, but for a single one that the database refuses: then it
-        isn't for what one of them holds.
-        """
-        due = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow())
-        found, good = self._tried(due.order_by("scheduled_at", "pk"), self._try_to_promote)
-        if worker_id is not None and queues:
-            # What it took by a claim that failed only when it was read is its own already.
-            claimable = self.due(Q(queue__in=list(queues))) | self._taken_by(worker_id)
-            best = claimable.order_by("-priority", "scheduled_at", "pk")
-            more, others = self._tried(best, partial(self._try_to_claim, worker_id))
-            found, good = found + more, good + others
-        is_refused = len(found) == 1 and isinstance(found[0][1], Error)
-        if not good and not is_refused:
-            return []
+        """Fail the due attempts that can't be claimed or promoted for what they hold."""
         failed = (
-            self._fail(key, f"it can't be claimed: {type(error).__name__}", {})
-            for key, error in found
+            self._fail(one.key, f"it can't be claimed: {type(one.error).__name__}", {}, one.state)
+            for one in self.refused(worker_id, queues)
         )
         return [one for one in failed if one is not None]
-
-    def _tried(
-        self, rows: QuerySet[Any], attempt: Callable[[Any], None]
-    ) -> tuple[list[tuple[Any, Exception]], int]:
-        """Those of the first of `rows` with which this can't be done, and how many others."""
-        keys = rows.annotate(raw_key=self._key).values_list("raw_key", flat=True)
-        bad: list[tuple[Any, Exception]] = []
-        tried = 0
-        for key in list(keys[:TRIED_AT_A_TIME]):
-            tried += 1
-            try:
-                self.whole(partial(attempt, key))
-            except Exception as error:
-                if not is_about_a_value(error):
-                    raise
-                bad.append((key, error))
-        return bad, tried - len(bad)
-
-    def _try_to_claim(self, worker_id: UUID, key: Any) -> None:
-        if self.connection.vendor == "sqlite":
-            which = Which("rowid = %(which)s", key)
-        else:
-            which = Which("id = %(which)s", UUID(str(key)))
-        self._taken_by(worker_id).filter(Exact(self._key, key)).update(claimed_by=None)
-        self._claim_within(worker_id, which, 1)
-        transaction.set_rollback(True, self.alias)
-
-    def _taken_by(self, worker_id: UUID) -> Any:
-        return self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
-
-    def _try_to_promote(self, key: Any) -> None:
-        self._one_by_key(key).filter(status=Status.SCHEDULED).update(status=Status.PENDING)
-        transaction.set_rollback(True, self.alias)
 
     def _rows(self, model: type[Model]) -> QuerySet[Any]:
         return self.attempts if model is self.model else model._base_manager.using(self.alias)
 
     def _one_by_key(self, key: Any) -> Any:
         return self.attempts.filter(Exact(self._key, key))
-
-    @property
-    def _key(self) -> Any:
-        """The key of a row as the database has it: reading it converts nothing."""
-        if self.connection.vendor == "sqlite":
-            return _RowId()
-        return ExpressionWrapper(F("pk"), output_field=CharField())
 
 
 def _mended(model: type[Model], wrong: Sequence[Bound]) -> dict[str, Any] | None:
