@@ -66,9 +66,12 @@ class Malformed(NamedTuple):
     key: Any
     problem: str
     has_failed: bool = False
+    is_deleted: bool = False
 
     def __str__(self) -> str:
-        done = "has failed" if self.has_failed else "was mended"
+        done = "was deleted" if self.is_deleted else "was mended"
+        if self.has_failed:
+            done = "has failed"
         return f"{self.table} {self.key!r:.80} {done}: {self.problem}"
 
 
@@ -173,7 +176,9 @@ class MalformedRows(Trials):
             return row.update(**columns)
 
         table = str(model._meta.verbose_name)
-        return Malformed(table, key, problem) if self._done(work, table, key) else None
+        if not self._done(work, table, key):
+            return None
+        return Malformed(table, key, problem, is_deleted=columns is None)
 
     def _done(self, work: Callable[[], int], table: str, key: Any) -> bool:
         """Do `work`, whose one row may be against a check of the project's own."""

@@ -7,7 +7,7 @@ import logging
 import pytest
 from django.db import Error
 
-from async_attempts.models import DatabaseNow, Schedule, Worker
+from async_attempts.models import DatabaseNow, Failure, Schedule, Worker
 from async_attempts.models.bounds import MOST_CLAIMS, MOST_COUNTED
 from async_attempts.store.rows import seconds_from_now
 
@@ -144,6 +144,19 @@ def test_the_reason_names_every_column(unchecked):
     failed = row(unchecked, bad)
     assert failed.reason == "malformed: scheduled_at, created_at, timeout"
     assert failed.timeout is None
+
+
+@pytest.mark.only("sqlite", reason="the others have a type for ids")
+def test_a_failure_of_no_attempt_is_deleted_and_told_so(unchecked, worker):
+    failures = Failure._base_manager.using(unchecked.alias)
+    given = {"number": 1, "kind": "error", "details": b"", "failed_at": DatabaseNow()}
+    failure = failures.create(attempt_id=enqueued(unchecked)[0].pk, **given)
+    with unchecked.connection.constraint_checks_disabled():
+        put_raw(unchecked.alias, failure.pk, Failure, attempt_id="'none'")
+        [found] = unchecked.set_malformed_aside(worker.pk, ["default"])
+    assert str(found).startswith("failure ")
+    assert str(found).endswith("was deleted: malformed: attempt")
+    assert not failures.exists()
 
 
 def test_the_log_names_the_row(unchecked, caplog):
