@@ -1,7 +1,7 @@
-"""Rows that hold what no worker can read or count up: failed, or mended, one by one.
+"""Malformed rows, whose values no worker can read or count up: failed or mended, one by one.
 
 The tables' checks refuse such values; a table may have been made without them, or have lost them.
-A statement over many rows fails for one of them, and says not for which.
+A statement over many rows fails for one of them, and doesn't say for which.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ COUNTED_BY_CLAIMS: Final = (
     Bound("num_attempts", AreInRange("num_attempts", low=0, high=MOST_COUNTED - 1), 0),
     Bound("claim_seq", AreInRange("claim_seq", low=0, high=MOST_CLAIMS - 1), 0),
 )
-"""What a claim counts up: at its end it is within the table's checks, and the claim is not."""
+"""The columns that a claim counts up: at its maximum a number passes the table's checks, and the
+claim fails."""
 
 _COUNTED: Final = {bound.column for bound in COUNTED_BY_CLAIMS}
 
@@ -76,16 +77,16 @@ class Malformed(NamedTuple):
 
 
 class MalformedRows(Trials):
-    """Every statement takes one key, so that no other row can make it fail."""
+    """Set malformed rows aside, each by a statement of its own, so that no other makes it fail."""
 
     def set_malformed_aside(
         self, worker_id: UUID | None = None, queues: Collection[str] = ()
     ) -> list[Malformed]:
         """Fail the live attempts, and mend the other rows, that no worker can handle.
 
-        To be called after a statement has failed for what a row holds: see `is_about_a_value`.
-        First by what the tables' checks say. If no row is against them, the next attempts of
-        `queues` are claimed by `worker_id` in transactions that are rolled back: see `Trials`.
+        Call it after an error that a value may have caused: see `is_about_a_value`. Rows that break
+        the tables' checks come first. If there are none, the next attempts of `queues` are claimed
+        by `worker_id` in transactions that are rolled back: see `Trials`.
         """
         found = self._out_of_bounds(self.model, Q(status__in=LIVE))
         for model in SMALL_TABLES:
@@ -98,11 +99,11 @@ class MalformedRows(Trials):
         return found or self._fail_unclaimable(worker_id, queues)
 
     def mend_schedules(self) -> list[Malformed]:
-        """Pause the schedules that hold what no worker can read; returns them."""
+        """Pause the schedules whose values no worker can read; returns them."""
         return self._out_of_bounds(Schedule)
 
     def _out_of_bounds(self, model: type[Model], which: Q | None = None) -> list[Malformed]:
-        """Set aside what a table's checks are against; of attempts, what no claim can count up."""
+        """Set aside rows that break a table's checks, and attempts that no claim can count up."""
         bounds = bounds_of(model, self.connection)
         if model is self.model:
             bounds = [one for one in bounds if one.column not in _COUNTED] + [*COUNTED_BY_CLAIMS]
@@ -132,9 +133,9 @@ class MalformedRows(Trials):
     def _fail(
         self, key: Any, problem: str, mended: dict[str, Any], still: Q | None = None
     ) -> Malformed | None:
-        """Let one attempt fail; None if it has ended or been mended meanwhile, or can't even fail.
+        """Fail one attempt; None if it has ended or been mended meanwhile, or can't even fail.
 
-        What waits for it is closed by the sweep: its id may be what is malformed.
+        The sweep closes the dependencies on it, as its id may be what is malformed.
         """
 
         def work() -> int:
@@ -153,7 +154,7 @@ class MalformedRows(Trials):
         return Malformed(table, key, problem, has_failed=True)
 
     def _limit_key_of(self, key: Any) -> str:
-        """Its limit key; "" if that is what is malformed."""
+        """Return its limit key; "" if that is malformed."""
         try:
             return self._one_by_key(key).values_list("limit_key", flat=True).first() or ""
         except Error as error:
@@ -164,9 +165,9 @@ class MalformedRows(Trials):
     def _mend(
         self, model: type[Model], key: Any, problem: str, columns: dict[str, Any] | None
     ) -> Malformed | None:
-        """Put what stands in for it in the place of what is malformed.
+        """Replace the malformed values of one row.
 
-        `columns`: None for a row that is nothing without it, and is deleted.
+        `columns`: None deletes the row, as nothing can replace them.
         """
         row = self._rows(model).filter(Exact(self._key, key))
 
@@ -181,7 +182,7 @@ class MalformedRows(Trials):
         return Malformed(table, key, problem, is_deleted=columns is None)
 
     def _done(self, work: Callable[[], int], table: str, key: Any) -> bool:
-        """Do `work`, whose one row may be against a check of the project's own."""
+        """Do `work`; False if the project's own checks refuse its row, or there is none."""
         try:
             return bool(self.whole(work))
         except Error as error:
@@ -206,7 +207,7 @@ class MalformedRows(Trials):
 
 
 def _mended(model: type[Model], wrong: Sequence[Bound]) -> dict[str, Any] | None:
-    """What is to stand in the place of what is malformed; None if nothing can."""
+    """Return the values that replace malformed ones; None if nothing can replace one of them."""
     columns: dict[str, Any] = {}
     for bound in wrong:
         field: Any = model._meta.get_field(bound.column)
