@@ -42,14 +42,15 @@ class Plaintext(bytes):
 def hide_values(error: BaseException) -> None:
     """Clear all frames that `error` came through below the function that caught it.
 
-    Those of the errors that led to it, too, but for what the caller was handling before. A frame
-    that still runs stays as it is, so the function that calls this deletes its own variables.
+    The frames of the errors that led to it are cleared, too, except of one that the caller was
+    handling before. A frame that still runs stays as it is, so the function that calls this deletes
+    its own variables.
     """
     _clear(error, sys._getframe(1), _any)
 
 
 def hide_own_values(error: BaseException) -> None:
-    """As `hide_values`, and leave the frames of a project's own functions as they are."""
+    """Clear frames as `hide_values` does, but for those of a project's own functions."""
     _clear(error, sys._getframe(1), _is_own)
 
 
@@ -95,11 +96,11 @@ def _clear(
             # The caller was handling this one already: its frames are the caller's.
             continue
         if one is not error and frames and frames[0].f_code.co_flags & GENERATORS:
-            # It has caught this one and may go on. What it raised itself leads through it, too.
+            # A generator that has caught this one may go on. What it raised leads through it, too.
             del frames[0]
         for frame in frames:
             if frame not in running and is_to_be_cleared(frame):
-                with suppress(RuntimeError):  # it runs, in another thread
+                with suppress(RuntimeError):  # the frame runs in another thread
                     frame.clear()
         waiting += (one.__cause__, one.__context__)
         if isinstance(one, BaseExceptionGroup):

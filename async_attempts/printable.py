@@ -1,7 +1,7 @@
-"""Names out of rows, as logs, terminals and messages of errors may show them.
+"""Names from rows, as logs, terminals and messages of errors may show them.
 
 A person who can write rows chooses these names. If they were printed as they are, a line feed would
-begin a log line of that person's own, an escape sequence would move the cursor of the operator's
+begin a forged line of the log, an escape sequence would move the cursor of the operator's
 terminal, and a bidirectional control would show the letters in another order.
 """
 
@@ -24,7 +24,7 @@ def printable(text: object, length: int = NAME_LENGTH) -> str:
     text = str(text)
     if len(text) <= length and text.isprintable():
         return text
-    # Escaping makes nothing shorter: no more than this is seen.
+    # Escaping makes nothing shorter: more than this is cut anyway.
     escaped = "".join(map(_escaped, text[: length + 1]))
     return escaped if len(escaped) <= length else f"{escaped[: length - 1]}…"
 

@@ -91,8 +91,13 @@ def _waiting(attempt: AbstractAttempt, around: Circumstances) -> str:
 def _ended(attempt: AbstractAttempt, around: Circumstances) -> str:
     return _("%(reason)s; ended %(when)s") % {
         "when": spoken(attempt.completed_at),
-        "reason": attempt.reason or _("no reason was given"),
+        "reason": _as_clause(attempt.reason) or _("no reason was given"),
     }
+
+
+def _as_clause(reason: str) -> str:
+    """A reason without the punctuation at its end, as a semicolon or nothing follows it."""
+    return reason.rstrip().rstrip(".;,")
 
 
 def _succeeded(attempt: AbstractAttempt, around: Circumstances) -> str:
@@ -110,8 +115,8 @@ def _execution(attempt: AbstractAttempt, number: int) -> str:
 
 def _before_it_begins(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
     """What keeps an attempt that isn't claimed from beginning, and what ends that."""
-    if attempt.reason:
-        yield _("put off: %(reason)s") % {"reason": attempt.reason}
+    if reason := _as_clause(attempt.reason):
+        yield _("put off: %(reason)s") % {"reason": reason}
     if attempt.reason.startswith(SEALED_WITH):
         yield _("it begins with a worker that has this key; the others put it off again, uncounted")
     if attempt.expires_at and attempt.expires_at <= around.now:

@@ -29,7 +29,7 @@ UNREADABLE: Final = (
     ValueError,
     OverflowError,
     RecursionError,
-    # What Django's converters do with a moment of SQLite that is none.
+    # Raised by Django's converters for a text of SQLite that is no moment.
     AttributeError,
     TypeError,
 )
@@ -67,20 +67,20 @@ def _read(only_one: QuerySet[Any]) -> Any:
 
 
 def _own_columns(model: type[Model]) -> list[str]:
-    """All but the keys by which the row is found, and by which others are found with it."""
+    """Return the columns but for the keys, by which the row and others with it are found."""
     fields = model._meta.concrete_fields
     return [field.name for field in fields if not (field.primary_key or field.is_relation)]
 
 
 def _unread(row: Model) -> Iterable[Field[Any, Any]]:
-    """The columns that are still to be read, but for what is sealed."""
+    """Return the deferred columns that are still to be read; sealed ones are never read."""
     deferred = row.get_deferred_fields()
     fields = row._meta.concrete_fields
     return (f for f in fields if f.attname in deferred and not isinstance(f, BinaryField))
 
 
 def _shown(row: Any) -> Any:
-    """Take away the moments that local time doesn't have: the last hours of the year 9999, say."""
+    """Set moments to None that local time can't have, such as the last hours of the year 9999."""
     columns = row.__dict__
     for field in row._meta.concrete_fields:
         if isinstance(field, DateTimeField) and (moment := columns.get(field.attname)):

@@ -1,8 +1,8 @@
-"""The versions of the stored bytes: how each derives a key and what it binds.
+"""The versions of the stored bytes, each with its own derivation of keys and associated data.
 
-All of them lay the bytes out alike: version (1) | key id (4) | random nonce (12) | ciphertext and
-tag (16 more than the plaintext). The newest one is written; an older one can be read until
-`attempts rotate-keys` has sealed anew what it sealed.
+All have the same layout: version (1) | key id (4) | random nonce (12) | ciphertext and
+tag (16 more than the plaintext). The newest one is written; values of an older one can be
+read until `attempts rotate-keys` has sealed them again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FIRST_PREFIX: Final = struct.Struct(">B5I")
 class Format(NamedTuple):
     """One version.
 
-    `opener`: from a key and a context to what encrypts and decrypts; depends on nothing of the
-    context but `realm` and `purpose`. `associated_data`: what is authenticated with the ciphertext.
+    `opener`: derives the AEAD from a key, and from `realm` and `purpose` of a context alone.
+    `associated_data`: the bytes of a context that are authenticated with the ciphertext.
     """
 
     opener: Callable[[Key, Context], AESGCMSIV]
@@ -33,7 +33,7 @@ class Format(NamedTuple):
 
 
 def _first_associated_data(context: Context) -> bytes:
-    """The associated data of version 1: purpose, id, target, target_pk and method."""
+    """Return the associated data of version 1: purpose, id, target, target_pk and method."""
     purpose = b"args" if context.purpose == "schedule" else context.purpose.encode()
     given = context.attempt_id
     attempt_id = given.bytes if isinstance(given, uuid.UUID) else given
@@ -54,7 +54,7 @@ def _second_opener(key: Key, context: Context) -> AESGCMSIV:
 
 
 RECIPIENTS_VERSION: Final = 0x10
-"""The version of what is sealed for a recipient, whose bytes `recipient` lays out."""
+"""The version of values that are sealed for a recipient; `recipient` has their layout."""
 
 UNBOUND: Final = 1
 """The version, and first byte, of arguments that nothing binds to an attempt's prerequisites."""

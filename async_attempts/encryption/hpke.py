@@ -1,9 +1,9 @@
 """Hybrid public key encryption (RFC 9180) in its mode PSK, as far as it is used here.
 
 KEM: DHKEM(X25519, HKDF-SHA256), 0x0020. KDF: HKDF-SHA256, 0x0001. AEAD: export only, 0xFFFF. The
-sender and the recipient come to the same secret, from which each exports the keys of its own
-ciphers. The sender needs the recipient's public key and the secret that both share; only the
-private key, together with that secret, comes to the same from what was sent.
+sender and the recipient derive the same secret, from which each exports the keys of its own
+ciphers. The sender needs the recipient's public key and the pre-shared key; the recipient needs the
+private key and the pre-shared key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MODE_PSK: Final = b"\x01"
 
 
 class Shared(NamedTuple):
-    """A secret that both sides share besides, 32 random bytes or more, and its name."""
+    """The pre-shared key, 32 random bytes or more, and its name."""
 
     psk: bytes
     psk_id: bytes
@@ -33,7 +33,7 @@ class Shared(NamedTuple):
 
 
 Export = Callable[[bytes], bytes]
-"""From a context to 32 bytes that depend on it (RFC 9180, section 5.3)."""
+"""Derives 32 bytes from a context (RFC 9180, section 5.3)."""
 
 
 def send(
@@ -42,10 +42,10 @@ def send(
     info: bytes,
     ephemeral: X25519PrivateKey | None = None,
 ) -> tuple[bytes, Export]:
-    """Return the 32 bytes to send along, and what to export from (`SetupPSKS`).
+    """Return the 32 bytes to send along, and the export function (`SetupPSKS`).
 
-    `ephemeral`: only tests give one. Raises ValueError for a public key of small order, with which
-    any private key comes to the same.
+    `ephemeral`: only tests give one. Raises ValueError for a public key of small order, which gives
+    the same secret with every private key.
     """
     ephemeral = ephemeral or X25519PrivateKey.generate()
     enc = ephemeral.public_key().public_bytes_raw()
@@ -54,7 +54,7 @@ def send(
 
 
 def receive(enc: bytes, private: X25519PrivateKey, shared: Shared, info: bytes) -> Export:
-    """Return what to export from (`SetupPSKR`). Raises ValueError for an `enc` of small order."""
+    """Return the export function (`SetupPSKR`). Raises ValueError for an `enc` of small order."""
     dh = private.exchange(X25519PublicKey.from_public_bytes(enc))
     secret = _shared_secret(dh, enc, private.public_key().public_bytes_raw())
     return _export(secret, shared, info)

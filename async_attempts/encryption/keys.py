@@ -1,4 +1,4 @@
-"""What a key is: 32 random bytes, written in base64; and the keys of the settings together."""
+"""Keys: 32 random bytes each, written in base64, and the keys of the settings together."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..exceptions import InvalidSetting
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
 LEAST_DIFFERENT: Final = 16
-"""Of a key's bytes: fewer are different in one of 2⁵⁵ random keys."""
+"""The least number of different bytes in a key; one of 2⁵⁵ random keys has fewer."""
 
 RETIRED: Final = "retired:"
-"""What a key begins with that opens for `attempts rotate-keys` alone."""
+"""The prefix of a key that opens values for `attempts rotate-keys` alone."""
 
 REMEDY: Final = "Make a key with: manage.py attempts make-key"
 
 
 class KeyState(StrEnum):
-    """What a key is used for."""
+    """The use of a key."""
 
     FIRST = "first"
     """It encrypts, and decrypts."""
@@ -81,12 +81,12 @@ def keyring(lines: Iterable[Line]) -> dict[bytes, Key]:
 
 
 def invalid_key(where: str, problem: str, remedy: str = REMEDY) -> InvalidSetting:
-    """The error for the key at `where`, which never shows the key."""
+    """Return the error for the key at `where`, which never shows the key."""
     return InvalidSetting(f"{where} {problem}. {remedy}")
 
 
 def raw_key(text: str, where: str, remedy: str = REMEDY) -> bytes:
-    """The 32 bytes behind `text`: base64, standard or URL-safe, padded or not.
+    """Return the 32 bytes behind `text`: base64, standard or URL-safe, padded or not.
 
     Raises InvalidSetting, naming `where`.
     """
@@ -119,19 +119,19 @@ class Key:
         self.weakness = (
             f"{where} has only {different} different bytes: it isn't random." if is_weak else ""
         )
-        """What is wrong with it, for the system check; "" for a random key."""
+        """The problem that the system check reports; "" for a random key."""
 
     def itself(self) -> AESGCMSIV:
-        """The cipher of this very key, as version 1 of the stored bytes has it."""
+        """Return the AEAD of this very key, which version 1 of the stored bytes uses."""
         return AESGCMSIV(self._secret)
 
     def derived(self, *uses: str) -> AESGCMSIV:
-        """The cipher of a key of its own for these `uses`; different ones give unrelated keys."""
+        """Return the AEAD of a key derived for these `uses`; different ones give unrelated keys."""
         info = b"async_attempts.encryption 2" + joined(uses)
         return AESGCMSIV(_hkdf(self._secret, info, KEY_BYTES))
 
     def shared_secret(self) -> bytes:
-        """The 32 bytes that senders and recipients share; they tell nothing about the key."""
+        """Return the 32 bytes that senders and recipients share; they don't reveal the key."""
         return _derived(self._secret, "shared with recipients", KEY_BYTES)
 
     def __repr__(self) -> str:
@@ -139,13 +139,13 @@ class Key:
 
 
 def joined(uses: Iterable[str]) -> bytes:
-    """The bytes of several names, different for any two lists of them."""
+    """Return the bytes of several names, different for any two lists of them."""
     named = [use.encode() for use in uses]
     return b"".join(len(name).to_bytes(4) + name for name in named)
 
 
 def key_derived_from(secret: str | bytes) -> str:
-    """A key, in base64, that depends on `secret` alone."""
+    """Return a key, in base64, that depends on `secret` alone."""
     return base64.b64encode(_derived(force_bytes(secret), "key", KEY_BYTES)).decode()
 
 

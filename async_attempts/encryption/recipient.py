@@ -1,4 +1,4 @@
-"""The cipher whose sealers can't open: sealed for a recipient's public key.
+"""The cipher that seals for a recipient's public key: a process that seals can't open.
 
 Stored bytes: version 0x10 (1) | id of the recipient and the shared secret (4) | ephemeral public
 key (32) | random nonce (12) | ciphertext and tag (16 more than the plaintext).
@@ -58,7 +58,7 @@ RENEWED_AFTER: Final = 60.0
 """Seconds for which a process seals with one ephemeral key."""
 
 MOST_OPENERS: Final = 256
-"""Keys that are kept to open more of what was sealed with the same ephemeral key."""
+"""The number of keys that are kept, to open more values of the same ephemeral keys."""
 
 
 class PrivateKey(NamedTuple):
@@ -69,10 +69,10 @@ class PrivateKey(NamedTuple):
 
 
 class Pair:
-    """A recipient and a shared secret: what is sealed for both opens only with both.
+    """A recipient and a shared secret: a value that is sealed for both opens only with both.
 
-    `private`: the recipient's private key, where there is one. `header`: what begins with it was
-    sealed for this pair.
+    `private`: the recipient's private key, where there is one. `header`: the first bytes of values
+    that are sealed for this pair.
     """
 
     def __init__(self, public: X25519PublicKey, private: PrivateKey | None, key: Key) -> None:
@@ -85,7 +85,7 @@ class Pair:
         self.header = SENT + self.id
 
     def received(self, enc: bytes) -> Export:
-        """What to export keys from, by the ephemeral key `enc`. Raises InvalidTag if none can."""
+        """Return the export function for the ephemeral key `enc`. Raises InvalidTag if none is."""
         if self.private is None:
             raise InvalidTag
         try:
@@ -96,7 +96,7 @@ class Pair:
 
 
 class Sending:
-    """What one ephemeral key seals; it isn't kept itself, so this can open nothing else."""
+    """The sealing keys of one ephemeral key, which isn't kept: this can open nothing else."""
 
     def __init__(self, pair: Pair) -> None:
         enc, self._export = send(pair.public, pair.shared, INFO)
@@ -105,7 +105,7 @@ class Sending:
         self._seals: dict[tuple[str, str], AESGCMSIV] = {}
 
     def seals(self, context: Context) -> AESGCMSIV:
-        """The key for values of this realm and purpose."""
+        """Return the AEAD for values of this realm and purpose."""
         which = context.realm, context.purpose
         if (seals := self._seals.get(which)) is None:
             seals = self._seals[which] = _exported(self._export, *which)
@@ -116,14 +116,14 @@ class RecipientCipher:
     """Seals for the holder of a private key: HPKE (RFC 9180), mode PSK, and AES-256-GCM-SIV.
 
     `recipients`: base64 of X25519 public keys; the first is sealed for, and all are known. `keys`:
-    the setting `KEYS`, of everybody who may enqueue. The first is mixed into what is sealed, so
-    that nobody else can seal anything; each alone opens nothing of it. `private_keys`: base64 of
-    the private keys of those who open; where there are any, `recipients` may be left out. What
-    AESGCMSIVCipher has sealed with `keys` is opened, too.
+    the setting `KEYS`, of every process that may enqueue. The first is mixed into each value, so
+    that no other process can seal; a key alone opens none of them. `private_keys`: base64 of the
+    private keys, for processes that open; where there are any, `recipients` may be left out. Values
+    that AESGCMSIVCipher sealed with `keys` are opened, too.
 
     A key or a private key that begins with `retired:` opens for `with_retired_keys` alone.
 
-    Safe to use from several threads and after a fork: nonces are random, whoever shares a key.
+    Safe to use from several threads and after a fork: nonces are random.
 
     Raises InvalidSetting if something is missing, unusable or repeated, or if none of the private
     keys belongs to the first recipient; UnsupportedAlgorithm as AESGCMSIVCipher does.
@@ -169,7 +169,7 @@ class RecipientCipher:
         return bool(self._opening)
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
-        """The bytes to store, sealed for the first recipient and bound to `context`."""
+        """Return the bytes to store, sealed for the first recipient and bound to `context`."""
         sending = self._present()
         nonce = os.urandom(NONCE_BYTES)
         sealed = sending.seals(context).encrypt(nonce, plaintext, context.associated_data())
@@ -178,12 +178,12 @@ class RecipientCipher:
     def encrypt_many(
         self, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
     ) -> list[bytes]:
-        """What `encrypt` makes of each, in `context` but for its id."""
+        """Encrypt each as `encrypt` does, in `context` with its own id."""
         sending = self._present()
         return sealed_by(sending.seals(context), sending.prefix, plaintexts, context, ids)
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
-        """The plaintext. Raises UnknownKey where the private key isn't, UnknownFormat, Tampered."""
+        """Return the plaintext. Raises UnknownKey (no private key), UnknownFormat, Tampered."""
         stored = bytes(stored)
         if (pair := self._opening.get(stored[:HEADER_BYTES])) is None:
             return self._otherwise(stored, context)
@@ -210,7 +210,7 @@ class RecipientCipher:
         return key_id in self.key_ids
 
     def state_of(self, key_id: str) -> KeyState:
-        """What the key, or the recipient and key, with this id in hexadecimal is used for."""
+        """Return the use of the key, or of the recipient and key, with this id in hexadecimal."""
         if key_id == self._current.id.hex():
             return KeyState.FIRST
         for pair in self._pairs:
@@ -220,7 +220,7 @@ class RecipientCipher:
         return KeyState.OLD if state is KeyState.FIRST else state
 
     def with_retired_keys(self) -> Self:
-        """The same cipher, which the retired keys open with, too: to seal anew what they sealed."""
+        """Return this cipher with its retired keys in use, to seal again what they sealed."""
         opening = copy(self)
         opening._symmetric = self._symmetric.with_retired_keys()
         opening._opening = _by_header(self._pairs)
@@ -236,7 +236,7 @@ class RecipientCipher:
         return self._sending
 
     def _opened(self, stored: bytes, pair: Pair, context: Context) -> bytes:
-        """The plaintext, as if `stored` began with the header of `pair`. Raises InvalidTag."""
+        """Return the plaintext as if the header of `stored` were the pair's. Raises InvalidTag."""
         if len(stored) < BODY_START + TAG_BYTES:
             raise InvalidTag
         enc, nonce = stored[HEADER_BYTES:NONCE_START], stored[NONCE_START:BODY_START]
@@ -244,7 +244,7 @@ class RecipientCipher:
         return opener.decrypt(nonce, stored[BODY_START:], context.associated_data())
 
     def _otherwise(self, stored: bytes, context: Context) -> bytes:
-        """Open what doesn't name a pair of ours; raise what keeps it shut.
+        """Open a value whose header names none of our pairs, or raise why it can't be opened.
 
         The header isn't authenticated, so every pair is tried on the rest, as AESGCMSIVCipher does.
         """
@@ -264,7 +264,7 @@ class RecipientCipher:
 
 
 def new_recipient() -> tuple[str, str]:
-    """A fresh private key, for PRIVATE_KEYS, and its public key, for RECIPIENTS; in base64."""
+    """Return a new private key, for PRIVATE_KEYS, and its public key, for RECIPIENTS; in base64."""
     private = X25519PrivateKey.generate()
     both = private.private_bytes_raw(), private.public_key().public_bytes_raw()
     return base64.b64encode(both[0]).decode(), base64.b64encode(both[1]).decode()

@@ -11,7 +11,7 @@ from .recipient import RecipientCipher
 
 
 def is_ours(by: Cipher) -> bool:
-    """Whether it encrypts as it ships: a project's own may ask a database for its keys."""
+    """True if it encrypts as it ships: a project's own may ask a database for its keys."""
     ours = AESGCMSIVCipher.encrypt, RecipientCipher.encrypt, NullCipher.encrypt
     return type(by).encrypt in ours
 
@@ -19,7 +19,7 @@ def is_ours(by: Cipher) -> bool:
 def encrypt_many(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
-    """What the cipher `by` makes of each of `plaintexts`, in `context` but for its id."""
+    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id."""
     if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
         return by.encrypt_many(plaintexts, context, ids)
     return one_by_one(by, plaintexts, context, ids)

@@ -127,14 +127,15 @@ class Schedule(models.Model):
         """Take the arguments that were deferred, unless they are over the limit."""
         stored: Any
         if "small_args" in self.__dict__:
-            stored = self.__dict__["small_args"]
+            stored, size = self.__dict__["small_args"], self.__dict__["args_size"]
         else:
             mine = Schedule._base_manager.using(database_of(self)).filter(pk=self.pk)
-            stored = mine.values_list(args_within_limit(), flat=True).get()
+            stored, size = mine.values_list(args_within_limit(), Length("args")).get()
         if stored is None:
             raise InvalidArguments(
-                f"The stored arguments of schedule {self.pk} have more bytes than "
-                f"{SETTING}['MAX_ARGS_BYTES'] allows: save it in the form, and give them anew."
+                f"The stored arguments of schedule {self.pk} have {size:,} bytes, more than "
+                f"{SETTING}['MAX_ARGS_BYTES'] allows ({most_args_bytes():,} with the envelope): "
+                "save it in the form, and give them anew."
             )
         self.args = stored
 

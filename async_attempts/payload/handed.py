@@ -1,4 +1,4 @@
-"""What stands among stored arguments for what isn't known yet: prerequisites' results or errors."""
+"""Placeholders in stored arguments for prerequisites' results or errors, which come later."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from async_attempts.exceptions import UnknownFormat
 
 
 class Handed(Enum):
-    """What an attempt is handed, as its first positional argument, when it is performed."""
+    """The kind of value that an attempt is handed as its first positional argument."""
 
     RESULT = "result"
     RESULTS = "results"
@@ -17,7 +17,7 @@ class Handed(Enum):
 
 
 def load_handed(value: str) -> Handed:
-    """The member with this value. Raises UnknownFormat for one of a newer release."""
+    """Return the member with this value. Raises UnknownFormat for one of a newer release."""
     try:
         return Handed(value)
     except ValueError:

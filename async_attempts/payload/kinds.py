@@ -1,4 +1,4 @@
-"""The table of what is stored other than as plain JSON."""
+"""The table of the types that plain JSON doesn't have, and how each is stored."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from .references import dump_member, dump_row, load_member, load_row
 class Kind(NamedTuple):
     """One row of the table.
 
-    `dump` makes simpler values of a value of `type`; they are stored in turn, under the `tag`.
-    Without a tag they are stored in the value's place, and nothing is left of the type.
-    `load` makes the value of them.
+    `dump` makes simpler parts of a value of `type`, which are stored under the `tag`; `load` makes
+    the value of them. Without a tag they are stored in place of the value, and the type is lost.
     """
 
     type: type
@@ -32,9 +31,9 @@ class Kind(NamedTuple):
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any] | None = None
     indexed: bool = False
-    """Its parts have a place of their own, by their index."""
+    """The path to a part ends in its index."""
     unordered: bool = False
-    """Its parts come in any order, so they are stored in that of their stored form."""
+    """The parts have no order of their own: they are sorted by their stored form."""
 
 
 def _unwrapped(value: Any) -> Any:
@@ -84,7 +83,7 @@ KINDS: Final = (
 )
 
 BY_TYPE: Final = {kind.type: kind for kind in KINDS if kind.tag is not None}
-"""For values of exactly that type."""
+"""By type, the kind of values of exactly that type."""
 
 LOADS: Final = {kind.tag: kind.load for kind in KINDS if kind.tag and kind.load}
-"""What makes a value of the parts under a tag."""
+"""By tag, the function that makes a value of the parts."""

@@ -1,4 +1,4 @@
-"""How deep and how large what is stored may be; checked before it is parsed."""
+"""Limits of depth and size for stored values, checked before they are parsed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from async_attempts.conf import SETTING, settings
 from async_attempts.exceptions import InvalidArguments
 
 MAX_DEPTH: Final = 32
-"""How many brackets of the stored JSON may be open at once; a tagged value takes one to three."""
+"""The most brackets of the stored JSON that are open at once; a tagged value takes one to three."""
 
 MAX_RESULT_BYTES: Final = 1_048_576
-"""A sixteenth of what MariaDB takes in one statement: an outcome that the database refuses would
-be in the worker's hand for ever."""
+"""A sixteenth of what MariaDB takes in one statement: a worker would offer an outcome that the
+database refuses for ever."""
 
 ENVELOPE_BYTES: Final = 1024
-"""More than any cipher adds to what it encrypts, beside the encoding of it."""
+"""More bytes than any cipher adds to the plaintext, apart from its encoding."""
 
 ENCODED: Final = 2
-"""How many bytes a byte takes at most: a project's own cipher may store text, base64 or hex."""
+"""The most bytes that one byte takes: a project's own cipher may store base64 or hex."""
 
 MOST_RESULT_BYTES: Final = ENCODED * MAX_RESULT_BYTES + ENVELOPE_BYTES
-"""Of a stored result. What is larger isn't even fetched: it could end the process."""
+"""The limit of a stored result. A larger one isn't fetched: it could exhaust the memory."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -32,7 +32,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
 
 
 def require_shallow(data: bytes) -> None:
-    """Raises InvalidArguments if the JSON in `data` nests deeper than `MAX_DEPTH`."""
+    """Raise InvalidArguments if the JSON in `data` nests deeper than `MAX_DEPTH`."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
@@ -43,17 +43,17 @@ def require_shallow(data: bytes) -> None:
 
 
 def exceeds_size(size: int) -> bool:
-    """Whether arguments of `size` bytes, before encryption, are more than the setting allows."""
+    """True if arguments of `size` bytes, before encryption, are more than the setting allows."""
     return size > settings().MAX_ARGS_BYTES
 
 
 def most_args_bytes() -> int:
-    """The bytes that stored arguments may have; a row with more is claimed without them."""
+    """Return the limit of stored arguments in bytes; a row with more is claimed without them."""
     return ENCODED * settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
 
 
 def too_large(size: int, what: str, remedy: str) -> InvalidArguments:
-    """The error for `what` of `size` bytes."""
+    """Return the error for `what` of `size` bytes."""
     in_clear = (
         f"{what} take {size:,} bytes, more than the {settings().MAX_ARGS_BYTES:,} of "
         f"{SETTING}['MAX_ARGS_BYTES']"

@@ -11,12 +11,12 @@ Stored = tuple[Any, ...]
 
 
 def dump_datetime(moment: datetime) -> list[Any]:
-    """ISO 8601, the zone's key if it has one, and the fold of a naive one."""
+    """Return ISO 8601, the zone's key if it has one, and the fold of a naive one."""
     return _dumped(moment)
 
 
 def load_datetime(stored: Stored) -> datetime:
-    """The same instant; in its zone, which may have another offset for it by now."""
+    """Return the same instant in its zone, whose offset may have changed since."""
     text, zone_key, *fold = stored
     moment = datetime.fromisoformat(text).replace(fold=len(fold))
     if zone_key is None:
@@ -30,12 +30,12 @@ def load_datetime(stored: Stored) -> datetime:
 
 
 def dump_time(moment: time) -> list[Any]:
-    """ISO 8601, the zone's key if it has one, and the fold: no offset tells that."""
+    """Return ISO 8601, the zone's key if it has one, and the fold: no offset tells that."""
     return _dumped(moment)
 
 
 def load_time(stored: Stored) -> time:
-    """The same time of day, in its zone."""
+    """Return the same time of day in its zone."""
     text, zone_key, *fold = stored
     moment = time.fromisoformat(text).replace(fold=len(fold))
     return moment if zone_key is None else moment.replace(tzinfo=_zone(zone_key))
@@ -49,8 +49,8 @@ def _dumped(moment: datetime | time) -> list[Any]:
 def _zone(key: str) -> ZoneInfo:
     try:
         return ZoneInfo(key)
-    except OSError as error:  # as for the name of a directory
-        raise ValueError("the key is no zone's") from error
+    except OSError as error:  # for the name of a directory
+        raise ValueError("no zone has this key") from error
 
 
 def _zone_key(zone: tzinfo | None) -> str | None:

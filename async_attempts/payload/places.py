@@ -1,4 +1,4 @@
-"""Where in the arguments something can't be stored; said without any value."""
+"""Paths to the parts of arguments that can't be stored; they show no value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST_NAME: Final = 60
 
 
 class UnstorableError(Exception):
-    """Collects on its way up the `path` to what can't be stored, innermost part first."""
+    """A value that can't be stored; collects the `path` to it, innermost part first."""
 
     def __init__(self, what: str, why: str = "") -> None:
         super().__init__(what)
@@ -21,7 +21,7 @@ class UnstorableError(Exception):
         self.path: list[str] = []
 
     def as_error(self) -> InvalidArguments:
-        """What to tell the caller."""
+        """Return the error for the caller."""
         reason = f": {self.why}" if self.why else "."
         in_clear = f"{self.what} can't be stored{reason}"
         return UnsupportedType(f"{self._place(self.path)}: {in_clear}", in_clear)
@@ -38,7 +38,7 @@ class TooDeepError(UnstorableError):
         super().__init__("too deep")
 
     def as_error(self) -> InvalidArguments:
-        """What to tell the caller: the whole path would be as long as the nesting is deep."""
+        """Return the error, with the beginning of a path that is as long as the nesting is deep."""
         in_clear = (
             "is nested too deep, or contains itself; what is stored may be "
             f"{MAX_DEPTH} brackets deep."
@@ -47,12 +47,12 @@ class TooDeepError(UnstorableError):
 
 
 def by_index(index: int) -> str:
-    """The part of a place that leads to an item of a list or a tuple."""
+    """Return the part of a path that leads to an item of a list or a tuple."""
     return f"[{index}]"
 
 
 def by_key(key: object) -> str:
-    """The part of a place that leads to a value of a dict; a key that is no name may be data."""
+    """Return the part of a path to a value of a dict, without a key that may be data."""
     if isinstance(key, str) and key.isidentifier() and len(key) <= LONGEST_NAME:
         return f".{key}"
     return "[…]"

@@ -1,4 +1,4 @@
-"""Values to plain JSON data by the table of kinds, and back."""
+"""Convert values to plain JSON data by the table of kinds, and back."""
 
 from __future__ import annotations
 
@@ -127,12 +127,12 @@ _native: Final = _NATIVE.get
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
-    """`value` as data that JSON can carry, within `depth` open brackets. Raises UnstorableError."""
+    """Return `value` as plain data, within `depth` open brackets. Raises UnstorableError."""
     return _native(type(value), _other)(value, depth)
 
 
 def is_flat(values: Iterable[Any]) -> bool:
-    """Whether JSON carries each of `values` as it is, but for text that can't be encoded."""
+    """True if JSON carries each of `values` as it is, except text that can't be encoded."""
     for value in values:
         kind = type(value)
         if kind is int:
@@ -144,7 +144,7 @@ def is_flat(values: Iterable[Any]) -> bool:
 
 
 def from_plain(found: dict[str, Any]) -> Any:
-    """The value behind a tagged object whose parts are values already; any other object itself.
+    """Return the value of a tagged object whose parts are loaded; any other object as it is.
 
     Raises InvalidArguments, UnknownFormat, or what looking up a class or a row raises.
     """

@@ -1,4 +1,4 @@
-"""What is stored by its name, and looked up again: members of Enum classes, rows of models."""
+"""Members of Enum classes and rows of models: stored by name, and looked up again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .places import UnstorableError
 
 
 def dump_member(member: Enum) -> list[str]:
-    """The class's dotted name and the member's name; of a Flag, the names of all its bits.
+    """Return the class's dotted name and the member's name; for a Flag, the names of all its bits.
 
-    By name since values made by `auto()` move when a member is added. Raises UnstorableError if
-    this would not load as the same member.
+    Names, since values made by `auto()` change when a member is added. Raises UnstorableError if
+    they would not load as the same member.
     """
     cls = type(member)
     bits = list(member) if isinstance(member, Flag) else [member]
@@ -35,7 +35,7 @@ def dump_member(member: Enum) -> list[str]:
 
 
 def load_member(stored: list[str]) -> Enum:
-    """Raises InvalidTarget, UnknownTarget for a class or member that can't or may not be had."""
+    """Return the member. Raises InvalidTarget, UnknownTarget if it is missing or not allowed."""
     class_name, *names = stored
     cls = import_class(class_name)
     if not issubclass(cls, Enum):
@@ -50,7 +50,7 @@ def load_member(stored: list[str]) -> Enum:
 
 
 def dump_row(instance: Model) -> list[Any]:
-    """The model's label, the primary key, the database. UnstorableError if it isn't saved."""
+    """Return the model's label, primary key, database. Raises UnstorableError if it isn't saved."""
     label = instance._meta.label
     if instance.pk is None or instance._state.adding:
         raise UnstorableError(f"unsaved {label}", "save it first, only its primary key is stored.")
@@ -58,7 +58,7 @@ def dump_row(instance: Model) -> list[Any]:
 
 
 def load_row(stored: list[Any]) -> Model:
-    """The row as it is now. Raises ObjectGone if there is none, UnknownTarget without a model."""
+    """Return the row as it is now. Raises ObjectGone, or UnknownTarget if there is no model."""
     label, pk, database = stored
     try:
         model = apps.get_model(label)

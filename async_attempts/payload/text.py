@@ -10,14 +10,14 @@ Hook = Callable[[dict[str, Any]], Any]
 
 
 def encode(plain: Any) -> bytes:
-    """The bytes of data that is known to be plain, free of cycles and encodable."""
+    """Return the bytes of data that is known to be plain, free of cycles and encodable."""
     return "".join(_to_parts(plain, 0)).encode()
 
 
 def decoder(hook: Hook | None = None) -> Callable[[bytes], Any]:
-    """What parses bytes; `hook` gets every object, inner ones first, and may replace it.
+    """Return a parser of bytes; `hook` gets every object, inner ones first, and may replace it.
 
-    The parser raises ValueError for what isn't strict JSON in UTF-8.
+    The parser raises ValueError for anything but strict JSON in UTF-8.
     """
     parser = json.JSONDecoder(object_hook=hook, parse_constant=_refuse_constant)
     begin, whole = parser.raw_decode, parser.decode
@@ -41,7 +41,7 @@ _encoder: Final = json.JSONEncoder(
 
 
 def _parts_encoder() -> Callable[[Any, int], Any]:
-    """What `_encoder.encode` makes anew for each value, made once."""
+    """Return the encoder that `_encoder.encode` makes for each value, made once."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda plain, _level: _encoder.iterencode(plain)

@@ -1,20 +1,20 @@
-"""Rows that hold what no worker can read or count up: failed, or mended, one by one.
+"""Malformed rows, whose values no worker can read or count up: failed or mended, one by one.
 
 The tables' checks refuse such values; a table may have been made without them, or have lost them.
-A statement over many rows fails for one of them, and says not for which.
+A statement over many rows fails for one of them, and doesn't say for which.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import Error, transaction
-from django.db.models import CharField, ExpressionWrapper, F, Func, IntegerField, Model, Q, QuerySet
+from django.db import Error
+from django.db.models import Model, Q, QuerySet
 from django.db.models.lookups import Exact
 
 from ..ids import uuid7
@@ -39,15 +39,13 @@ from ..models.bounds import (
     IsMalformed,
     bounds_of,
 )
-from .claiming import Claiming
-from .limiting import Which
 from .rows import ended
 from .transactions import is_about_a_value
+from .trials import Trials
 
 logger = logging.getLogger("async_attempts")
 
 MENDED_AT_A_TIME: Final = 1000
-TRIED_AT_A_TIME: Final = 200
 
 SMALL_TABLES: Final[tuple[type[Model], ...]] = (Schedule, Worker, Queue, Slot, Pace, Tally)
 LARGE_TABLES: Final[tuple[type[Model], ...]] = (Dependency, Failure)
@@ -56,7 +54,8 @@ COUNTED_BY_CLAIMS: Final = (
     Bound("num_attempts", AreInRange("num_attempts", low=0, high=MOST_COUNTED - 1), 0),
     Bound("claim_seq", AreInRange("claim_seq", low=0, high=MOST_CLAIMS - 1), 0),
 )
-"""What a claim counts up: at its end it is within the table's checks, and the claim is not."""
+"""The columns that a claim counts up: at its maximum a number passes the table's checks, and the
+claim fails."""
 
 _COUNTED: Final = {bound.column for bound in COUNTED_BY_CLAIMS}
 
@@ -68,31 +67,26 @@ class Malformed(NamedTuple):
     key: Any
     problem: str
     has_failed: bool = False
+    is_deleted: bool = False
 
     def __str__(self) -> str:
-        done = "has failed" if self.has_failed else "was mended"
+        done = "was deleted" if self.is_deleted else "was mended"
+        if self.has_failed:
+            done = "has failed"
         return f"{self.table} {self.key!r:.80} {done}: {self.problem}"
 
 
-class _RowId(Func):
-    """SQLite's own key of a row, which is a number whatever its columns hold."""
-
-    template = "rowid"
-    arity = 0
-    output_field = IntegerField()
-
-
-class MalformedRows(Claiming):
-    """Every statement takes one key, so that no other row can make it fail."""
+class MalformedRows(Trials):
+    """Set malformed rows aside, each by a statement of its own, so that no other makes it fail."""
 
     def set_malformed_aside(
         self, worker_id: UUID | None = None, queues: Collection[str] = ()
     ) -> list[Malformed]:
         """Fail the live attempts, and mend the other rows, that no worker can handle.
 
-        To be called after a statement has failed for what a row holds: see `is_about_a_value`.
-        First by what the tables' checks say. If no row is against them, the next attempts of
-        `queues` are claimed by `worker_id` one by one, in transactions that are rolled back.
+        Call it after an error that a value may have caused: see `is_about_a_value`. Rows that break
+        the tables' checks come first. If there are none, the next attempts of `queues` are claimed
+        by `worker_id` in transactions that are rolled back: see `Trials`.
         """
         found = self._out_of_bounds(self.model, Q(status__in=LIVE))
         for model in SMALL_TABLES:
@@ -105,11 +99,11 @@ class MalformedRows(Claiming):
         return found or self._fail_unclaimable(worker_id, queues)
 
     def mend_schedules(self) -> list[Malformed]:
-        """Pause the schedules that hold what no worker can read; returns them."""
+        """Pause the schedules whose values no worker can read; returns them."""
         return self._out_of_bounds(Schedule)
 
     def _out_of_bounds(self, model: type[Model], which: Q | None = None) -> list[Malformed]:
-        """Set aside what a table's checks are against; of attempts, what no claim can count up."""
+        """Set aside rows that break a table's checks, and attempts that no claim can count up."""
         bounds = bounds_of(model, self.connection)
         if model is self.model:
             bounds = [one for one in bounds if one.column not in _COUNTED] + [*COUNTED_BY_CLAIMS]
@@ -139,9 +133,9 @@ class MalformedRows(Claiming):
     def _fail(
         self, key: Any, problem: str, mended: dict[str, Any], still: Q | None = None
     ) -> Malformed | None:
-        """Let one attempt fail; None if it has ended or been mended meanwhile, or can't even fail.
+        """Fail one attempt; None if it has ended or been mended meanwhile, or can't even fail.
 
-        What waits for it is closed by the sweep: its id may be what is malformed.
+        The sweep closes the dependencies on it, as its id may be what is malformed.
         """
 
         def work() -> int:
@@ -160,7 +154,7 @@ class MalformedRows(Claiming):
         return Malformed(table, key, problem, has_failed=True)
 
     def _limit_key_of(self, key: Any) -> str:
-        """Its limit key; "" if that is what is malformed."""
+        """Return its limit key; "" if that is malformed."""
         try:
             return self._one_by_key(key).values_list("limit_key", flat=True).first() or ""
         except Error as error:
@@ -171,9 +165,9 @@ class MalformedRows(Claiming):
     def _mend(
         self, model: type[Model], key: Any, problem: str, columns: dict[str, Any] | None
     ) -> Malformed | None:
-        """Put what stands in for it in the place of what is malformed.
+        """Replace the malformed values of one row.
 
-        `columns`: None for a row that is nothing without it, and is deleted.
+        `columns`: None deletes the row, as nothing can replace them.
         """
         row = self._rows(model).filter(Exact(self._key, key))
 
@@ -183,10 +177,12 @@ class MalformedRows(Claiming):
             return row.update(**columns)
 
         table = str(model._meta.verbose_name)
-        return Malformed(table, key, problem) if self._done(work, table, key) else None
+        if not self._done(work, table, key):
+            return None
+        return Malformed(table, key, problem, is_deleted=columns is None)
 
     def _done(self, work: Callable[[], int], table: str, key: Any) -> bool:
-        """Do `work`, whose one row may be against a check of the project's own."""
+        """Do `work`; False if the project's own checks refuse its row, or there is none."""
         try:
             return bool(self.whole(work))
         except Error as error:
@@ -196,60 +192,12 @@ class MalformedRows(Claiming):
             return False
 
     def _fail_unclaimable(self, worker_id: UUID | None, queues: Collection[str]) -> list[Malformed]:
-        """Fail those of the next attempts that can't be claimed or promoted, each for itself.
-
-        None of them if that is so of all, but for a single one that the database refuses: then it
-        isn't for what one of them holds.
-        """
-        due = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow())
-        found, good = self._tried(due.order_by("scheduled_at", "pk"), self._try_to_promote)
-        if worker_id is not None and queues:
-            # What it took by a claim that failed only when it was read is its own already.
-            claimable = self.due(Q(queue__in=list(queues))) | self._taken_by(worker_id)
-            best = claimable.order_by("-priority", "scheduled_at", "pk")
-            more, others = self._tried(best, partial(self._try_to_claim, worker_id))
-            found, good = found + more, good + others
-        is_refused = len(found) == 1 and isinstance(found[0][1], Error)
-        if not good and not is_refused:
-            return []
+        """Fail the due attempts that can't be claimed or promoted for what they hold."""
         failed = (
-            self._fail(key, f"it can't be claimed: {type(error).__name__}", {})
-            for key, error in found
+            self._fail(one.key, f"it can't be claimed: {type(one.error).__name__}", {}, one.state)
+            for one in self.refused(worker_id, queues)
         )
         return [one for one in failed if one is not None]
-
-    def _tried(
-        self, rows: QuerySet[Any], attempt: Callable[[Any], None]
-    ) -> tuple[list[tuple[Any, Exception]], int]:
-        """Those of the first of `rows` with which this can't be done, and how many others."""
-        keys = rows.annotate(raw_key=self._key).values_list("raw_key", flat=True)
-        bad: list[tuple[Any, Exception]] = []
-        tried = 0
-        for key in list(keys[:TRIED_AT_A_TIME]):
-            tried += 1
-            try:
-                self.whole(partial(attempt, key))
-            except Exception as error:
-                if not is_about_a_value(error):
-                    raise
-                bad.append((key, error))
-        return bad, tried - len(bad)
-
-    def _try_to_claim(self, worker_id: UUID, key: Any) -> None:
-        if self.connection.vendor == "sqlite":
-            which = Which("rowid = %(which)s", key)
-        else:
-            which = Which("id = %(which)s", UUID(str(key)))
-        self._taken_by(worker_id).filter(Exact(self._key, key)).update(claimed_by=None)
-        self._claim_within(worker_id, which, 1)
-        transaction.set_rollback(True, self.alias)
-
-    def _taken_by(self, worker_id: UUID) -> Any:
-        return self.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
-
-    def _try_to_promote(self, key: Any) -> None:
-        self._one_by_key(key).filter(status=Status.SCHEDULED).update(status=Status.PENDING)
-        transaction.set_rollback(True, self.alias)
 
     def _rows(self, model: type[Model]) -> QuerySet[Any]:
         return self.attempts if model is self.model else model._base_manager.using(self.alias)
@@ -257,16 +205,9 @@ class MalformedRows(Claiming):
     def _one_by_key(self, key: Any) -> Any:
         return self.attempts.filter(Exact(self._key, key))
 
-    @property
-    def _key(self) -> Any:
-        """The key of a row as the database has it: reading it converts nothing."""
-        if self.connection.vendor == "sqlite":
-            return _RowId()
-        return ExpressionWrapper(F("pk"), output_field=CharField())
-
 
 def _mended(model: type[Model], wrong: Sequence[Bound]) -> dict[str, Any] | None:
-    """What is to stand in the place of what is malformed; None if nothing can."""
+    """Return the values that replace malformed ones; None if nothing can replace one of them."""
     columns: dict[str, Any] = {}
     for bound in wrong:
         field: Any = model._meta.get_field(bound.column)

@@ -182,7 +182,7 @@ class MySQLStore(MySQLInserting, Store):
 
     def _claim_within(self, worker_id: UUID, which: Which, limit: int) -> list[Claim]:
         param = self.stored(which.param) if isinstance(which.param, UUID) else which.param
-        by_index = "" if isinstance(which.param, UUID) else self.by_claim_index
+        by_index = "" if isinstance(which.param, UUID | list) else self.by_claim_index
         select = SELECT.format(which=which.sql, by_index=by_index, **self.names)
 
         if not self.live_worker(worker_id):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
+from django.db.models.functions import Length
 from django.db.models.signals import post_save, pre_save
 
 from ..lifecycle import LIVE
@@ -180,8 +181,9 @@ class Scheduling(Inserting):
 
 
 def with_small_args(rows: QuerySet[Schedule]) -> QuerySet[Any]:
-    """These schedules with their arguments, but for what is too large to be fetched."""
-    return rows.defer("args").annotate(small_args=args_within_limit())
+    """Return these schedules with their arguments, or with the size of what is too large."""
+    small = rows.defer("args").annotate(small_args=args_within_limit())
+    return small.annotate(args_size=Length("args"))
 
 
 def _times(schedule: Schedule) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Set aside the rows that no worker can handle, and say which."""
+"""Set aside the rows that no worker can handle, and log each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("async_attempts")
 def set_malformed_aside(
     store: Store, worker_id: UUID | None = None, queues: Collection[str] = ()
 ) -> bool:
-    """Fail or mend malformed rows; True if there were any. Logs each, and an error of that."""
+    """Fail or mend malformed rows; True if there were any. An error of the database is logged."""
     try:
         found = store.set_malformed_aside(worker_id, queues)
     except Error as error:

@@ -7,6 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 STORE = "tests/store/test_malformed.py::"
+TRIALS = "tests/store/test_trials.py::"
 WORKER = "tests/worker/test_malformed.py::"
 LARGE = "tests/worker/test_large_rows.py::"
 BOUNDS = "tests/store/test_bounds.py::"
@@ -24,9 +25,25 @@ MUTANTS: Final = (
         (f"{WORKER}test_it_fails_and_says_why[postgresql-num_attempts-2147483647]",),
     ),
     Mutant(
-        "nothing fails when nothing can be claimed",
-        (("store/malformed.py", "if not good and not is_refused:", "if False:"),),
-        (f"{STORE}test_nothing_fails_when_nothing_can_be_claimed[sqlite]",),
+        "an attempt fails only if plain values in its row can be claimed",
+        (("store/trials.py", "if self._is_to_blame(key, work):", "if True:"),),
+        (f"{TRIALS}test_nobody_fails_where_the_database_refuses_all[sqlite-claims-1]",),
+    ),
+    Mutant(
+        "plain values can be claimed after the row's own were refused, too",
+        (
+            (
+                "store/trials.py",
+                "Exception)\n            and self._works_when_plain(key, work)",
+                "Exception)",
+            ),
+        ),
+        (f"{TRIALS}test_an_outage_that_comes_and_goes_fails_nobody[postgresql-1, 2, 4, 5]",),
+    ),
+    Mutant(
+        "what can't be claimed is found behind what can",
+        (("store/trials.py", "[:MOST_TRIED])", "[:TRIED_AT_ONCE])"),),
+        (f"{TRIALS}test_what_is_behind_many_healthy_ones_is_found[sqlite-pending]",),
     ),
     Mutant(
         "a schedule that is mended is paused",

@@ -115,6 +115,12 @@ def explained(state, **columns):
             {"scheduled_at": SOON, "reason": "the API is down"},
             f"{LATER}; put off: the API is down",
         ),
+        (
+            "scheduled",
+            {"scheduled_at": SOON, "reason": "The API is down. Ask them. "},
+            f"{LATER}; put off: The API is down. Ask them",
+        ),
+        ("scheduled", {"scheduled_at": SOON, "reason": "."}, LATER),
         ("pending", {}, f"{DUE}; {WAITS}"),
         ("pending", {"scheduled_at": SOON}, f"{LATER}; {WAITS}"),
         (
@@ -172,6 +178,11 @@ def explained(state, **columns):
                 "attempts exhausted; ended then; last error TimeoutError; it runs again only if "
                 "somebody retries it"
             ),
+        ),
+        (
+            "failed",
+            {"reason": "No such customer.", "completed_at": THEN},
+            "No such customer; ended then; it runs again only if somebody retries it",
         ),
         (
             "expired",

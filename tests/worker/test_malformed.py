@@ -6,6 +6,7 @@ import logging
 import time
 
 import pytest
+from django.core.management import CommandError
 from django.db import DataError, OperationalError
 
 from async_attempts import Arguments, Attempt
@@ -19,6 +20,7 @@ from async_attempts.worker.burials import Death
 from async_attempts.worker.maintenance import Maintenance
 from tests.shop import effects
 from tests.store.malformed import moments, put_raw, without_checks
+from tests.store.refusals import CLAIMS, refused
 from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, put, states, stored
 
@@ -182,3 +184,12 @@ def test_an_error_that_is_no_rows_fault_ends_the_worker_as_ever(database, monkey
     with pytest.raises(ZeroDivisionError):
         drain(database)
     assert states(database) == ["pending"]
+
+
+def test_a_database_that_refuses_all_claims_fails_no_attempt(database):
+    attempt = enqueued(database, effects.record)
+    with refused(store_for(database), CLAIMS), pytest.raises(CommandError):
+        drain(database)
+    assert stored(attempt).state == "pending"
+    drained(database)
+    assert stored(attempt).status == "succeeded"
