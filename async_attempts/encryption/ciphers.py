@@ -83,7 +83,7 @@ class AESGCMSIVCipher:
     def encrypt_many(
         self, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
     ) -> list[bytes]:
-        """What `encrypt` makes of each, in `context` but for its id; all nonces by one call."""
+        """Seal each of `plaintexts` for its id, in `context` otherwise; all nonces by one call."""
         if self.formats[self._header[0]].associated_data is not Context.associated_data:
             return one_by_one(self, plaintexts, context, ids)
         seals = self._opener(self._header, context).key
@@ -125,7 +125,7 @@ class AESGCMSIVCipher:
         return key_id in self.key_ids
 
     def state_of(self, key_id: str) -> KeyState:
-        """What the key with this id, in hexadecimal, is used for."""
+        """Return what the key with this id, in hexadecimal, is used for."""
         if key_id == self._header[1:].hex():
             return KeyState.FIRST
         if self.has_key(key_id):
@@ -141,7 +141,7 @@ class AESGCMSIVCipher:
         return opening
 
     def _opener(self, header: bytes, context: Context) -> Opener:
-        """What seals and opens values with this header, which is a known one."""
+        """The opener for values with this header, which is a known one."""
         which = header, context.realm, context.purpose
         if (opener := self._openers.get(which)) is None:
             version = self.formats[header[0]]
@@ -164,7 +164,7 @@ class AESGCMSIVCipher:
         return self._missing(stored, context)
 
     def _missing(self, stored: bytes, context: Context) -> DecryptionError:
-        """What is missing to open `stored`, by what it begins with."""
+        """The error that names what is missing to open `stored`, by its first bytes."""
         if stored[:1] == PLAIN:
             return UnknownKey(
                 f"{name_of(context)} are not encrypted, and this process has keys.",
@@ -252,7 +252,7 @@ def sealed_by(
 def one_by_one(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
-    """What the cipher `by` makes of each, in `context` but for its id."""
+    """Seal each of `plaintexts` for its id by the cipher `by`, in `context` otherwise."""
     return [
         by.encrypt(plaintext, context._replace(attempt_id=attempt_id))
         for plaintext, attempt_id in zip(plaintexts, ids, strict=True)
@@ -278,7 +278,7 @@ def tampered(context: Context) -> Tampered:
 
 
 def name_of(context: Context) -> str:
-    """What a value is called in errors."""
+    """The name of a value in errors."""
     given = context.attempt_id
     pk = UUID(bytes=given) if isinstance(given, bytes) else given
     if context.purpose == "schedule":

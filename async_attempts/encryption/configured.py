@@ -138,7 +138,7 @@ def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> P
 
 
 def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
-    """What to store for `plaintext`, by the cipher in force, or `by` another.
+    """The bytes to store for `plaintext`, by the cipher in force, or `by` another.
 
     Raises CipherUnavailable, whatever the cipher raised.
     """
@@ -150,7 +150,7 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
 
 
 def may_block() -> bool:
-    """Whether the cipher in force is a project's own, which may wait for a server."""
+    """True if the cipher in force is a project's own, which may wait for a server."""
     try:
         return not is_ours(cipher())
     except Exception:  # noqa: BLE001 - it can't be made; whoever seals something is told
@@ -158,7 +158,7 @@ def may_block() -> bool:
 
 
 def may_be_unbound(stored: Stored) -> bool:
-    """Whether nothing may bind these arguments to prerequisites, as an older release wrote them.
+    """True if nothing may bind these arguments to prerequisites, as an older release wrote them.
 
     Version 1 says so itself; what is plain, or a project's own cipher sealed, has no version.
     """
@@ -189,7 +189,7 @@ def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavail
 
 
 def configuration_problem() -> str | None:
-    """What keeps `cipher()` from being made, with the remedy; None if nothing does."""
+    """The reason why `cipher()` can't be made, with the remedy; None if it can."""
     try:
         cipher()
     except (InvalidSetting, ImproperlyConfigured, UnsupportedAlgorithm) as error:
@@ -198,7 +198,7 @@ def configuration_problem() -> str | None:
 
 
 def opening_problem() -> str | None:
-    """What keeps a process from opening anything while it can seal, with the remedy; else None."""
+    """The reason why a process that can seal opens nothing, with the remedy; else None."""
     try:
         by = cipher()
     except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
@@ -212,7 +212,7 @@ def opening_problem() -> str | None:
 
 
 def idle_key_settings() -> list[str]:
-    """Those of RecipientCipher's settings that are given, where another cipher is in force."""
+    """The settings of RecipientCipher that are given although another cipher is in force."""
     if issubclass(_cipher_class(), RecipientCipher):
         return []
     names = "RECIPIENTS", "PRIVATE_KEYS", "PRIVATE_KEYS_FILE"
@@ -220,7 +220,7 @@ def idle_key_settings() -> list[str]:
 
 
 def uses_derived_key() -> bool:
-    """Whether the key comes from SECRET_KEY, which is for development only.
+    """True if the key comes from SECRET_KEY, which is for development only.
 
     Raises InvalidSetting if the settings can't be read; `configuration_problem` says so first.
     """

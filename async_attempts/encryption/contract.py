@@ -124,7 +124,7 @@ class KeyedCipher(Cipher, Protocol):
         ...
 
     def state_of(self, key_id: str) -> KeyState:
-        """What the key with this id is used for."""
+        """Return what the key with this id is used for."""
         ...
 
     def with_retired_keys(self) -> Self:

@@ -61,7 +61,7 @@ class Condition(Func):
         return " AND ".join(sql for sql, _ in said), tuple(params)
 
     def template_for(self, vendor: str) -> str:
-        """What the condition is on this kind of database."""
+        """The condition's SQL on this kind of database."""
         return self.templates.get(vendor) or self.templates[""]
 
 
@@ -199,7 +199,7 @@ class IsMalformed(Condition):
 
 
 class Bound(NamedTuple):
-    """What one column has to fulfil, and the value that stands in for one that doesn't.
+    """The condition of one column, and the value that replaces one that breaks it.
 
     `instead`: None for a null, which is for columns that take one; NOW for the present moment.
     """
@@ -238,7 +238,7 @@ class Bounds(CheckConstraint):
         super().__init__(name=name, condition=Q(*self.conditions()))
 
     def conditions(self) -> Iterator[Condition]:
-        """What the columns have to fulfil: as few conditions as there can be."""
+        """The conditions of the columns: as few as there can be."""
         given = self.given
         if given["moments"]:
             yield AreMoments(*given["moments"])
@@ -253,7 +253,7 @@ class Bounds(CheckConstraint):
             yield AreSmall(name, most=most)
 
     def bounds(self) -> Iterator[Bound]:
-        """What each of the columns has to fulfil."""
+        """The bound of each column."""
         given = self.given
         for name in given["moments"]:
             yield Bound(name, AreMoments(name), NOW)
@@ -265,7 +265,7 @@ class Bounds(CheckConstraint):
             yield Bound(name, AreSmall(name, most=most), {})
 
     def holds_on(self, connection: BaseDatabaseWrapper) -> bool:
-        """Whether this database has the check."""
+        """True if this database has the check."""
         return True
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
@@ -315,7 +315,7 @@ class HexIds(Bounds):
 
 
 def bounds_of(model: type[Model], connection: BaseDatabaseWrapper) -> list[Bound]:
-    """What the columns of a table have to fulfil on this database."""
+    """The bounds of the columns of a table on this database."""
     return [
         bound
         for constraint in model._meta.constraints

@@ -1,4 +1,4 @@
-"""What an attempt waits for: one row for each attempt that has to end before it may begin."""
+"""The prerequisites of attempts: one row for each attempt that has to end before another begins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .indexes import SelectiveIndex
 
 
 class Condition(models.TextChoices):
-    """How a prerequisite has to end."""
+    """The ending of a prerequisite that its dependent waits for."""
 
     SUCCESS = "success", _("succeeded")
     FAILURE = "failure", _("failed or expired")
@@ -81,7 +81,7 @@ class Prerequisite(NamedTuple):
 
 
 def prerequisites_of(edges: Iterable[Edge], rows: Mapping[int, Any]) -> list[Prerequisite]:
-    """What a new row with these edges is bound to.
+    """The prerequisites that a new row with these edges is bound to.
 
     `rows`: of the rows that are written with it, by the `id()` of what the edges name, what stands
     for that in the database: itself, or the row that has its idempotence token.
@@ -173,7 +173,7 @@ class Dependency(models.Model):
     """
 
     class State(models.TextChoices):
-        """What became of it."""
+        """The state of an edge."""
 
         OPEN = "open", _("waits")
         MET = "met", _("ended as wanted")

@@ -1,4 +1,4 @@
-"""What a target is called with."""
+"""The arguments of a call."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def bind(data: bytes, prerequisites: str) -> Plaintext:
 
 
 def is_bound(data: bytes) -> bool:
-    """Whether `bind` has made the bytes of arguments in `data`; False for what can't be read."""
+    """True if `bind` has made the bytes of arguments in `data`; False for what can't be read."""
     try:
         require_shallow(data)
         found = _parse_plain(data)

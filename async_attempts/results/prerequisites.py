@@ -49,7 +49,7 @@ def handed_over(
 
 
 def endings_in_order(ids: Sequence[UUID], database: str) -> list[Ending]:
-    """How these attempts ended, in this order. Raises what reading a stored result raises."""
+    """The endings of these attempts, in this order. Raises what reading a stored result raises."""
     endings = endings_of(store_for(database), ids)
     return [endings[pk] for pk in ids]
 
@@ -92,7 +92,7 @@ def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:
 
 
 def _first_error(one: WaitedFor, database: str) -> Ending:
-    """How the first attempt ended that failed or expired, on the way to this prerequisite.
+    """The ending of the first attempt that failed or expired, on the way to this prerequisite.
 
     Nothing binds which one that was: so no result of another one is handed over.
     """

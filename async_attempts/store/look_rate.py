@@ -1,4 +1,4 @@
-"""How often notifications may make somebody ask the database, if there is nothing to find.
+"""A limit of the looks at the database that notifications cause while there is nothing to find.
 
 A channel of PostgreSQL has no permissions: any role that may connect can notify.
 """
@@ -12,7 +12,7 @@ BURST: Final = 4
 PER_SECOND: Final = 16.0
 """Together: at most 20 looks in any second."""
 A_TOKEN: Final = 1 - 1e-6
-"""What is short of one by a rounding error is one, too."""
+"""The least that counts as a token, for rounding errors."""
 
 
 class LookRate:

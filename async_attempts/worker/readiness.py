@@ -1,4 +1,4 @@
-"""Whether a worker can start on a database: reachable, migrated, at the right isolation level."""
+"""Readiness of a database for a worker: reachable, migrated, at the right isolation level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRESH: Final = 1.0
 """Seconds for which an answer holds."""
 
 POOL_SIZE: Final = 4
-"""That of psycopg_pool, if neither of its sizes is given."""
+"""The size of a pool of psycopg_pool, if neither of its sizes is given."""
 
 
 class NotReady(AttemptsError):
