@@ -12,6 +12,7 @@ from .ciphers import (
     NO_KEY,
     AESGCMSIVCipher,
     NullCipher,
+    format_of,
     key_id_of,
 )
 from .configured import (
@@ -52,6 +53,7 @@ __all__ = [
     "context_of",
     "encrypt_many",
     "foreign_header",
+    "format_of",
     "idle_key_settings",
     "is_ours",
     "is_readable_by_all",

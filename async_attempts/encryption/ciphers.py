@@ -182,7 +182,7 @@ class AESGCMSIVCipher:
             return UnknownFormat(
                 f"{name_of(context)} are stored in format {stored[0]}, which this release doesn't "
                 "know; a newer one may have written them.",
-                f"format {stored[0]}",
+                format_of(stored),
             )
         if len(stored) < BODY_START + TAG_BYTES:
             return tampered(context)
@@ -226,6 +226,11 @@ def key_id_of(stored: Stored) -> str:
         return NO_KEY
     is_sealed = len(header) == HEADER_BYTES and header[0] in (*FORMATS, RECIPIENTS_VERSION)
     return header[1:].hex() if is_sealed else ""
+
+
+def format_of(stored: Stored) -> str:
+    """What `UnknownFormat` calls the form of `stored`, by its version."""
+    return f"format {stored[0]}" if len(stored) else ""
 
 
 def sealed_by(

@@ -18,7 +18,7 @@ from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKe
 from ..lifecycle import Released
 from ..printable import printable
 from ..store import Claim
-from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
+from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for, reason_for_form
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -178,6 +178,6 @@ def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
     """What is missing, by its name, and the reason that a row gives."""
     if isinstance(error, UnknownFormat):
         form = printable(error.form, KEY_ID_LENGTH)
-        return form, f"stored in a form that this release doesn't know: {form}"
+        return form, reason_for_form(form)
     key_id = printable(error.key_id, KEY_ID_LENGTH)
     return key_id, reason_for(key_id, is_retired=isinstance(error, RetiredKey))

@@ -10,6 +10,7 @@ MISSING = "tests/worker/test_missing_keys.py::"
 PASSED_OVER = "tests/store/test_passed_over.py::"
 KEYS = "tests/floors/test_encryption_keys.py::"
 ROTATION = "tests/roof/test_rotate_keys.py::"
+FORMATS = "tests/worker/test_other_formats.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -60,6 +61,28 @@ MUTANTS: Final = (
             ),
         ),
         (f"{MISSING}test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour",),
+    ),
+    Mutant(
+        "a format that isn't known is counted",
+        (
+            (
+                "store/missing.py",
+                "TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)",
+                "TELLS: Final = Q(reason__startswith=REASON)",
+            ),
+        ),
+        (f"{FORMATS}test_figures_and_checks_name_the_format_that_is_not_known[sqlite]",),
+    ),
+    Mutant(
+        "what claims pass over for its format is counted",
+        (
+            (
+                "store/missing.py",
+                "names = key_id_of(header), format_of(header)",
+                "names = (key_id_of(header),)",
+            ),
+        ),
+        (f"{FORMATS}test_figures_and_checks_name_the_format_that_is_not_known[sqlite]",),
     ),
     Mutant(
         "a retired key opens for a rotation alone",
