@@ -86,15 +86,16 @@ class Trouble:
             self._in_a_row += 1
             self._delay = self._patience.delays.delay(self._in_a_row)
             self._longer_from = moment + self._delay
-            self._by_claims.clear()
+            self._by_claims = {self._in_a_row: self._delay}
         return self._delay
 
-    def delay_after(self, claims: int) -> float:
+    def delay_after(self, claims: int, *, at_most_as_here: bool = False) -> float:
         """Seconds to put off an attempt that was claimed so often without counting.
 
         Those that are met together are put off alike, so that they are recorded together.
+        `at_most_as_here`: no longer than this trouble lasts, as snoozes don't count either.
         """
-        claims = min(claims, MOST_DOUBLINGS)
+        claims = min(claims, self._in_a_row if at_most_as_here else MOST_DOUBLINGS)
         if claims not in self._by_claims:
             self._by_claims[claims] = self._patience.delays.delay(claims)
         return self._by_claims[claims]
@@ -151,8 +152,11 @@ class MissingKeys:
             with self._lock:
                 trouble = self._of_key(name if header is None else header)
                 trouble.delay()
-                # Of its own history, as a made-up key id has none: each comes back less often.
-                delay = trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))
+                delay = trouble.delay_after(
+                    1 + max(0, claim.claim_seq - claim.num_attempts),
+                    # Of these ids each may be another: then only its own history tells anything.
+                    at_most_as_here=trouble is not self._others,
+                )
                 number = trouble.untold()
                 if self._count is not None:
                     self._count(name or UNNAMED)

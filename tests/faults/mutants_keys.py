@@ -56,11 +56,33 @@ MUTANTS: Final = (
         (
             (
                 "worker/missing_keys.py",
-                "trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))",
-                "trouble.delay_after(1)",
+                "1 + max(0, claim.claim_seq - claim.num_attempts),",
+                "1,",
             ),
         ),
         (f"{MISSING}test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour",),
+    ),
+    Mutant(
+        "snoozes make nothing wait longer for a key",
+        (
+            (
+                "worker/missing_keys.py",
+                "self._in_a_row if at_most_as_here else MOST_DOUBLINGS",
+                "MOST_DOUBLINGS",
+            ),
+        ),
+        (f"{MISSING}test_snoozes_and_releases_before_a_key_was_missing_make_it_no_longer",),
+    ),
+    Mutant(
+        "of made-up key ids their own claims decide",
+        (
+            (
+                "worker/missing_keys.py",
+                "at_most_as_here=trouble is not self._others",
+                "at_most_as_here=True",
+            ),
+        ),
+        (f"{MISSING}test_whoever_makes_up_key_ids_fills_neither_log_nor_memory",),
     ),
     Mutant(
         "a format that isn't known is counted",

@@ -41,16 +41,14 @@ def using(**changes):
 
 
 def require_put_off(database, attempt):
-    """It is released with a growing delay, told, and never failed or counted."""
-    delays = []
+    """It is released for up to a minute by each process, told, and never failed or counted."""
     for _ in range(3):
         make_due(attempt)
         drain(database)
         row = stored(attempt)
         assert (row.state, row.num_attempts, failures(attempt)) == ("scheduled", 0, [])
         assert "this release doesn't know" in row.reason
-        delays.append((row.scheduled_at - store_for(database).moment()).total_seconds())
-    assert delays[2] > delays[0] > 20, delays
+        assert 20 < (row.scheduled_at - store_for(database).moment()).total_seconds() < 61
     assert effects.seen == []
 
 
