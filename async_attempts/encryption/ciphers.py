@@ -120,6 +120,11 @@ class AESGCMSIVCipher:
         """The ids of the keys that decrypt, in hexadecimal and in their order."""
         return [known.hex() for known in self._keys]
 
+    @property
+    def headers(self) -> list[bytes]:
+        """What the values begin with that it can open."""
+        return [bytes([version]) + key_id for version in self.formats for key_id in self._keys]
+
     def has_key(self, key_id: str) -> bool:
         """True if one of the keys that decrypt has this id, in hexadecimal."""
         return key_id in self.key_ids
