@@ -31,6 +31,7 @@ from .payload import Arguments
 from .schedules import declared_in_code, declared_in_settings
 from .store import store_for
 from .store.listener import has_password
+from .store.missing import is_form
 from .store.rows import driver_problem, needs_immediate
 from .targets import Policy, known_target, registered
 
@@ -338,6 +339,13 @@ def _missing_keys(alias: str) -> Iterator[CheckMessage]:
         # Whether it can be reached and is migrated is for others to tell.
         return
     missing = {key_id: n for key_id, n in sampled.items() if not ours.has_key(key_id)}
+    for form in filter(is_form, sorted(missing)):
+        yield Notice(
+            f"DATABASES[{alias!r}]: at least {missing.pop(form)} attempts that haven't ended are "
+            f"stored in {form}, which this release doesn't know.",
+            hint="They wait for workers of the release that wrote them.",
+            id="async_attempts.W006",
+        )
     for key_id, number in sorted(missing.items()):
         is_retired = ours.state_of(key_id) is KeyState.RETIRED
         yield Notice(

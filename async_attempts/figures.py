@@ -101,7 +101,8 @@ class Stats:
 
     `queues`: all that are declared or have something, by name. `targets`: what was executed within
     the window, by dotted name with the method. `missing_keys`: how many attempts wait for which
-    key, by its id, since a worker tried one of them and didn't have it.
+    key, by its id, since a worker tried one of them and didn't have it; or for a release that knows
+    their form, by its name, such as "format 3".
     """
 
     taken_at: datetime

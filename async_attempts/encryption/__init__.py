@@ -12,6 +12,7 @@ from .ciphers import (
     NO_KEY,
     AESGCMSIVCipher,
     NullCipher,
+    format_of,
     key_id_of,
 )
 from .configured import (
@@ -23,6 +24,7 @@ from .configured import (
     may_be_unbound,
     may_block,
     open_sealed,
+    openable,
     opening_problem,
     seal,
     uses_derived_key,
@@ -52,6 +54,7 @@ __all__ = [
     "context_of",
     "encrypt_many",
     "foreign_header",
+    "format_of",
     "idle_key_settings",
     "is_ours",
     "is_readable_by_all",
@@ -61,6 +64,7 @@ __all__ = [
     "new_key",
     "new_recipient",
     "open_sealed",
+    "openable",
     "opening_problem",
     "seal",
     "uses_derived_key",

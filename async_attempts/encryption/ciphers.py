@@ -120,6 +120,11 @@ class AESGCMSIVCipher:
         """The ids of the keys that decrypt, in hexadecimal and in their order."""
         return [known.hex() for known in self._keys]
 
+    @property
+    def headers(self) -> list[bytes]:
+        """What the values begin with that it can open."""
+        return [bytes([version]) + key_id for version in self.formats for key_id in self._keys]
+
     def has_key(self, key_id: str) -> bool:
         """True if one of the keys that decrypt has this id, in hexadecimal."""
         return key_id in self.key_ids
@@ -182,7 +187,7 @@ class AESGCMSIVCipher:
             return UnknownFormat(
                 f"{name_of(context)} are stored in format {stored[0]}, which this release doesn't "
                 "know; a newer one may have written them.",
-                f"format {stored[0]}",
+                format_of(stored),
             )
         if len(stored) < BODY_START + TAG_BYTES:
             return tampered(context)
@@ -226,6 +231,11 @@ def key_id_of(stored: Stored) -> str:
         return NO_KEY
     is_sealed = len(header) == HEADER_BYTES and header[0] in (*FORMATS, RECIPIENTS_VERSION)
     return header[1:].hex() if is_sealed else ""
+
+
+def format_of(stored: Stored) -> str:
+    """What `UnknownFormat` calls the form of `stored`, by its version."""
+    return f"format {stored[0]}" if len(stored) else ""
 
 
 def sealed_by(

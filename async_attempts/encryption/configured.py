@@ -175,12 +175,32 @@ def foreign_header(stored: Stored) -> bytes | None:
         by = cipher()
     except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
         return None
-    ours = AESGCMSIVCipher.decrypt, RecipientCipher.decrypt, NullCipher.decrypt
-    if type(by).decrypt not in ours:
+    if not _opens_as_ours(by):
         return None
     key_id = key_id_of(stored)
     has_key = by.has_key(key_id) if isinstance(by, KeyedCipher) else key_id == NO_KEY
     return None if has_key else bytes(stored[:HEADER_BYTES])
+
+
+def openable() -> list[str]:
+    """What values begin with that can be opened here, in hexadecimal.
+
+    "", with which all begin, where the cipher is a project's own.
+    """
+    try:
+        by = cipher()
+    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+        return []
+    if not _opens_as_ours(by):
+        return [""]
+    headers = by.headers if isinstance(by, AESGCMSIVCipher | RecipientCipher) else [PLAIN]
+    return [header.hex() for header in headers]
+
+
+def _opens_as_ours(by: Cipher) -> bool:
+    """Whether it decrypts as a cipher that ships: of a project's own, no header tells anything."""
+    ours = AESGCMSIVCipher.decrypt, RecipientCipher.decrypt, NullCipher.decrypt
+    return type(by).decrypt in ours
 
 
 def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavailable:

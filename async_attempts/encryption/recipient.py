@@ -202,6 +202,11 @@ class RecipientCipher:
         pairs = [pair.id.hex() for pair in self._pairs if self._uses(pair)]
         return pairs + self._symmetric.key_ids
 
+    @property
+    def headers(self) -> list[bytes]:
+        """What the values begin with that it can open."""
+        return [*self._opening, *self._symmetric.headers]
+
     def has_key(self, key_id: str) -> bool:
         """True unless a key with this id, in hexadecimal, is missing here.
 

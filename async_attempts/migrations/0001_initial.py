@@ -160,6 +160,7 @@ class Migration(migrations.Migration):
                     models.CharField(blank=True, default="", max_length=255, verbose_name="name"),
                 ),
                 ("queues", models.JSONField(default=list, verbose_name="queues")),
+                ("opens", models.JSONField(default=list)),
                 (
                     "version",
                     models.CharField(blank=True, default="", max_length=64, verbose_name="version"),

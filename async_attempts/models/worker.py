@@ -27,6 +27,9 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField(_("process"))
     name = models.CharField(_("name"), max_length=255, blank=True, default="")
     queues: models.JSONField[Any, Any] = models.JSONField(_("queues"), default=list)
+    opens: models.JSONField[Any, Any] = models.JSONField(default=list)
+    """What sealed arguments begin with that it has the key of, in hexadecimal."""
+
     version = models.CharField(_("version"), max_length=64, blank=True, default="")
     state = models.CharField(_("state"), max_length=7, choices=State.choices, default=State.LIVE)
     lease = models.DateTimeField(_("holds its lease until"))

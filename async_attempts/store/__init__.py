@@ -17,6 +17,7 @@ from .base import Store
 from .claims import TOO_LATE, Claim, Claims, Unknown
 from .expiring import Place
 from .finishing import Result, Unrecorded
+from .keyless import PutOff
 from .limiting import Room
 from .looking import Glance
 from .progressing import Said
@@ -33,6 +34,7 @@ __all__ = [
     "Glance",
     "Judge",
     "Place",
+    "PutOff",
     "Rescue",
     "Result",
     "Room",

@@ -12,6 +12,7 @@ from .declaring import Declaring
 from .expiring import Expiring
 from .forgetting import Forgetting
 from .handing import Handing
+from .keyless import Keyless
 from .leasing import Leasing
 from .looking import Looking
 from .malformed import MalformedRows
@@ -31,6 +32,7 @@ class Store(
     Looking,
     Leasing,
     Rescuing,
+    Keyless,
     Changing,
     Expiring,
     Pruning,

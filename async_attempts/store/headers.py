@@ -22,6 +22,16 @@ HEADER: Final = Substr(F("args"), 1, HEADER_BYTES, output_field=BinaryField())
 """The header of an attempt's arguments, for the ORM."""
 
 
+def header_of(column: str) -> str:
+    """SQL for the header of arguments."""
+    return f"substr({column}, 1, {HEADER_BYTES})"
+
+
+def among(headers: Collection[bytes], vendor: str) -> str:
+    """SQL for these headers, as literals, after `IN` or `NOT IN`."""
+    return "({})".format(", ".join(LITERAL[vendor].format(header.hex()) for header in headers))
+
+
 def but_for(headers: Collection[bytes], column: str, vendor: str) -> str:
     """Return the SQL to add to a condition on attempts: none of these headers; "" for none.
 
@@ -29,8 +39,7 @@ def but_for(headers: Collection[bytes], column: str, vendor: str) -> str:
     """
     if not headers:
         return ""
-    listed = ", ".join(LITERAL[vendor].format(header.hex()) for header in headers)
-    return f" AND substr({column}, 1, {HEADER_BYTES}) NOT IN ({listed})"
+    return f" AND {header_of(column)} NOT IN {among(headers, vendor)}"
 
 
 def without(rows: _Rows, headers: Collection[bytes]) -> _Rows:

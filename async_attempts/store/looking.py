@@ -73,11 +73,6 @@ class Glance(NamedTuple):
 class Looking(Rows):
     """Reads only."""
 
-    @property
-    def by_claim_index(self) -> str:
-        """SQL that makes a statement use the claim index, where the database has to be told."""
-        return ""
-
     def look(self, queues: Sequence[str], passed_over: Collection[bytes] = ()) -> Glance:
         """Return what there is to do in `queues`, and among the workers.
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from django.db.models import Count
+from django.db.models import Count, Q
 
-from ..encryption import Stored, key_id_of
+from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Status
 from .depending import Depending
 from .headers import HEADER
@@ -16,13 +16,39 @@ from .headers import HEADER
 REASON: Final = "sealed with key "
 REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 RETIRED: Final = ", which is retired: see manage.py attempts rotate-keys"
+FORM: Final = "stored in a form that this release doesn't know: "
+REASONS: Final = REASON, FORM
+"""How a reason begins that tells what a worker lacked."""
+
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
+
+TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)
 
 
 def reason_for(key_id: str, *, is_retired: bool = False) -> str:
     """What a row says that waits for this key; `key_id`: "" if nothing tells."""
     return f"{REASON}{key_id or UNNAMED}{RETIRED if is_retired else REST}"
+
+
+def reason_for_form(form: str) -> str:
+    """What a row says that waits for a release that knows this form."""
+    return f"{FORM}{form}"
+
+
+def is_form(name: str) -> bool:
+    """Whether a name of what is missing is a form's; the id of a key has no blank."""
+    return " " in name
+
+
+def tells_of(reason: str, header: Stored) -> bool:
+    """Whether a reason says that arguments with this header couldn't be opened."""
+    return _said_in(reason) in (key_id_of(header), format_of(header))
+
+
+def _said_in(reason: str) -> str:
+    """The id of the key, or the form, that a reason tells."""
+    return reason.removeprefix(REASON).removeprefix(FORM).removesuffix(REST).removesuffix(RETIRED)
 
 
 class MissingKeysCount(Depending):
@@ -31,38 +57,42 @@ class MissingKeysCount(Depending):
     def count_missing_keys(self) -> dict[str, int]:
         """Return how many scheduled and pending attempts wait for which key, by its id.
 
+        What a worker didn't know the form of is counted by the name of that, such as "format 7".
         Those that say so, as a worker tried them; and those that claims pass over because of them.
         """
         found: Counter[str] = Counter()
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
-            rows = self.attempts.filter(status=status, reason__startswith=REASON)
+            rows = self.attempts.filter(TELLS, status=status)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
-                key_id = reason.removeprefix(REASON).removesuffix(REST).removesuffix(RETIRED)
-                found[key_id] += number
+                found[_said_in(reason)] += number
         if found:
             # Read row by row, which only those pay who lack a key.
             for header, number in self._untried():
-                if (key_id := key_id_of(header)) in found:
-                    found[key_id] += number
+                names = key_id_of(header), format_of(header)
+                if name := next((one for one in names if one in found), None):
+                    found[name] += number
         return dict(found.most_common())
 
     def _untried(self) -> Iterator[tuple[Stored, int]]:
         """The headers of what is pending and says nothing, each with the number of its attempts."""
         rows = self.attempts.filter(status=Status.PENDING, claimed_by=None)
-        rows = rows.exclude(reason__startswith=REASON).annotate(header=HEADER)
+        rows = rows.exclude(TELLS).annotate(header=HEADER)
         counted = rows.order_by().values("header").annotate(number=Count("pk"))
         return counted.values_list("header", "number").iterator()
 
     def sample_keys(self, most: int) -> Counter[str]:
-        """By which keys live attempts are sealed: of `most` of each status, not of all."""
+        """By which keys live attempts are sealed: of `most` of each status, not of all.
+
+        What has a version that this release doesn't know is counted by that.
+        """
         found: Counter[str] = Counter()
         for status in sorted(LIVE):
             rows = self.attempts.filter(status=status).annotate(header=HEADER)
             if status == Status.SCHEDULED:
                 # What waits for a key is due within the hour, and comes first by that index.
                 rows = rows.order_by("scheduled_at", "id")
-            for stored in rows.values_list("header", flat=True)[:most]:
-                found[key_id_of(bytes(stored))] += 1
+            for stored in map(bytes, rows.values_list("header", flat=True)[:most]):
+                found[key_id_of(stored) or format_of(stored)] += 1
         return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC
 from functools import cached_property
@@ -13,7 +14,7 @@ from uuid import UUID
 from django.db import OperationalError
 from django.db.models import BinaryField, F, Func
 
-from ..lifecycle import Status
+from ..lifecycle import Released, Status
 from ..models import AttemptQuerySet, Failure, Slot, Tally
 from ..payload.limits import most_args_bytes
 from .base import Store
@@ -92,6 +93,18 @@ class MySQLStore(MySQLInserting, Store):
             return super()._next(place, limit)
         with self._forcing(f"FROM {self.names['attempt']}", " WHERE ", index):
             return super()._next(place, limit)
+
+    def _put_off(self, ids: Sequence[UUID], causes: Mapping[bytes, Released]) -> Counter[bytes]:
+        with self._locking_by_id():
+            return super()._put_off(ids, causes)
+
+    def _let_come(self, ids: Sequence[UUID]) -> int:
+        with self._locking_by_id():
+            return super()._let_come(ids)
+
+    def _locking_by_id(self) -> AbstractContextManager[None]:
+        """By the primary key what the ORM locks by it: see `LOCK`."""
+        return self._forcing(f"FROM {self.names['attempt']}", " WHERE ", "PRIMARY", of_ids=True)
 
     def _forcing(
         self, begin: str, end: str, index: str, *, of_ids: bool = False

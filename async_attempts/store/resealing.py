@@ -29,7 +29,7 @@ from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
 from ..payload import bind, is_bound
 from .base import Store
-from .missing import REASON, UNNAMED
+from .missing import REASONS, TELLS, UNNAMED
 from .plaintext import DECIDING_COLUMNS, Plaintext
 
 SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
@@ -193,9 +193,7 @@ class Resealer:
 
     def _let_come_at_once(self, attempt: Any) -> None:
         """Workers have its key now, and it may have been put off for an hour."""
-        waiting = self.store.attempts.filter(
-            pk=attempt.pk, status=Status.SCHEDULED, reason__startswith=REASON
-        )
+        waiting = self.store.attempts.filter(TELLS, pk=attempt.pk, status=Status.SCHEDULED)
         waiting.update(scheduled_at=DatabaseNow(), reason="")
 
     def _opened(self, stored: bytes, value: Value) -> tuple[bytes, str]:
@@ -216,4 +214,4 @@ class Resealer:
 
 def _waits_for_a_key(row: Any) -> bool:
     """True for an attempt that was put off as a worker lacked its key."""
-    return getattr(row, "status", None) == Status.SCHEDULED and row.reason.startswith(REASON)
+    return getattr(row, "status", None) == Status.SCHEDULED and row.reason.startswith(REASONS)

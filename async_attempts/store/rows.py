@@ -77,6 +77,11 @@ class Rows:
     def tallies(self) -> QuerySet[Tally]:
         return Tally._base_manager.using(self.alias)
 
+    @property
+    def by_claim_index(self) -> str:
+        """SQL that makes a statement use the claim index, where the database has to be told."""
+        return ""
+
     def whole(self, work: Callable[[], _T]) -> _T:
         """Do `work` in a transaction of its own; see `transactions.whole`."""
         return whole(self.alias, work)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple, Protocol
 
 from ..conf import settings
+from ..encryption import openable
 from ..models import Worker
 from ..store import Store
 from .leases import LeaseKeeper, PageLease
@@ -28,6 +29,7 @@ def new_worker(*, queues: Sequence[str], name: str = "") -> Worker:
         pid=os.getpid(),
         name=name,
         queues=list(queues),
+        opens=openable(),
         version=package_version,
     )
 

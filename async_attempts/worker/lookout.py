@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from ..store import Store
+from ..store.keyless import PUT_OFF_AT_ONCE
 from .doors import Doors
 from .memory import now
 from .missing_keys import MissingKeys
@@ -20,6 +21,9 @@ LOCKED_PAUSE: Final = 0.05
 """Seconds after which what somebody else's transaction locks is tried again."""
 
 SOON: Final = 0.001
+
+HEAD_PAUSE: Final = 0.25
+"""Seconds after which more is put off that nobody can open, while it stands before the rest."""
 
 
 class Lookout:
@@ -124,6 +128,7 @@ class Lookout:
 
     def _look(self, has_room: bool) -> None:
         self._looked_at = now()
+        is_head_clean = self._put_off_keyless()
         glance = self._store.look(self.doors.open, self.passed_over)
         promoted = self._store.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
@@ -145,8 +150,18 @@ class Lookout:
             self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)
         if to_tick:
             wait = min(wait, to_tick + SOON)
+        if not is_head_clean:
+            wait = min(wait, HEAD_PAUSE)
         # However long a poll may last, the dead are missed.
         self._next_look = now() + min(wait, LONGEST)
+
+    def _put_off_keyless(self) -> bool:
+        """Put off what nobody can open, at the head of the queues; False if there may be more."""
+        if not (together := self._missing_keys.together):
+            return True
+        found = self._store.put_off_keyless(together, self.doors.open)
+        self._missing_keys.note_put_off(together, found)
+        return found.numbers.total() < PUT_OFF_AT_ONCE
 
     def _note_suspects(self, are_due: bool) -> None:
         """Those that their queues' limits hold back are waited for, not made room for."""

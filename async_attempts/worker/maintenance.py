@@ -9,11 +9,13 @@ from typing import Final
 
 from .. import signals
 from ..conf import DAY, retention, settings
+from ..encryption import openable
 from ..store import Place, Rescue, Store
 from .acknowledging import announce_rescue
 from .announcing import Announcer, AtOnce
 from .lease_watch import LeaseWatch
 from .memory import now
+from .missing_keys import HOUR
 from .pruning import Pruner
 from .ticking import Ticking
 
@@ -24,6 +26,7 @@ PRUNE_BATCHES: Final = 10
 TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
+RETURN_PAUSE: Final = 0.1
 SWEEP_INTERVAL: Final = 10.0
 ORPHAN_INTERVAL: Final = 60.0
 SWEEPING_AT_MOST: Final = 0.02
@@ -55,6 +58,9 @@ class Maintenance:
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
+        self._is_to_bring_back, self._next_return = False, 0.0
+        self._brought_back_to: Place | None = None
+        self._comes_to_an_end = comes_to_an_end
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
         self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
 
@@ -93,12 +99,15 @@ class Maintenance:
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         if moment >= self._next_orphans:
             found += self.take_back_orphans()
+        if self._is_to_bring_back and moment >= self._next_return:
+            found += self.bring_back()
         found += self.store.revisit()
         return self.ticking.tick(next_tick_at) or found > 0
 
     def begin(self) -> None:
         """From now on the calling thread comes back to what was passed over."""
         self.store.revisits.begin()
+        self._is_to_bring_back = not self._comes_to_an_end
 
     def end(self) -> None:
         """Come back for the last time to what was passed over."""
@@ -145,6 +154,15 @@ class Maintenance:
             self.announcer.announce(
                 signals.overdue, Maintenance, database=alias, attempt_ids=expired
             )
+
+    def bring_back(self) -> int:
+        """Let come, among the next scheduled attempts, what waited for this process's keys."""
+        number, self._brought_back_to = self.store.bring_back(
+            openable(), HOUR, after=self._brought_back_to
+        )
+        self._is_to_bring_back = self._brought_back_to is not None
+        self._next_return = now() + RETURN_PAUSE
+        return number
 
     def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:
         """Close the dependencies that nobody came to close, and wake what nobody woke; how many.

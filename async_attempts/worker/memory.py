@@ -162,17 +162,17 @@ class Page:
         """The stacks that were asked for are told."""
         self._write(_TOLD, self._number(_ASKED))
 
-    def count_missing_key(self, key_id: str) -> None:
-        """One more attempt couldn't be opened for want of this key."""
+    def count_missing_key(self, key_id: str, number: int = 1) -> None:
+        """So many more attempts couldn't be opened for want of this key."""
         offset = self._missing.get(key_id)
         if offset is None:
             if len(self._missing) >= MOST_MISSING - 1 and key_id != OTHER_KEYS:
-                self.count_missing_key(OTHER_KEYS)
+                self.count_missing_key(OTHER_KEYS, number)
                 return
             offset = self._missing[key_id] = _MISSING + len(self._missing) * _NAMED.size
             name = key_id.encode()[:24].decode(errors="ignore").encode()
             self._memory[offset : offset + 24] = name.ljust(24, b"\0")
-        self._write(offset + 24, self._number(offset + 24) + 1)
+        self._write(offset + 24, self._number(offset + 24) + number)
 
     def missing_keys(self) -> dict[str, int]:
         """How many attempts couldn't be opened for want of which key, by its id."""

@@ -1,14 +1,14 @@
 """Put off, longer each time, the attempts that this process lacks the key of, and say so.
 
 A key pauses what it sealed, and nothing else: claims pass over its header for a while, so that the
-attempts are left to the workers that have it.
+attempts are left to the workers that have it. If no worker has it, they are put off together.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +17,8 @@ from ..encryption import foreign_header
 from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKey
 from ..lifecycle import Released
 from ..printable import printable
-from ..store import Claim
-from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for
+from ..store import Claim, PutOff
+from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for, reason_for_form
 from .memory import now
 
 logger = logging.getLogger("async_attempts")
@@ -29,6 +29,9 @@ MOST_KEYS: Final = 100
 
 What is beyond is put off by its own claims alone, and no claim passes over it.
 """
+
+ALONE_FOR: Final = 5.0
+"""Seconds after which what a key sealed is put off together: workers start one after the other."""
 
 MOST_DOUBLINGS: Final = 8
 """Of a first delay of a minute, up to an hour; whoever writes to the table can set a counter."""
@@ -57,10 +60,14 @@ class Trouble:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._in_a_row = 0
-        self._delay = self._longer_from = self._last = 0.0
+        self._began = self._delay = self._longer_from = self._last = 0.0
         self._tell_at = 0.0
         self._untold = 0
         self._by_claims: dict[int, float] = {}
+        self.name = self.reason = ""
+        """What is missing, and what the rows say that wait for it."""
+
+        self.others_have_it = False
 
     @property
     def lasts_until(self) -> float:
@@ -80,27 +87,42 @@ class Trouble:
         """
         moment = now()
         if self.is_over:
-            self._in_a_row, self._longer_from = 0, 0.0
+            self._in_a_row, self._longer_from, self._began = 0, 0.0, moment
         self._last = moment
         if moment >= self._longer_from:
             self._in_a_row += 1
             self._delay = self._patience.delays.delay(self._in_a_row)
             self._longer_from = moment + self._delay
-            self._by_claims.clear()
+            self._by_claims = {self._in_a_row: self._delay}
         return self._delay
 
-    def delay_after(self, claims: int) -> float:
+    def delay_after(self, claims: int, *, at_most_as_here: bool = False) -> float:
         """Seconds to put off an attempt that was claimed so often without counting.
 
         Those that are met together are put off alike, so that they are recorded together.
+        `at_most_as_here`: no longer than this trouble lasts, as snoozes don't count either.
         """
-        claims = min(claims, MOST_DOUBLINGS)
+        most = self._in_a_row if at_most_as_here else MOST_DOUBLINGS
+        claims = min(claims, 1 if self.others_have_it else most)
         if claims not in self._by_claims:
             self._by_claims[claims] = self._patience.delays.delay(claims)
         return self._by_claims[claims]
 
+    @property
+    def together(self) -> Released | None:
+        """How to put off all that is due for this cause; None while workers may still start."""
+        moment = now()
+        if moment < self._began + ALONE_FOR or moment >= self._longer_from:
+            return None
+        return Released(self._delay, self.reason)
+
+    def put_off(self, number: int) -> None:
+        """So many were put off together, and not met."""
+        self._last = now()
+        self._untold += number
+
     def untold(self) -> int:
-        """How many were met since the last warning, if it is time for another one; else 0."""
+        """How many were put off since the last warning, if it is time for another one; else 0."""
         self._untold += 1
         if now() < self._tell_at:
             return 0
@@ -112,8 +134,8 @@ class Trouble:
 class MissingKeys:
     """What a process does with attempts that it can't open; used by all of its threads."""
 
-    def __init__(self, count: Callable[[str], object] | None = None) -> None:
-        """`count`: told the id of a key for each attempt that is put off for want of it."""
+    def __init__(self, count: Callable[[str, int], object] | None = None) -> None:
+        """`count`: told the id of a key, and how many attempts were put off for want of it."""
         self._lock = threading.Lock()
         self._count = count
         self._keys: dict[bytes | str, Trouble] = {}
@@ -135,6 +157,30 @@ class MissingKeys:
                 if isinstance(cause, bytes) and trouble.lasts_until > moment
             )
 
+    @property
+    def together(self) -> Mapping[bytes, Released]:
+        """How to put off together what no worker can open, by its header."""
+        if not self._keys:
+            return {}
+        with self._lock:
+            ways = {
+                cause: trouble.together
+                for cause, trouble in self._keys.items()
+                if isinstance(cause, bytes)
+            }
+        return {header: way for header, way in ways.items() if way is not None}
+
+    def note_put_off(self, headers: Iterable[bytes], found: PutOff) -> None:
+        """Of what has these headers so many were put off together, and the rest others can open."""
+        with self._lock:
+            for header in headers:
+                trouble = self._of_key(header)
+                trouble.others_have_it = header in found.opened
+                if number := found.numbers[header]:
+                    trouble.put_off(number)
+                    if self._count is not None:
+                        self._count(trouble.name, number)
+
     def put_off(
         self, claim: Claim, error: UnknownKey | UnknownFormat | CipherUnavailable
     ) -> Released:
@@ -151,11 +197,15 @@ class MissingKeys:
             with self._lock:
                 trouble = self._of_key(name if header is None else header)
                 trouble.delay()
-                # Of its own history, as a made-up key id has none: each comes back less often.
-                delay = trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))
+                trouble.name, trouble.reason = name or UNNAMED, reason
+                delay = trouble.delay_after(
+                    1 + max(0, claim.claim_seq - claim.num_attempts),
+                    # Of these ids each may be another: then only its own history tells anything.
+                    at_most_as_here=trouble is not self._others,
+                )
                 number = trouble.untold()
                 if self._count is not None:
-                    self._count(name or UNNAMED)
+                    self._count(name or UNNAMED, 1)
         if number:
             logger.warning(
                 "%s: %s; put off for %.0f s, as are all like it (%d since this was last told)",
@@ -178,6 +228,6 @@ def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
     """What is missing, by its name, and the reason that a row gives."""
     if isinstance(error, UnknownFormat):
         form = printable(error.form, KEY_ID_LENGTH)
-        return form, f"stored in a form that this release doesn't know: {form}"
+        return form, reason_for_form(form)
     key_id = printable(error.key_id, KEY_ID_LENGTH)
     return key_id, reason_for(key_id, is_retired=isinstance(error, RetiredKey))

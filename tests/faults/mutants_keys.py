@@ -10,6 +10,9 @@ MISSING = "tests/worker/test_missing_keys.py::"
 PASSED_OVER = "tests/store/test_passed_over.py::"
 KEYS = "tests/floors/test_encryption_keys.py::"
 ROTATION = "tests/roof/test_rotate_keys.py::"
+KEYLESS = "tests/store/test_keyless.py::"
+MADE_UP = "tests/worker/test_made_up_keys.py::"
+FORMATS = "tests/worker/test_other_formats.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -44,8 +47,8 @@ MUTANTS: Final = (
         (
             (
                 "encryption/configured.py",
-                "if type(by).decrypt not in ours:",
-                "if not isinstance(by, AESGCMSIVCipher | NullCipher):",
+                "return type(by).decrypt in ours",
+                "return isinstance(by, AESGCMSIVCipher | NullCipher)",
             ),
         ),
         (f"{MISSING}test_of_a_ciphers_own_nothing_is_passed_over",),
@@ -55,11 +58,181 @@ MUTANTS: Final = (
         (
             (
                 "worker/missing_keys.py",
-                "trouble.delay_after(1 + max(0, claim.claim_seq - claim.num_attempts))",
-                "trouble.delay_after(1)",
+                "1 + max(0, claim.claim_seq - claim.num_attempts),",
+                "1,",
             ),
         ),
         (f"{MISSING}test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour",),
+    ),
+    Mutant(
+        "snoozes make nothing wait longer for a key",
+        (
+            (
+                "worker/missing_keys.py",
+                "most = self._in_a_row if at_most_as_here else MOST_DOUBLINGS",
+                "most = MOST_DOUBLINGS",
+            ),
+        ),
+        (f"{MISSING}test_snoozes_and_releases_before_a_key_was_missing_make_it_no_longer",),
+    ),
+    Mutant(
+        "of made-up key ids their own claims decide",
+        (
+            (
+                "worker/missing_keys.py",
+                "at_most_as_here=trouble is not self._others",
+                "at_most_as_here=True",
+            ),
+        ),
+        (f"{MISSING}test_whoever_makes_up_key_ids_fills_neither_log_nor_memory",),
+    ),
+    Mutant(
+        "what others can open comes back within a minute",
+        (("worker/missing_keys.py", "1 if self.others_have_it else most", "most"),),
+        (f"{MISSING}test_what_others_can_open_is_never_put_off_for_long",),
+    ),
+    Mutant(
+        "workers that start together are waited for",
+        (("worker/missing_keys.py", "moment < self._began + ALONE_FOR or ", ""),),
+        (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
+    ),
+    Mutant(
+        "what was put off together comes before it is put off again",
+        (("worker/missing_keys.py", " or moment >= self._longer_from:", ":"),),
+        (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
+    ),
+    Mutant(
+        "what is put off together is counted",
+        (("worker/missing_keys.py", "self._count(trouble.name, number)", "pass"),),
+        (f"{MISSING}test_those_that_are_put_off_together_are_counted_and_told",),
+    ),
+    Mutant(
+        "a look puts off what nobody can open",
+        (
+            (
+                "worker/lookout.py",
+                "is_head_clean = self._put_off_keyless()",
+                "is_head_clean = True",
+            ),
+        ),
+        (f"{MISSING}test_what_no_worker_can_open_is_put_off_together[sqlite]",),
+    ),
+    Mutant(
+        "what a live worker can open is left to it",
+        (("store/keyless.py", "if _is_opened(header, prefixes)}", "if not prefixes}"),),
+        (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+    ),
+    Mutant(
+        "a worker of another queue opens nothing of this one",
+        (("store/keyless.py", " if queue in _list(names))", ")"),),
+        (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+    ),
+    Mutant(
+        "a worker says what it can open",
+        (("worker/incarnation.py", "opens=openable()", "opens=[]"),),
+        (f"{MISSING}test_what_an_other_live_worker_can_open_is_left_to_it[sqlite]",),
+    ),
+    Mutant(
+        "what was sealed anew, or claimed, meanwhile is not put off",
+        (
+            (
+                "store/keyless.py",
+                "self.due(Q(pk__in=ids)).annotate(header=HEADER).filter(header__in=list(causes))",
+                "self.due(Q(pk__in=ids)).annotate(header=Value(next(iter(causes))))",
+            ),
+            (
+                "store/keyless.py",
+                "from django.db.models import F, Q",
+                "from django.db.models import F, Q, Value",
+            ),
+        ),
+        (f"{KEYLESS}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
+    ),
+    Mutant(
+        "what others lock is not waited for when it is put off",
+        (
+            (
+                "store/keyless.py",
+                'self.skipping_locked(rows.order_by("pk"))',
+                'rows.order_by("pk").select_for_update()',
+            ),
+        ),
+        (f"{KEYLESS}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
+    ),
+    Mutant(
+        "what is behind the head is not read",
+        (("store/keyless.py", "scheduled_at, id LIMIT {limit}", "scheduled_at, id"),),
+        (f"{KEYLESS}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
+    ),
+    Mutant(
+        "the head is read past what others open",
+        (("store/keyless.py", "but_for=but_for(sorted(others), args, vendor)", 'but_for=""'),),
+        (f"{KEYLESS}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
+    ),
+    Mutant(
+        "no more than a batch is put off at a time",
+        (
+            (
+                "store/keyless.py",
+                "(left := PUT_OFF_AT_ONCE - found.numbers.total()) > 0",
+                "left := PUT_OFF_AT_ONCE",
+            ),
+        ),
+        (f"{KEYLESS}test_no_more_at_a_time_than_one_statement_takes[sqlite]",),
+    ),
+    Mutant(
+        "the place of what is put off goes to the next one",
+        (("store/keyless.py", '        self.wake(keys - {""})\n', ""),),
+        (f"{KEYLESS}test_the_place_that_one_was_woken_for_is_the_next_ones[sqlite]",),
+    ),
+    Mutant(
+        "a worker that starts brings back what waits for its keys",
+        (
+            (
+                "worker/maintenance.py",
+                "            found += self.bring_back()\n",
+                "            pass\n",
+            ),
+        ),
+        (f"{MADE_UP}test_a_worker_that_has_the_key_performs_at_once_what_others_put_off[sqlite]",),
+    ),
+    Mutant(
+        "what waits for something else is not brought back",
+        (("store/keyless.py", "if tells_of(reason, bytes(header)) and ", "if "),),
+        (f"{KEYLESS}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other key]",),
+    ),
+    Mutant(
+        "nothing further ahead than an hour is looked at to bring it back",
+        (
+            (
+                "store/keyless.py",
+                " or last[0] > self.now() + timedelta(seconds=within)",
+                "",
+            ),
+        ),
+        (f"{KEYLESS}test_it_looks_no_further_ahead_than_anything_is_put_off[sqlite]",),
+    ),
+    Mutant(
+        "a format that isn't known is counted",
+        (
+            (
+                "store/missing.py",
+                "TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)",
+                "TELLS: Final = Q(reason__startswith=REASON)",
+            ),
+        ),
+        (f"{FORMATS}test_figures_and_checks_name_the_format_that_is_not_known[sqlite]",),
+    ),
+    Mutant(
+        "what claims pass over for its format is counted",
+        (
+            (
+                "store/missing.py",
+                "names = key_id_of(header), format_of(header)",
+                "names = (key_id_of(header),)",
+            ),
+        ),
+        (f"{FORMATS}test_figures_and_checks_name_the_format_that_is_not_known[sqlite]",),
     ),
     Mutant(
         "a retired key opens for a rotation alone",

@@ -194,8 +194,12 @@ def test_what_was_sealed_in_version_1_is_retried_and_caught_in_version_2(
     assert flows.noted[-1] == ("fetch", "mended")
 
 
-def test_the_figures_name_no_key_that_is_missing_for_an_unknown_format(database):
-    enqueued(database, effects.record)
+def test_the_figures_name_the_format_that_a_release_does_not_know(database):
+    for _ in range(7):
+        enqueued(database, effects.record)
     with old_release():
-        drain(database)
-    assert dict(stats(database=database).missing_keys) == {}
+        drain(database, batch_size=3)
+    # Those that claims pass over are counted, too; whichever release counts.
+    assert dict(stats(database=database).missing_keys) == {"format 2": 7}
+    with old_release():
+        assert dict(stats(database=database).missing_keys) == {"format 2": 7}

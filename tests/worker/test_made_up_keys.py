@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from base64 import b64encode
 from urllib.request import urlopen
 
 import pytest
@@ -61,3 +62,24 @@ def test_a_worker_leaves_what_it_cannot_open_to_the_one_that_can(database, worke
     with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         figures = answer.read().decode()
     assert 'async_attempts_worker_missing_key_total{key="61626364"} 1\n' in figures
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_the_key_performs_at_once_what_others_put_off(
+    database, workers, tmp_path
+):
+    """As when a key that was removed too early is added again."""
+    path = tmp_path / "traces"
+    theirs = [enqueued(database, effects.write, str(path)) for _ in range(150)]
+    flags = ("--poll-interval=0.1", f"--database={database}")
+    workers.settings = {"KEYS": [b64encode(bytes(range(1, 33))).decode()]}
+    without = workers.start(*flags)
+    rows = Attempt.objects.using(database).filter(pk__in=[attempt.pk for attempt in theirs])
+    until(lambda: rows.filter(status="scheduled").count() == len(theirs), without)
+    assert rows.exclude(reason__startswith="sealed with key ").count() == 0
+    workers.settings = {}
+    began = time.monotonic()
+    able = workers.start(*flags)
+    until(lambda: rows.filter(status="succeeded").count() == len(theirs), able)
+    # By itself the first would come after half a minute.
+    assert time.monotonic() - began < 15

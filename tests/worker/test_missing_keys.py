@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections import Counter
 from io import StringIO
 from unittest import mock
 
@@ -15,9 +16,10 @@ from async_attempts import stats
 from async_attempts.encryption.keys import Key
 from async_attempts.exceptions import RetiredKey, UnknownKey
 from async_attempts.lifecycle import Released
-from async_attempts.store import store_for
+from async_attempts.store import PutOff, store_for
 from async_attempts.worker import missing_keys
-from async_attempts.worker.missing_keys import HOUR, MOST_KEYS, MissingKeys
+from async_attempts.worker.incarnation import new_worker
+from async_attempts.worker.missing_keys import ALONE_FOR, HOUR, MOST_KEYS, MissingKeys
 from tests.shop import effects
 from tests.store.rows import registered
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
@@ -139,13 +141,28 @@ def test_each_key_is_told_every_hour_with_the_number_met_meanwhile(moment, caplo
 BOUNDS = [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, HOUR, HOUR, HOUR]
 
 
-def test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour():
+def test_it_is_put_off_longer_by_its_own_claims_up_to_an_hour(moment):
     keys = MissingKeys()
     unknown = UnknownKey("no", "1a2b3c4d")
-    delays = [keys.put_off(met(uncounted=number), unknown).delay for number in range(9)]
+    delays = []
+    for number in range(9):
+        delays.append(keys.put_off(met(uncounted=number), unknown).delay)
+        # One that came later isn't put off for as long as the others.
+        assert keys.put_off(met(), unknown).delay <= 60
+        moment[0] += delays[-1]
     assert all(b / 2 <= delay <= b for delay, b in zip(delays, BOUNDS, strict=True)), delays
     # A counter that somebody set is no reason to come back at once.
     assert keys.put_off(met(uncounted=-2), unknown).delay >= 30
+
+
+def test_snoozes_and_releases_before_a_key_was_missing_make_it_no_longer(moment):
+    keys = MissingKeys()
+    unknown = UnknownKey("no", "1a2b3c4d")
+    snoozed = [keys.put_off(met(uncounted=number), unknown).delay for number in (0, 8, 500)]
+    assert len(set(snoozed)) == 1
+    assert 30 <= snoozed[0] <= 60
+    moment[0] += 61
+    assert 60 <= keys.put_off(met(uncounted=500), unknown).delay <= 120
 
 
 def test_those_that_are_met_together_are_put_off_alike(moment):
@@ -193,7 +210,8 @@ def test_whoever_makes_up_key_ids_fills_neither_log_nor_memory(moment, caplog):
     keys = MissingKeys()
     for number in range(3 * MOST_KEYS):
         released = keys.put_off(met(f"{number:08x}", 4), UnknownKey("no", f"{number:08x}"))
-        assert released.delay >= 480
+        # Beyond the first ones each may be another: then only its own claims tell anything.
+        assert released.delay >= (480 if number >= MOST_KEYS else 30)
     assert len(caplog.records) <= MOST_KEYS + 1
     assert len(keys.passed_over) == MOST_KEYS
     moment[0] += 2 * HOUR
@@ -291,3 +309,97 @@ def test_a_database_that_is_not_asked_for_is_not_asked(database, with_keys):
     with_keys(OTHER_KEY)
     messages = run_checks(tags=[Tags.database], databases=[])
     assert not [m for m in messages if m.id == "async_attempts.W006"]
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """What no worker can open is put off together as soon as it is met."""
+    monkeypatch.setattr(missing_keys, "ALONE_FOR", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_no_worker_can_open_is_put_off_together(database, with_keys):
+    unknown = [enqueued(database, effects.record, options={"priority": 1}) for _ in range(12)]
+    with_keys(OTHER_KEY)
+    known = enqueued(database, effects.record)
+    drain(database, batch_size=5)
+    assert stored(known).status == "succeeded"
+    rows = [stored(attempt) for attempt in unknown]
+    assert {(row.state, row.reason, row.claim_seq, row.num_attempts) for row in rows} == {
+        ("scheduled", REASON, 1, 0)
+    }
+    assert dict(stats(database=database).missing_keys) == {KEY_ID: 12}
+    with_keys()
+    for attempt in unknown:
+        make_due(attempt)
+    drain(database)
+    assert {stored(attempt).status for attempt in unknown} == {"succeeded"}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_was_put_off_together_comes_at_once_when_it_is_sealed_anew(
+    database, with_keys, settings
+):
+    for _ in range(12):
+        enqueued(database, effects.record)
+    old = settings.ASYNC_ATTEMPTS["KEYS"][0]
+    with_keys(OTHER_KEY)
+    drain(database, batch_size=5)
+    assert states(database) == ["scheduled"] * 12
+    with_keys(OTHER_KEY, old)
+    call_command("attempts", "rotate-keys", database=database, stdout=StringIO())
+    drain(database)
+    assert states(database) == ["succeeded"] * 12
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_an_other_live_worker_can_open_is_left_to_it(database, with_keys):
+    unknown = [enqueued(database, effects.record) for _ in range(12)]
+    able = new_worker(queues=["default"])
+    store_for(database).register(able, 60.0)
+    with_keys(OTHER_KEY)
+    drain(database, batch_size=5)
+    assert (
+        sorted(stored(attempt).state for attempt in unknown) == ["pending"] * 7 + ["scheduled"] * 5
+    )
+
+
+def test_they_are_put_off_together_once_workers_that_start_together_had_the_time(moment):
+    keys = MissingKeys()
+    header = bytes.fromhex("011a2b3c4d")
+    delay = keys.put_off(met(), UnknownKey("no", "1a2b3c4d")).delay
+    assert keys.together == {}
+    moment[0] += ALONE_FOR
+    [(found, way)] = keys.together.items()
+    assert (found, way.delay) == (header, delay)
+    assert way.reason == "sealed with key 1a2b3c4d, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
+    moment[0] += delay
+    # Then claims try one again.
+    assert keys.together == {}
+    longer = keys.put_off(met(uncounted=1), UnknownKey("no", "1a2b3c4d")).delay
+    assert keys.together == {header: Released(longer, way.reason)}
+
+
+def test_what_others_can_open_is_never_put_off_for_long(moment):
+    keys = MissingKeys()
+    header = bytes.fromhex("011a2b3c4d")
+    for number in range(9):
+        moment[0] += keys.put_off(met(uncounted=number), UnknownKey("no", "1a2b3c4d")).delay
+    keys.note_put_off([header], PutOff(Counter(), {header}))
+    # This wasn't about that key.
+    keys.note_put_off([b"\x01abcd"], PutOff(Counter(), set()))
+    assert keys.put_off(met(uncounted=9), UnknownKey("no", "1a2b3c4d")).delay <= 60
+    keys.note_put_off([header], PutOff(Counter(), set()))
+    assert keys.put_off(met(uncounted=9), UnknownKey("no", "1a2b3c4d")).delay >= 1800
+
+
+def test_those_that_are_put_off_together_are_counted_and_told(moment, caplog):
+    counted: Counter[str] = Counter()
+    keys = MissingKeys(lambda key_id, number: counted.update({key_id: number}))
+    header = bytes.fromhex("011a2b3c4d")
+    keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
+    keys.note_put_off([header], PutOff(Counter({header: 2000}), set()))
+    assert counted == {"1a2b3c4d": 2001}
+    moment[0] += HOUR
+    keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
+    assert "(2001 since this was last told)" in caplog.records[-1].getMessage()

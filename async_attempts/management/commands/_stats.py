@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ...figures import Executions, Stats
 from ...printable import printable
+from ...store.missing import is_form
 from ._pruning import age
 
 EXECUTIONS_HEAD: Final = (
@@ -81,10 +82,13 @@ def executions(stats: Stats) -> Iterator[tuple[str, ...]]:
 
 
 def missing_keys(stats: Stats) -> Iterator[str]:
-    """A line for each key that attempts wait for."""
-    for key_id, number in stats.missing_keys.items():
+    """A line for each key, or form of the stored bytes, that attempts wait for."""
+    for name, number in stats.missing_keys.items():
         attempts = "1 attempt waits" if number == 1 else f"{number} attempts wait"
-        yield f"{attempts} for the key {printable(key_id)}, which a worker did not have."
+        if is_form(name):
+            yield f"{attempts} in a form that a worker's release did not know: {printable(name)}."
+        else:
+            yield f"{attempts} for the key {printable(name)}, which a worker did not have."
 
 
 def _told(executed: Executions) -> tuple[str, ...]:
