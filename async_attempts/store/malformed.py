@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import Error, transaction
-from django.db.models import CharField, ExpressionWrapper, F, Func, IntegerField, Model, Q, QuerySet
+from django.db.models import CharField, ExpressionWrapper, F, Model, Q, QuerySet
 from django.db.models.lookups import Exact
 
 from ..ids import uuid7
@@ -41,7 +41,7 @@ from ..models.bounds import (
 )
 from .claiming import Claiming
 from .limiting import Which
-from .rows import ended
+from .rows import RowId, ended
 from .transactions import is_about_a_value
 
 logger = logging.getLogger("async_attempts")
@@ -72,14 +72,6 @@ class Malformed(NamedTuple):
     def __str__(self) -> str:
         done = "has failed" if self.has_failed else "was mended"
         return f"{self.table} {self.key!r:.80} {done}: {self.problem}"
-
-
-class _RowId(Func):
-    """SQLite's own key of a row, which is a number whatever its columns hold."""
-
-    template = "rowid"
-    arity = 0
-    output_field = IntegerField()
 
 
 class MalformedRows(Claiming):
@@ -261,7 +253,7 @@ class MalformedRows(Claiming):
     def _key(self) -> Any:
         """The key of a row as the database has it: reading it converts nothing."""
         if self.connection.vendor == "sqlite":
-            return _RowId()
+            return RowId()
         return ExpressionWrapper(F("pk"), output_field=CharField())
 
 

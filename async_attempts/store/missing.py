@@ -10,6 +10,7 @@ from django.db.models import Count
 
 from ..encryption import Stored, key_id_of
 from ..lifecycle import LIVE, Status
+from ..models.sizes import Octets
 from .depending import Depending
 from .headers import HEADER
 
@@ -18,6 +19,8 @@ REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 RETIRED: Final = ", which is retired: see manage.py attempts rotate-keys"
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
+LONGEST_REASON: Final = len(REASON) + 4 * KEY_ID_LENGTH + max(len(REST), len(RETIRED))
+"""Bytes of a reason that names a key."""
 
 
 def reason_for(key_id: str, *, is_retired: bool = False) -> str:
@@ -37,6 +40,8 @@ class MissingKeysCount(Depending):
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
             rows = self.attempts.filter(status=status, reason__startswith=REASON)
+            # What is longer, no worker wrote.
+            rows = rows.alias(size=Octets("reason")).filter(size__lte=LONGEST_REASON)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
                 key_id = reason.removeprefix(REASON).removesuffix(REST).removesuffix(RETIRED)
