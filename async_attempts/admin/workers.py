@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..models import DatabaseNow, Worker
+from ..printable import printable
 from .cells import moment_cell, standing
 from .circumstances import served_by
 from .filters import ChoiceFilter
@@ -56,8 +57,9 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("queues"))
     def queue_names(self, worker: Worker) -> str:
-        """The queues that it claims from."""
-        return ", ".join(served_by(worker))
+        """The queues that it claims from, or the text that somebody wrote in their place."""
+        names = worker.queues
+        return printable(names) if isinstance(names, str) else ", ".join(served_by(worker))
 
     @admin.display(description=_("state"))
     def standing(self, worker: Any) -> str:

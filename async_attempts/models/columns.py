@@ -10,8 +10,17 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import QUEUE_LENGTH
 from ..ids import uuid7
 from ..lifecycle import Status
+from ..payload.limits import MAX_REASON_BYTES, MOST_RESULT_BYTES, most_args_bytes
 from ..targets import LIMIT_KEY_LENGTH
-from .fields import DigestField, StatusField, TargetField
+from .bounds import MAX_METADATA_BYTES
+from .fields import (
+    DigestField,
+    MeasuredBinaryField,
+    MeasuredJSONField,
+    MeasuredTextField,
+    StatusField,
+    TargetField,
+)
 
 TOKEN_LENGTH: Final = 200
 NOTE_LENGTH: Final = 255
@@ -36,7 +45,7 @@ class AttemptColumns(models.Model):
     target = TargetField(_("target"), max_length=255)
     target_pk = models.CharField(_("target's primary key"), max_length=255, null=True)
     method_name = models.CharField(_("method"), max_length=255)
-    args = models.BinaryField(_("arguments"))
+    args = MeasuredBinaryField(_("arguments"), most=most_args_bytes)
     idempotence_token = models.CharField(_("idempotence token"), max_length=TOKEN_LENGTH, null=True)
     unique_key = DigestField(max_length=16, null=True)
     unique_until = models.CharField(
@@ -44,7 +53,9 @@ class AttemptColumns(models.Model):
     )
 
     status = StatusField(verbose_name=_("status"), default=Status.PENDING)
-    reason = models.TextField(_("reason"), blank=True, default="")
+    reason: models.TextField[str, str] = MeasuredTextField(
+        _("reason"), blank=True, default="", most=MAX_REASON_BYTES
+    )
     num_attempts = models.IntegerField(_("executions"), default=0)
     max_attempts = models.IntegerField(_("most executions"), null=True)
     num_crashes = models.SmallIntegerField(_("crashes"), default=0)
@@ -61,7 +72,9 @@ class AttemptColumns(models.Model):
 
     keep_result = models.BooleanField(_("keep the result"))
     # Its column is `result`; that name is the method that waits for it.
-    sealed_result = models.BinaryField(_("stored result"), null=True, db_column="result")
+    sealed_result = MeasuredBinaryField(
+        _("stored result"), null=True, db_column="result", most=MOST_RESULT_BYTES
+    )
     error_class = models.CharField(_("last error"), max_length=255, blank=True, default="")
     progress = models.SmallIntegerField(_("progress in percent"), null=True)
     progress_note = models.CharField(max_length=NOTE_LENGTH, blank=True, default="")
@@ -75,7 +88,7 @@ class AttemptColumns(models.Model):
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
     schedule = models.CharField(_("schedule"), max_length=255, null=True)
-    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+    metadata = MeasuredJSONField(_("metadata"), default=dict, blank=True, most=MAX_METADATA_BYTES)
 
     class Meta:
         abstract = True

@@ -14,9 +14,12 @@ from ..encryption import Context, Stored, open_sealed, seal
 from ..exceptions import CipherUnavailable, DecryptionError
 from ..ids import uuid7
 from ..lifecycle import FailureKind
+from ..payload.limits import MOST_DETAILS_BYTES
 from ..plaintext import Plaintext
 from ..printable import printable
 from .bounds import Bounds, HexIds
+from .fields import MeasuredBinaryField
+from .sizes import size_of_unfetched, too_large_to_show
 
 UNSEALED: Final = b"\xffcould not be sealed: "
 """What details begin with that could not be sealed; the class of what the cipher raised follows.
@@ -46,7 +49,7 @@ class Failure(models.Model):
     number = models.PositiveIntegerField(_("execution"))
     kind = models.CharField(_("kind"), max_length=16, choices=FailureKind.choices)
     error_class = models.CharField(_("error"), max_length=255)
-    details = models.BinaryField(_("sealed message and traceback"))
+    details = MeasuredBinaryField(_("sealed message and traceback"), most=MOST_DETAILS_BYTES)
     started_at = models.DateTimeField(_("began"), null=True)
     failed_at = models.DateTimeField(_("failed"))
     worker = models.UUIDField(_("worker"), null=True)
@@ -87,6 +90,8 @@ class Failure(models.Model):
         return self._read
 
     def _open(self) -> Opened:
+        if (size := size_of_unfetched(self.details)) is not None:
+            return Opened(f"({too_large_to_show(size)})")
         context = self.attempt.context("error", self.number)
         if is_unsealed(self.details):
             # Nothing authenticates them: anybody who writes rows can make them up.

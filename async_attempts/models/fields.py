@@ -1,23 +1,31 @@
-"""The three columns that Django has no field for."""
+"""The columns that Django has no field for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BinaryField, CharField
+from django.db.models import BinaryField, CharField, Field, JSONField, TextField
+from django.db.models.sql.compiler import SQLCompiler
 
+from ..exceptions import InvalidArguments
 from ..lifecycle import RUNNING, Status
 from ..targets import target_column
+from .sizes import OCTETS, fetched, size_of_unfetched
 
 if TYPE_CHECKING:
     Text = CharField[str, str]
     AnyText = CharField[Any, Any]
     Bytes = BinaryField[Any, Any]
+    LongText = TextField[str, str]
+    Json = JSONField[Any, Any]
+    _Mixed = Field[Any, Any]
 else:
     # Django's fields take no type parameters when they are run.
     Text = AnyText = CharField
-    Bytes = BinaryField
+    Bytes, LongText, Json = BinaryField, TextField, JSONField
+    _Mixed = object
 
 
 class StatusField(Text):
@@ -57,3 +65,66 @@ class DigestField(Bytes):
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         return "binary(16)" if connection.vendor == "mysql" else super().db_type(connection)
+
+
+class _Measured(_Mixed):
+    """A column of whose values every query of the ORM fetches at most `most` bytes.
+
+    `most`: a number, or what gives one when a query is made. What stands in for a larger value
+    says how large it is; see `sizes`. The column in the table is that of Django's own field.
+    """
+
+    path: ClassVar[str]
+
+    def __init__(self, *args: Any, most: int | Callable[[], int], **options: Any) -> None:
+        self.most = most
+        super().__init__(*args, **options)
+
+    @property
+    def most_bytes(self) -> int:
+        """The bytes of the largest value that is fetched now."""
+        return self.most() if callable(self.most) else self.most
+
+    def select_format(
+        self, compiler: SQLCompiler, sql: str, params: tuple[Any, ...]
+    ) -> tuple[str, tuple[Any, ...]]:
+        sql, params = super().select_format(compiler, sql, params)
+        vendor = compiler.connection.vendor
+        if vendor not in OCTETS:
+            return sql, params
+        measured = fetched(vendor, self.get_internal_type(), sql, self.most_bytes)
+        return measured, tuple(params) * measured.count(sql)
+
+    def deconstruct(self) -> tuple[str, str, Any, dict[str, Any]]:
+        # In a migration there is nothing to be read.
+        name, _, args, kwargs = super().deconstruct()
+        return name, self.path, args, kwargs
+
+    def clone(self) -> Self:
+        _, _, args, kwargs = self.deconstruct()
+        kind: Any = type(self)
+        copied: Self = kind(*args, most=self.most, **kwargs)
+        return copied
+
+
+class MeasuredTextField(_Measured, LongText):
+    """A text that is fetched if it isn't too large."""
+
+    path = "django.db.models.TextField"
+
+
+class MeasuredJSONField(_Measured, Json):
+    """JSON that is fetched if it isn't too large; in place of it comes a string."""
+
+    path = "django.db.models.JSONField"
+
+
+class MeasuredBinaryField(_Measured, Bytes):
+    """Bytes that are fetched if they aren't too many; see `sizes.size_of_unfetched`."""
+
+    path = "django.db.models.BinaryField"
+
+    def get_db_prep_value(self, value: Any, *args: Any, **options: Any) -> Any:
+        if size_of_unfetched(value) is not None:
+            raise InvalidArguments(f"{self.name}: was too large to be fetched, so it isn't saved.")
+        return super().get_db_prep_value(value, *args, **options)

@@ -14,7 +14,7 @@ from django.utils.timezone import is_naive
 
 from ..conf import CENTURY
 from ..exceptions import InvalidOption
-from ..payload.limits import require_shallow
+from ..payload.limits import MAX_REASON_BYTES, require_shallow
 from .bounds import MAX_METADATA_BYTES
 from .columns import NOTE_LENGTH, TOKEN_LENGTH
 
@@ -105,6 +105,10 @@ def check_reason(reason: Any) -> None:
         )
     if _UNSTORABLE.search(reason):
         raise InvalidOption("reason: must hold no NUL and no lone surrogate.")
+    if (size := len(reason.encode())) > MAX_REASON_BYTES:
+        raise InvalidOption(
+            f"reason: has {size:,} bytes, more than {MAX_REASON_BYTES:,}; shorten it."
+        )
 
 
 def check_progress(percent: Any, note: Any) -> tuple[int, str]:

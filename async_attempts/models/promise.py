@@ -15,6 +15,7 @@ from ..encryption import Context, Purpose, cipher, context_of, encrypt_many, ope
 from ..exceptions import InvalidArguments, InvalidOption, ObjectGone
 from ..lifecycle import Status
 from ..payload import Arguments, bind, dump_arguments, load_arguments, load_value
+from ..payload.limits import refuse_large
 from ..plaintext import Plaintext, hide_values
 from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
 from .beginning import Kind, PromptRow, untouched
@@ -24,6 +25,7 @@ from .dependency import Edge, Prerequisite, as_edges, digest_of, is_new, prerequ
 from .keys import key_of_tick, key_of_token
 from .options import as_seconds, check_metadata, check_moment, check_number
 from .pace import Paced, paced
+from .sizes import require_fetched, size_of_unfetched
 
 DEFAULT_QUEUE: Final = "default"
 MOMENTS: Final = ("scheduled_at", "expires_at")
@@ -101,6 +103,7 @@ class PromiseRow(PromptRow):
         ObjectGone.
         """
         if self._plain is None:
+            require_fetched(self.args, str(self.pk), "raise it to read them.")
             plaintext = open_sealed(self.args, self.context("args"))
             self._plain = load_arguments(plaintext)
         arguments = self._plain
@@ -131,9 +134,13 @@ class PromiseRow(PromptRow):
 
     @property
     def stored_result(self) -> Any:
-        """What the target returned, None when it wasn't kept; decrypted at each reading."""
+        """What the target returned, None when it wasn't kept; decrypted at each reading.
+
+        Raises as `method_args` does.
+        """
         if not self.sealed_result:
             return None
+        refuse_large(self.pk, size_of_unfetched(self.sealed_result))
         return load_value(open_sealed(self.sealed_result, self.context("result")))
 
     @property

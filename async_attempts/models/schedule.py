@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from django.db import models
-from django.db.models.functions import Length
-from django.db.models.lookups import LessThanOrEqual
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, SETTING, realm_of
+from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, realm_of
 from ..cron import Cron
 from ..encryption import Context, cipher, open_sealed
-from ..exceptions import InvalidArguments
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
 from ..payload.limits import most_args_bytes
@@ -21,16 +18,12 @@ from ..printable import printable
 from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
 from .database import database_of
+from .fields import MeasuredBinaryField
+from .sizes import require_fetched
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
 BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")
 """What the sealed arguments are bound to: changing it in the table stops the schedule."""
-
-
-def args_within_limit() -> models.Case:
-    """A schedule's sealed arguments for the ORM; null if they are too large to be fetched."""
-    is_small = LessThanOrEqual(Length("args"), most_args_bytes())
-    return models.Case(models.When(is_small, then=models.F("args")))
 
 
 class Schedule(models.Model):
@@ -69,7 +62,7 @@ class Schedule(models.Model):
     cron = models.CharField(_("cron"), max_length=255)
     timezone = models.CharField(_("timezone"), max_length=64)
     target = models.CharField(_("target"), max_length=511)
-    args = models.BinaryField(_("arguments"))
+    args = MeasuredBinaryField(_("arguments"), most=most_args_bytes)
     catch_up = models.CharField(
         _("after an outage"), max_length=6, choices=CatchUp.choices, default=CatchUp.LATEST
     )
@@ -119,25 +112,9 @@ class Schedule(models.Model):
 
     def plaintext(self) -> Plaintext:
         """The arguments as bytes. Raises DecryptionError, CipherUnavailable, InvalidArguments."""
-        if "args" in self.get_deferred_fields():
-            self._fetch_args()
+        remedy = "save it in the form, and give them anew."
+        require_fetched(self.args, f"schedule {self.pk}", remedy)
         return open_sealed(self.args, self.context())
-
-    def _fetch_args(self) -> None:
-        """Take the arguments that were deferred, unless they are over the limit."""
-        stored: Any
-        if "small_args" in self.__dict__:
-            stored, size = self.__dict__["small_args"], self.__dict__["args_size"]
-        else:
-            mine = Schedule._base_manager.using(database_of(self)).filter(pk=self.pk)
-            stored, size = mine.values_list(args_within_limit(), Length("args")).get()
-        if stored is None:
-            raise InvalidArguments(
-                f"The stored arguments of schedule {self.pk} have {size:,} bytes, more than "
-                f"{SETTING}['MAX_ARGS_BYTES'] allows ({most_args_bytes():,} with the envelope): "
-                "save it in the form, and give them anew."
-            )
-        self.args = stored
 
     def seal(self, arguments: Arguments) -> None:
         """Encrypt the arguments for the present definition. Raises InvalidArguments."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..ids import uuid7
+from ..payload.limits import MAX_LIST_BYTES
 from ..printable import printable
 from .bounds import Bounds, HexIds
+from .fields import MeasuredJSONField
 
 
 class Worker(models.Model):
@@ -26,9 +27,9 @@ class Worker(models.Model):
     host = models.CharField(_("host"), max_length=255)
     pid = models.PositiveIntegerField(_("process"))
     name = models.CharField(_("name"), max_length=255, blank=True, default="")
-    queues: models.JSONField[Any, Any] = models.JSONField(_("queues"), default=list)
-    opens: models.JSONField[Any, Any] = models.JSONField(default=list)
-    """What sealed arguments begin with that it has the key of, in hexadecimal."""
+    queues = MeasuredJSONField(_("queues"), default=list, most=MAX_LIST_BYTES)
+    opens = MeasuredJSONField(default=list, most=MAX_LIST_BYTES)
+    """The first bytes, in hexadecimal, of the sealed arguments that it has the key of."""
 
     version = models.CharField(_("version"), max_length=64, blank=True, default="")
     state = models.CharField(_("state"), max_length=7, choices=State.choices, default=State.LIVE)

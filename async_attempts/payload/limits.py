@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import accumulate
 from typing import Final
+from uuid import UUID
 
 from async_attempts.conf import SETTING, settings
 from async_attempts.exceptions import InvalidArguments
@@ -24,6 +25,19 @@ ENCODED: Final = 2
 
 MOST_RESULT_BYTES: Final = ENCODED * MAX_RESULT_BYTES + ENVELOPE_BYTES
 """The limit of a stored result. A larger one isn't fetched: it could exhaust the memory."""
+
+MAX_DETAILS_BYTES: Final = 524_288
+"""Of a failure's message and traceback: 40,960 characters, of which JSON makes 12 bytes each at
+most, and what is around them."""
+
+MOST_DETAILS_BYTES: Final = ENCODED * MAX_DETAILS_BYTES + ENVELOPE_BYTES
+"""Of the stored details of a failure."""
+
+MAX_REASON_BYTES: Final = 16_384
+"""Of a reason in UTF-8."""
+
+MAX_LIST_BYTES: Final = 65_536
+"""Bytes, as JSON, of a list in the row of a worker."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -50,6 +64,19 @@ def exceeds_size(size: int) -> bool:
 def most_args_bytes() -> int:
     """Return the limit of stored arguments in bytes; a row with more is claimed without them."""
     return ENCODED * settings().MAX_ARGS_BYTES + ENVELOPE_BYTES
+
+
+class ResultTooLarge(InvalidArguments):
+    """A stored result over the limit; it wasn't fetched."""
+
+
+def refuse_large(attempt_id: UUID, size: int | None) -> None:
+    """Raise ResultTooLarge for a stored result over the limit, which wasn't fetched."""
+    if size is not None and size > MOST_RESULT_BYTES:
+        raise ResultTooLarge(
+            f"The stored result of {attempt_id} has {size} bytes, more than the "
+            f"{MOST_RESULT_BYTES} that are allowed with the envelope."
+        )
 
 
 def too_large(size: int, what: str, remedy: str) -> InvalidArguments:

@@ -7,27 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Case, F, When
-from django.db.models.functions import Length
-from django.db.models.lookups import LessThanOrEqual
+from django.db.models import F
 
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
-from ..payload.limits import MOST_RESULT_BYTES
+from ..models.sizes import Octets
+from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments
 from ..store import Store
 from ..store.depending import in_batches
 
 COLUMNS: Final = (
-    "id status target target_pk method_name idempotence_token error_class reason"
+    "id status target target_pk method_name idempotence_token sealed_result error_class reason"
 ).split()
-WITHIN_LIMIT: Final = {
-    "small_result": Case(
-        When(LessThanOrEqual(Length("sealed_result"), MOST_RESULT_BYTES), then=F("sealed_result"))
-    ),
-    "result_size": Length("sealed_result"),
-}
-"""The result, if it isn't too large to be fetched, and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +66,10 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     """How each of these attempts ended."""
     endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}
     for some in in_batches(ids):
-        rows = store.attempts.filter(pk__in=some).only(*COLUMNS).annotate(**WITHIN_LIMIT)
+        rows = store.attempts.filter(pk__in=some).only(*COLUMNS)
         failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
         messages = _messages(store, failed.values())
         for row in rows:
-            row.sealed_result = row.small_result
             result, unopened = _result_of(row)
             endings[row.pk] = Ending(
                 row.pk,
@@ -99,25 +90,11 @@ def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
     if row.status != Status.SUCCEEDED:
         return None, None
     try:
-        refuse_large(row.pk, row.result_size)
         result = row.stored_result
     except (UnknownKey, ResultTooLarge) as error:
         # A caller that only waits is told how it ended: a process that enqueues may have no key.
         return None, error
     return result, None
-
-
-class ResultTooLarge(InvalidArguments):
-    """A stored result over the limit; it wasn't fetched."""
-
-
-def refuse_large(attempt_id: UUID, size: int | None) -> None:
-    """Raises ResultTooLarge for a stored result over the limit, which wasn't fetched."""
-    if size is not None and size > MOST_RESULT_BYTES:
-        raise ResultTooLarge(
-            f"The stored result of {attempt_id} has {size} bytes, more than the "
-            f"{MOST_RESULT_BYTES} that are allowed with the envelope."
-        )
 
 
 def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
@@ -126,7 +103,7 @@ def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
     messages = {pk: row.reason for pk, row in by_id.items()}
     last = store.failures.filter(attempt_id__in=by_id, number=F("attempt__num_attempts"))
     # What is larger was not written by a worker.
-    last = last.alias(size=Length("details")).filter(size__lte=MOST_RESULT_BYTES)
+    last = last.alias(size=Octets("details")).filter(size__lte=MOST_DETAILS_BYTES)
     for failure in last.order_by("failed_at", "id"):
         failure.attempt = by_id[failure.attempt_id]
         messages[failure.attempt_id] = failure.message or messages[failure.attempt_id]

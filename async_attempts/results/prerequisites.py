@@ -13,10 +13,11 @@ from ..lifecycle import GONE, Status
 from ..models import Condition
 from ..models.dependency import Prerequisite, digest_of
 from ..payload import Arguments, Handed, load_value
+from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
 from ..store.handing import WaitedFor
-from .endings import Ending, endings_of, refuse_large
+from .endings import Ending, endings_of
 
 
 def handed_over(

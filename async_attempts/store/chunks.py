@@ -1,11 +1,13 @@
-"""In which pieces, and in which order, many new attempts are written."""
+"""In which pieces, and in which order, many rows are written, or read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from ..models import AbstractAttempt
+
+_T = TypeVar("_T")
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
@@ -18,15 +20,25 @@ def by_key(attempts: Sequence[AbstractAttempt]) -> Sequence[AbstractAttempt]:
     return sorted(attempts, key=lambda attempt: attempt.unique_key or b"")
 
 
-def chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:
-    """`attempts` in order, in pieces of at most `rows` rows and about CHUNK_BYTES of arguments."""
-    chunk: list[AbstractAttempt] = []
-    size = 0
-    for attempt in attempts:
-        if chunk and (len(chunk) >= rows or size + len(attempt.args) > CHUNK_BYTES):
+def _bytes_of_args(attempt: Any) -> int:
+    return len(attempt.args)
+
+
+def chunks(
+    items: Sequence[_T], rows: int, size_of: Callable[[_T], int] = _bytes_of_args
+) -> Iterator[Sequence[_T]]:
+    """`items` in order, in pieces of at most `rows` and, but for a single one, CHUNK_BYTES.
+
+    `size_of`: the bytes of one; by default those of an attempt's arguments.
+    """
+    chunk: list[_T] = []
+    whole = 0
+    for item in items:
+        size = size_of(item)
+        if chunk and (len(chunk) >= rows or whole + size > CHUNK_BYTES):
             yield chunk
-            chunk, size = [], 0
-        chunk.append(attempt)
-        size += len(attempt.args)
+            chunk, whole = [], 0
+        chunk.append(item)
+        whole += size
     if chunk:
         yield chunk

@@ -82,6 +82,18 @@ class Columns:
         """Whether a field makes its value anew for each row that is saved."""
         return bool(self._before_saving)
 
+    @property
+    def selected(self) -> list[str]:
+        """SQL for what the ORM reads of each column, under the column's name."""
+        compiler = self.attempts.query.get_compiler(self.alias)
+        quote = connections[self.alias].ops.quote_name
+        selected = []
+        for field in self.attempts.model._meta.concrete_fields:
+            name = quote(str(field.column))
+            sql, _ = field.select_format(compiler, name, ())
+            selected.append(f"{sql} AS {name}")
+        return selected
+
     def values_of(self, attempt: AbstractAttempt) -> Sequence[Any]:
         """The values to be written, in the order of `all`; some are expressions."""
         if not self._before_saving:

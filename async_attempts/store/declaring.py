@@ -11,7 +11,7 @@ from ..exceptions import DecryptionError, InvalidArguments
 from ..models import DatabaseNow, Schedule
 from ..payload import dump_arguments
 from ..targets.declared import Declared
-from .scheduling import Scheduling, with_small_args
+from .scheduling import Scheduling
 
 AGAIN: Final = timedelta(seconds=50)
 """A worker's word that it declares a schedule isn't written anew before."""
@@ -31,8 +31,7 @@ class Declaring(Scheduling):
 
         Returns the names that can have no row, as a collation takes them for another's.
         """
-        schedules = with_small_args(self.schedules)
-        rows = cast("Iterable[Any]", schedules.annotate(now=DatabaseNow()))
+        rows = cast("Iterable[Any]", self.schedules.annotate(now=DatabaseNow()))
         known = {row.name: row for row in rows}
         refused: set[str] = set()
         if new := [one for name, one in declared.items() if name not in known]:

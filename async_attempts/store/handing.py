@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ..models.sizes import octets
 from ..payload.limits import MOST_RESULT_BYTES
 from .dooming import Dooming, as_uuid
 
@@ -65,7 +66,7 @@ class Handing(Dooming):
         result = self.quoted("sealed_result")
         parts = {
             "result": result,
-            "octets": self.octets.format(f"p.{result}"),
+            "octets": octets(self.connection.vendor, f"p.{result}"),
             "most": MOST_RESULT_BYTES,
             "is_read": "(d.needs_result OR d.place IS NOT NULL)",
         }

@@ -1,14 +1,19 @@
-"""Headers: the first bytes of sealed arguments, which name the format and the key."""
+"""Headers: the first bytes of sealed values, which name the format and the key.
+
+To take them, SQLite loads the whole value: so what is over its limit has none here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
-from django.db.models import BinaryField, F, QuerySet
-from django.db.models.functions import Substr
+from django.db.models import BinaryField, Func, QuerySet
+from django.db.models.sql.compiler import SQLCompiler
 
 from ..encryption import HEADER_BYTES
+from ..models.sizes import octets
+from ..payload.limits import most_args_bytes
 
 _Rows = TypeVar("_Rows", bound=QuerySet[Any])
 
@@ -18,13 +23,38 @@ LITERAL: Final = {
     "sqlite": "x'{}'",
 }
 
-HEADER: Final = Substr(F("args"), 1, HEADER_BYTES, output_field=BinaryField())
-"""The header of an attempt's arguments, for the ORM."""
+NOTHING: Final = {"postgresql": "''::bytea", "mysql": "''", "sqlite": "x''"}
+"""By vendor, SQL for no bytes."""
 
 
-def header_of(column: str) -> str:
-    """SQL for the header of arguments."""
-    return f"substr({column}, 1, {HEADER_BYTES})"
+class Header(Func):
+    """The header of a measured column, for the ORM; no bytes for what is over its limit."""
+
+    arity = 1
+    output_field = BinaryField()
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: Any, *args: Any, **context: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        [column] = self.source_expressions
+        field: Any = column.output_field
+        sql, _ = compiler.compile(column)
+        return _header(connection.vendor, sql, field.most_bytes), ()
+
+
+HEADER: Final = Header("args")
+"""That of an attempt's arguments."""
+
+
+def _header(vendor: str, column: str, most: int) -> str:
+    """SQL for the header of a column."""
+    first = f"substr({column}, 1, {HEADER_BYTES})"
+    return f"CASE WHEN {octets(vendor, column)} > {most} THEN {NOTHING[vendor]} ELSE {first} END"
+
+
+def header_of(column: str, vendor: str) -> str:
+    """SQL for the header of an attempt's arguments."""
+    return _header(vendor, column, most_args_bytes())
 
 
 def among(headers: Collection[bytes], vendor: str) -> str:
@@ -39,7 +69,7 @@ def but_for(headers: Collection[bytes], column: str, vendor: str) -> str:
     """
     if not headers:
         return ""
-    return f" AND {header_of(column)} NOT IN {among(headers, vendor)}"
+    return f" AND {header_of(column, vendor)} NOT IN {among(headers, vendor)}"
 
 
 def without(rows: _Rows, headers: Collection[bytes]) -> _Rows:

@@ -129,7 +129,7 @@ class Keyless(Expiring, Limiting, Counting):
         vendor, args = self.connection.vendor, self.quoted("args")
         now, moment = DatabaseNow().on(vendor)
         sql = HEAD.format(
-            header=header_of(args),
+            header=header_of(args, vendor),
             headers=among(headers, vendor),
             but_for=but_for(sorted(others), args, vendor),
             by_index=self.by_claim_index,

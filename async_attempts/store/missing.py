@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 
 from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Status
+from ..models.sizes import Octets
 from .depending import Depending
 from .headers import HEADER
 
@@ -22,6 +23,8 @@ REASONS: Final = REASON, FORM
 
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
+LONGEST_REASON: Final = len(REASON) + 4 * KEY_ID_LENGTH + max(len(REST), len(RETIRED))
+"""Bytes of a reason that names a key."""
 
 TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)
 
@@ -64,6 +67,8 @@ class MissingKeysCount(Depending):
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
             rows = self.attempts.filter(TELLS, status=status)
+            # What is longer, no worker wrote.
+            rows = rows.alias(size=Octets("reason")).filter(size__lte=LONGEST_REASON)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
                 found[_said_in(reason)] += number

@@ -130,5 +130,6 @@ class MySQLInserting(Inserting):
             return row
         # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
         # A shared lock: those who wait for the same winner hold one already and would deadlock.
-        sql = f"SELECT * FROM {self.columns.table} WHERE unique_key = %s LOCK IN SHARE MODE"
+        columns, table = ", ".join(self.columns.selected), self.columns.table
+        sql = f"SELECT {columns} FROM {table} WHERE unique_key = %s LOCK IN SHARE MODE"
         return next(iter(self.attempts.raw(sql, [key])), None)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import BinaryField, QuerySet
-from django.db.models.functions import Substr
+from django.db.models import QuerySet
 
-from ..encryption import HEADER_BYTES, NO_KEY, key_id_of
+from ..encryption import NO_KEY, key_id_of
 from ..ids import made_at
 from ..lifecycle import FINAL
 from .base import Store
+from .headers import Header
 
 DECIDING_COLUMNS: Final = "target method_name status created_at".split()
 """The columns of an attempt by which `Plaintext` decides."""
@@ -64,7 +63,10 @@ class Plaintext:
         return made is not None and made < self.until and schedule.target in self.live_targets
 
     def listed(self, store: Store, batch_size: int) -> list[Listed]:
-        """Everything that is stored in plain, by target and time. Walks over all rows once."""
+        """Everything that is stored in plain, by target and time. Walks over all rows once.
+
+        But for what is over the limits, which is never sealed.
+        """
         rows = [*self._schedules(store), *self._attempts(store, batch_size)]
         found: dict[tuple[str, str, bool], Listed] = {}
         for target, kind, is_taken, moment in rows:
@@ -103,11 +105,11 @@ def is_plain(*stored: Any) -> bool:
 def _with_plain_failures(store: Store, ids: Iterable[UUID]) -> set[UUID]:
     failures = _with_headers(store.failures.filter(attempt_id__in=ids), "details")
     heads = failures.values_list("attempt_id", "head_of_details")
-    return {attempt_id for attempt_id, head in heads if is_plain(head)}
+    # Nothing is kept of what was looked at: an attempt may have any number of failures.
+    return {attempt_id for attempt_id, head in heads.iterator() if is_plain(head)}
 
 
 def _with_headers(rows: QuerySet[Any], *columns: str) -> QuerySet[Any]:
     """The rows with no more of these columns than says by which key each is sealed."""
-    first = partial(Substr, pos=1, length=HEADER_BYTES, output_field=BinaryField())
-    heads: QuerySet[Any] = rows.annotate(**{f"head_of_{name}": first(name) for name in columns})
+    heads: QuerySet[Any] = rows.annotate(**{f"head_of_{name}": Header(name) for name in columns})
     return heads

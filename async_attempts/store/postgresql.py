@@ -100,8 +100,6 @@ KEPT_CLAIMS: Final = 256
 class PostgreSQLStore(PostgreSQLInserting, Store):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
 
-    json_text = "{}::text"
-
     def isolation_problem(self) -> str | None:
         # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
         with transaction.atomic(self.alias), self.connection.cursor() as cursor:

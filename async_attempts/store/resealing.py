@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,47 +17,56 @@ from ..encryption import (
     KeyedCipher,
     KeyState,
     NullCipher,
+    Purpose,
     cipher,
     key_id_of,
     may_be_unbound,
     open_sealed,
     seal,
 )
+from ..encryption.shipped import is_ours
 from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
 from ..lifecycle import Status
 from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
+from ..models.sizes import Octets, size_of_unfetched
 from ..payload import bind, is_bound
 from .base import Store
+from .chunks import chunks
 from .missing import REASONS, TELLS, UNNAMED
 from .plaintext import DECIDING_COLUMNS, Plaintext
 
-SEALED_COLUMNS: Final = (("args", "args"), ("sealed_result", "result"))
-COLUMNS: Final = (
-    *"id target_pk idempotence_token args sealed_result reason".split(),
-    *DECIDING_COLUMNS,
-)
+SEALED_COLUMNS: Final[Mapping[str, Purpose]] = {"args": "args", "sealed_result": "result"}
+"""The sealed columns of an attempt, each with its purpose."""
+
+COLUMNS: Final = (*"id target_pk idempotence_token reason".split(), *DECIDING_COLUMNS)
 TRIES: Final = 3
 """How often a value is read again that somebody else changed meanwhile."""
 
 
 class Unreadable(NamedTuple):
-    """A value that can't be opened: the id of the key that it names, and where it is."""
+    """A value that can't be opened: the id of the key that it names, and where it is.
+
+    `size`: the bytes of one that is too large to be fetched.
+    """
 
     key_id: str
     where: str
+    size: int | None = None
 
 
 class Value(NamedTuple):
-    """A sealed value: its column of a row of `rows`, its context, and what it is called.
+    """A sealed value: its column of a row of `rows`, its bytes, its context, what it is called.
 
+    `stored`: what stands in for it, if it is too large to be fetched.
     `takes_plain`: whether it is to be sealed if NullCipher stored it.
     """
 
     rows: QuerySet[Any]
     row: Any
     column: str
+    stored: Any
     context: Context
     where: str
     takes_plain: bool
@@ -104,6 +114,11 @@ class Resealer:
         """The ids of the keys that are to go: all of the settings but the first."""
         return [one for one in self.cipher.key_ids if self.state_of(one) is not KeyState.FIRST]
 
+    @property
+    def reads_headers(self) -> bool:
+        """True if the first bytes of a value name its key; a project's own cipher may differ."""
+        return is_ours(self.cipher)
+
     def reseal(self, after: UUID | None = None, limit: int = 200) -> Resealed:
         """Look at `limit` attempts after the id `after` and at their failures.
 
@@ -115,8 +130,8 @@ class Resealer:
             found = Resealed()
             attempts = self.store.attempts
             rows = attempts.all() if after is None else attempts.filter(pk__gt=after)
-            batch = list(rows.order_by("pk").only(*COLUMNS)[:limit])
-            for value in self._values_of(batch):
+            batch = list(_measured(rows.only(*COLUMNS), *SEALED_COLUMNS)[:limit])
+            for value in chain(self._values_of(batch), self._failures_of(batch, limit)):
                 self._reseal(found, value)
             found.after = batch[-1].pk if len(batch) == limit else None
             return found
@@ -129,40 +144,53 @@ class Resealer:
 
         def work() -> Resealed:
             found, plain = Resealed(), self.plaintext
-            for row in schedules.order_by("pk").only("id", *BOUND, "args"):
+            rows = list(_measured(schedules.only("id", *BOUND), "args"))
+            for row, [stored] in _fetched(schedules, rows, "args"):
                 where = f"schedule {row.pk}: args"
                 takes_plain = bool(plain and plain.takes_schedule(row))
-                value = Value(schedules, row, "args", row.context(), where, takes_plain)
+                value = Value(schedules, row, "args", stored, row.context(), where, takes_plain)
                 self._reseal(found, value)
             return found
 
         return self.store.whole(work)
 
     def _values_of(self, batch: Sequence[Any]) -> Iterator[Value]:
-        """What is sealed of these attempts and of their failures."""
-        attempts, failures = self.store.attempts, self.store.failures
-        by_id = {attempt.pk: attempt for attempt in batch}
-        plain = self.plaintext
-        taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}
-        for attempt in batch:
-            for column, purpose in SEALED_COLUMNS:
+        """What is sealed of these attempts, but for their failures."""
+        attempts, plain = self.store.attempts, self.plaintext
+        for attempt, values in _fetched(attempts, batch, *SEALED_COLUMNS):
+            is_taken = bool(plain and plain.takes(attempt))
+            for (column, purpose), stored in zip(SEALED_COLUMNS.items(), values, strict=True):
                 where = f"attempt {attempt.pk}: {purpose}"
                 context = attempt.context(purpose)
-                yield Value(attempts, attempt, column, context, where, attempt.pk in taken)
-        for failure in failures.filter(attempt_id__in=by_id).order_by("pk"):
-            if not is_unsealed(failure.details):
+                yield Value(attempts, attempt, column, stored, context, where, is_taken)
+
+    def _failures_of(self, batch: Sequence[Any], limit: int) -> Iterator[Value]:
+        """What is sealed of their failures, of which there may be any number: `limit` at a time."""
+        failures, plain = self.store.failures, self.plaintext
+        by_id = {attempt.pk: attempt for attempt in batch}
+        taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}
+        rows = _measured(failures.filter(attempt_id__in=by_id).defer("details"), "details")
+        page = list(rows[:limit])
+        while page:
+            for failure, [stored] in _fetched(failures, page, "details"):
                 attempt = by_id[failure.attempt_id]
                 where = f"attempt {attempt.pk}: failure {failure.number}"
                 context = attempt.context("error", failure.number)
-                yield Value(failures, failure, "details", context, where, attempt.pk in taken)
+                is_taken = attempt.pk in taken
+                yield Value(failures, failure, "details", stored, context, where, is_taken)
+            page = list(rows.filter(pk__gt=page[-1].pk)[:limit])
 
     def _reseal(self, found: Resealed, value: Value) -> None:
-        row, column = value.row, value.column
+        row, column, stored = value.row, value.column, value.stored
         mine = value.rows.filter(pk=row.pk)
-        stored = getattr(row, column)
         for _ in range(TRIES):
-            is_current = bool(stored) and self.cipher.is_sealed_with_current_key(stored)
-            if not stored or (is_current and self.from_realm is None):
+            if (size := size_of_unfetched(stored)) is not None:
+                self._note_too_large(found, value, size)
+                return
+            if not stored or (column == "details" and is_unsealed(stored)):
+                return
+            is_current = self.cipher.is_sealed_with_current_key(stored)
+            if is_current and self.from_realm is None:
                 return
             key_id = key_id_of(stored) or UNNAMED
             try:
@@ -183,6 +211,15 @@ class Resealer:
                 return
             stored = mine.values_list(column, flat=True).first()
         found.changed += 1
+
+    def _note_too_large(self, found: Resealed, value: Value, size: int) -> None:
+        """Count a value that isn't fetched, by the key that its first bytes name."""
+        header = self.store.header_of(value.rows.filter(pk=value.row.pk), value.column)
+        is_first = self.reads_headers and self.cipher.is_sealed_with_current_key(header)
+        if is_first and self.from_realm is None:
+            return
+        key_id = key_id_of(header) or UNNAMED
+        found.unreadable.append(Unreadable(key_id, value.where, size))
 
     def _bound(self, attempt_id: UUID, plaintext: bytes) -> bytes:
         """The arguments, bound to the prerequisites that older releases left to the table."""
@@ -210,6 +247,30 @@ class Resealer:
                 raise
             before = context._replace(realm=self.from_realm)
             return open_sealed(stored, before, self.cipher), self.from_realm
+
+
+def _measured(rows: QuerySet[Any], *columns: str) -> QuerySet[Any]:
+    """The rows in the order of their ids, with the sizes of these columns in their place."""
+    sizes = {f"size_of_{column}": Octets(column) for column in columns}
+    measured: QuerySet[Any] = rows.order_by("pk").annotate(**sizes)
+    return measured
+
+
+def _fetched(
+    rows: QuerySet[Any], measured: Sequence[Any], *columns: str
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Each of the `measured` rows with these columns, fetched of no more at once than is good."""
+    fields: list[Any] = [rows.model._meta.get_field(column) for column in columns]
+    limits = [field.most_bytes for field in fields]
+
+    def size_of(row: Any) -> int:
+        sizes = [getattr(row, f"size_of_{column}") or 0 for column in columns]
+        return sum(size for size, most in zip(sizes, limits, strict=True) if size <= most)
+
+    for some in chunks(measured, len(measured), size_of):
+        found = rows.filter(pk__in=[row.pk for row in some]).values_list("pk", *columns)
+        values = {pk: stored for pk, *stored in found}
+        yield from ((row, values[row.pk]) for row in some if row.pk in values)
 
 
 def _waits_for_a_key(row: Any) -> bool:

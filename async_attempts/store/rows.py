@@ -10,10 +10,22 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, QuerySet, Value, When
-from django.db.models.functions import Greatest
+from django.db.models import (
+    BinaryField,
+    Case,
+    DateTimeField,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    QuerySet,
+    Value,
+    When,
+)
+from django.db.models.functions import Greatest, Substr
 from django.db.models.lookups import GreaterThan
 
+from ..encryption import HEADER_BYTES
 from ..lifecycle import Status
 from ..models import (
     AttemptQuerySet,
@@ -27,6 +39,7 @@ from ..models import (
     get_attempt_model,
 )
 from ..models.bounds import MAX_METADATA_BYTES
+from ..models.sizes import json_text, octets
 from .claims import COLUMNS, ORDER
 from .gate import ENDED, pass_gate
 from .revisits import Revisits
@@ -38,6 +51,14 @@ meanwhile."""
 
 _T = TypeVar("_T")
 _Rows = TypeVar("_Rows", bound=QuerySet[Any])
+
+
+class RowId(Func):
+    """SQLite's own key of a row, which is a number whatever its columns hold."""
+
+    template = "rowid"
+    arity = 0
+    output_field = IntegerField()
 
 
 class Rows:
@@ -104,36 +125,34 @@ class Rows:
             "order": ", ".join(self.quoted(name) for name in ORDER),
         }
 
-    octets = "octet_length({})"
-    """SQL for the bytes of a value, which is measured without being read."""
-
-    json_text = "{}"
-    """SQL for JSON as text."""
-
     def _claimed_column(self, name: str) -> str:
         """SQL for what a claim reads of a column: nothing of what is too large for a process."""
-        column = self.quoted(name)
+        column, vendor = self.quoted(name), self.connection.vendor
         if name == "args":
-            return f"CASE WHEN {self.octets.format(column)} <= %(most_bytes)s THEN {column} END"
+            return f"CASE WHEN {octets(vendor, column)} <= %(most_bytes)s THEN {column} END"
         if name == "metadata":
-            text = self.json_text.format(column)
-            most = MAX_METADATA_BYTES
-            return f"CASE WHEN {self.octets.format(text)} <= {most} THEN {text} END"
+            text, most = json_text(vendor, column), MAX_METADATA_BYTES
+            return f"CASE WHEN {octets(vendor, text)} <= {most} THEN {text} END"
         return column
 
     def size_of(self, attempt_id: UUID, column: str) -> int:
         """The bytes that one column of an attempt has; 0 of one that is gone."""
         key = self.model._meta.pk.get_db_prep_value(attempt_id, self.connection)
-        value = self.quoted(column)
+        value, vendor = self.quoted(column), self.connection.vendor
         if column == "metadata":
-            value = self.json_text.format(value)
+            value = json_text(vendor, value)
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {self.octets.format(value)} FROM {self.names['attempt']} WHERE id = %s",
+                f"SELECT {octets(vendor, value)} FROM {self.names['attempt']} WHERE id = %s",
                 [key],
             )
             row = cursor.fetchone()
         return 0 if row is None else int(row[0] or 0)
+
+    def header_of(self, one: QuerySet[Any], column: str) -> bytes:
+        """The first bytes of a sealed value that is too large to be fetched; `one`: its row."""
+        first = Substr(column, 1, HEADER_BYTES, output_field=BinaryField())
+        return bytes(one.values_list(first, flat=True).first() or b"")
 
     @cached_property
     def pace_names(self) -> dict[str, str]:

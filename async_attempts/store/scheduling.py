@@ -15,13 +15,12 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
-from django.db.models.functions import Length
 from django.db.models.signals import post_save, pre_save
 
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
 from ..models.editing import announce
-from ..models.schedule import DEFINITION, args_within_limit
+from ..models.schedule import DEFINITION
 from .inserting import Inserting
 
 ON_TIME: Final = timedelta(seconds=60)
@@ -89,7 +88,7 @@ class Scheduling(Inserting):
 
     def _enqueue_tick(self, due: QuerySet[Schedule], pk: UUID) -> Ticked | None:
         locked = due.filter(pk=pk).select_for_update(skip_locked=True)
-        row: Any = with_small_args(locked).annotate(now=DatabaseNow()).first()
+        row: Any = locked.annotate(now=DatabaseNow()).first()
         if row is None:
             return None
         # First: a definition that was edited past the form neither ticks nor skips.
@@ -137,7 +136,7 @@ class Scheduling(Inserting):
         Raises Schedule.DoesNotExist, and what `insert` raises.
         """
         with transaction.atomic(self.alias):
-            row = with_small_args(self.schedules.select_for_update()).get(pk=schedule_id)
+            row = self.schedules.select_for_update().get(pk=schedule_id)
             return self._enqueue_for(row, 0)
 
     def pause(self, schedule_ids: Iterable[UUID]) -> int:
@@ -168,7 +167,7 @@ class Scheduling(Inserting):
         """
         with transaction.atomic(self.alias):
             mine = self.schedules.filter(pk=schedule.pk)
-            old = with_small_args(mine.select_for_update()).first()
+            old = mine.select_for_update().first()
             if old is not None and mine.filter(args=schedule.args).exists():
                 schedule.seal_plaintext(old.plaintext())
             defined = None if old is None else [*DEFINITION, "args"]
@@ -178,12 +177,6 @@ class Scheduling(Inserting):
             row: Any = mine.defer("args").annotate(now=DatabaseNow()).get()
             schedule.next_tick = row.when.after(row.now)
             self.schedules.filter(pk=row.pk).update(next_tick=schedule.next_tick)
-
-
-def with_small_args(rows: QuerySet[Schedule]) -> QuerySet[Any]:
-    """Return these schedules with their arguments, or with the size of what is too large."""
-    small = rows.defer("args").annotate(small_args=args_within_limit())
-    return small.annotate(args_size=Length("args"))
 
 
 def _times(schedule: Schedule) -> tuple[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import OperationalError, transaction
+from django.db.models import QuerySet
 
+from ..encryption import HEADER_BYTES
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from ..payload.limits import most_args_bytes
@@ -16,7 +19,7 @@ from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .limiting import Which
 from .progressing import Said
-from .rows import needs_immediate
+from .rows import RowId, needs_immediate
 from .transactions import collided, refuse_callers_block
 
 CLAIM = """
@@ -46,7 +49,6 @@ class SQLiteStore(Store):
     """
 
     no_bytes = "x''"
-    octets = "length({})"
 
     def promote(self, limit: int = 1000) -> int:
         refuse_callers_block(self.alias)
@@ -110,6 +112,16 @@ class SQLiteStore(Store):
                 return [], list(said)
             finally:
                 cursor.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def header_of(self, one: QuerySet[Any], column: str) -> bytes:
+        """Without its value, which SQLite loads for every function of SQL that reads of it."""
+        meta = one.model._meta
+        if (row_id := one.values_list(RowId(), flat=True).first()) is None:
+            return b""
+        name = str(meta.get_field(column).column)
+        driver: sqlite3.Connection = self.connection.connection
+        with driver.blobopen(meta.db_table, name, row_id, readonly=True) as value:
+            return value.read(HEADER_BYTES)
 
     def isolation_problem(self) -> str | None:
         connection: Any = self.connection

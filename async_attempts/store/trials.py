@@ -13,8 +13,6 @@ from django.db.models import (
     DateTimeField,
     ExpressionWrapper,
     F,
-    Func,
-    IntegerField,
     Q,
     QuerySet,
 )
@@ -25,6 +23,7 @@ from ..models import DatabaseNow
 from ..models.columns import AttemptColumns
 from .claiming import Claiming
 from .limiting import Which
+from .rows import RowId
 from .transactions import is_about_a_value
 
 TRIED_AT_ONCE: Final = 200
@@ -51,14 +50,6 @@ class Refused(NamedTuple):
 
 class _RefusesAll(Exception):
     """The database refuses a move whatever the attempt holds."""
-
-
-class _RowId(Func):
-    """SQLite's own key of a row, which is a number whatever its columns hold."""
-
-    template = "rowid"
-    arity = 0
-    output_field = IntegerField()
 
 
 class Trials(Claiming):
@@ -212,5 +203,5 @@ class Trials(Claiming):
     def _key(self) -> Any:
         """The key of a row as the database has it: reading it converts nothing."""
         if self.connection.vendor == "sqlite":
-            return _RowId()
+            return RowId()
         return ExpressionWrapper(F("pk"), output_field=CharField())

@@ -18,7 +18,7 @@ from ..conf import settings
 from ..encryption import context_of, open_sealed
 from ..lifecycle import FailureKind
 from ..models import AbstractAttempt
-from ..payload.limits import most_args_bytes
+from ..models.sizes import require_fetched
 from ..store import Store, Verdict, store_for
 from ..store.transactions import is_about_a_value
 from ..targets import Policy, known_policy, method_of
@@ -129,8 +129,7 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
     if (policy := known_policy(row.target, row.method_name)) is not None:
         return policy
     try:
-        if store.size_of(row.pk, "args") > most_args_bytes():
-            return None
+        require_fetched(row.args, str(row.pk), "its target's policy isn't looked for.")
         open_sealed(row.args, context_of("args", row.pk, row, store.alias))
         return method_of(row.target, row.method_name).policy
     except Exception:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from ...conf import SETTING
 from ...encryption import NO_KEY, KeyState
 from ...store.missing import UNNAMED
 from ...store.resealing import Resealed, Resealer
@@ -52,6 +53,7 @@ class Rotation:
         self.sealed: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.changed = 0
+        self.too_large = 0
 
     def walk(self, batch_size: int) -> None:
         """Seal anew what the first key didn't seal; what was done stays so if this raises."""
@@ -82,6 +84,12 @@ class Rotation:
                 f"{_values(number)} sealed with no key of the settings, or altered: forged, or of "
                 "a key that was removed too early. See --ids."
             )
+        if number := self.too_large:
+            yield (
+                f"{_values(number)} too large, and not read; no worker reads such a value. Delete "
+                f"the row; if its arguments are yours, raise {SETTING}['MAX_ARGS_BYTES'] and run "
+                "this again. See --ids."
+            )
 
     def require_done(self, *, strict: bool) -> None:
         """Raise Refused as long as a key that is to go may be needed; `strict`: or any other."""
@@ -93,9 +101,14 @@ class Rotation:
             if number := self.unreadable[key_id]:
                 raise Refused(
                     f"{_values(number)} marked with the key {key_id} and can't be opened with it: "
-                    "altered, or of another REALM or target. --ids tells where. If you expected "
-                    "that, the key is not needed for it: it doesn't open it."
+                    "altered, of another REALM or target, or too large to be read. --ids tells "
+                    "where. If you expected that, the key is not needed for it: it doesn't open it."
                 )
+        if self.too_large and not self._resealer.reads_headers:
+            raise Refused(
+                f"{_values(self.too_large)} too large, and CIPHER is your own: with which key "
+                "they are sealed is not known."
+            )
         if strict and (number := self.unreadable.total()):
             raise Refused(f"{_values(number)} not to be opened with these keys (--strict).")
 
@@ -107,9 +120,11 @@ class Rotation:
     def _count(self, batch: Resealed) -> Resealed:
         for key_id, number in batch.sealed.items():
             self.sealed[key_id] += number
-        for key_id, where in batch.unreadable:
+        for key_id, where, size in batch.unreadable:
             if self._ids:
-                self._tell(f"{key_id}: {where}")
+                told = "" if size is None else f": {size:,} bytes, too large to be read"
+                self._tell(f"{key_id}: {where}{told}")
+            self.too_large += size is not None
             self.unreadable[self._named(key_id)] += 1
         self.changed += batch.changed
         return batch
