@@ -33,6 +33,7 @@ COLUMNS = [
     (Failure, "details"),
     (Schedule, "args"),
     (Worker, "queues"),
+    (Worker, "opens"),
 ]
 NAMES = [f"{model.__name__}.{column}" for model, column in COLUMNS]
 
