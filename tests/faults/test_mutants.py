@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.mutations import MUTANTS, ROOT, without_guard
+from tests.faults.forked_pytest import ROOT
+from tests.faults.mutations import MUTANTS, without_guard
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -80,7 +80,10 @@ def out_of_reach(database):
     """Let this thread find no server any more."""
     connection = connections[database]
     connection.close()
-    connection.settings_dict = {**connection.settings_dict, "PORT": 1}
+    given = connection.settings_dict
+    options = {name: value for name, value in given["OPTIONS"].items() if name != "unix_socket"}
+    nowhere = {"HOST": "127.0.0.1", "PORT": 1, "OPTIONS": options}
+    connection.settings_dict = {**given, **nowhere}
     with pytest.raises(OperationalError):
         connection.ensure_connection()
 
