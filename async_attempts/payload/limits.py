@@ -56,11 +56,6 @@ def require_shallow(data: bytes) -> None:
         )
 
 
-def exceeds_size(size: int) -> bool:
-    """True if arguments of `size` bytes, before encryption, are more than the setting allows."""
-    return size > settings().MAX_ARGS_BYTES
-
-
 def most_args_bytes() -> int:
     """Return the limit of stored arguments in bytes; a row with more is claimed without them."""
     return ENCODED * settings().MAX_ARGS_BYTES + ENVELOPE_BYTES

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from async_attempts.conf import settings
 from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownFormat
 from async_attempts.plaintext import Plaintext, hide_values
 
 from .arguments import Arguments
-from .limits import exceeds_size, require_shallow, too_large
+from .limits import require_shallow, too_large
 from .places import UnstorableError, by_index, by_key
 from .plain import TAG, from_plain, is_flat, to_plain
 from .text import decoder, encode
@@ -37,14 +38,14 @@ def dump_arguments(arguments: Arguments) -> Plaintext:
 def _dumped(arguments: Arguments) -> bytes:
     args, kwargs = list(arguments.args), arguments.kwargs
     data = b""
-    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
+    if (not args or is_flat(args)) and is_flat(kwargs.values()) and TAG not in kwargs:
         try:  # noqa: SIM105 - suppress() costs half as much as encoding
             data = encode([args, kwargs])
         except UnicodeEncodeError:
             pass  # It holds the text, so it is no context of what walking raises.
     if not data:
         data = _walked(args, kwargs)
-    if exceeds_size(len(data)):
+    if len(data) > settings().MAX_ARGS_BYTES:
         raise too_large(
             len(data),
             "The arguments",
@@ -81,7 +82,7 @@ def load_arguments(data: bytes) -> Arguments:
 
 def load_bound(data: bytes) -> tuple[Arguments, str]:
     """The arguments in `data`, and what `bind` has added, else "". Raises as `load_arguments`."""
-    if exceeds_size(len(data) - BINDING_BYTES):
+    if len(data) - BINDING_BYTES > settings().MAX_ARGS_BYTES:
         raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
     try:
         return _arguments_of(_load(data))
