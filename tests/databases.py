@@ -74,3 +74,11 @@ def _server(url: str) -> dict[str, Any]:
 def name_on_server(run: Path) -> str:
     """The test database of a run with this directory, so that two runs on one server don't meet."""
     return f"test_{run.name}"
+
+
+def move_table(monkeypatch: Any, model: Any) -> None:
+    """Have `model` name a table that no database has."""
+    for field in model._meta.concrete_fields:
+        # Django keeps it with the table's name, from when it is read first.
+        _ = field.cached_col
+    monkeypatch.setattr(model._meta, "db_table", "no_such_table")

@@ -15,6 +15,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from ..conf import SETTING
 from ..exceptions import InvalidArguments
+from ..payload.limits import most_args_bytes
 
 _OLD_SQLITE: Final = (
     "CASE typeof({0}) WHEN 'blob' THEN length({0}) ELSE length(CAST({0} AS BLOB)) END"
@@ -32,13 +33,14 @@ OCTETS: Final[Mapping[str, str]] = {
 _SAYS: Final = " bytes: too large to show"
 _TEXT: Final[Mapping[str, str]] = {
     "postgresql": f"to_char({{0}}, 'FM999,999,999,999') || '{_SAYS}'",
-    "mysql": f"concat(format({{0}}, 0), '{_SAYS}')",
+    # ASCII, so that it goes with a column of any character set.
+    "mysql": f"convert(concat(format({{0}}, 0), '{_SAYS}') USING ascii)",
     # A cursor takes a single % for a parameter.
     "sqlite": f"printf('%%,d', {{0}}) || '{_SAYS}'",
 }
 _AS_BYTES: Final[Mapping[str, str]] = {
     "postgresql": "decode('ff', 'hex') || convert_to({0}, 'UTF8')",
-    "mysql": "concat(0xff, {0})",
+    "mysql": "concat(0xff, CAST({0} AS BINARY))",
     "sqlite": "CAST(x'ff' || {0} AS BLOB)",
 }
 _AS_JSON: Final[Mapping[str, str]] = {
@@ -93,8 +95,9 @@ def require_fetched(stored: Any, owner: str, remedy: str) -> None:
     """Raise InvalidArguments if `stored` stands in for arguments that were too large."""
     if (size := size_of_unfetched(stored)) is not None:
         raise InvalidArguments(
-            f"The stored arguments of {owner} have {size} bytes, more than "
-            f"{SETTING}['MAX_ARGS_BYTES'] allows: {remedy}"
+            f"The stored arguments of {owner} have {size:,} bytes, more than "
+            f"{SETTING}['MAX_ARGS_BYTES'] allows ({most_args_bytes():,} with the envelope): "
+            f"{remedy}"
         )
 
 

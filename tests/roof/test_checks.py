@@ -24,6 +24,7 @@ from async_attempts import checks, recurring, schedules
 from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
 from async_attempts.targets import registered
+from tests.databases import move_table
 from tests.shop import clients, reports
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -361,7 +362,7 @@ def test_databases_that_carry_attempts_need_realms_of_their_own(attempts):
 @pytest.mark.django_db(databases="__all__")
 def test_only_databases_with_the_table_carry_attempts(monkeypatch):
     assert checks._carries_attempts("default")
-    monkeypatch.setattr(get_attempt_model()._meta, "db_table", "no_such_table")
+    move_table(monkeypatch, get_attempt_model())
     assert not checks._carries_attempts("default")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connections
 from django.db.models import BinaryField, Count, F, JSONField, Max, TextField
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from async_attempts.exceptions import InvalidArguments, InvalidOption
 from async_attempts.lifecycle import Error
 from async_attempts.models import Failure, Schedule, Worker, sealed_details
 from async_attempts.models.fields import DigestField
+from async_attempts.models.sizes import fetched
 from async_attempts.payload import Arguments
 from async_attempts.payload.limits import MAX_DETAILS_BYTES, MAX_REASON_BYTES
 from async_attempts.store import store_for
@@ -229,3 +231,17 @@ def test_stats_take_no_large_reason_for_a_key(store):
     write(store.alias, attempt, reason=marked(store.alias, "sealed with key "))
     with peak_below(MIB):
         assert store.count_missing_keys() == {}
+
+
+@pytest.mark.only("mariadb", reason="others have no character set of a column")
+@pytest.mark.parametrize(
+    "characters", ["latin1", "utf8mb3", "utf8mb4", "utf8mb4 COLLATE utf8mb4_bin"]
+)
+def test_what_is_too_large_is_told_in_any_character_set(store, characters):
+    with connections[store.alias].cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE lengthy (text LONGTEXT CHARACTER SET {characters})")
+        cursor.execute("INSERT INTO lengthy VALUES ('a text'), ('12345')")
+        cursor.execute(f"SELECT {fetched('mysql', 'TextField', 'text', 5)} FROM lengthy")
+        found = cursor.fetchall()
+        cursor.execute("DROP TABLE lengthy")
+    assert found == (("6 bytes: too large to show",), ("12345",))

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 
 from async_attempts.worker import leftovers
+from tests.databases import move_table
 from tests.shop import effects
 from tests.shop.models import Order
 from tests.worker.attempts import enqueued, failures, states, stored
@@ -109,7 +110,7 @@ def test_what_finds_no_server_before_its_target_is_called_is_given_back(database
 def test_a_database_error_of_another_kind_counts_while_arguments_are_read(database, monkeypatch):
     order = Order.objects.using(database).create(number=7)
     attempt = enqueued(database, effects.record, order, options=ONCE)
-    monkeypatch.setattr(Order._meta, "db_table", "no_such_table")
+    move_table(monkeypatch, Order)
     perform_in_one_thread(database)
     assert (stored(attempt).status, stored(attempt).num_attempts) == ("failed", 1)
 
