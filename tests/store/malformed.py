@@ -15,9 +15,12 @@ from async_attempts.models.bounds import Bounds
 NO_MOMENT: Final = {
     "postgresql": ("'infinity'", "'-infinity'"),
     "mysql": ("'0000-00-00 00:00:00'",),
-    "sqlite": ("'infinity'", "''", "'2026-02-31 10:00:00'", "'0000-01-01 10:00:00'", "5", "x'00'"),
+    "sqlite": ("'infinity'", "''", "'0000-01-01 10:00:00'", "'2026-02-28 10:00'", "5", "x'00'"),
 }
-"""By vendor, SQL for values of a column of moments that Python can't read."""
+"""By vendor, SQL for values of a column of moments that Python can't read, and no check takes."""
+
+NO_DAY: Final = {"sqlite": ("'2026-02-31 10:00:00'", "'2026-13-01 10:00:00'")}
+"""By vendor, the same of what SQLite's checks take."""
 
 NO_NUMBER: Final = {
     "num_attempts": ("2147483647", "-1"),
@@ -32,8 +35,13 @@ NO_NUMBER: Final = {
 BOUNDED: Final = (Attempt, Schedule, Worker, Queue)
 
 
-def moments(database: str) -> tuple[str, ...]:
+def refused_moments(database: str) -> tuple[str, ...]:
     return NO_MOMENT[connections[database].vendor]
+
+
+def moments(database: str) -> tuple[str, ...]:
+    vendor = connections[database].vendor
+    return NO_MOMENT[vendor] + NO_DAY.get(vendor, ())
 
 
 def put_raw(database: str, pk: Any, model: Any = Attempt, **columns: str) -> None:

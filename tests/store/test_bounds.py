@@ -23,7 +23,7 @@ from async_attempts.models import (
 )
 from async_attempts.models.bounds import MAX_METADATA_BYTES
 
-from .malformed import NO_NUMBER, moments, put_raw
+from .malformed import NO_NUMBER, put_raw, refused_moments
 from .rows import enqueued, put, registered, row
 
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
@@ -39,13 +39,13 @@ def refused(database, key, model=Attempt, **columns):
 @pytest.mark.parametrize("column", MOMENTS)
 def test_a_moment_that_python_cannot_read_is_refused(store, column):
     [attempt] = enqueued(store)
-    for value in moments(store.alias):
+    for value in refused_moments(store.alias):
         refused(store.alias, attempt.pk, **{column: value})
 
 
 def test_the_end_of_an_attempt_is_a_moment(store):
     [attempt] = enqueued(store)
-    for value in moments(store.alias):
+    for value in refused_moments(store.alias):
         refused(store.alias, attempt.pk, status="'failed'", completed_at=value)
 
 
@@ -114,7 +114,7 @@ def test_the_moments_of_the_other_tables_are_checked(store, model, columns, give
     one = model._base_manager.using(store.alias).create(**given)
     key = one.pk.hex() if isinstance(one.pk, bytes) else one.pk
     for column in columns.split():
-        for value in moments(store.alias):
+        for value in refused_moments(store.alias):
             with pytest.raises(DatabaseError, match="bounds"):
                 _put_everywhere(store, model, column, value)
     assert key
@@ -138,7 +138,7 @@ def test_the_moments_of_a_failure_are_checked(store):
         attempt=attempt, number=1, kind="error", error_class="E", details=b"", failed_at=LAST
     )
     for column in ("started_at", "failed_at"):
-        for value in moments(store.alias):
+        for value in refused_moments(store.alias):
             with pytest.raises(DatabaseError, match="aa_failure_bounds"):
                 _put_everywhere(store, Failure, column, value)
 
