@@ -71,7 +71,8 @@ class BorrowedAlarm:
 
     def set(self, seconds: float) -> None:
         """Ring after so many seconds, whatever has become of the handler meanwhile."""
-        signal.signal(signal.SIGALRM, self._ring)
+        if signal.getsignal(signal.SIGALRM) is not self._ring:  # a tenth of setting it
+            signal.signal(signal.SIGALRM, self._ring)
         signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
 
     def give_back(self) -> None:

@@ -124,8 +124,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/timeouts.py",
-                "        signal.signal(signal.SIGALRM, self._ring)\n",
-                "",
+                "            signal.signal(signal.SIGALRM, self._ring)\n",
+                "            pass\n",
             ),
         ),
         (f"{ALARM}[sqlite-its handler]",),
