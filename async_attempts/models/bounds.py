@@ -103,24 +103,6 @@ class AreMoments(Condition):
     )
 
 
-class HaveFormOfMoments(Condition):
-    """True for text that SQLite has for moments, and some that names no day, as '2026-02-31'.
-
-    For a check: the exact condition takes longer than all others of an attempt.
-    """
-
-    _DIGIT = "[0-9]"
-    templates = MappingProxyType(
-        {
-            "": (
-                f"({{0}} IS NULL OR ({{0}} GLOB '{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}"
-                f" [0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}*'"
-                " AND {0} NOT GLOB '0000*' AND length({0}) <= 26))"
-            )
-        }
-    )
-
-
 class AreInRange(Condition):
     """True for numbers from `low` to `high`, both included."""
 
@@ -160,6 +142,30 @@ class AreIds(Condition):
             ),
         }
     )
+
+
+class HaveFormOfMoments(Condition):
+    """True for text that SQLite has for moments, and some that names no day, as '2026-02-31'.
+
+    For a check: the exact condition takes longer than all others of an attempt together.
+    """
+
+    _DIGIT = "[0-9]"
+    templates = MappingProxyType(
+        {
+            "": (
+                f"({{0}} IS NULL OR ({{0}} GLOB '{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}"
+                f" [0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}*'"
+                " AND {0} NOT GLOB '0000*' AND length({0}) <= 26))"
+            )
+        }
+    )
+
+
+class HaveFormOfIds(Condition):
+    """True for 32 characters without a capital letter: for a check, as `HaveFormOfMoments`."""
+
+    templates = MappingProxyType({"": "({0} IS NULL OR (length({0}) = 32 AND {0} IS lower({0})))"})
 
 
 class AreSmall(Condition):
@@ -310,9 +316,12 @@ class Bounds(CheckConstraint):
 
 
 def _in_check(bound: Bound) -> Condition:
-    """The condition in SQLite's check."""
-    is_moment = isinstance(bound.condition, AreMoments)
-    return HaveFormOfMoments(bound.column) if is_moment else bound.condition
+    """The condition in SQLite's check: what it takes and the exact one refuses is set aside."""
+    if isinstance(bound.condition, AreMoments):
+        return HaveFormOfMoments(bound.column)
+    if isinstance(bound.condition, AreIds):
+        return HaveFormOfIds(bound.column)
+    return bound.condition
 
 
 class HexIds(Bounds):

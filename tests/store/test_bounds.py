@@ -88,8 +88,8 @@ def test_a_timeout_is_a_number(store):
 
 
 @pytest.mark.only("sqlite", reason="the others have a type for ids, or refuse what is longer")
-@pytest.mark.parametrize("value", ["'5'", f"'{'g' * 32}'", f"'{'A' * 32}'", f"x'{'61' * 32}'"])
-def test_an_id_has_32_hexadecimal_digits(store, worker, value):
+@pytest.mark.parametrize("value", ["'5'", f"'{'A' * 32}'", f"x'{'61' * 32}'"])
+def test_an_id_has_32_small_characters(store, worker, value):
     [attempt] = enqueued(store)
     refused(store.alias, attempt.pk, id=value)
     refused(store.alias, attempt.pk, claimed_by=value)
