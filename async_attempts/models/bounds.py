@@ -96,7 +96,9 @@ class AreMoments(Condition):
             # Of '2026-02-31' a modifier makes another day.
             "": (
                 f"({{0}} IS NULL OR (datetime({_SECONDS},'+0 days') IS {_SECONDS}"
-                " AND substr({0},1,4) > '0000' AND length({0}) <= 26"
+                " AND substr({0},1,4) > '0000' AND length(CAST({0} AS BLOB)) <= 26"
+                # Of a text it counts the characters before the first NUL.
+                " AND length({0}) = length(CAST({0} AS BLOB))"
                 " AND substr({0},20) NOT GLOB '*[^0-9.]*'))"
             ),
         }
@@ -138,6 +140,7 @@ class AreIds(Condition):
             "mysql": "({0} IS NULL OR {0} REGEXP '^[0-9a-f]+$' AND length({0}) = 32)",
             "": (
                 "({0} IS NULL OR (typeof({0}) = 'text' AND length({0}) = 32"
+                " AND length(CAST({0} AS BLOB)) = 32"
                 " AND {0} NOT GLOB '*[^0-9a-f]*'))"
             ),
         }
@@ -156,7 +159,7 @@ class HaveFormOfMoments(Condition):
             "": (
                 f"({{0}} IS NULL OR ({{0}} GLOB '{_DIGIT * 4}-[01]{_DIGIT}-[0-3]{_DIGIT}"
                 f" [0-2]{_DIGIT}:[0-5]{_DIGIT}:[0-5]{_DIGIT}*'"
-                " AND {0} NOT GLOB '0000*' AND length({0}) <= 26))"
+                " AND {0} NOT GLOB '0000*' AND length(CAST({0} AS BLOB)) <= 26))"
             )
         }
     )
@@ -165,7 +168,14 @@ class HaveFormOfMoments(Condition):
 class HaveFormOfIds(Condition):
     """True for 32 characters without a capital letter: for a check, as `HaveFormOfMoments`."""
 
-    templates = MappingProxyType({"": "({0} IS NULL OR (length({0}) = 32 AND {0} IS lower({0})))"})
+    templates = MappingProxyType(
+        {
+            "": (
+                "({0} IS NULL OR (length({0}) = 32 AND length(CAST({0} AS BLOB)) = 32"
+                " AND {0} IS lower({0})))"
+            )
+        }
+    )
 
 
 class AreSmall(Condition):

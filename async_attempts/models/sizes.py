@@ -66,6 +66,11 @@ def json_text(vendor: str, value: str) -> str:
     return f"({value})::text" if vendor == "postgresql" else value
 
 
+def as_bytes(vendor: str, value: str) -> str:
+    """SQL for the value of a column of bytes; any column of SQLite can hold a text as well."""
+    return f"CAST({value} AS BLOB)" if vendor == "sqlite" else value
+
+
 def fetched(vendor: str, kind: str, value: str, most: int) -> str:
     """SQL for the value of a column, or what stands in for one of more than `most` bytes.
 
@@ -75,7 +80,8 @@ def fetched(vendor: str, kind: str, value: str, most: int) -> str:
     size = octets(vendor, json_text(vendor, value) if kind == "JSONField" else value)
     text = _TEXT[vendor].format(size)
     stand_in = _AS[kind].get(vendor, "{0}").format(text)
-    return f"CASE WHEN {size} > {most} THEN {stand_in} ELSE {value} END"
+    found = as_bytes(vendor, value) if kind == "BinaryField" else value
+    return f"CASE WHEN {size} > {most} THEN {stand_in} ELSE {found} END"
 
 
 def size_of_unfetched(stored: Any) -> int | None:

@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..models.sizes import octets
+from ..models.sizes import as_bytes, octets
 from ..payload.limits import MOST_RESULT_BYTES
 from .dooming import Dooming, as_uuid
 
 HANDED = """
 SELECT d.prerequisite_id, d.{condition}, d.place, d.needs_result, d.cause,
     p.status, p.target, p.target_pk, p.method_name, p.idempotence_token,
-    CASE WHEN {is_read} AND {octets} <= {most} THEN p.{result} END,
+    CASE WHEN {is_read} AND {octets} <= {most} THEN {found} END,
     CASE WHEN {is_read} THEN {octets} END
 FROM {dependency} d LEFT JOIN {attempt} p ON p.id = d.prerequisite_id
 WHERE d.attempt_id = %s ORDER BY d.place IS NULL, d.place, d.id
@@ -63,10 +63,10 @@ class Handing(Dooming):
 
     @cached_property
     def _handed_sql(self) -> str:
-        result = self.quoted("sealed_result")
+        vendor, result = self.connection.vendor, f"p.{self.quoted('sealed_result')}"
         parts = {
-            "result": result,
-            "octets": octets(self.connection.vendor, f"p.{result}"),
+            "found": as_bytes(vendor, result),
+            "octets": octets(vendor, result),
             "most": MOST_RESULT_BYTES,
             "is_read": "(d.needs_result OR d.place IS NOT NULL)",
         }

@@ -48,8 +48,12 @@ HEADER: Final = Header("args")
 
 def _header(vendor: str, column: str, most: int) -> str:
     """SQL for the header of a column."""
-    first = f"substr({column}, 1, {HEADER_BYTES})"
-    return f"CASE WHEN {octets(vendor, column)} > {most} THEN {NOTHING[vendor]} ELSE {first} END"
+    first, nothing = f"substr({column}, 1, {HEADER_BYTES})", NOTHING[vendor]
+    if vendor == "sqlite":
+        # Any of its columns can hold a text.
+        has_header = f"typeof({column}) = 'blob' AND length({column}) <= {most}"
+        return f"CASE WHEN {has_header} THEN {first} ELSE {nothing} END"
+    return f"CASE WHEN {octets(vendor, column)} > {most} THEN {nothing} ELSE {first} END"
 
 
 def header_of(column: str, vendor: str) -> str:

@@ -7,21 +7,20 @@ they would stay at the head of the claim's index for as long as the key is missi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from itertools import chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, Q
 
 from ..lifecycle import Released, Status
-from ..models import AttemptQuerySet, DatabaseNow
+from ..models import DatabaseNow, Worker
 from .counting import Counting
 from .expiring import Expiring, Place
 from .headers import HEADER, among, but_for, header_of
 from .limiting import Limiting
-from .missing import TELLS, tells_of
+from .missing import WAITS
 from .rows import seconds_from_now
 
 PUT_OFF_AT_ONCE: Final = 2000
@@ -60,11 +59,10 @@ class Keyless(Expiring, Limiting, Counting):
         how long, and the reason that their rows give, by header.
         """
         found = PutOff(Counter(), set())
-        workers = list(self.live_workers().values_list("queues", "opens"))
+        openers = self._openers(causes, queues)
         for queue in queues:
-            lists = (_list(opens) for names, opens in workers if queue in _list(names))
-            prefixes = set(chain.from_iterable(lists))
-            opened = {header for header in causes if _is_opened(header, prefixes)}
+            known = openers[queue]
+            opened = {one for one in causes if "" in known or one.hex() in known}
             found.opened.update(opened)
             keyless = sorted(causes.keys() - opened)
             for kind in KINDS if keyless else ():
@@ -74,10 +72,29 @@ class Keyless(Expiring, Limiting, Counting):
                     found.numbers.update(put_off)
         return found
 
+    def _openers(
+        self, headers: Collection[bytes], queues: Collection[str]
+    ) -> defaultdict[str, set[str]]:
+        """By queue, which of these headers a worker of it can open, in hexadecimal.
+
+        "" among them stands for all of them. Workers whose lease is late count as well: when
+        nobody could write, they may be alive.
+        """
+        wanted = {header.hex() for header in headers} | {""}
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        workers = self.workers.filter(state=Worker.State.LIVE).values_list("queues", "opens")
+        for names, opens in workers.iterator():
+            if opened := wanted.intersection(_texts(opens)):
+                for queue in set(_texts(names)).intersection(queues):
+                    found[queue] |= opened
+        return found
+
     def bring_back(
-        self, prefixes: Collection[str], within: float, *, after: Place | None = None
+        self, openable: Collection[str], within: float, *, after: Place | None = None
     ) -> tuple[int, Place | None]:
-        """Let come at once what waits for a key, and begins with one of `prefixes`, in hexadecimal.
+        """Let come at once what waits for a key, and has one of these headers, in hexadecimal.
+
+        `openable`: "" in it stands for all headers.
 
         Looks at the next scheduled attempts after a place, those of the next `within` seconds.
         Returns how many were let come, and the place to go on after; None at the end.
@@ -89,26 +106,20 @@ class Keyless(Expiring, Limiting, Counting):
         *_, last = seen
         is_end = len(seen) < SEEN_AT_ONCE or last[0] > self.now() + timedelta(seconds=within)
 
-        ids = self._waiting_for(prefixes, [one[1] for one in seen])
-        number = self._let_come(ids) if ids else 0
+        number = self._let_come(openable, [one[1] for one in seen])
         return number, None if is_end else Place(Status.SCHEDULED, tuple(last[:2]))
 
-    def _waiting_for(self, prefixes: Collection[str], ids: Sequence[UUID]) -> list[UUID]:
-        """Those of these attempts that wait for a key that opens what begins with `prefixes`."""
-        rows = self._put_off_before(ids).annotate(header=HEADER)
-        return [
-            pk
-            for pk, header, reason in rows.values_list("pk", "header", "reason")
-            if tells_of(reason, bytes(header)) and _is_opened(bytes(header), prefixes)
-        ]
+    def _let_come(self, openable: Collection[str], ids: Sequence[UUID]) -> int:
+        # Compared by the database: what rows hold there may be anything.
+        waiting = self.attempts.filter(WAITS, pk__in=ids, scheduled_at__gt=DatabaseNow())
+        if "" not in openable:
+            headers = list(map(bytes.fromhex, openable))
+            waiting = waiting.annotate(header=HEADER).filter(header__in=headers)
+        if not (found := list(waiting.values_list("pk", flat=True))):
+            return 0
 
-    def _put_off_before(self, ids: Sequence[UUID]) -> AttemptQuerySet[Any]:
-        later = self.attempts.filter(status=Status.SCHEDULED, scheduled_at__gt=DatabaseNow())
-        return later.filter(TELLS, pk__in=ids)
-
-    def _let_come(self, ids: Sequence[UUID]) -> int:
         def work() -> int:
-            locked = self.skipping_locked(self._put_off_before(ids).order_by("pk"))
+            locked = self.skipping_locked(waiting.filter(pk__in=found).order_by("pk"))
             free = list(locked.values_list("pk", flat=True))
             rows = self.attempts.filter(pk__in=free, status=Status.SCHEDULED)
             number = rows.update(scheduled_at=DatabaseNow(), reason="")
@@ -172,10 +183,6 @@ class Keyless(Expiring, Limiting, Counting):
         return found
 
 
-def _is_opened(header: bytes, prefixes: Iterable[str]) -> bool:
-    return any(header.hex().startswith(prefix) for prefix in prefixes)
-
-
-def _list(written: Any) -> list[str]:
-    """What a worker's row lists, whatever somebody wrote there."""
+def _texts(written: Any) -> list[str]:
+    """The texts in a list of a worker's row, whatever somebody wrote there."""
     return [one for one in written if isinstance(one, str)] if isinstance(written, list) else []

@@ -18,8 +18,6 @@ REASON: Final = "sealed with key "
 REST: Final = ", which ASYNC_ATTEMPTS['KEYS'] doesn't have"
 RETIRED: Final = ", which is retired: see manage.py attempts rotate-keys"
 FORM: Final = "stored in a form that this release doesn't know: "
-REASONS: Final = REASON, FORM
-"""How a reason begins that tells what a worker lacked."""
 
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
@@ -27,6 +25,8 @@ LONGEST_REASON: Final = len(REASON) + 4 * KEY_ID_LENGTH + max(len(REST), len(RET
 """Bytes of a reason that names a key."""
 
 TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)
+WAITS: Final = TELLS & Q(status=Status.SCHEDULED)
+"""True for an attempt that was put off as a worker lacked what opens it."""
 
 
 def reason_for(key_id: str, *, is_retired: bool = False) -> str:
@@ -42,11 +42,6 @@ def reason_for_form(form: str) -> str:
 def is_form(name: str) -> bool:
     """Whether a name of what is missing is a form's; the id of a key has no blank."""
     return " " in name
-
-
-def tells_of(reason: str, header: Stored) -> bool:
-    """Whether a reason says that arguments with this header couldn't be opened."""
-    return _said_in(reason) in (key_id_of(header), format_of(header))
 
 
 def _said_in(reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC
 from functools import cached_property
@@ -98,9 +98,9 @@ class MySQLStore(MySQLInserting, Store):
         with self._locking_by_id():
             return super()._put_off(ids, causes)
 
-    def _let_come(self, ids: Sequence[UUID]) -> int:
+    def _let_come(self, openable: Collection[str], ids: Sequence[UUID]) -> int:
         with self._locking_by_id():
-            return super()._let_come(ids)
+            return super()._let_come(openable, ids)
 
     def _locking_by_id(self) -> AbstractContextManager[None]:
         """By the primary key what the ORM locks by it: see `LOCK`."""

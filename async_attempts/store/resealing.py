@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, QuerySet
 
 from ..conf import realm_of
 from ..encryption import (
@@ -26,7 +26,6 @@ from ..encryption import (
 )
 from ..encryption.shipped import is_ours
 from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
-from ..lifecycle import Status
 from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
@@ -34,13 +33,13 @@ from ..models.sizes import Octets, size_of_unfetched
 from ..payload import bind, is_bound
 from .base import Store
 from .chunks import chunks
-from .missing import REASONS, TELLS, UNNAMED
+from .missing import UNNAMED, WAITS
 from .plaintext import DECIDING_COLUMNS, Plaintext
 
 SEALED_COLUMNS: Final[Mapping[str, Purpose]] = {"args": "args", "sealed_result": "result"}
 """The sealed columns of an attempt, each with its purpose."""
 
-COLUMNS: Final = (*"id target_pk idempotence_token reason".split(), *DECIDING_COLUMNS)
+COLUMNS: Final = (*"id target_pk idempotence_token".split(), *DECIDING_COLUMNS)
 TRIES: Final = 3
 """How often a value is read again that somebody else changed meanwhile."""
 
@@ -130,6 +129,8 @@ class Resealer:
             found = Resealed()
             attempts = self.store.attempts
             rows = attempts.all() if after is None else attempts.filter(pk__gt=after)
+            # The reason isn't read: anything may stand there.
+            rows = rows.annotate(waits_for_a_key=ExpressionWrapper(WAITS, BooleanField()))
             batch = list(_measured(rows.only(*COLUMNS), *SEALED_COLUMNS)[:limit])
             for value in chain(self._values_of(batch), self._failures_of(batch, limit)):
                 self._reseal(found, value)
@@ -206,7 +207,7 @@ class Resealer:
             sealed = seal(plaintext, context, self.cipher)
             if mine.filter(**{column: stored}).update(**{column: sealed}):
                 found.sealed[key_id] += 1
-                if column == "args" and _waits_for_a_key(row):
+                if column == "args" and getattr(row, "waits_for_a_key", False):
                     self._let_come_at_once(row)
                 return
             stored = mine.values_list(column, flat=True).first()
@@ -230,7 +231,7 @@ class Resealer:
 
     def _let_come_at_once(self, attempt: Any) -> None:
         """Workers have its key now, and it may have been put off for an hour."""
-        waiting = self.store.attempts.filter(TELLS, pk=attempt.pk, status=Status.SCHEDULED)
+        waiting = self.store.attempts.filter(WAITS, pk=attempt.pk)
         waiting.update(scheduled_at=DatabaseNow(), reason="")
 
     def _opened(self, stored: bytes, value: Value) -> tuple[bytes, str]:
@@ -271,8 +272,3 @@ def _fetched(
         found = rows.filter(pk__in=[row.pk for row in some]).values_list("pk", *columns)
         values = {pk: stored for pk, *stored in found}
         yield from ((row, values[row.pk]) for row in some if row.pk in values)
-
-
-def _waits_for_a_key(row: Any) -> bool:
-    """True for an attempt that was put off as a worker lacked its key."""
-    return getattr(row, "status", None) == Status.SCHEDULED and row.reason.startswith(REASONS)

@@ -39,7 +39,7 @@ from ..models import (
     get_attempt_model,
 )
 from ..models.bounds import MAX_METADATA_BYTES
-from ..models.sizes import json_text, octets
+from ..models.sizes import as_bytes, json_text, octets
 from .claims import COLUMNS, ORDER
 from .gate import ENDED, pass_gate
 from .revisits import Revisits
@@ -129,7 +129,8 @@ class Rows:
         """SQL for what a claim reads of a column: nothing of what is too large for a process."""
         column, vendor = self.quoted(name), self.connection.vendor
         if name == "args":
-            return f"CASE WHEN {octets(vendor, column)} <= %(most_bytes)s THEN {column} END"
+            found = as_bytes(vendor, column)
+            return f"CASE WHEN {octets(vendor, column)} <= %(most_bytes)s THEN {found} END"
         if name == "metadata":
             text, most = json_text(vendor, column), MAX_METADATA_BYTES
             return f"CASE WHEN {octets(vendor, text)} <= {most} THEN {text} END"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -110,14 +110,31 @@ class Trials(Claiming):
     def _works_when_plain(self, key: Any, work: Work) -> bool:
         """False if the row is locked or was moved meanwhile. Raises _RefusesAll."""
 
+        def write(values: Mapping[str, Any]) -> int:
+            return int(self._by_keys(self._lock_free_ones([key])).update(**values))
+
         def work_when_plain() -> int:
-            self._by_keys(self._lock_free_ones([key])).update(**self._plain_values(key))
+            write(values)
             return work([key])
 
+        values = self._accepted(write, self._plain_values(key))
         result = self._tried(work_when_plain)
         if isinstance(result, Exception):
             raise _RefusesAll
         return result == 1
+
+    def _accepted(
+        self, write: Callable[[Mapping[str, Any]], int], values: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Those of these values that the table takes: a project may have rules of its own."""
+        if not isinstance(self._tried(partial(write, values)), Exception):
+            return values
+        accepted: dict[str, Any] = {}
+        for name, value in values.items():
+            some = accepted | {name: value}
+            if not isinstance(self._tried(partial(write, some)), Exception):
+                accepted = some
+        return accepted
 
     def _plain_values(self, key: Any) -> dict[str, Any]:
         """Values with which any attempt can be moved.

@@ -27,6 +27,10 @@ TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
 RETURN_PAUSE: Final = 0.1
+RETURN_AGAIN: Final = 10.0
+"""Seconds after which a worker looks once more for what others have put off for want of its keys:
+they may have been at it when it came."""
+
 SWEEP_INTERVAL: Final = 10.0
 ORPHAN_INTERVAL: Final = 60.0
 SWEEPING_AT_MOST: Final = 0.02
@@ -58,7 +62,7 @@ class Maintenance:
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
         self._expired_to: Place | None = None
-        self._is_to_bring_back, self._next_return = False, 0.0
+        self._returns, self._next_return = 0, 0.0
         self._brought_back_to: Place | None = None
         self._comes_to_an_end = comes_to_an_end
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
@@ -99,7 +103,7 @@ class Maintenance:
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         if moment >= self._next_orphans:
             found += self.take_back_orphans()
-        if self._is_to_bring_back and moment >= self._next_return:
+        if self._returns and moment >= self._next_return:
             found += self.bring_back()
         found += self.store.revisit()
         return self.ticking.tick(next_tick_at) or found > 0
@@ -107,7 +111,7 @@ class Maintenance:
     def begin(self) -> None:
         """From now on the calling thread comes back to what was passed over."""
         self.store.revisits.begin()
-        self._is_to_bring_back = not self._comes_to_an_end
+        self._returns = 0 if self._comes_to_an_end else 2
 
     def end(self) -> None:
         """Come back for the last time to what was passed over."""
@@ -160,8 +164,9 @@ class Maintenance:
         number, self._brought_back_to = self.store.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )
-        self._is_to_bring_back = self._brought_back_to is not None
-        self._next_return = now() + RETURN_PAUSE
+        is_through = self._brought_back_to is None
+        self._returns -= is_through
+        self._next_return = now() + (RETURN_AGAIN if is_through else RETURN_PAUSE)
         return number
 
     def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:

@@ -119,12 +119,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what a live worker can open is left to it",
-        (("store/keyless.py", "if _is_opened(header, prefixes)}", "if not prefixes}"),),
+        (
+            (
+                "store/keyless.py",
+                '{one for one in causes if "" in known or one.hex() in known}',
+                "set[bytes]()",
+            ),
+        ),
         (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
     ),
     Mutant(
         "a worker of another queue opens nothing of this one",
-        (("store/keyless.py", " if queue in _list(names))", ")"),),
+        (
+            (
+                "store/keyless.py",
+                "in set(_texts(names)).intersection(queues):",
+                "in queues:",
+            ),
+        ),
         (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
     ),
     Mutant(
@@ -197,9 +209,41 @@ MUTANTS: Final = (
         (f"{MADE_UP}test_a_worker_that_has_the_key_performs_at_once_what_others_put_off[sqlite]",),
     ),
     Mutant(
-        "what waits for something else is not brought back",
-        (("store/keyless.py", "if tells_of(reason, bytes(header)) and ", "if "),),
-        (f"{KEYLESS}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other key]",),
+        "what was put off while a worker came is brought back",
+        (("worker/maintenance.py", "0 if self._comes_to_an_end else 2", "1"),),
+        (f"{MISSING}test_what_was_put_off_while_a_worker_came_is_brought_back_later[sqlite]",),
+    ),
+    Mutant(
+        "a late lease alone takes no worker's keys away",
+        (
+            (
+                "store/keyless.py",
+                "self.workers.filter(state=Worker.State.LIVE).values_list",
+                "self.live_workers().values_list",
+            ),
+        ),
+        (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+    ),
+    Mutant(
+        "a project's own rule hides no poison",
+        (
+            (
+                "store/trials.py",
+                "values = self._accepted(write, self._plain_values(key))",
+                "values = self._plain_values(key)",
+            ),
+        ),
+        ("tests/store/test_trials.py::test_a_projects_own_rule_hides_nothing[sqlite]",),
+    ),
+    Mutant(
+        "a text in a sealed column is read as bytes",
+        (("models/sizes.py", 'if vendor == "sqlite" else value', "if False else value"),),
+        (f"{KEYLESS}test_a_text_in_a_sealed_column_is_read_as_bytes[sqlite]",),
+    ),
+    Mutant(
+        "what this process can't open either is not brought back",
+        (("store/keyless.py", '        if "" not in openable:\n', "        if False:\n"),),
+        (f"{KEYLESS}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other header]",),
     ),
     Mutant(
         "nothing further ahead than an hour is looked at to bring it back",

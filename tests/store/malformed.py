@@ -15,11 +15,25 @@ from async_attempts.models.bounds import Bounds
 NO_MOMENT: Final = {
     "postgresql": ("'infinity'", "'-infinity'"),
     "mysql": ("'0000-00-00 00:00:00'",),
-    "sqlite": ("'infinity'", "''", "'0000-01-01 10:00:00'", "'2026-02-28 10:00'", "5", "x'00'"),
+    "sqlite": (
+        "'infinity'",
+        "''",
+        "'0000-01-01 10:00:00'",
+        "'2026-02-28 10:00'",
+        "'2026-02-28 10:00:00' || char(0) || '1234567'",
+        "5",
+        "x'00'",
+    ),
 }
 """By vendor, SQL for values of a column of moments that Python can't read, and no check takes."""
 
-NO_DAY: Final = {"sqlite": ("'2026-02-31 10:00:00'", "'2026-13-01 10:00:00'")}
+NO_DAY: Final = {
+    "sqlite": (
+        "'2026-02-31 10:00:00'",
+        "'2026-13-01 10:00:00'",
+        "'2026-02-28 10:00:00' || char(0) || '1'",
+    )
+}
 """By vendor, the same of what SQLite's checks take."""
 
 NO_NUMBER: Final = {

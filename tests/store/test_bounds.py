@@ -88,7 +88,16 @@ def test_a_timeout_is_a_number(store):
 
 
 @pytest.mark.only("sqlite", reason="the others have a type for ids, or refuse what is longer")
-@pytest.mark.parametrize("value", ["'5'", f"'{'A' * 32}'", f"x'{'61' * 32}'"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'5'",
+        f"'{'A' * 32}'",
+        f"x'{'61' * 32}'",
+        f"'{'a' * 31}' || char(0)",
+        f"'{'a' * 32}' || char(0) || 'x'",
+    ],
+)
 def test_an_id_has_32_small_characters(store, worker, value):
     [attempt] = enqueued(store)
     refused(store.alias, attempt.pk, id=value)

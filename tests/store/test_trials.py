@@ -76,6 +76,16 @@ def test_a_single_one_is_found_by_itself(refusing, worker):
     assert (row(refusing, bad).status, found.has_failed) == ("failed", True)
 
 
+def test_a_projects_own_rule_hides_nothing(store, worker):
+    """Plain values that the rule refuses aren't taken for a refusal of all attempts."""
+    with refused(store, f"({POISON}) OR NEW.priority < 5"):
+        bad, *good = poisoned(store, 3, priority=9)
+        make_pending(store, bad)
+        [found] = store.set_malformed_aside(worker.pk, ["default"])
+        assert (row(store, bad).status, found.has_failed) == ("failed", True)
+        assert statuses(store, good) == ["pending"] * 2
+
+
 def test_what_cannot_be_promoted_is_found_too(refusing, worker):
     bad, *good = poisoned(refusing, 3, status="scheduled")
     make_pending(refusing, bad, "scheduled")

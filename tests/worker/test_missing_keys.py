@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections import Counter
+from datetime import timedelta
 from io import StringIO
 from unittest import mock
 
@@ -17,7 +18,7 @@ from async_attempts.encryption.keys import Key
 from async_attempts.exceptions import RetiredKey, UnknownKey
 from async_attempts.lifecycle import Released
 from async_attempts.store import PutOff, store_for
-from async_attempts.worker import missing_keys
+from async_attempts.worker import maintenance, missing_keys
 from async_attempts.worker.incarnation import new_worker
 from async_attempts.worker.missing_keys import ALONE_FOR, HOUR, MOST_KEYS, MissingKeys
 from tests.shop import effects
@@ -403,3 +404,18 @@ def test_those_that_are_put_off_together_are_counted_and_told(moment, caplog):
     moment[0] += HOUR
     keys.put_off(met(), UnknownKey("no", "1a2b3c4d"))
     assert "(2001 since this was last told)" in caplog.records[-1].getMessage()
+
+
+def test_what_was_put_off_while_a_worker_came_is_brought_back_later(database, monkeypatch):
+    clock = mock.Mock(return_value=1000.0)
+    monkeypatch.setattr(maintenance, "now", clock)
+    chores = maintenance.Maintenance(store_for(database))
+    chores.begin()
+    chores.tick(has_late_workers=False, late_at=0.0)
+    attempt = enqueued(database, effects.record, 1, options={"scheduled_at": timedelta(minutes=50)})
+    put(attempt, reason=REASON)
+    chores.tick(has_late_workers=False, late_at=0.0)
+    assert stored(attempt).reason == REASON
+    clock.return_value += maintenance.RETURN_AGAIN
+    assert chores.tick(has_late_workers=False, late_at=0.0)
+    assert (stored(attempt).reason, store_for(database).promote()) == ("", 1)
