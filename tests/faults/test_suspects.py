@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from async_attempts.api import call, enqueue_many
 from async_attempts.models import Worker
 from tests.faults.fleet import processes, started, stopped
 from tests.shop import effects, hazards
-from tests.worker.attempts import enqueued, put, stored
+from tests.worker.attempts import enqueued, make_due, put, stored
 from tests.worker.processes import lines, until
 
 THREADS = 4
@@ -59,10 +61,14 @@ def test_a_drain_performs_again_what_its_spare_child_died_of(database, mortals, 
     began, go = tmp_path / "began", tmp_path / "go"
     fatal, now = tmp_path / "fatal", tmp_path / "now"
     slow = enqueued(database, effects.wait_for, str(began), str(go))
-    suspect = enqueued(database, effects.wait_and_die, str(fatal), str(now))
+    later = {"scheduled_at": timedelta(hours=1)}
+    suspect = enqueued(database, effects.wait_and_die, str(fatal), str(now), options=later)
     put(suspect, num_crashes=1)
     worker = started(mortals, database, "--drain", "--processes=1", "--threads=2")
-    until(lambda: lines(began) and lines(fatal), worker)
+    # Due before, it might be performed first, and nothing else beside it.
+    until(lambda: lines(began), worker)
+    make_due(suspect)
+    until(lambda: lines(fatal), worker)
     (ordinary,) = Worker.objects.using(database).filter(pk=stored(slow).claimed_by)
     go.touch()
     until(lambda: ordinary.pid not in [child.pid for child in worker.children()], worker)
