@@ -122,7 +122,7 @@ class AESGCMSIVCipher:
 
     @property
     def headers(self) -> list[bytes]:
-        """What the values begin with that it can open."""
+        """The headers of values that it can open."""
         return [bytes([version]) + key_id for version in self.formats for key_id in self._keys]
 
     def has_key(self, key_id: str) -> bool:
@@ -234,7 +234,7 @@ def key_id_of(stored: Stored) -> str:
 
 
 def format_of(stored: Stored) -> str:
-    """What `UnknownFormat` calls the form of `stored`, by its version."""
+    """The name of the form of `stored` in `UnknownFormat`, by its version; "" of no bytes."""
     return f"format {stored[0]}" if len(stored) else ""
 
 

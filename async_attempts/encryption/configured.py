@@ -149,12 +149,18 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
         raise _unavailable("sealed", context, error) from error
 
 
+def _cipher_if_made() -> Cipher | None:
+    """The cipher in force; None if it can't be made, which sealing and opening raise."""
+    try:
+        return cipher()
+    except Exception:  # noqa: BLE001 - a project's own class may raise anything
+        return None
+
+
 def may_block() -> bool:
     """True if the cipher in force is a project's own, which may wait for a server."""
-    try:
-        return not is_ours(cipher())
-    except Exception:  # noqa: BLE001 - it can't be made; whoever seals something is told
-        return True
+    by = _cipher_if_made()
+    return by is None or not is_ours(by)
 
 
 def may_be_unbound(stored: Stored) -> bool:
@@ -171,9 +177,7 @@ def foreign_header(stored: Stored) -> bytes | None:
     None if there is a key for it, and where the cipher is a project's own: what its values begin
     with tells nothing.
     """
-    try:
-        by = cipher()
-    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+    if (by := _cipher_if_made()) is None:
         return None
     if not _opens_as_ours(by):
         return None
@@ -183,13 +187,11 @@ def foreign_header(stored: Stored) -> bytes | None:
 
 
 def openable() -> list[str]:
-    """What values begin with that can be opened here, in hexadecimal.
+    """The headers of values that can be opened here, in hexadecimal.
 
-    "", with which all begin, where the cipher is a project's own.
+    "" stands for all values, where the cipher is a project's own.
     """
-    try:
-        by = cipher()
-    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+    if (by := _cipher_if_made()) is None:
         return []
     if not _opens_as_ours(by):
         return [""]
@@ -198,7 +200,7 @@ def openable() -> list[str]:
 
 
 def _opens_as_ours(by: Cipher) -> bool:
-    """Whether it decrypts as a cipher that ships: of a project's own, no header tells anything."""
+    """True if it decrypts as a cipher that ships; with a project's own, headers mean nothing."""
     ours = AESGCMSIVCipher.decrypt, RecipientCipher.decrypt, NullCipher.decrypt
     return type(by).decrypt in ours
 
@@ -219,9 +221,7 @@ def configuration_problem() -> str | None:
 
 def opening_problem() -> str | None:
     """The reason why a process that can seal opens nothing, with the remedy; else None."""
-    try:
-        by = cipher()
-    except Exception:  # noqa: BLE001 - it can't be made; whoever opens something is told
+    if (by := _cipher_if_made()) is None:
         return None
     if not isinstance(by, RecipientCipher) or by.opens:
         return None

@@ -204,7 +204,7 @@ class RecipientCipher:
 
     @property
     def headers(self) -> list[bytes]:
-        """What the values begin with that it can open."""
+        """The headers of values that it can open."""
         return [*self._opening, *self._symmetric.headers]
 
     def has_key(self, key_id: str) -> bool:

@@ -134,7 +134,7 @@ class PromiseRow(PromptRow):
 
     @property
     def stored_result(self) -> Any:
-        """What the target returned, None when it wasn't kept; decrypted at each reading.
+        """The target's result, None if it wasn't kept; decrypted at each reading.
 
         Raises as `method_args` does.
         """

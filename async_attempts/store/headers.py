@@ -43,7 +43,7 @@ class Header(Func):
 
 
 HEADER: Final = Header("args")
-"""That of an attempt's arguments."""
+"""The header of an attempt's arguments."""
 
 
 def _header(vendor: str, column: str, most: int) -> str:

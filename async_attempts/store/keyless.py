@@ -43,7 +43,7 @@ KINDS: Final = "num_crashes = 0", "num_crashes > 0"
 
 
 class PutOff(NamedTuple):
-    """How many attempts were put off, and which headers a live worker can open instead."""
+    """The number of attempts put off, by header, and the headers that a live worker can open."""
 
     numbers: Counter[bytes]
     opened: set[bytes]

@@ -21,8 +21,10 @@ FORM: Final = "stored in a form that this release doesn't know: "
 
 UNNAMED: Final = "unnamed"
 KEY_ID_LENGTH: Final = 64
-LONGEST_REASON: Final = len(REASON) + 4 * KEY_ID_LENGTH + max(len(REST), len(RETIRED))
-"""Bytes of a reason that names a key."""
+LONGEST_REASON: Final = (
+    max(len(REASON) + max(len(REST), len(RETIRED)), len(FORM)) + 4 * KEY_ID_LENGTH
+)
+"""The bytes of the longest reason that names a key or a form."""
 
 TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)
 WAITS: Final = TELLS & Q(status=Status.SCHEDULED)
@@ -30,17 +32,17 @@ WAITS: Final = TELLS & Q(status=Status.SCHEDULED)
 
 
 def reason_for(key_id: str, *, is_retired: bool = False) -> str:
-    """What a row says that waits for this key; `key_id`: "" if nothing tells."""
+    """The reason of an attempt that waits for this key; `key_id`: "" if it is unknown."""
     return f"{REASON}{key_id or UNNAMED}{RETIRED if is_retired else REST}"
 
 
 def reason_for_form(form: str) -> str:
-    """What a row says that waits for a release that knows this form."""
+    """The reason of an attempt that waits for a release that knows this form."""
     return f"{FORM}{form}"
 
 
 def is_form(name: str) -> bool:
-    """Whether a name of what is missing is a form's; the id of a key has no blank."""
+    """True if a name of what is missing is a form's: ids of the shipped ciphers have no blank."""
     return " " in name
 
 
@@ -55,8 +57,9 @@ class MissingKeysCount(Depending):
     def count_missing_keys(self) -> dict[str, int]:
         """Return how many scheduled and pending attempts wait for which key, by its id.
 
-        What a worker didn't know the form of is counted by the name of that, such as "format 7".
-        Those that say so, as a worker tried them; and those that claims pass over because of them.
+        An attempt in a form that a worker didn't know is counted by the form's name, "format 7".
+        Counted are attempts whose reason says so, since a worker tried them, and those that claims
+        pass over for the same header.
         """
         found: Counter[str] = Counter()
         # One statement for each status, since each has an index of its own.
@@ -85,7 +88,7 @@ class MissingKeysCount(Depending):
     def sample_keys(self, most: int) -> Counter[str]:
         """By which keys live attempts are sealed: of `most` of each status, not of all.
 
-        What has a version that this release doesn't know is counted by that.
+        A value of a version that this release doesn't know is counted by that version.
         """
         found: Counter[str] = Counter()
         for status in sorted(LIVE):

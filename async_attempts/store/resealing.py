@@ -156,7 +156,7 @@ class Resealer:
         return self.store.whole(work)
 
     def _values_of(self, batch: Sequence[Any]) -> Iterator[Value]:
-        """What is sealed of these attempts, but for their failures."""
+        """The sealed values of these attempts, without their failures."""
         attempts, plain = self.store.attempts, self.plaintext
         for attempt, values in _fetched(attempts, batch, *SEALED_COLUMNS):
             is_taken = bool(plain and plain.takes(attempt))
@@ -166,7 +166,7 @@ class Resealer:
                 yield Value(attempts, attempt, column, stored, context, where, is_taken)
 
     def _failures_of(self, batch: Sequence[Any], limit: int) -> Iterator[Value]:
-        """What is sealed of their failures, of which there may be any number: `limit` at a time."""
+        """The sealed values of their failures, any number of them: `limit` at a time."""
         failures, plain = self.store.failures, self.plaintext
         by_id = {attempt.pk: attempt for attempt in batch}
         taken = {pk for pk, row in by_id.items() if plain and plain.takes(row)}

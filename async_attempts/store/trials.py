@@ -58,7 +58,7 @@ class Trials(Claiming):
     def refused(self, worker_id: UUID | None, queues: Collection[str]) -> Iterator[Refused]:
         """Yield each due attempt whose own values make a promotion or a claim by `worker_id` fail.
 
-        What proves it: the move works with this very row once plain values stand in it, fails with
+        The proof: the move works with this very row once plain values stand in it, fails with
         its own, and works with plain ones again. Nothing is yielded any more after a move that is
         refused whatever the row holds: by a trigger or a check that holds all attempts back.
         """
@@ -126,7 +126,7 @@ class Trials(Claiming):
     def _accepted(
         self, write: Callable[[Mapping[str, Any]], int], values: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Those of these values that the table takes: a project may have rules of its own."""
+        """The values among these that the table accepts: a project may have rules of its own."""
         if not isinstance(self._tried(partial(write, values)), Exception):
             return values
         accepted: dict[str, Any] = {}

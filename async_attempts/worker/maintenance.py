@@ -160,7 +160,7 @@ class Maintenance:
             )
 
     def bring_back(self) -> int:
-        """Let come, among the next scheduled attempts, what waited for this process's keys."""
+        """Make due, of the next scheduled attempts, those that waited for this process's keys."""
         number, self._brought_back_to = self.store.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )

@@ -163,7 +163,7 @@ class Page:
         self._write(_TOLD, self._number(_ASKED))
 
     def count_missing_key(self, key_id: str, number: int = 1) -> None:
-        """So many more attempts couldn't be opened for want of this key."""
+        """Add to the number of attempts that couldn't be opened for want of this key."""
         offset = self._missing.get(key_id)
         if offset is None:
             if len(self._missing) >= MOST_MISSING - 1 and key_id != OTHER_KEYS:

@@ -65,7 +65,7 @@ class Trouble:
         self._untold = 0
         self._by_claims: dict[int, float] = {}
         self.name = self.reason = ""
-        """What is missing, and what the rows say that wait for it."""
+        """The name of the key or form, and the reason of attempts that wait for it."""
 
         self.others_have_it = False
 
@@ -110,19 +110,19 @@ class Trouble:
 
     @property
     def together(self) -> Released | None:
-        """How to put off all that is due for this cause; None while workers may still start."""
+        """The release for all due attempts of this cause; None while workers may still start."""
         moment = now()
         if moment < self._began + ALONE_FOR or moment >= self._longer_from:
             return None
         return Released(self._delay, self.reason)
 
     def put_off(self, number: int) -> None:
-        """So many were put off together, and not met."""
+        """Count attempts that were put off together, without a claim of each."""
         self._last = now()
         self._untold += number
 
     def untold(self) -> int:
-        """How many were put off since the last warning, if it is time for another one; else 0."""
+        """The number put off since the last warning, if it is time for another one; else 0."""
         self._untold += 1
         if now() < self._tell_at:
             return 0
@@ -159,7 +159,7 @@ class MissingKeys:
 
     @property
     def together(self) -> Mapping[bytes, Released]:
-        """How to put off together what no worker can open, by its header."""
+        """The releases for attempts that no worker can open, by header."""
         if not self._keys:
             return {}
         with self._lock:
@@ -171,7 +171,7 @@ class MissingKeys:
         return {header: way for header, way in ways.items() if way is not None}
 
     def note_put_off(self, headers: Iterable[bytes], found: PutOff) -> None:
-        """Of what has these headers so many were put off together, and the rest others can open."""
+        """Note, by header, how many were put off together, and which ones others can open."""
         with self._lock:
             for header in headers:
                 trouble = self._of_key(header)

@@ -13,11 +13,12 @@ from django.db import connections
 from django.utils import timezone
 
 from async_attempts import call
-from async_attempts.models import Attempt, Failure, Queue, Schedule, Worker, sealed_details
+from async_attempts.models import Attempt, Failure, Queue, Schedule, Worker
 from async_attempts.payload import Arguments
 from tests.roof.admin_pages import LIST, OneDatabase, attempt_in, operator, page_of, select
 from tests.shop import clients
 from tests.store.malformed import without_checks
+from tests.store.rows import failure_of
 
 ADMIN = "/admin/async_attempts/"
 DEEP = "[" * 3_000 + "]" * 3_000
@@ -30,23 +31,12 @@ def on_database(database, settings):
     return database
 
 
-def failure_of(attempt: Any) -> Failure:
-    return Failure.objects.create(
-        attempt=attempt,
-        number=1,
-        kind="error",
-        error_class="builtins.OSError",
-        details=sealed_details("it broke", "Traceback: in fulfill", attempt.context("error", 1)),
-        failed_at=timezone.now(),
-    )
-
-
 def everything() -> dict[str, Any]:
     """A row of each table that refer to one another, and the pages on which they are shown."""
     worker = Worker.objects.create(host="web-1", pid=7, queues=["default"], lease=timezone.now())
     attempt = attempt_in("running", claimed_by=worker.pk)
     Attempt._base_manager.filter(pk=attempt.pk).update(claimed_by=worker.pk)
-    failure = failure_of(attempt)
+    failure = failure_of(attempt, traceback="Traceback: in fulfill")
     Failure.objects.update(worker=worker.pk)
     follower = call(clients.send_welcome, 7).using(depends_on=[attempt]).enqueue()
     row = Schedule(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.core.management import call_command
 from django.urls import reverse
@@ -11,7 +9,7 @@ from django.utils import timezone
 
 from async_attempts import call, gather
 from async_attempts.exceptions import AttemptFailed
-from async_attempts.models import Failure, Worker, sealed_details
+from async_attempts.models import Worker
 from async_attempts.payload import Arguments
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
@@ -19,6 +17,7 @@ from tests.roof.admin_pages import LIST, OneDatabase, attempt_in, operator, page
 from tests.shop import clients
 from tests.store.large import TOLD, json_of, marked, octets, peak_below, text, write
 from tests.store.malformed import without_checks
+from tests.store.rows import failure_of
 from tests.worker.attempts import drain, enqueued, stored
 
 ADMIN = "/admin/async_attempts/"
@@ -31,17 +30,6 @@ def on_database(database, settings):
     settings.DATABASE_ROUTERS = [OneDatabase(database)]
     with without_checks(database):
         yield database
-
-
-def failure_of(attempt: Any, number: int = 1) -> Failure:
-    return Failure.objects.create(
-        attempt=attempt,
-        number=number,
-        kind="error",
-        error_class="builtins.OSError",
-        details=sealed_details("it broke", "", attempt.context("error", number)),
-        failed_at=timezone.now(),
-    )
 
 
 @pytest.mark.parametrize("state", ["scheduled", "pending", "waiting", "failed", "expired"])

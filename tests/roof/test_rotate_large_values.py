@@ -16,11 +16,12 @@ from django.utils import timezone
 from async_attempts import Arguments, Attempt, call
 from async_attempts.encryption import AESGCMSIVCipher, open_sealed
 from async_attempts.encryption.keys import Key
-from async_attempts.models import Failure, Schedule, sealed_details
+from async_attempts.models import Failure, Schedule
 from async_attempts.payload.limits import most_args_bytes
 from async_attempts.store import chunks, resealing, store_for
 from tests.shop import clients
 from tests.store.large import octets, peak_below, write
+from tests.store.rows import failure_of
 
 CONFIGURED: Any = settings.ASYNC_ATTEMPTS
 OLD = CONFIGURED["KEYS"][0]
@@ -51,15 +52,7 @@ def enqueued(database):
 
 
 def failed(database, number=1):
-    attempt = enqueued(database)
-    return Failure.objects.using(database).create(
-        attempt=attempt,
-        number=number,
-        kind="error",
-        error_class="builtins.OSError",
-        details=sealed_details("it broke", "", attempt.context("error", number)),
-        failed_at=timezone.now(),
-    )
+    return failure_of(enqueued(database), number)
 
 
 def scheduled(database, name="weekly"):

@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from django.utils import timezone
+
 from async_attempts import call
 from async_attempts.api import enqueue_many
 from async_attempts.lifecycle import Error
-from async_attempts.models import Attempt, DatabaseNow, Failure, Worker
+from async_attempts.models import Attempt, DatabaseNow, Failure, Worker, sealed_details
 from async_attempts.store import Claim, Result, Store
 from async_attempts.store.claims import COLUMNS
 from async_attempts.store.rows import seconds_from_now
@@ -150,3 +152,15 @@ def a_moment(seconds: str, store: Store) -> str:
         "mysql": f"utc_timestamp(6) + INTERVAL ({seconds}) SECOND",
         "sqlite": f"datetime('now', ({seconds}) || ' seconds') || '.000000'",
     }[store.connection.vendor]
+
+
+def failure_of(attempt: Any, number: int = 1, traceback: str = "") -> Failure:
+    """A failure of an execution, as a worker records it."""
+    return Failure.objects.using(attempt._state.db).create(
+        attempt=attempt,
+        number=number,
+        kind="error",
+        error_class="builtins.OSError",
+        details=sealed_details("it broke", traceback, attempt.context("error", number)),
+        failed_at=timezone.now(),
+    )

@@ -8,7 +8,6 @@ import pytest
 from django.apps import apps
 from django.db import connections
 from django.db.models import BinaryField, Count, F, JSONField, Max, TextField
-from django.utils import timezone
 
 from async_attempts import Attempt, call
 from async_attempts.exceptions import InvalidArguments, InvalidOption
@@ -24,7 +23,7 @@ from async_attempts.worker.errors import error_of
 from tests.shop import clients
 from tests.store.large import LARGE, TOLD, json_of, marked, octets, peak_below, text, write
 from tests.store.malformed import without_checks
-from tests.store.rows import claim_of, enqueued, registered
+from tests.store.rows import claim_of, enqueued, failure_of, registered
 
 MIB = 2**20
 COLUMNS = [
@@ -59,14 +58,7 @@ def row_of(store: Any, model: Any) -> Any:
     [attempt] = enqueued(store)
     if model is Attempt:
         return attempt
-    return Failure.objects.using(store.alias).create(
-        attempt=attempt,
-        number=1,
-        kind="error",
-        error_class="builtins.OSError",
-        details=sealed_details("it broke", "", attempt.context("error", 1)),
-        failed_at=timezone.now(),
-    )
+    return failure_of(attempt)
 
 
 def expression(store: Any, field: Any, size: int) -> str:
