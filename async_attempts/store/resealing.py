@@ -215,7 +215,7 @@ class Resealer:
 
     def _note_too_large(self, found: Resealed, value: Value, size: int) -> None:
         """Count a value that isn't fetched, by the key that its first bytes name."""
-        header = self.store.header_of(value.rows.filter(pk=value.row.pk), value.column)
+        header = self.store.read_header(value.rows.filter(pk=value.row.pk), value.column)
         is_first = self.reads_headers and self.cipher.is_sealed_with_current_key(header)
         if is_first and self.from_realm is None:
             return

@@ -150,7 +150,7 @@ class Rows:
             row = cursor.fetchone()
         return 0 if row is None else int(row[0] or 0)
 
-    def header_of(self, one: QuerySet[Any], column: str) -> bytes:
+    def read_header(self, one: QuerySet[Any], column: str) -> bytes:
         """The first bytes of a sealed value that is too large to be fetched; `one`: its row."""
         first = Substr(column, 1, HEADER_BYTES, output_field=BinaryField())
         return bytes(one.values_list(first, flat=True).first() or b"")

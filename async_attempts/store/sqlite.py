@@ -113,7 +113,7 @@ class SQLiteStore(Store):
             finally:
                 cursor.execute(f"PRAGMA busy_timeout = {patience}")
 
-    def header_of(self, one: QuerySet[Any], column: str) -> bytes:
+    def read_header(self, one: QuerySet[Any], column: str) -> bytes:
         """Without its value, which SQLite loads for every function of SQL that reads of it."""
         meta = one.model._meta
         if (row_id := one.values_list(RowId(), flat=True).first()) is None:
