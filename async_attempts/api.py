@@ -152,7 +152,7 @@ def _new(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
 def _enqueued(attempt: Attempt, promised: Promised | None = None) -> Attempt:
     alias = database_of(attempt)
     announce(pre_save, attempt, alias)
-    found = store_for(alias).insert_or_get(attempt, promised)
+    found = store_for(alias).attempts.insert_or_get(attempt, promised)
     if found.created:
         announce(post_save, found, alias, created=True)
     return cast("Attempt", found)
@@ -225,7 +225,7 @@ def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attem
     if (first := next(parts, None)) is None:
         return 0
     alias = database_of(first[0][0])
-    return store_for(alias).insert_parts(_of_one_database(alias, chain([first], parts)))
+    return store_for(alias).attempts.insert_parts(_of_one_database(alias, chain([first], parts)))
 
 
 def taken(one: Any) -> Any:
@@ -266,7 +266,7 @@ def write(attempts: list[Attempt], promises: Promises | None = None) -> list[Att
         known = promises and promises._replace(
             plaintexts=[promises.plaintexts[place] for place in places]
         )
-        found = store_for(alias).insert_or_get_many(some, known)
+        found = store_for(alias).attempts.insert_or_get_many(some, known)
         for place, row in zip(places, found, strict=True):
             attempts[place] = cast("Attempt", row)
     return attempts

@@ -20,9 +20,9 @@ class AsyncAttemptsConfig(AppConfig):
         for registering_itself in ("checks", "log"):
             import_module(f"{self.name}.{registering_itself}")
         from . import results
-        from .models import upstairs
+        from .models import ports
         from .store import store_for
         from .worker.performing import perform_now
 
-        upstairs.bind(store_for=store_for, perform=perform_now, waiting=results)
+        ports.bind(store_for=store_for, perform=perform_now, waiting=results)
         autodiscover_modules("attempts", "listeners")

@@ -30,9 +30,10 @@ from .models import AbstractAttempt, get_attempt_model
 from .payload import Arguments
 from .schedules import declared_in_code, declared_in_settings
 from .store import store_for
+from .store.dialects.sqlite import needs_immediate
 from .store.listener import has_password
-from .store.missing import is_form
-from .store.rows import driver_problem, needs_immediate
+from .store.missing_keys import is_form
+from .store.store import driver_problem
 from .targets import Policy, known_target, registered
 
 TAG: Final = "async_attempts"
@@ -369,7 +370,7 @@ def _hint_for(key_id: str, *, is_retired: bool) -> str:
 
 
 def _sampled_keys(alias: str) -> Mapping[str, int]:
-    return store_for(alias).sample_keys(SAMPLE)
+    return store_for(alias).missing_keys.sample(SAMPLE)
 
 
 def _is_read_committed(options: Mapping[str, Any]) -> bool:

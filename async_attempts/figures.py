@@ -127,19 +127,19 @@ def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
         )
     alias = database or settings().DATABASE or router.db_for_write(get_attempt_model())
     store = store_for(alias)
-    now = store.now()
+    now = store.database.now()
     # Tallies are by the minute: from the whole one in which the window begins.
     since = (now - window).replace(second=0, microsecond=0)
     minutes = (now - since).total_seconds() / 60
     by_queue: defaultdict[str, list[Counted]] = defaultdict(list)
     by_target: defaultdict[str, list[Counted]] = defaultdict(list)
-    for key, numbers in store.tallied(since):
+    for key, numbers in store.statistics.tallied(since):
         by_queue[key.queue].append((key.outcome, numbers))
         by_target[key.target].append((key.outcome, numbers))
     executions = {queue: Executions.of(some, minutes) for queue, some in by_queue.items()}
     targets = {target: Executions.of(some, minutes) for target, some in sorted(by_target.items())}
     queues = _queues(store, now, now - window, executions)
-    workers, missing_keys = store.count_live_workers(), store.count_missing_keys()
+    workers, missing_keys = store.statistics.count_live_workers(), store.missing_keys.count()
     return Stats(now, window, workers, queues, targets, missing_keys)
 
 
@@ -151,10 +151,10 @@ async def astats(*, database: str | None = None, window: timedelta = HOUR) -> St
 def _queues(
     store: Store, now: datetime, since: datetime, executions: Mapping[str, Executions]
 ) -> dict[str, QueueStats]:
-    pending = {row.queue: row for row in store.count_pending()}
-    scheduled = {row.queue: row for row in store.count_scheduled()}
-    waiting = store.count_waiting()
-    ended = store.count_ended_badly(since)
+    pending = {row.queue: row for row in store.statistics.count_pending()}
+    scheduled = {row.queue: row for row in store.statistics.count_scheduled()}
+    waiting = store.statistics.count_waiting()
+    ended = store.statistics.count_ended_badly(since)
     names = {*settings().QUEUES, *pending, *scheduled, *waiting, *executions}
     names |= {queue for queue, _ in ended}
     queues = {}

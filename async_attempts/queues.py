@@ -31,4 +31,4 @@ def _set_paused(name: str, database: str | None, *, paused: bool) -> None:
     from .store import store_for
 
     alias = database or settings().DATABASE or router.db_for_write(get_attempt_model())
-    store_for(alias).set_paused(settings().queue(name), paused=paused)
+    store_for(alias).queues.set_paused(settings().queue(name), paused=paused)

@@ -121,8 +121,8 @@ def declare(store: Store) -> frozenset[str]:
     themselves nothing is declared: else workers of two would enqueue each tick twice.
     """
     enqueueable: dict[str, Declared] = {}
-    if store.alias != home_database():
-        store.declare(enqueueable)
+    if store.database.alias != home_database():
+        store.schedules.declare(enqueueable)
         return frozenset()
     for name, schedule in declared().items():
         try:
@@ -131,7 +131,7 @@ def declare(store: Store) -> frozenset[str]:
             logger.error("schedule %s: left out: %s", name, error.in_clear)
         else:
             enqueueable[name] = schedule
-    refused = store.declare(enqueueable)
+    refused = store.schedules.declare(enqueueable)
     for name in sorted(refused):
         logger.error(
             "schedule %s: left out: name: the database takes it for another schedule's; give it "

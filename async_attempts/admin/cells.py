@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from ..lifecycle import RUNNING, Status
 from ..models import AbstractAttempt, Worker
 from ..printable import printable
-from ..store.changing import RUNNING_ATOMICALLY
+from ..store.changes import RUNNING_ATOMICALLY
 
 STATES: Final = "scheduled pending running waiting succeeded failed expired".split()
 """All states, in the order in which people read them."""

@@ -27,18 +27,22 @@ class Circumstances:
     @cached_property
     def now(self) -> datetime:
         """The database's clock."""
-        return self._store.now()
+        return self._store.database.now()
 
     @cached_property
     def worker(self) -> Worker | None:
         """The worker that claimed it, if its row is still there."""
         claimed_by = self.attempt.claimed_by
-        return readable_or_none(self._store.workers.filter(pk=claimed_by)) if claimed_by else None
+        return (
+            readable_or_none(self._store.database.workers.filter(pk=claimed_by))
+            if claimed_by
+            else None
+        )
 
     @cached_property
     def live_workers(self) -> Sequence[Worker]:
         """All that hold their lease."""
-        return readable(self._store.live_workers())
+        return readable(self._store.statistics.live_workers())
 
     @property
     def serving(self) -> Sequence[Worker]:
@@ -53,13 +57,13 @@ class Circumstances:
     @cached_property
     def is_paused(self) -> bool:
         """Whether no worker may claim from its queue."""
-        queue = readable_or_none(self._store.queues.filter(pk=self.attempt.queue))
+        queue = readable_or_none(self._store.database.queues.filter(pk=self.attempt.queue))
         return (queue or Queue(name=self.attempt.queue)).paused
 
     @cached_property
     def room(self) -> Room:
         """What the limits of its queue leave."""
-        return self._store.room(self.attempt.queue)
+        return self._store.queues.room(self.attempt.queue)
 
     def seconds_to_rescue(self, worker: Any) -> float:
         """How long the live workers may still take to take back what a lost one held."""

@@ -162,7 +162,7 @@ def _held_up(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
 
 def _limited(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
     own, room = limits().get(attempt.queue, UNLIMITED), around.room
-    if own.concurrency is not None and room.places == 0:
+    if own.concurrency is not None and room.slots == 0:
         yield ngettext(
             "its queue %(queue)s lets %(n)d run at once: it begins after that has ended",
             "its queue %(queue)s lets %(n)d run at once: it begins after one of them has ended",

@@ -55,7 +55,7 @@ class QueueAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         others = [queue for queue in chosen if queue.paused != paused]
         for queue in others:
-            self._store.set_paused(queue.name, paused=paused)
+            self._store.queues.set_paused(queue.name, paused=paused)
         if others:
             user_id: Any = request.user.pk
             entry = "Paused." if paused else "Resumed."
@@ -76,7 +76,7 @@ class QueueAdmin(ReadOnlyAdmin):
     @admin.display(description=_("pending"))
     def pending(self, queue: Queue) -> str:
         """How many are due and not ended."""
-        mine = self._store.attempts.filter(queue=queue.name, status=Status.PENDING)
+        mine = self._store.database.attempts.filter(queue=queue.name, status=Status.PENDING)
         number = mine[:MOST_COUNTED].count()
         return f"{number}+" if number == MOST_COUNTED else str(number)
 

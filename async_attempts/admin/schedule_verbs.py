@@ -43,7 +43,7 @@ class ScheduleVerbsMixin(SelectingMixin):
         """Enqueue nothing more until they are resumed."""
         self._require(request, "pause")
         ids = list(queryset.filter(is_paused=False).values_list("pk", flat=True))
-        n = self._store.pause(ids)
+        n = self._store.schedules.pause(ids)
         self._log(request, ids, "Paused.")
         return self._told(request, n, ngettext("%(n)d paused.", "%(n)d paused.", n) % {"n": n})
 
@@ -52,7 +52,7 @@ class ScheduleVerbsMixin(SelectingMixin):
         """Go on with the next tick."""
         self._require(request, "resume")
         paused = queryset.filter(is_paused=True)
-        resumed = self._one_by_one(request, paused, lambda pk: self._store.resume([pk]))
+        resumed = self._one_by_one(request, paused, lambda pk: self._store.schedules.resume([pk]))
         self._log(request, resumed, "Resumed.")
         n = len(resumed)
         return self._told(request, n, ngettext("%(n)d resumed.", "%(n)d resumed.", n) % {"n": n})
@@ -61,7 +61,7 @@ class ScheduleVerbsMixin(SelectingMixin):
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
         """Enqueue an attempt of each, beside its ticks."""
         self._require(request, "run_now")
-        enqueued = self._one_by_one(request, queryset, self._store.enqueue_now)
+        enqueued = self._one_by_one(request, queryset, self._store.schedules.enqueue_now)
         self._log(request, enqueued, "Run now.")
         n = len(enqueued)
         told = ngettext("%(n)d attempt enqueued.", "%(n)d attempts enqueued.", n) % {"n": n}

@@ -73,7 +73,7 @@ class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmi
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         obj.seal(form.arguments)
-        store_for(router.db_for_write(Schedule)).put(obj)
+        store_for(router.db_for_write(Schedule)).schedules.put(obj)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

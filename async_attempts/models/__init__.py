@@ -1,6 +1,6 @@
 """Columns, constraints, and the querysets that read them. Moves of the lifecycle are the store's.
 
-Rows reach the store through `upstairs`, which the app binds when it is ready.
+Rows reach the store through `ports`, which the app binds when it is ready.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
 from .failure import Failure, is_unsealed, sealed_details
 from .pace import Pace
+from .ports import Changes
 from .querysets import AttemptManager, AttemptQuerySet
 from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
 from .schedule import Schedule
 from .tally import Tally
-from .upstairs import Changes
 from .worker import Worker
 
 __all__ = [

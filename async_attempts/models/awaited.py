@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
-from . import upstairs
+from . import ports
 from .progress import Progress
 from .querysets import writing
 from .verbs import VerbsRow
@@ -26,12 +26,12 @@ class AwaitedRow(VerbsRow):
         AttemptGone, ResultNotKept if nobody asked to keep what it returned, TimeoutError, and
         WaitingInTransaction, at once, inside an atomic block of its database.
         """
-        return upstairs.waiting.result(self, timeout)
+        return ports.waiting.result(self, timeout)
 
     @writing
     async def aresult(self, timeout: float | timedelta | None = None) -> Any:
         """`result` for async code; the event loop isn't kept waiting."""
-        return await upstairs.waiting.aresult(self, timeout)
+        return await ports.waiting.aresult(self, timeout)
 
     @writing
     def watch(self, timeout: float | timedelta | None = None) -> AsyncGenerator[Progress, None]:
@@ -39,4 +39,4 @@ class AwaitedRow(VerbsRow):
 
         Ends after the final state. Raises TimeoutError and WaitingInTransaction as `result`.
         """
-        return upstairs.waiting.watch(self, timeout)
+        return ports.waiting.watch(self, timeout)

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
-from . import upstairs
+from . import ports
 from .database import database_of
 from .promise import PromiseRow
 
@@ -148,7 +148,7 @@ class GuardedRow(PromiseRow):
                 self._state.db = using
             alias = database_of(self)
             announce(pre_save, self, alias)
-            if not upstairs.store_for(alias).insert(self):
+            if not ports.store_for(alias).attempts.insert(self):
                 raise DuplicateAttempt(
                     f"{self}: an attempt with the idempotence token {self.idempotence_token!r} "
                     "exists; enqueue() returns it instead of raising."

@@ -16,10 +16,10 @@ from ..lifecycle import Status
 from ..plaintext import hides_arguments
 from ..targets import name_of
 from ..targets.pacing import OPTIONS as PACING
-from . import upstairs
+from . import ports
 from .clock import DatabaseNow
 from .keys import key_of_token
-from .upstairs import Changes
+from .ports import Changes
 
 if TYPE_CHECKING:
     from .attempt import AbstractAttempt
@@ -55,12 +55,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     @writing
     def expire(self, reason: str = "") -> Changes:
         """Expire those that haven't ended. What runs atomically at this moment is left."""
-        return upstairs.store_for(self.writes_to).expire(self, reason)
+        return ports.store_for(self.writes_to).changes.expire(self, reason)
 
     @writing
     def fail(self, reason: str = "") -> Changes:
         """Fail those that haven't ended. What runs atomically at this moment is left."""
-        return upstairs.store_for(self.writes_to).fail(self, reason)
+        return ports.store_for(self.writes_to).changes.fail(self, reason)
 
     @writing
     def retry(
@@ -72,12 +72,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         that they don't all come at once. Raises InvalidOption for a naive `at`, and for a `spread`
         that is negative.
         """
-        return upstairs.store_for(self.writes_to).retry(self, at, spread)
+        return ports.store_for(self.writes_to).changes.retry(self, at, spread)
 
     @writing
     def request_cancel(self) -> Changes:
         """Expire what isn't running; tell what is that it should stop."""
-        return upstairs.store_for(self.writes_to).request_cancel(self)
+        return ports.store_for(self.writes_to).changes.request_cancel(self)
 
     @writing
     @hides_arguments
@@ -132,7 +132,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 "would break what rows promise."
             )
         attempts = list(objs)
-        upstairs.store_for(self.writes_to).insert_many(attempts, batch_size)
+        ports.store_for(self.writes_to).attempts.insert_many(attempts, batch_size)
         return attempts
 
     @writing

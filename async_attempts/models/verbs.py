@@ -8,11 +8,11 @@ from typing import Any
 from ..conf import retention, settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
-from . import upstairs
+from . import ports
 from .database import database_of
 from .editing import GuardedRow
+from .ports import Changes
 from .querysets import AttemptQuerySet, writing
-from .upstairs import Changes
 
 
 class VerbsRow(GuardedRow):
@@ -36,7 +36,7 @@ class VerbsRow(GuardedRow):
         successes, only this copy of the row is left of one.
         Raises InvalidTransition when the attempt isn't pending and due, or is running.
         """
-        upstairs.perform(self)
+        ports.perform(self)
         try:
             self.refresh_from_db()
         except type(self).DoesNotExist:
@@ -48,12 +48,12 @@ class VerbsRow(GuardedRow):
     @writing
     def expire(self, reason: str = "") -> None:
         """It should no longer run. Raises InvalidTransition when it has ended already."""
-        self._change("expire", self._store.expire(self._myself, reason))
+        self._change("expire", self._store.changes.expire(self._myself, reason))
 
     @writing
     def fail(self, reason: str = "") -> None:
         """It failed for good. Raises InvalidTransition when it has ended already."""
-        self._change("fail", self._store.fail(self._myself, reason))
+        self._change("fail", self._store.changes.fail(self._myself, reason))
 
     @writing
     def retry(self, at: datetime | None = None) -> None:
@@ -61,7 +61,7 @@ class VerbsRow(GuardedRow):
 
         Raises InvalidTransition unless it failed or expired.
         """
-        self._change("retry", self._store.retry(self._myself, at))
+        self._change("retry", self._store.changes.retry(self._myself, at))
 
     @writing
     def request_cancel(self) -> None:
@@ -70,7 +70,7 @@ class VerbsRow(GuardedRow):
         A running target reads `current_attempt().cancel_requested`; if it doesn't, the attempt is
         expired in place of its next execution. Raises InvalidTransition when it has ended.
         """
-        self._change("request_cancel", self._store.request_cancel(self._myself))
+        self._change("request_cancel", self._store.changes.request_cancel(self._myself))
 
     def handle_perform_error(self, error: BaseException) -> None:
         """Called in the worker after a failed execution was recorded; override it at will.
@@ -85,8 +85,8 @@ class VerbsRow(GuardedRow):
         return AttemptQuerySet(type(self), using=database_of(self)).filter(pk=self.pk)
 
     @property
-    def _store(self) -> upstairs.StoreVerbs:
-        return upstairs.store_for(database_of(self))
+    def _store(self) -> ports.StorePort:
+        return ports.store_for(database_of(self))
 
     def _change(self, verb: str, changes: Changes) -> None:
         self.refresh_from_db()

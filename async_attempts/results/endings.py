@@ -15,7 +15,7 @@ from ..models.sizes import Octets
 from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments
 from ..store import Store
-from ..store.depending import in_batches
+from ..store.chunks import in_batches
 
 COLUMNS: Final = (
     "id status target target_pk method_name idempotence_token sealed_result error_class reason"
@@ -66,7 +66,7 @@ def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
     """How each of these attempts ended."""
     endings = {pk: Ending(pk, GONE, message="the attempt was deleted") for pk in ids}
     for some in in_batches(ids):
-        rows = store.attempts.filter(pk__in=some).only(*COLUMNS)
+        rows = store.database.attempts.filter(pk__in=some).only(*COLUMNS)
         failed = {row.pk: row for row in rows if row.status in FINAL - {Status.SUCCEEDED}}
         messages = _messages(store, failed.values())
         for row in rows:
@@ -101,7 +101,7 @@ def _messages(store: Store, rows: Iterable[Any]) -> dict[UUID, str]:
     """What the last error of each of these attempts said, else why they ended."""
     by_id = {row.pk: row for row in rows}
     messages = {pk: row.reason for pk, row in by_id.items()}
-    last = store.failures.filter(attempt_id__in=by_id, number=F("attempt__num_attempts"))
+    last = store.database.failures.filter(attempt_id__in=by_id, number=F("attempt__num_attempts"))
     # What is larger was not written by a worker.
     last = last.alias(size=Octets("details")).filter(size__lte=MOST_DETAILS_BYTES)
     for failure in last.order_by("failed_at", "id"):

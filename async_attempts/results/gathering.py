@@ -18,7 +18,7 @@ from ..exceptions import (
 from ..lifecycle import FINAL, GONE, Status
 from ..models import AbstractAttempt
 from ..store import store_for
-from ..store.depending import in_batches
+from ..store.chunks import in_batches
 from .endings import Ending, endings_of
 from .pauses import Pauses
 from .waiting import AsyncWait, Question, awaited_on, wait
@@ -84,7 +84,7 @@ class Ends(Question):
         store, pending = store_for(alias), self._pending[alias]
         states = dict.fromkeys(pending, GONE)
         for some in in_batches(pending):
-            rows = store.attempts.filter(pk__in=some).only("status", "claimed_by")
+            rows = store.database.attempts.filter(pk__in=some).only("status", "claimed_by")
             states |= {row.pk: row.state for row in rows}
         self._states |= states
         ended = [pk for pk, state in states.items() if state in FINAL or state == GONE]

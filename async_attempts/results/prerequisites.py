@@ -16,7 +16,7 @@ from ..payload import Arguments, Handed, load_value
 from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
-from ..store.handing import WaitedFor
+from ..store.edges import PrerequisiteRow
 from .endings import Ending, endings_of
 
 
@@ -35,9 +35,9 @@ def handed_over(
     if handed is Handed.RESULT and not (bound_to or is_old):
         # The results of none are an empty list; there is no one result of none.
         raise Tampered(f"Nothing binds attempt {claim.id} to what it is handed.")
-    found: list[WaitedFor] = []
+    found: list[PrerequisiteRow] = []
     if bound_to or is_old:
-        found = store_for(claim.database).waited_for_by(claim.id)
+        found = store_for(claim.database).edges.of(claim.id)
     for one in found:
         refuse_large(one.id, one.size)
     if bound_to:
@@ -55,7 +55,7 @@ def endings_in_order(ids: Sequence[UUID], database: str) -> list[Ending]:
     return [endings[pk] for pk in ids]
 
 
-def _require_untouched(claim: Claim, found: Sequence[WaitedFor], bound_to: str) -> None:
+def _require_untouched(claim: Claim, found: Sequence[PrerequisiteRow], bound_to: str) -> None:
     if digest_of(Prerequisite(*one[:4]) for one in found) != bound_to:
         raise Tampered(f"The prerequisites of attempt {claim.id} were altered.")
     for one in found:
@@ -66,7 +66,7 @@ def _require_untouched(claim: Claim, found: Sequence[WaitedFor], bound_to: str) 
             )
 
 
-def _problem_of(one: WaitedFor) -> str | None:
+def _problem_of(one: PrerequisiteRow) -> str | None:
     """The state of a prerequisite that the package would not have let its dependent begin in."""
     needs_success = one.condition == Condition.SUCCESS
     if one.status is None:
@@ -80,7 +80,7 @@ def _problem_of(one: WaitedFor) -> str | None:
     return None
 
 
-def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:
+def _results(database: str, found: Sequence[PrerequisiteRow]) -> dict[UUID, Any]:
     """The results of those that hand one over or have to prove that they succeeded."""
     results = {}
     for one in found:
@@ -92,7 +92,7 @@ def _results(database: str, found: Sequence[WaitedFor]) -> dict[UUID, Any]:
     return results
 
 
-def _first_error(one: WaitedFor, database: str) -> Ending:
+def _first_error(one: PrerequisiteRow, database: str) -> Ending:
     """The ending of the first attempt that failed or expired, on the way to this prerequisite.
 
     Nothing binds which one that was: so no result of another one is handed over.
@@ -103,7 +103,7 @@ def _first_error(one: WaitedFor, database: str) -> Ending:
 
 
 def _handed(
-    database: str, handed: Handed, found: Sequence[WaitedFor], results: dict[UUID, Any]
+    database: str, handed: Handed, found: Sequence[PrerequisiteRow], results: dict[UUID, Any]
 ) -> Any:
     """The value that stands in for `handed` among the arguments."""
     ones = [one for one in found if one.place is not None]

@@ -30,7 +30,7 @@ class Watched(Question):
         return f"{self._attempt} {self._attempt.pk} is {self.progress.state}"
 
     def _look(self) -> Progress:
-        rows = store_for(awaited_on(self._attempt)).attempts.filter(pk=self._attempt.pk)
+        rows = store_for(awaited_on(self._attempt)).database.attempts.filter(pk=self._attempt.pk)
         row = rows.only("status", "claimed_by", "progress", "progress_note").first()
         if row is None:
             return Progress(self.progress.percent, self.progress.note, GONE)

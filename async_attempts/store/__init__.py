@@ -1,7 +1,6 @@
-"""Every move of the lifecycle, and the only place where one is written.
+"""Owns every move of the lifecycle: no statement that changes a status is written elsewhere.
 
-One `Store` for each database; the base is portable, a dialect overrides what it can say better.
-All of them pass one behaviour suite.
+A `Store` for each database, of one part for each subject. All databases pass one behaviour suite.
 """
 
 from __future__ import annotations
@@ -13,45 +12,43 @@ from django.core.signals import setting_changed
 from django.db import connections
 
 from ..conf import MODEL_SETTING
-from .base import Store
-from .claims import TOO_LATE, Claim, Claims, Unknown
-from .expiring import Place
-from .finishing import Result, Unrecorded
-from .keyless import PutOff
-from .limiting import Room
-from .looking import Glance
-from .progressing import Said
-from .pruning import Walk
-from .rescuing import Judge, Rescue, Verdict
-from .rows import driver_problem
-from .scheduling import Ticked
-from .tallying import Tallied
+from .claim import TOO_LATE, Claim, Claimed, Unknown
+from .missing_keys import Cursor, PutOff
+from .outcomes import Result, Unrecorded
+from .progress import ProgressReport
+from .queue_state import QueueState
+from .queues import Room
+from .retention import Walk
+from .schedules import Ticked
+from .statistics import Tallied
+from .store import Store, driver_problem
+from .workers import Rescue, Verdict, VerdictOf
 
 __all__ = [
     "TOO_LATE",
     "Claim",
-    "Claims",
-    "Glance",
-    "Judge",
-    "Place",
+    "Claimed",
+    "Cursor",
+    "ProgressReport",
     "PutOff",
+    "QueueState",
     "Rescue",
     "Result",
     "Room",
-    "Said",
     "Store",
     "Tallied",
     "Ticked",
     "Unknown",
     "Unrecorded",
     "Verdict",
+    "VerdictOf",
     "Walk",
     "store_for",
 ]
 
 
 def store_for(alias: str) -> Store:
-    """The store of the database `alias`.
+    """Return the store of the database `alias`.
 
     Raises django.db.utils.ConnectionDoesNotExist for an alias that isn't in DATABASES, and
     ImproperlyConfigured for a kind of database, or a driver, that the package doesn't support.
@@ -61,29 +58,9 @@ def store_for(alias: str) -> Store:
 
 @cache
 def _store(alias: str) -> Store:
-    return _dialect(alias)(alias)
-
-
-def _dialect(alias: str) -> type[Store]:
-    vendor = connections[alias].vendor
-    if problem := driver_problem(alias, vendor):
+    if problem := driver_problem(alias, connections[alias].vendor):
         raise ImproperlyConfigured(problem)
-    if vendor == "postgresql":
-        from .postgresql import PostgreSQLStore
-
-        return PostgreSQLStore
-    if vendor == "mysql":
-        from .mysql import MySQLStore
-
-        return MySQLStore
-    if vendor == "sqlite":
-        from .sqlite import SQLiteStore
-
-        return SQLiteStore
-    raise ImproperlyConfigured(
-        f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
-        "MariaDB, MySQL and SQLite."
-    )
+    return Store(alias)
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

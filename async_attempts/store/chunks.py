@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from ..models import AbstractAttempt
 
 _T = TypeVar("_T")
+
+BATCH: Final = 1000
+"""Ids in one statement."""
 
 CHUNK_ROWS: Final = 500
 CHUNK_BYTES: Final = 4 * 2**20
@@ -42,3 +46,10 @@ def chunks(
         whole += size
     if chunk:
         yield chunk
+
+
+def in_batches(ids: Iterable[_T]) -> Iterator[list[_T]]:
+    """Yield `ids`, as many at a time as one statement takes everywhere."""
+    walk = iter(ids)
+    while some := list(islice(walk, BATCH)):
+        yield some

@@ -1,144 +1,203 @@
-"""What a worker knows of an attempt that it has claimed: a tuple, no model instance."""
+"""Promote what became due, and claim a batch of it: committed before any target is called."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from enum import Enum, auto
-from functools import partial
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 from uuid import UUID
 
-from ..conf import realm_of
-from ..encryption import Context, Purpose
-from ..lifecycle import Expired, Outcome
-from ..printable import printable
+from ..lifecycle import Released, Status
+from ..models import DatabaseNow
+from .claim import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
+from .database import Database
+from .dialects.base import Dialect
+from .expressions import UNCOUNTED
+from .headers import but_for
+from .limits import Limits
+from .outcomes import Outcomes
+from .queues import Queues, limits_of_queue
 
-uptime: Final[Callable[[], float]] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    if hasattr(time, "CLOCK_BOOTTIME")
-    else time.monotonic
-)
-"""Seconds of a clock that all processes share, and that goes on while the machine sleeps, if the
-system has one."""
+MOST_ASKED: Final = 200
+
+TRIES: Final = 20
+"""How often a claim is made again when some of what it took came too late, or has no slot."""
 
 
-class Claim(NamedTuple):
-    """One claimed attempt. The columns have the names of the model's, but for the id's bytes.
+class Claims:
+    """From scheduled to pending to running."""
 
-    `seconds_left`: from the claim until its `expires_at`, if it has one. `claimed_at`: when the
-    claim's statement was sent, by `uptime`. `waited`: seconds from when it was due to the claim.
-    `args`, `metadata_json`: None for what is over its limit, and so wasn't fetched.
-    """
+    def __init__(
+        self,
+        database: Database,
+        dialect: Dialect,
+        outcomes: Outcomes,
+        limits: Limits,
+        queues: Queues,
+    ) -> None:
+        self.database = database
+        self.dialect = dialect
+        self.outcomes = outcomes
+        self.limits = limits
+        self.queues = queues
 
-    id_bytes: bytes
-    queue: str
-    target: str
-    target_pk: str | None
-    method_name: str
-    args: bytes | None
-    idempotence_token: str | None
-    num_attempts: int
-    max_attempts: int | None
-    num_crashes: int
-    claim_seq: int
-    timeout: float | None
-    keep_result: bool
-    limit_key: str
-    metadata_json: str | None
-    seconds_left: float | None
-    started_at: datetime
-    worker_id: UUID
-    database: str
-    claimed_at: float
-    waited: float
+    def promote(self, limit: int = 1000) -> int:
+        """Make at most `limit` due scheduled attempts pending; returns their number."""
+        return self.dialect.promote(limit)
 
-    @property
-    def id(self) -> UUID:
-        """The attempt's id, made at each reading."""
-        return UUID(bytes=self.id_bytes)
-
-    @property
-    def fence(self) -> tuple[bytes, int]:
-        """Which claim it is: a worker may hold two of one attempt, of which one is over."""
-        return self.id_bytes, self.claim_seq
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The row's metadata, parsed at each reading."""
-        parsed: dict[str, Any] = json.loads(self.metadata_json or "{}")
-        return parsed
-
-    @property
-    def idempotency_key(self) -> str:
-        """The token, else the id: the same over all executions of this attempt."""
-        return self.idempotence_token or str(self.id)
-
-    def is_late(self, moment: float) -> bool:
-        """Whether it is past its `expires_at` at this moment, by `uptime`."""
-        left = self.seconds_left
-        return left is not None and moment - self.claimed_at >= left
-
-    def context(self, purpose: Purpose) -> Context:
-        """What a ciphertext of this attempt is bound to; an error's also to this execution."""
-        return Context(
-            purpose,
-            self.id_bytes,
-            self.target,
-            self.target_pk,
-            self.method_name,
-            self.idempotence_token,
-            realm_of(self.database),
-            self.num_attempts if purpose == "error" else None,
+    def promote_one(self, attempt_id: UUID) -> None:
+        """Make this attempt pending, if it is scheduled and due."""
+        due = self.database.attempts.filter(
+            pk=attempt_id, status=Status.SCHEDULED, scheduled_at__lte=DatabaseNow()
         )
+        self.database.in_transaction(lambda: due.update(status=Status.PENDING))
 
-    def __str__(self) -> str:
-        return f"{printable(f'{self.target}.{self.method_name}')} {self.id}"
+    def claim(
+        self,
+        worker_id: UUID,
+        queues: Iterable[str],
+        limit: int,
+        *,
+        suspects: bool = False,
+        at_once: int | None = None,
+        passed_over: Collection[bytes] = (),
+    ) -> Claimed:
+        """Claim the best `limit` due attempts of `queues`, the first queue's first.
 
-    def __repr__(self) -> str:
-        return f"<Claim {self} claim_seq={self.claim_seq}>"
+        Claims nothing for a worker that isn't live, nor of a queue that is paused. What is past its
+        `expires_at` is finished as expired instead; what has no free slot of its limit key waits for
+        one. Suspects (in flight when a worker died) are claimed only when asked for. `at_once`: how
+        many can begin at once, which is the most that is taken of a queue with limits.
+        `passed_over`: headers of sealed arguments that are left to others, as this process lacks
+        their keys.
+        """
+        kind = SUSPECT if suspects else ORDINARY
+        kind += but_for(passed_over, self.database.quoted("args"), self.database.vendor)
+        claims = Claimed()
+        for queue in queues:
+            which = Selection(f"{self._of_open_queue(queue)} AND {kind}", queue, passed_over)
+            grows = not suspects and not limits_of_queue(queue).of_claims
+            asked = 0
+            for _ in range(TRIES):
+                wanted = limit - len(claims)
+                # Many of one key may be before the next that has a slot.
+                asked = max(wanted, min(asked * 2, MOST_ASKED)) if grows and wanted else wanted
+                found = self._claim_of(
+                    queue, worker_id, which, asked, at_once=at_once, claims=claims
+                )
+                kept = self._fit(worker_id, found, claims)
+                claims += self._no_more_than(wanted, worker_id, kept, claims)
+                # There may be more behind those that came too late, or have no slot.
+                if len(kept) == len(found):
+                    break
+                self.queues.give_tokens_back(queue, len(found) - len(kept))
+                claims.held_back.pop(queue, None)
+            else:
+                claims.may_have_more = True
+        return claims
 
+    def _no_more_than(
+        self, number: int, worker_id: UUID, claims: Sequence[Claim], taken: Claimed
+    ) -> Sequence[Claim]:
+        """Return the first of `claims`; the others are given back."""
+        if surplus := claims[number:]:
+            unrecorded = self.outcomes.finish(worker_id, [(claim, Released()) for claim in surplus])
+            taken.unrecorded += [(claim, Released()) for claim in unrecorded.locked]
+            self.limits.unpark({claim.limit_key for claim in surplus} - {""})
+        return claims[:number] if surplus else claims
 
-COLUMNS: Final = (
-    "id queue target target_pk method_name args idempotence_token num_attempts max_attempts "
-    "num_crashes claim_seq timeout keep_result limit_key metadata"
-).split()
-"""The columns behind a claim, in its order; the facts of the claim itself follow."""
+    def _claim_of(
+        self,
+        queue: str,
+        worker_id: UUID,
+        which: Selection,
+        wanted: int,
+        *,
+        at_once: int | None,
+        claims: Claimed,
+    ) -> Sequence[Claim]:
+        """Claim of one queue, beside the `claims` that others gave."""
+        if wanted <= 0:
+            return ()
+        if not limits_of_queue(queue).of_claims:
+            return self.dialect.claim(worker_id, which, wanted)
+        room = wanted if at_once is None else min(wanted, at_once - len(claims))
+        if room <= 0:
+            claims.held_back[queue] = None
+            return ()
+        if not self.dialect.any_due(which):
+            return ()
+        taken = self.queues.claim(worker_id, which, room, queue)
+        if taken.is_held_back:
+            claims.held_back[queue] = taken.seconds
+        return taken.claims
 
-ORDER: Final = ("priority", "scheduled_at")
-"""What a claimed row is sorted by, together with its id."""
+    def _of_open_queue(self, queue: str) -> str:
+        """Return a condition in SQL: an attempt of this queue, which isn't paused."""
+        paused = "SELECT 1 FROM {queue} WHERE name = %(which)s AND {is_paused}"
+        if limits_of_queue(queue).paused:
+            resumed = paused.format(is_paused="NOT is_paused", **self.database.names)
+            return f"queue = %(which)s AND EXISTS ({resumed})"
+        paused = paused.format(is_paused="is_paused", **self.database.names)
+        return f"queue = %(which)s AND NOT EXISTS ({paused})"
 
+    def claim_one(
+        self, worker_id: UUID, attempt_id: UUID, taken: Claimed | None = None
+    ) -> Claim | None:
+        """Claim this attempt, if it is due and nobody has; None if not.
 
-class Claims(list[Claim]):
-    """What one claim took.
+        `taken` is told of one that is past its `expires_at`, which is finished as expired.
 
-    `is_partial`: there may be more behind what was taken and couldn't be kept. `held_back`: the
-    queues whose limits left nothing, or not enough, and the seconds after which to try again; None
-    for a queue that waits for an attempt to end. `too_late`: what was expired instead of taken.
-    `unrecorded`: outcomes of what isn't to be performed, whose rows somebody locks meanwhile: to be
-    offered to a finish.
-    """
+        None, too, where its queue or its limit key has no free slot; a pause doesn't matter, nor a
+        rate.
+        """
+        which = Selection("id = %(which)s", attempt_id)
+        queue = self.database.attempts.filter(pk=attempt_id).values_list("queue", flat=True).first()
+        if queue is None or limits_of_queue(queue).concurrency is None:
+            found: Sequence[Claim] = self.dialect.claim(worker_id, which, 1)
+        else:
+            found = self.queues.claim(worker_id, which, 1, queue, rated=False).claims
+        return next(iter(self._fit(worker_id, found, Claimed() if taken is None else taken)), None)
 
-    is_partial = False
+    def _fit(self, worker_id: UUID, claims: Sequence[Claim], taken: Claimed) -> Sequence[Claim]:
+        """Return those of `claims` that came in time and have a slot."""
+        timely = self._without_late(worker_id, claims, taken)
+        fitting = self.limits.take_slots(worker_id, timely, taken)
+        if len(timely) < len(claims):
+            # A late one may have been unparked for a slot, which is the next one's then.
+            kept = {claim.id_bytes for claim in timely}
+            self.limits.unpark({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
+        return fitting
 
-    def __init__(self, claims: Iterable[Claim] = ()) -> None:
-        super().__init__(claims)
-        self.held_back: dict[str, float | None] = {}
-        self.unrecorded: list[tuple[Claim, Outcome]] = []
-        self.too_late: list[Claim] = []
+    def release_unknown(self, worker_id: UUID, in_flight: Collection[UUID] = ()) -> Unknown:
+        """Give back, with their counts, a worker's claims but for those that it has `in_flight`.
 
+        The database committed them, and the worker never heard of it. Returns what could not be
+        given back now: to be called again.
+        """
 
-class Unknown(Enum):
-    """What a worker may still own without knowing of it."""
+        def work() -> Unknown:
+            me = self.database.workers.filter(pk=worker_id).values_list("pk", flat=True)
+            if not list(me.select_for_update(skip_locked=True)):
+                return Unknown.CLAIM if me.exists() else Unknown.NOTHING
+            held = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
+            held = held.exclude(pk__in=in_flight)
+            rows = self.database.skipping_locked(held.order_by("id"))
+            ids = list(rows.values_list("id", flat=True))
+            given_back = {"claimed_by": None, "started_at": None}
+            held.filter(pk__in=ids).update(num_attempts=UNCOUNTED, **given_back)
+            self.database.notify_due()
+            return Unknown.LOCKED if held.exists() else Unknown.NOTHING
 
-    NOTHING = auto()
-    LOCKED = auto()
-    """Claims whose rows somebody else locks; no other ones."""
+        return self.database.in_transaction(work)
 
-    CLAIM = auto()
-    """Whatever the claim takes that is still being made, over a connection that was lost."""
-
-
-TOO_LATE: Final = Expired("not begun before its expires_at")
+    def _without_late(
+        self, worker_id: UUID, claims: Sequence[Claim], taken: Claimed
+    ) -> list[Claim]:
+        late = [c for c in claims if c.seconds_left is not None and c.seconds_left <= 0]
+        if not late:
+            return list(claims)
+        unrecorded = self.outcomes.finish(worker_id, [(claim, TOO_LATE) for claim in late])
+        locked = unrecorded.locked
+        taken.unrecorded += [(claim, TOO_LATE) for claim in locked]
+        taken.too_late += [c for c in late if c not in unrecorded and c not in locked]
+        return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]

@@ -23,7 +23,7 @@ LITERAL: Final = {
     "sqlite": "x'{}'",
 }
 
-NOTHING: Final = {"postgresql": "''::bytea", "mysql": "''", "sqlite": "x''"}
+NO_BYTES: Final = {"postgresql": "''::bytea", "mysql": "''", "sqlite": "x''"}
 """By vendor, SQL for no bytes."""
 
 
@@ -48,7 +48,7 @@ HEADER: Final = Header("args")
 
 def _header(vendor: str, column: str, most: int) -> str:
     """SQL for the header of a column."""
-    first, nothing = f"substr({column}, 1, {HEADER_BYTES})", NOTHING[vendor]
+    first, nothing = f"substr({column}, 1, {HEADER_BYTES})", NO_BYTES[vendor]
     if vendor == "sqlite":
         # Any of its columns can hold a text.
         has_header = f"typeof({column}) = 'blob' AND length({column}) <= {most}"

@@ -16,8 +16,8 @@ from django.db.models import QuerySet
 from ..encryption import NO_KEY, key_id_of
 from ..ids import made_at
 from ..lifecycle import FINAL
-from .base import Store
 from .headers import Header
+from .store import Store
 
 DECIDING_COLUMNS: Final = "target method_name status created_at".split()
 """The columns of an attempt by which `Plaintext` decides."""
@@ -78,14 +78,14 @@ class Plaintext:
         return sorted(found.values(), key=lambda one: (one.target, str(one.first)))
 
     def _schedules(self, store: Store) -> Iterator[tuple[str, str, bool, datetime | None]]:
-        for row in _with_headers(store.schedules, "args").only("id", "target"):
+        for row in _with_headers(store.database.schedules, "args").only("id", "target"):
             if is_plain(row.head_of_args):
                 yield row.target, SCHEDULE, self.takes_schedule(row), made_at(row.pk)
 
     def _attempts(
         self, store: Store, batch_size: int
     ) -> Iterator[tuple[str, str, bool, datetime | None]]:
-        rows = _with_headers(store.attempts.order_by("pk"), "args", "sealed_result")
+        rows = _with_headers(store.database.attempts.order_by("pk"), "args", "sealed_result")
         rows = rows.only(*DECIDING_COLUMNS)
         after: UUID | None = None
         while batch := list((rows if after is None else rows.filter(pk__gt=after))[:batch_size]):
@@ -103,7 +103,7 @@ def is_plain(*stored: Any) -> bool:
 
 
 def _with_plain_failures(store: Store, ids: Iterable[UUID]) -> set[UUID]:
-    failures = _with_headers(store.failures.filter(attempt_id__in=ids), "details")
+    failures = _with_headers(store.database.failures.filter(attempt_id__in=ids), "details")
     heads = failures.values_list("attempt_id", "head_of_details")
     # Nothing is kept of what was looked at: an attempt may have any number of failures.
     return {attempt_id for attempt_id, head in heads.iterator() if is_plain(head)}

@@ -20,7 +20,7 @@ IMPORTS: Final = "<frozen importlib._bootstrap>"
 """The file of the code by which Python imports a module."""
 
 TRIES: Final = 6
-LONGEST_REDOING: Final = 3.0
+LONGEST_RETRYING: Final = 3.0
 """Seconds after which a transaction that collides isn't begun once more: each try may have waited
 for a lock as long as its session does."""
 
@@ -88,23 +88,23 @@ def is_about_a_value(error: BaseException) -> bool:
     )
 
 
-def whole(alias: str, work: Callable[[], _T]) -> _T:
+def in_transaction(alias: str, work: Callable[[], _T]) -> _T:
     """Do `work` in an outermost transaction of `alias`, again when it collides.
 
     Raises RuntimeError inside a caller's atomic block: a worker's moves must not depend on
     another's commit. (The block of a `TestCase` is none of a caller's.)
     """
 
-    def in_transaction() -> _T:
+    def whole() -> _T:
         with transaction.atomic(alias, durable=True):
             return work()
 
-    return redone(alias, in_transaction)
+    return retry_on_conflict(alias, whole)
 
 
-def redone(alias: str, work: Callable[[], _T]) -> _T:
+def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
     """Do `work`, and do it again, with jitter, when it collides with another transaction."""
-    until = time.monotonic() + LONGEST_REDOING
+    until = time.monotonic() + LONGEST_RETRYING
     for number in range(1, TRIES):
         try:
             return work()
@@ -118,8 +118,8 @@ def redone(alias: str, work: Callable[[], _T]) -> _T:
     return work()
 
 
-def redone_first(alias: str, work: Callable[[], _T]) -> _T:
-    """As `redone`, for `work` that is the first in an atomic block, on MariaDB or MySQL.
+def retry_first_on_deadlock(alias: str, work: Callable[[], _T]) -> _T:
+    """As `retry_on_conflict`, for `work` that is the first in an atomic block, on MariaDB or MySQL.
 
     A deadlock undoes the whole transaction there: nothing but what `work` itself has done.
     """

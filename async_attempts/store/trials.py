@@ -8,22 +8,13 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import (
-    CharField,
-    DateTimeField,
-    ExpressionWrapper,
-    F,
-    Q,
-    QuerySet,
-)
-from django.db.models.lookups import In
+from django.db.models import DateTimeField, Q, QuerySet
 
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from ..models.columns import AttemptColumns
-from .claiming import Claiming
-from .limiting import Which
-from .rows import RowId
+from .database import Database
+from .dialects.base import Dialect
 from .transactions import is_about_a_value
 
 TRIED_AT_ONCE: Final = 200
@@ -52,8 +43,12 @@ class _RefusesAll(Exception):
     """The database refuses a move whatever the attempt holds."""
 
 
-class Trials(Claiming):
+class Trials:
     """Find the attempts that can't be promoted or claimed for what they hold."""
+
+    def __init__(self, database: Database, dialect: Dialect) -> None:
+        self.database = database
+        self.dialect = dialect
 
     def refused(self, worker_id: UUID | None, queues: Collection[str]) -> Iterator[Refused]:
         """Yield each due attempt whose own values make a promotion or a claim by `worker_id` fail.
@@ -63,7 +58,7 @@ class Trials(Claiming):
         refused whatever the row holds: by a trigger or a check that holds all attempts back.
         """
         scheduled = Q(status=Status.SCHEDULED)
-        due = self.attempts.filter(scheduled, scheduled_at__lte=DatabaseNow())
+        due = self.database.attempts.filter(scheduled, scheduled_at__lte=DatabaseNow())
         try:
             yield from self._refused(
                 due.order_by("scheduled_at", "pk"), self._promote_those, scheduled
@@ -74,15 +69,19 @@ class Trials(Claiming):
             unclaimed = Q(status=Status.PENDING, claimed_by=None)
             # A claim that failed only when its rows were read has taken them.
             taken = Q(status=Status.PENDING, claimed_by=worker_id)
-            yield from self._refused(self.attempts.filter(taken), claim, taken)
+            yield from self._refused(self.database.attempts.filter(taken), claim, taken)
             for queue in queues:
-                best = self.due(Q(queue=queue)).order_by("-priority", "scheduled_at", "pk")
+                best = self.dialect.due(Q(queue=queue)).order_by("-priority", "scheduled_at", "pk")
                 yield from self._refused(best, claim, unclaimed)
         except _RefusesAll:
             return
 
     def _refused(self, rows: QuerySet[Any], work: Work, state: Q) -> Iterator[Refused]:
-        keys = list(rows.annotate(raw_key=self._key).values_list("raw_key", flat=True)[:MOST_TRIED])
+        keys = list(
+            rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True)[
+                :MOST_TRIED
+            ]
+        )
         for start in range(0, len(keys), TRIED_AT_ONCE):
             for key, error in self._failing(keys[start : start + TRIED_AT_ONCE], work):
                 if self._is_to_blame(key, work):
@@ -111,7 +110,7 @@ class Trials(Claiming):
         """False if the row is locked or was moved meanwhile. Raises _RefusesAll."""
 
         def write(values: Mapping[str, Any]) -> int:
-            return int(self._by_keys(self._lock_free_ones([key])).update(**values))
+            return int(self.dialect.with_raw_keys(self._lock_free_ones([key])).update(**values))
 
         def work_when_plain() -> int:
             write(values)
@@ -158,8 +157,8 @@ class Trials(Claiming):
     def _can_read_group(self, key: Any) -> bool:
         try:
             # PostgreSQL takes nothing more in a transaction after an error.
-            with transaction.atomic(self.alias):
-                self._by_keys([key]).values_list(*_OF_A_GROUP).first()
+            with transaction.atomic(self.database.alias):
+                self.dialect.with_raw_keys([key]).values_list(*_OF_A_GROUP).first()
         except Exception as error:
             if not is_about_a_value(error):
                 raise
@@ -171,54 +170,34 @@ class Trials(Claiming):
 
         def tried() -> int:
             number = work()
-            transaction.set_rollback(True, self.alias)
+            transaction.set_rollback(True, self.database.alias)
             return number
 
         try:
-            return self.whole(tried)
+            return self.database.in_transaction(tried)
         except Exception as error:
             if not is_about_a_value(error):
                 raise
             return error
 
     def _promote_those(self, keys: Sequence[Any]) -> int:
-        rows = self._by_keys(self._lock_free_ones(keys)).filter(status=Status.SCHEDULED)
+        rows = self.dialect.with_raw_keys(self._lock_free_ones(keys)).filter(
+            status=Status.SCHEDULED
+        )
         return int(rows.update(status=Status.PENDING))
 
     def _claim_those(self, worker_id: UUID, keys: Sequence[Any]) -> int:
         unlocked = self._lock_free_ones(keys)
         if not unlocked:
             return 0
-        mine = self._by_keys(unlocked).filter(status=Status.PENDING, claimed_by=worker_id)
+        mine = self.dialect.with_raw_keys(unlocked).filter(
+            status=Status.PENDING, claimed_by=worker_id
+        )
         mine.update(claimed_by=None)
-        return len(self._claim_within(worker_id, self._which_of(unlocked), len(unlocked)))
+        which = self.dialect.selection_of(unlocked)
+        return len(self.dialect.claim_within(worker_id, which, len(unlocked)))
 
     def _lock_free_ones(self, keys: Sequence[Any]) -> Sequence[Any]:
         """Lock these rows, but for those that others lock; returns the keys."""
-        rows = self.skipping_locked(self._by_keys(keys).order_by("pk"))
-        return list(rows.annotate(raw_key=self._key).values_list("raw_key", flat=True))
-
-    def _which_of(self, keys: Sequence[Any]) -> Which:
-        if self.connection.vendor == "sqlite":
-            return Which(f"rowid IN ({', '.join(str(int(key)) for key in keys)})", None)
-        ids = [self._pk_in_database(key) for key in keys]
-        form = (
-            "= ANY(%(which)s::uuid[])" if self.connection.vendor == "postgresql" else "IN %(which)s"
-        )
-        return Which(f"id {form}", ids)
-
-    def _pk_in_database(self, key: Any) -> Any:
-        return self.model._meta.pk.get_db_prep_value(UUID(str(key)), self.connection)
-
-    def _by_keys(self, keys: Sequence[Any]) -> Any:
-        """The attempts with these keys."""
-        if self.connection.vendor == "sqlite":
-            return self.attempts.filter(In(self._key, keys))
-        return self.attempts.filter(pk__in=[UUID(str(key)) for key in keys])
-
-    @property
-    def _key(self) -> Any:
-        """The key of a row as the database has it: reading it converts nothing."""
-        if self.connection.vendor == "sqlite":
-            return RowId()
-        return ExpressionWrapper(F("pk"), output_field=CharField())
+        rows = self.database.skipping_locked(self.dialect.with_raw_keys(keys).order_by("pk"))
+        return list(rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True))

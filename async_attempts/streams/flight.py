@@ -22,7 +22,7 @@ from ..models.keys import key_of_token
 from ..models.options import check_token, timeout_seconds
 from ..models.promise import DEFAULT_QUEUE
 from ..store import store_for
-from ..store.depending import in_batches
+from ..store.chunks import in_batches
 from ..store.transactions import refuse_waiting_in_block
 from ..targets import known_target
 
@@ -144,7 +144,7 @@ class Flight:
         """See which of them have ended, and whether what was refused is let in now."""
         live: set[UUID] = set()
         for some in in_batches(self._live):
-            rows = self._store.attempts.filter(pk__in=some, status__in=LIVE)
+            rows = self._store.database.attempts.filter(pk__in=some, status__in=LIVE)
             live.update(rows.values_list("pk", flat=True))
         has_ended = len(live) < len(self._live)
         self._pause = FIRST_PAUSE if has_ended else min(LONGEST_PAUSE, self._pause * 1.5)
@@ -231,7 +231,7 @@ class Flight:
         tokens = [one.options["idempotence_token"] for one in calls]
         names = [known_target(one.target).name for one in calls]
         keys = list(map(key_of_token, names, tokens))
-        rows = self._store.attempts.filter(unique_key__in=keys)
+        rows = self._store.database.attempts.filter(unique_key__in=keys)
         found = list(rows.values_list("unique_key", "pk", "status"))
         self._live.update(pk for _, pk, status in found if status in LIVE)
         self._is_resumed = bool(found)

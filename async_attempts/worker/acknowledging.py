@@ -83,7 +83,7 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Unrecor
     neighbours with it.
     """
     try:
-        return store.finish(worker_id, results)
+        return store.outcomes.finish(worker_id, results)
     except Error as error:
         if not (isinstance(error, IntegrityError) or refused(error)):
             raise
@@ -98,7 +98,7 @@ def _finish(store: Store, worker_id: UUID, results: Sequence[Result]) -> Unrecor
             type(error).__name__,
         )
         failed = Failed("its outcome could not be recorded", error_of(claim, error))
-        return store.finish(worker_id, [(claim, failed)])
+        return store.outcomes.finish(worker_id, [(claim, failed)])
 
 
 def _announce(store: Store, execution: Execution, announcer: Announcer) -> None:
@@ -134,14 +134,16 @@ def _call_error_hook(
     store: Store, attempt_id: UUID, error: BaseException, announcer: Announcer
 ) -> None:
     """Call the row's `handle_perform_error`, if the project has something to say there."""
-    overridden = store.model.handle_perform_error is not AbstractAttempt.handle_perform_error
+    overridden = (
+        store.database.model.handle_perform_error is not AbstractAttempt.handle_perform_error
+    )
     if overridden or settings().ON_ERROR is not None:
         announcer.call(partial(_handle_perform_error, store, attempt_id, error))
 
 
 def _handle_perform_error(store: Store, attempt_id: UUID, error: BaseException) -> None:
     try:
-        if (attempt := store.attempts.filter(pk=attempt_id).first()) is not None:
+        if (attempt := store.database.attempts.filter(pk=attempt_id).first()) is not None:
             with saved_testcase():
                 attempt.handle_perform_error(error)
     except BaseException as exception:

@@ -95,14 +95,14 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
     while now() < until:
         try:
             policies = _policies(store, death.culprits)
-            rescue = store.bury(death.worker_id, partial(death.judge, policies))
+            rescue = store.workers.reap(death.worker_id, partial(death.judge, policies))
         except Exception as error:
             if is_about_a_value(error) and set_malformed_aside(store):
                 continue
             if not isinstance(error, Error):
                 raise
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
-            store.connection.close()
+            store.database.connection.close()
             pause = min(2 * pause, settings().LEASE / 3)
         else:
             if rescue is not None and rescue.attempt_ids:
@@ -115,7 +115,7 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
 
 def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
     """The policies of these attempts' targets, as far as they can be had."""
-    rows = store.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
+    rows = store.database.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
     found = {row.pk: _policy_of(row, store) for row in rows}
     return {pk: policy for pk, policy in found.items() if policy is not None}
 
@@ -130,7 +130,7 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
         return policy
     try:
         require_fetched(row.args, str(row.pk), "its target's policy isn't looked for.")
-        open_sealed(row.args, context_of("args", row.pk, row, store.alias))
+        open_sealed(row.args, context_of("args", row.pk, row, store.database.alias))
         return method_of(row.target, row.method_name).policy
     except Exception:
         return None

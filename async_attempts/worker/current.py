@@ -12,13 +12,13 @@ from ..exceptions import InvalidOption
 from ..models import get_attempt_model
 from ..models.options import check_progress
 from ..results import Ending, endings_in_order
-from ..store import Said
+from ..store import ProgressReport
 from .memory import now
 from .preparing import Prepared
 from .timeouts import Deadline
 
 
-def unheard(said: Said) -> None:
+def unheard(said: ProgressReport) -> None:
     """Where nobody writes down what is said."""
 
 
@@ -28,7 +28,7 @@ class CurrentAttempt:
     __slots__ = ("_claim", "_deadline", "_prerequisites", "_say")
 
     def __init__(
-        self, ready: Prepared, deadline: Deadline, say: Callable[[Said], None] = unheard
+        self, ready: Prepared, deadline: Deadline, say: Callable[[ProgressReport], None] = unheard
     ) -> None:
         self._claim = ready.claim
         self._prerequisites = ready.prerequisites
@@ -81,7 +81,7 @@ class CurrentAttempt:
         atomic mode, and where the worker has no thread for it (`perform()`, a drain in tests), it
         is written when the target has ended. Raises InvalidOption.
         """
-        said = Said(self._claim, *check_progress(percent, note))
+        said = ProgressReport(self._claim, *check_progress(percent, note))
         # What a thread that outlived its execution says is of no interest.
         if self._deadline.on_move is not None:
             self._say(said)

@@ -49,7 +49,7 @@ class Hand:
         self._claims: dict[int, Claim] = {}
         self._given: deque[tuple[float, int]] = deque()
         self._taken = 0
-        self._times_closed = store.times_closed
+        self._times_closed = store.dependencies.times_closed
         self.closed = False
         self.ring: Callable[[], None] | None = None
         self.elsewhere: Elsewhere | None = None
@@ -203,7 +203,7 @@ class Hand:
             self._set_aside(unrecorded)
         self._plan_next_offer(bool(locked))
         self.tallies.count(self._unrecorded, lost)
-        before, self._times_closed = self._times_closed, self.store.times_closed
+        before, self._times_closed = self._times_closed, self.store.dependencies.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:
             del self._claims[id(execution.claim)]
@@ -230,7 +230,7 @@ class Hand:
         """Wake what waits for the places of these; whether something may have become due."""
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
-            self.store.wake(keys)
+            self.store.limits.unpark(keys)
         if self.doors is None or not self.doors.any_shut:
             return bool(keys)
         return self.doors.ended({execution.claim.queue for execution in ended}) or bool(keys)

@@ -67,7 +67,7 @@ class Alone:
     @contextmanager
     def born(self) -> Iterator[Incarnation]:
         worker = new_worker(queues=self._options.queues, name=self._options.name)
-        self._store.register(worker, settings().LEASE)
+        self._store.workers.register(worker, settings().LEASE)
         with LeaseKeeper(self._store, worker.pk) as self._lease:
             yield Incarnation(worker, self._lease)
 
@@ -91,6 +91,6 @@ class Supervised:
         # On the page before it is in the database: whatever it claims, its supervisor will know.
         self._page.hold_until(0.0)
         self._page.become(worker.pk)
-        self._store.register(worker, settings().LEASE)
+        self._store.workers.register(worker, settings().LEASE)
         self._page.hold_until(asked + settings().LEASE)
         yield Incarnation(worker, PageLease(self._page, worker.pk))

@@ -74,7 +74,7 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        connection: Any = self.store.connection
+        connection: Any = self.store.database.connection
         in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()
         if not connection.in_atomic_block and not in_memory:
             self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -111,7 +111,7 @@ class LeaseKeeper:
         return settings().LEASE / 3
 
     def _keep(self) -> None:
-        use_own_connection(self.store.alias)
+        use_own_connection(self.store.database.alias)
         try:
             while not self._stop.wait(self._interval) and not self.lost:
                 try:
@@ -120,13 +120,13 @@ class LeaseKeeper:
                     # A late renewal is as good as any, unless somebody has rescued this worker.
                     logger.warning("the lease could not be renewed: %s", type(error).__name__)
                     with suppress(Error):
-                        self.store.connection.close()
+                        self.store.database.connection.close()
         finally:
             connections.close_all()
 
     def _renew(self) -> None:
         asked = now()
-        self.lost = not self.store.renew(self.worker_id, settings().LEASE)
+        self.lost = not self.store.workers.renew(self.worker_id, settings().LEASE)
         if is_late(self._renewed + settings().LEASE, asked):
             self._late_at = now()
         self._renewed = asked

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from ..store import Store
-from ..store.keyless import PUT_OFF_AT_ONCE
+from ..store.missing_keys import PUT_OFF_AT_ONCE
 from .doors import Doors
 from .memory import now
 from .missing_keys import MissingKeys
@@ -70,7 +70,7 @@ class Lookout:
     @property
     def is_done(self) -> bool:
         """Whether nothing is due, nor held back by limits, nor to be come back to."""
-        return self.is_dry and not self.doors.any_shut and not self._store.revisits
+        return self.is_dry and not self.doors.any_shut and not self._store.database.revisits
 
     @property
     def seconds(self) -> float:
@@ -83,7 +83,7 @@ class Lookout:
 
     def at_most(self, seconds: float) -> float:
         """So many, or fewer if something that was passed over is to be visited before."""
-        to_visit = self._store.revisits.seconds
+        to_visit = self._store.database.revisits.seconds
         return seconds if to_visit is None else min(seconds, to_visit)
 
     def expect(self) -> None:
@@ -129,8 +129,8 @@ class Lookout:
     def _look(self, has_room: bool) -> None:
         self._looked_at = now()
         is_head_clean = self._put_off_keyless()
-        glance = self._store.look(self.doors.open, self.passed_over)
-        promoted = self._store.promote() if glance.next_due == 0.0 else 0
+        glance = self._store.queue_state.look(self.doors.open, self.passed_over)
+        promoted = self._store.claims.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
         resumed = self.doors.pause(glance.paused)
         self.is_hungry = self.is_hungry or glance.has_due or promoted > 0 or resumed
@@ -159,7 +159,7 @@ class Lookout:
         """Put off what nobody can open, at the head of the queues; False if there may be more."""
         if not (together := self._missing_keys.together):
             return True
-        found = self._store.put_off_keyless(together, self.doors.open)
+        found = self._store.missing_keys.put_off(together, self.doors.open)
         self._missing_keys.note_put_off(together, found)
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
@@ -169,11 +169,11 @@ class Lookout:
             self.suspects_since = now()
         elif not are_due and not self.doors.any_shut:
             self.suspects_since = 0.0
-        self.has_suspects = are_due and self._store.any_suspect_fits(
+        self.has_suspects = are_due and self._store.queues.any_suspect_fits(
             self.doors.open, self.passed_over
         )
 
     def close(self) -> None:
-        self._store.revisits.end()
+        self._store.database.revisits.end()
         if self._wakeup is not None:
             self._wakeup.close()

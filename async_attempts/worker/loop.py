@@ -10,7 +10,7 @@ from django.db import Error
 from .. import signals
 from ..conf import settings
 from ..models import Worker
-from ..store import Claims, Unknown
+from ..store import Claimed, Unknown
 from ..store.transactions import is_about_a_value, waited_too_long
 from .acknowledging import announce_expired
 from .batches import FAIR_SECONDS, RECORD_SECONDS, BatchSize
@@ -95,7 +95,7 @@ class Loop:
         try:
             while not done and not self.stopping.is_set():
                 try:
-                    self.store.declare_queues(self.options.queues)
+                    self.store.queues.declare(self.options.queues)
                     with incarnations.born() as me:
                         done = self._live(me)
                 except Exception as error:
@@ -169,7 +169,7 @@ class Loop:
 
     def _release_unknown(self, me: Incarnation) -> None:
         in_hand = self.hand.ids_of(me.worker.pk)
-        self._unknown = self.store.release_unknown(me.worker.pk, in_hand)
+        self._unknown = self.store.claims.release_unknown(me.worker.pk, in_hand)
         self._ask_again_at = now() + UNKNOWN_PAUSE
 
     @property
@@ -200,13 +200,13 @@ class Loop:
         elif self.lookout.is_hungry and not self.suspects.let_run_empty():
             self.batch_size.learn(self.hand.begun_in_all - self._busy)
             claims = self._take(me, wanted)
-            self.lookout.took(len(claims), wanted, is_partial=claims.is_partial)
+            self.lookout.took(len(claims), wanted, is_partial=claims.may_have_more)
 
-    def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> Claims:
+    def _take(self, me: Incarnation, wanted: int, *, suspects: bool = False) -> Claimed:
         """Claim so many and take them in hand; returns what there was."""
         idle = self.executor.performers - self._busy - self.hand.unbegun
         before, self._unknown = self._unknown, Unknown.CLAIM
-        claims = self.store.claim(
+        claims = self.store.claims.claim(
             me.worker.pk,
             self.lookout.doors.open,
             wanted,
@@ -259,13 +259,13 @@ class Loop:
             self.lookout.expect()
             return False
         # To a worker that was rescued in the meantime, nothing is due.
-        if not self.store.renew(me.worker.pk, settings().LEASE):
+        if not self.store.workers.renew(me.worker.pk, settings().LEASE):
             me.lease.lose()
         return not me.lease.lost
 
     def _may_be_rescued(self, me: Incarnation) -> bool:
         """Whether a drain took back what a dead worker held: that is due, too."""
-        if not self.store.has_dead_workers():
+        if not self.store.workers.has_dead():
             return self.maintenance.take_back_orphans() > 0
         self.maintenance.watch_leases()
         while left := self.maintenance.seconds_to_certainty(me.lease.late_at):
@@ -310,7 +310,7 @@ class Loop:
         return set_malformed_aside(self.store, worker_id, self.options.queues)
 
     def _sit_out(self, error: Error) -> None:
-        is_locked = waited_too_long(error) and not self.store.connection.in_atomic_block
+        is_locked = waited_too_long(error) and not self.store.database.connection.in_atomic_block
         if self.options.comes_to_an_end and not is_locked:
             raise error
         if is_locked:
@@ -354,7 +354,7 @@ class Loop:
         try:
             self.maintenance.end()
             if self._owns_nothing(me):
-                self.store.deregister(me.worker.pk)
+                self.store.workers.deregister(me.worker.pk)
             else:
                 self._leave("what it had claimed is locked")
         except Error as error:

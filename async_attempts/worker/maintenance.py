@@ -10,7 +10,7 @@ from typing import Final
 from .. import signals
 from ..conf import DAY, retention, settings
 from ..encryption import openable
-from ..store import Place, Rescue, Store
+from ..store import Cursor, Rescue, Store
 from .acknowledging import announce_rescue
 from .announcing import Announcer, AtOnce
 from .lease_watch import LeaseWatch
@@ -25,6 +25,7 @@ PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
 TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
+EXPIRED_AT_ONCE: Final = 1000
 EXPIRE_PAUSE: Final = 0.5
 RETURN_PAUSE: Final = 0.1
 RETURN_AGAIN: Final = 10.0
@@ -61,9 +62,8 @@ class Maintenance:
         self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
-        self._expired_to: Place | None = None
         self._returns, self._next_return = 0, 0.0
-        self._brought_back_to: Place | None = None
+        self._brought_back_to: Cursor | None = None
         self._comes_to_an_end = comes_to_an_end
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
         self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
@@ -92,8 +92,7 @@ class Maintenance:
             if not self.seconds_to_rescue(late_at):
                 self.rescue()
         if moment >= self._next_expire:
-            self.expire_overdue()
-            is_through = self._expired_to is None
+            is_through = self.expire_overdue() < EXPIRED_AT_ONCE
             self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
         if moment >= self._next_prune:
             self.prune()
@@ -110,12 +109,12 @@ class Maintenance:
 
     def begin(self) -> None:
         """From now on the calling thread comes back to what was passed over."""
-        self.store.revisits.begin()
+        self.store.database.revisits.begin()
         self._returns = 0 if self._comes_to_an_end else 2
 
     def end(self) -> None:
         """Come back for the last time to what was passed over."""
-        self.store.revisits.end()
+        self.store.database.revisits.end()
         self.store.revisit()
 
     def seconds_to_rescue(self, late_at: float) -> float:
@@ -124,7 +123,7 @@ class Maintenance:
 
     def watch_leases(self) -> None:
         """See which leases are late."""
-        self._lease_watch.see(self.store.late_leases(settings().LEASE))
+        self._lease_watch.see(self.store.workers.late_leases(settings().LEASE))
 
     def seconds_to_certainty(self, late_at: float) -> float:
         """Until this worker knows which of those whose leases are late are dead."""
@@ -132,12 +131,12 @@ class Maintenance:
 
     def rescue(self) -> int:
         """Take back what dead workers held; returns how many attempts."""
-        return self._announced(self.store.rescue(self._lease_watch.unchanged))
+        return self._announced(self.store.workers.rescue(self._lease_watch.unchanged))
 
     def take_back_orphans(self) -> int:
         """Take back what is claimed by workers that are no more; returns how many attempts."""
         moment = now()
-        number = self._announced(self.store.take_back_orphans())
+        number = self._announced(self.store.workers.rescue_orphans())
         self._next_orphans = now() + max(ORPHAN_INTERVAL, (now() - moment) / SWEEPING_AT_MOST)
         return number
 
@@ -150,18 +149,18 @@ class Maintenance:
                 announce_rescue(self.store, rescue, self.announcer)
         return number
 
-    def expire_overdue(self) -> None:
-        """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""
-        expired, self._expired_to = self.store.expire_overdue(after=self._expired_to)
-        if expired:
-            alias = self.store.alias
+    def expire_overdue(self) -> int:
+        """Expire attempts that nobody claimed before their `expires_at`; returns their number."""
+        if expired := self.store.retention.expire_overdue(EXPIRED_AT_ONCE):
+            alias = self.store.database.alias
             self.announcer.announce(
                 signals.overdue, Maintenance, database=alias, attempt_ids=expired
             )
+        return len(expired)
 
     def bring_back(self) -> int:
         """Make due, of the next scheduled attempts, those that waited for this process's keys."""
-        number, self._brought_back_to = self.store.bring_back(
+        number, self._brought_back_to = self.store.missing_keys.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )
         is_through = self._brought_back_to is None
@@ -175,24 +174,24 @@ class Maintenance:
         `queues`: what is woken is of these only.
         """
         moment = now()
-        closed = self.store.sweep()
-        woken = self.store.wake_all(queues) if has_waiting else 0
+        closed = self.store.dependencies.sweep()
+        woken = self.store.limits.unpark_all(queues) if has_waiting else 0
         pause = SWEEP_INTERVAL if not closed else 0.0
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
         return closed + woken
 
     def _forget_paces(self) -> None:
         for _ in range(PRUNE_BATCHES):
-            self._has_more_paces = self.store.forget_paces() > 0
+            self._has_more_paces = self.store.debounce.forget_paces() > 0
             if not self._has_more_paces:
                 return
 
     def prune(self) -> None:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
-        self.store.forget_workers(DAY)
+        self.store.workers.forget(DAY)
         self._forget_paces()
-        self._forgotten_to = self.store.forget_places(self._forgotten_to or 0)
-        self.store.forget_tallies(TALLIES_KEPT)
+        self._forgotten_to = self.store.limits.forget_slots(self._forgotten_to or 0)
+        self.store.statistics.forget_tallies(TALLIES_KEPT)
         for _ in range(PRUNE_BATCHES):
             self._pruner.prune(retention())
             if self._pruner.is_through:

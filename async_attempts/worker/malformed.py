@@ -18,7 +18,7 @@ def set_malformed_aside(
 ) -> bool:
     """Fail or mend malformed rows; True if there were any. An error of the database is logged."""
     try:
-        found = store.set_malformed_aside(worker_id, queues)
+        found = store.malformed_rows.set_aside(worker_id, queues)
     except Error as error:
         logger.error("malformed rows can't be set aside: %s", type(error).__name__)
         return False

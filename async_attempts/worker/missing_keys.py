@@ -18,7 +18,7 @@ from ..exceptions import CipherUnavailable, RetiredKey, UnknownFormat, UnknownKe
 from ..lifecycle import Released
 from ..printable import printable
 from ..store import Claim, PutOff
-from ..store.missing import KEY_ID_LENGTH, UNNAMED, reason_for, reason_for_form
+from ..store.missing_keys import KEY_ID_LENGTH, UNNAMED, reason_for, reason_for_form
 from .memory import now
 
 logger = logging.getLogger("async_attempts")

@@ -10,7 +10,7 @@ from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..models import AbstractAttempt
 from ..models.database import database_of
-from ..store import Claim, Claims, Store, store_for
+from ..store import Claim, Claimed, Store, store_for
 from .acknowledging import acknowledge, announce_expired
 from .announcing import AtOnce
 from .incarnation import Alone
@@ -41,12 +41,12 @@ def perform_now(attempt: AbstractAttempt) -> None:
 
 
 def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
-    options = Options(database=store.alias, queues=(attempt.queue,), name="perform")
+    options = Options(database=store.database.alias, queues=(attempt.queue,), name="perform")
     alone = Alone(store, options)
     with alone.born() as me:
-        store.promote_one(attempt.pk)
-        taken = Claims()
-        claim = store.claim_one(me.worker.pk, attempt.pk, taken)
+        store.claims.promote_one(attempt.pk)
+        taken = Claimed()
+        claim = store.claims.claim_one(me.worker.pk, attempt.pk, taken)
         announce_expired(taken.too_late, AtOnce())
         if taken.unrecorded:
             # Its row is locked: it is taken back when the lease runs out.
@@ -58,9 +58,9 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
                 logger.warning("%s: another transaction locks its row: nothing is recorded", claim)
                 return claim
             if claim.limit_key:
-                store.wake([claim.limit_key])
+                store.limits.unpark([claim.limit_key])
         # Not where an error passes: what is still held then is taken back when the lease runs out.
-        store.deregister(me.worker.pk)
+        store.workers.deregister(me.worker.pk)
     return claim
 
 

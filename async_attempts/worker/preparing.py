@@ -56,7 +56,7 @@ def prepared(claim: Claim) -> Prepared:
 
 def _too_large(claim: Claim) -> InvalidArguments:
     """The error for a claim without the column that is over its limit."""
-    size_of = store_for(claim.database).size_of
+    size_of = store_for(claim.database).database.size_of
     if claim.args is None:
         return InvalidArguments(
             f"The stored arguments have {size_of(claim.id, 'args')} bytes, more than "

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from django.db import Error, transaction
 
 from .. import signals
-from ..store import Claim, Said, Store
+from ..store import Claim, ProgressReport, Store
 from ..store.transactions import refused
 from .announcing import Announcer, AtOnce
 from .memory import now
@@ -35,22 +35,22 @@ class UnwrittenProgress:
     def __init__(self, store: Store, announcer: Announcer | None = None) -> None:
         self._store = store
         self._announcer = announcer or AtOnce()
-        self._said: dict[Key, Said] = {}
+        self._said: dict[Key, ProgressReport] = {}
         # Of those that run atomically: their own transaction holds their row.
-        self._held: dict[Key, Said] = {}
+        self._held: dict[Key, ProgressReport] = {}
         self._written_at = 0.0
         self.ring: Callable[[], None] | None = None
 
     # --- by those who perform
 
-    def say(self, said: Said) -> None:
+    def say(self, said: ProgressReport) -> None:
         """To be written soon."""
         is_first = not self._said
         self._said[said.claim.fence] = said
         if is_first and self.ring is not None:
             self.ring()
 
-    def hold(self, said: Said) -> None:
+    def hold(self, said: ProgressReport) -> None:
         """To be written with the outcome."""
         self._held[said.claim.fence] = said
 
@@ -60,8 +60,8 @@ class UnwrittenProgress:
             return
         try:
             # What is refused mustn't take along what the target has done.
-            with transaction.atomic(self._store.alias):
-                self._store.write_progress_within([said])
+            with transaction.atomic(self._store.database.alias):
+                self._store.progress.write_within([said])
         except Error as error:
             if not refused(error):
                 raise
@@ -82,7 +82,7 @@ class UnwrittenProgress:
         self._written_at = now()
         said = self._taken(self._said.copy())
         with self._kept_in_outages(said):
-            for written, locked in _unless_refused(self._store.try_to_write_progress, said):
+            for written, locked in _unless_refused(self._store.progress.try_to_write, said):
                 self._put_back(locked)
                 self._announce(written)
 
@@ -99,13 +99,13 @@ class UnwrittenProgress:
         said = self._taken(keys) + self._taken(keys, self._held)
         if said:
             with self._kept_in_outages(said):
-                for written, left in _unless_refused(self._store.write_progress, said):
+                for written, left in _unless_refused(self._store.progress.write, said):
                     self._put_back(left)
                     self._announce(written)
                     locked.update(one.claim.fence for one in left)
         return locked
 
-    def _announce(self, written: Iterable[Said]) -> None:
+    def _announce(self, written: Iterable[ProgressReport]) -> None:
         """Tell those who want to know; the write is committed."""
         if signals.progressed.receivers:
             for claim, percent, note in written:
@@ -113,25 +113,29 @@ class UnwrittenProgress:
                     signals.progressed, UnwrittenProgress, claim=claim, percent=percent, note=note
                 )
 
-    def _taken(self, keys: Iterable[Key], source: dict[Key, Said] | None = None) -> list[Said]:
+    def _taken(
+        self, keys: Iterable[Key], source: dict[Key, ProgressReport] | None = None
+    ) -> list[ProgressReport]:
         there = self._said if source is None else source
         return [said for key in keys if (said := there.pop(key, None)) is not None]
 
     @contextmanager
-    def _kept_in_outages(self, said: Iterable[Said]) -> Iterator[None]:
+    def _kept_in_outages(self, said: Iterable[ProgressReport]) -> Iterator[None]:
         try:
             yield
         except Error:
             self._put_back(said)
             raise
 
-    def _put_back(self, said: Iterable[Said]) -> None:
+    def _put_back(self, said: Iterable[ProgressReport]) -> None:
         """For the next time, unless something newer was said meanwhile."""
         for one in said:
             self._said.setdefault(one.claim.fence, one)
 
 
-def _unless_refused(write: Callable[[Sequence[Said]], _T], said: Sequence[Said]) -> list[_T]:
+def _unless_refused(
+    write: Callable[[Sequence[ProgressReport]], _T], said: Sequence[ProgressReport]
+) -> list[_T]:
     """`write` all at once, or one by one when the database refuses what one of them says."""
     try:
         return [write(said)]

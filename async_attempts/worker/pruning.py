@@ -24,7 +24,7 @@ class Pruner:
 
     def __init__(self, store: Store, *, only_counts: bool = False) -> None:
         self._prune: Callable[..., tuple[int, Walk | None]] = (
-            store.count_unwanted if only_counts else store.prune
+            store.retention.count_unwanted if only_counts else store.retention.prune
         )
         self._store = store
         self._walk: Walk | None = None
@@ -58,4 +58,4 @@ class Pruner:
             self._walk = self._walk or Walk()
             return
         self.num_refused += 1
-        _, self._walk = self._store.count_unwanted(retention, limit=1, walk=self._walk)
+        _, self._walk = self._store.retention.count_unwanted(retention, limit=1, walk=self._walk)

@@ -87,7 +87,7 @@ class Readiness:
             connection = connections[self.alias]
             connection.ensure_connection()
             missing = self._migrations.missing(connection, labels)
-            setting = store_for(self.alias).isolation_problem()
+            setting = store_for(self.alias).dialect.isolation_problem()
         except Error as error:
             unreachable = NotReady(f"The database {self.alias!r} can't be reached: {error}")
             unreachable.__cause__ = error

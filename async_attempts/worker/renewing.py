@@ -69,8 +69,8 @@ class Renewing:
 
     def _drop_connection(self) -> None:
         """What was interrupted at any point may take itself to be inside a transaction for ever."""
-        connection = self._store.connection
-        del connections[self._store.alias]
+        connection = self._store.database.connection
+        del connections[self._store.database.alias]
         self._is_own = False
         with suppress(Error, TooSlow), at_most(RETRY):
             connection.close()
@@ -82,15 +82,15 @@ class Renewing:
             if page.worker_id is not None and page.holds_until
         }
         if living and not self._is_own:
-            alias, vendor = self._store.alias, self._store.connection.vendor
+            alias, vendor = self._store.database.alias, self._store.database.connection.vendor
             use_own_connection(alias, **IMPATIENT.get(vendor, {}))
             self._is_own = True
         asked = now()
         if len(living) > 1:
-            for worker_id in self._store.renew_unlocked(list(living), lease):
+            for worker_id in self._store.workers.renew_unlocked(list(living), lease):
                 _hold(living.pop(worker_id), asked, lease)
         for worker_id, page in living.items():
-            if self._store.renew(worker_id, lease):
+            if self._store.workers.renew(worker_id, lease):
                 _hold(page, asked, lease)
             elif page.worker_id == worker_id and not page.has_lost(worker_id):
                 page.lose(worker_id)

@@ -279,8 +279,8 @@ class Runner:
         outcome: Outcome | None = None
         try:
             with transaction.atomic(claim.database, durable=True):
-                if not self.store.hold(claim.worker_id, claim):
-                    if self.store.still_holds(claim.worker_id, claim):
+                if not self.store.outcomes.hold(claim.worker_id, claim):
+                    if self.store.outcomes.still_holds(claim.worker_id, claim):
                         # Another transaction changes the row: nothing waits for its end here.
                         return Execution(claim, RELEASED, place=place)
                     raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
@@ -295,7 +295,7 @@ class Runner:
                         "The target ended its transaction by a COMMIT or ROLLBACK of its own."
                     )
                 self.progress.write_within(claim)
-                self.store.finish_within(claim.worker_id, [(claim, outcome)])
+                self.store.outcomes.finish_within(claim.worker_id, [(claim, outcome)])
         except BaseException as exception:
             if not is_held and isinstance(exception, Error):
                 raise NotCalled(exception) from exception

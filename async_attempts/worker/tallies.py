@@ -78,7 +78,7 @@ class Tallies:
             if outcome in WORDS
         }
         try:
-            self._store.add_tallies(counted)
+            self._store.statistics.add_tallies(counted)
         except Error as error:
             # No attempt is to pay for them; whether the database is gone, others will notice.
             logger.warning("tallies could not be written yet: %s", type(error).__name__)

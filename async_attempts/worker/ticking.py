@@ -74,11 +74,11 @@ class Ticking:
 
     def enqueue(self) -> bool:
         """Enqueue the ticks that are due; whether there were any."""
-        ticked = self.store.enqueue_ticks(self._names)
+        ticked = self.store.schedules.enqueue_ticks(self._names)
         for one in ticked:
             self._tell(one)
         if any(one.problem is not None and is_about_a_value(one.problem) for one in ticked):
-            for schedule in self.store.mend_schedules():
+            for schedule in self.store.malformed_rows.mend_schedules():
                 logger.error("%s", schedule)
         if any(one.problem is None for one in ticked):
             self._pause, self._not_before = SHORTEST_PAUSE, 0.0
@@ -88,7 +88,7 @@ class Ticking:
 
     def _rest(self) -> None:
         """After a try in vain, until another one may not be."""
-        coming = self.store.coming_ticks(self._names)
+        coming = self.store.schedules.coming_ticks(self._names)
         if coming.is_any_due:
             pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         else:

@@ -52,7 +52,7 @@ class WakeUp:
         self.store = store
         self.interval = interval
         self._rate = LookRate()
-        self._listens = gate.notifies(store.connection)
+        self._listens = gate.notifies(store.database.connection)
         self._start()
 
     def fileno(self) -> int | None:
@@ -136,7 +136,7 @@ class WakeUp:
         self._short = SHORTEST
 
     def _params(self) -> Mapping[str, Any]:
-        return params_of(self.store.connection)
+        return params_of(self.store.database.connection)
 
     def _own_listener(self) -> Listener | None:
         if self._process != os.getpid():

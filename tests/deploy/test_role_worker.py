@@ -19,7 +19,7 @@ from async_attempts import Attempt, call, parallel, stats
 from async_attempts.lifecycle import FINAL
 from async_attempts.models import Dependency, Failure, Pace, Schedule, Slot, Tally, Worker
 from async_attempts.store import store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.maintenance import Maintenance
 from async_attempts.worker.readiness import require_ready
 from tests.deploy.roles import Roles, roles
@@ -100,7 +100,7 @@ def rescue(database: str) -> None:
     dead, claimed = registered(store), call(effects.act).using(database=database).enqueue()
     put(claimed, claimed_by=dead.pk, started_at=timezone.now(), num_attempts=1, claim_seq=1)
     let_lease_run_out(store, dead)
-    store.rescue()
+    store.workers.rescue()
     assert stored(claimed).num_crashes == 1
 
 

@@ -130,7 +130,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the hold before an atomic target",
-        (("worker/runner.py", "if not self.store.hold(claim.worker_id, claim):", "if False:"),),
+        (
+            (
+                "worker/runner.py",
+                "if not self.store.outcomes.hold(claim.worker_id, claim):",
+                "if False:",
+            ),
+        ),
         ("tests/worker/test_atomic.py::test_what_was_expired_in_hand_is_not_performed[sqlite]",),
     ),
     Mutant(
@@ -288,7 +294,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop.py",
-                "self.store.release_unknown(me.worker.pk, in_hand)",
+                "self.store.claims.release_unknown(me.worker.pk, in_hand)",
                 "Unknown.NOTHING",
             ),
         ),

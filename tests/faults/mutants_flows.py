@@ -94,7 +94,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the visits of a drain",
-        (("worker/lookout.py", " and not self._store.revisits", ""),),
+        (("worker/lookout.py", " and not self._store.database.revisits", ""),),
         (f"{LOOKOUT}test_what_was_passed_over_is_waited_for[sqlite]",),
     ),
     Mutant(
@@ -136,7 +136,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the limits of a suspect's queue",
-        (("worker/lookout.py", "are_due and self._store.any_suspect_fits(", "are_due or bool("),),
+        (
+            (
+                "worker/lookout.py",
+                "are_due and self._store.queues.any_suspect_fits(",
+                "are_due or bool(",
+            ),
+        ),
         (f"{LOOKOUT}{HELD_BACK}[sqlite]",),
     ),
 )

@@ -67,7 +67,7 @@ class Over:
 def test_nothing_is_begun_when_the_lease_may_have_run_out(database, book):
     enqueued(database, hazards.leave_traces, book.path)
     store = store_for(database)
-    [claim] = store.claim(registered(store).pk, ["default"], 1)
+    [claim] = store.claims.claim(registered(store).pk, ["default"], 1)
     execution = Runner(store, Over(), mock.Mock()).perform(claim)
     assert execution is not None
     assert isinstance(execution.outcome, Released)
@@ -81,7 +81,7 @@ def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeyp
     def be_taken_for_dead() -> None:
         if current_attempt().claim_seq == 1:
             let_leases_run_out(database)
-            store_for(database).rescue()
+            store_for(database).workers.rescue()
 
     monkeypatch.setattr(effects, "action", be_taken_for_dead)
     slow = enqueued(database, effects.act)
@@ -96,7 +96,7 @@ def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeyp
 def test_nothing_that_waits_for_the_event_loop_is_begun_either(database, book):
     enqueued(database, hazards.leave_traces_asynchronously, book.path)
     store = store_for(database)
-    [claim] = store.claim(registered(store).pk, ["default"], 1)
+    [claim] = store.claims.claim(registered(store).pk, ["default"], 1)
     ended: SimpleQueue[Execution] = SimpleQueue()
     event_loop = EventLoop(1, ended.put, Over())
     try:

@@ -82,7 +82,7 @@ def test_an_outage_longer_than_the_lease_ends_no_worker_and_rescues_nobody(
 
 
 def late_leases(store):
-    return property(lambda _: store.late_leases(current_settings().LEASE))
+    return property(lambda _: store.workers.late_leases(current_settings().LEASE))
 
 
 @pytest.mark.parametrize(("reconnects", "is_late"), [(False, False), (True, False), (False, True)])
@@ -92,7 +92,7 @@ def test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewa
     store = store_for(database)
     worker = registered(store)
     attempt = enqueued(database, hazards.leave_traces, "nowhere")
-    store.claim(worker.pk, ["default"], 1)
+    store.claims.claim(worker.pk, ["default"], 1)
     let_leases_run_out(database)
     clock = mock.Mock(return_value=0.0)
     monkeypatch.setattr(maintenance, "now", clock)

@@ -46,7 +46,7 @@ def write_everything(database: str, path: str, *, release: str) -> None:
     shared = call(flows.fetch, 5).using(database=database, idempotence_token="shared")
     first = shared.attempt()
     then = call(flows.look_back).using(database=database, depends_on=[first]).attempt()
-    store_for(database).insert_or_get_many([first, then])
+    store_for(database).attempts.insert_or_get_many([first, then])
     parallel(call(flows.fetch, 2).using(database=database), call(flows.give_up)).settled(
         flows.settle
     ).enqueue()
@@ -58,13 +58,15 @@ def write_schedule(database: str, name: str, path: str) -> None:
     row = Schedule(name=name, cron="* * * * *", timezone="UTC", target="tests.shop.effects.write")
     row._state.db = database
     row.seal(Arguments(path))
-    store.put(row)
+    store.schedules.put(row)
 
 
 def let_everything_be_due(database: str) -> None:
     """Let the delays pass after which what couldn't be opened is tried again."""
     waiting = attempts(database).filter(status="scheduled")
-    store_for(database).redone(lambda: waiting.update(scheduled_at=DatabaseNow()))
+    store_for(database).database.retry_on_conflict(
+        lambda: waiting.update(scheduled_at=DatabaseNow())
+    )
 
 
 def versions(database: str) -> Counter[int]:
@@ -85,7 +87,7 @@ def test_workers_of_both_releases_perform_everything_once(database, workers, tmp
     write_everything(database, str(path), release="new")
     assert versions(database)[1] > 20
     assert versions(database)[2] > 20
-    minute = store_for(database).moment().replace(second=0, microsecond=0)
+    minute = store_for(database).database.now().replace(second=0, microsecond=0)
     Schedule.objects.using(database).update(next_tick=minute)
     one = ("--processes=1", "--threads=2")
     workers.settings = {"CIPHER": FIRST}
@@ -146,7 +148,7 @@ def test_rotate_keys_seals_in_version_2_what_version_1_has_left(database, tmp_pa
     writes = attempts(database).filter(method_name="write")
     assert {row.pk: row.method_args for row in writes} == arguments
     assert {f.pk: f.message for f in Failure.objects.using(database)} == messages
-    assert store_for(database).schedules.earliest("id").arguments == Arguments(str(path))
+    assert store_for(database).database.schedules.earliest("id").arguments == Arguments(str(path))
 
 
 def test_what_rotate_keys_has_sealed_anew_is_performed(database, tmp_path):

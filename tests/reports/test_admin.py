@@ -14,7 +14,7 @@ WORKERS = "/admin/async_attempts/worker/"
 
 def test_a_worker_that_was_killed_is_not_shown_as_a_live_one(db):
     """sidekiq#153, sidekiq#592, rq#713: after a kill -9 its row stays, and says nothing of that."""
-    now = store_for("default").now()
+    now = store_for("default").database.now()
     Worker.objects.create(host="killed", pid=7, lease=now - timedelta(seconds=1))
     client = operator()
     assert "lost since" in client.get(WORKERS).content.decode()

@@ -23,12 +23,12 @@ def test_what_is_scheduled_far_ahead_is_handed_out_once(store):
     """
     [later] = enqueued_in(store, scheduled_at=timedelta(hours=6))
     workers = [registered(store) for _ in range(3)]
-    assert [store.claim(worker.pk, ["default"], 10) for worker in workers] == [[], [], []]
+    assert [store.claims.claim(worker.pk, ["default"], 10) for worker in workers] == [[], [], []]
     let_lease_run_out(store, workers.pop())
-    store.rescue()
+    store.workers.rescue()
     put(store, later, scheduled_at=DatabaseNow())
-    store.promote()
-    claims = [claim for one in workers for claim in store.claim(one.pk, ["default"], 10)]
+    store.claims.promote()
+    claims = [claim for one in workers for claim in store.claims.claim(one.pk, ["default"], 10)]
     assert [(claim.id, claim.claim_seq) for claim in claims] == [(later.pk, 1)]
 
 
@@ -85,12 +85,12 @@ def test_a_worker_of_the_same_name_does_not_hide_that_the_other_died(store):
     [held] = enqueued_in(store)
     dead, heir = registered(store), registered(store)
     assert dead.name == heir.name
-    assert len(store.claim(dead.pk, ["default"], 1)) == 1
+    assert len(store.claims.claim(dead.pk, ["default"], 1)) == 1
     let_lease_run_out(store, dead)
-    store.renew(heir.pk, 30)
-    store.rescue()
+    store.workers.renew(heir.pk, 30)
+    store.workers.rescue()
     assert (row(store, held).state, row(store, held).num_crashes) == ("pending", 1)
-    [claim] = store.claim(heir.pk, ["default"], 1, suspects=True)
+    [claim] = store.claims.claim(heir.pk, ["default"], 1, suspects=True)
     assert (claim.id, claim.claim_seq) == (held.pk, 2)
 
 
@@ -103,7 +103,7 @@ def test_many_workers_claim_and_finish_at_once_without_deadlocks(store):
 
     def perform(number: int) -> list[tuple[object, int]]:
         done = []
-        while claims := store.claim(workers[number].pk, ["default"], 7):
+        while claims := store.claims.claim(workers[number].pk, ["default"], 7):
             done += [(claim.id, claim.claim_seq) for claim in claims]
             finish_all(store, workers[number], [(one, Succeeded()) for one in claims])
         return done

@@ -55,7 +55,7 @@ def test_what_follows_a_group_is_called_once_though_a_member_was_performed_twice
     def be_taken_for_dead(number: int) -> int:
         if number == 0 and current_attempt().claim_seq == 1:
             let_leases_run_out(database)
-            store_for(database).rescue()
+            store_for(database).workers.rescue()
         noted.append(("member", number))
         return number
 

@@ -12,13 +12,13 @@ def test_a_late_outcome_does_not_free_the_place_of_another(store, worker):
     """
     enqueued(store, 3, limit_key="customer")
     taken_for_dead = registered(store)
-    [first] = store.claim(taken_for_dead.pk, ["default"], 10)
+    [first] = store.claims.claim(taken_for_dead.pk, ["default"], 10)
     let_lease_run_out(store, taken_for_dead)
-    store.rescue()
-    [second] = store.claim(worker.pk, ["default"], 10)
-    assert store.finish(taken_for_dead.pk, [(first, Succeeded())]) == [first]
-    assert store.wake(["customer"]) == 0
-    assert store.claim(worker.pk, ["default"], 10) == []
+    store.workers.rescue()
+    [second] = store.claims.claim(worker.pk, ["default"], 10)
+    assert store.outcomes.finish(taken_for_dead.pk, [(first, Succeeded())]) == [first]
+    assert store.limits.unpark(["customer"]) == 0
+    assert store.claims.claim(worker.pk, ["default"], 10) == []
     assert (row(store, second).claim_seq, row(store, second).state) == (second.claim_seq, "running")
 
 
@@ -28,8 +28,8 @@ def test_a_worker_that_begins_before_the_dead_is_rescued_keeps_the_limit(store, 
     """
     enqueued(store, 3, limit_key="customer")
     killed = registered(store)
-    assert len(store.claim(killed.pk, ["default"], 10)) == 1
+    assert len(store.claims.claim(killed.pk, ["default"], 10)) == 1
     let_lease_run_out(store, killed)
-    assert store.claim(worker.pk, ["default"], 10) == []
-    store.rescue()
-    assert len(store.claim(worker.pk, ["default"], 10)) == 1
+    assert store.claims.claim(worker.pk, ["default"], 10) == []
+    store.workers.rescue()
+    assert len(store.claims.claim(worker.pk, ["default"], 10)) == 1

@@ -53,7 +53,7 @@ def test_a_tick_of_several_workers_is_one_attempt(store):
     """coleifer/huey#716, coleifer/huey#567: each of four pods enqueues every periodic task."""
     target = "tests.shop.clients.greet"
     declared = Declared(name=NAME, cron="0 0 1 1 *", target=target, arguments=Arguments(1))
-    store.declare({NAME: declared})
-    store.schedules.filter(name=NAME).update(next_tick=DatabaseNow())
-    at_once(4, lambda _: store.enqueue_ticks([NAME]))
-    assert store.attempts.filter(schedule=NAME).count() == 1
+    store.schedules.declare({NAME: declared})
+    store.database.schedules.filter(name=NAME).update(next_tick=DatabaseNow())
+    at_once(4, lambda _: store.schedules.enqueue_ticks([NAME]))
+    assert store.database.attempts.filter(schedule=NAME).count() == 1

@@ -18,23 +18,23 @@ def test_what_waits_for_a_concurrency_key_is_never_forgotten(database):
     """
     store = store_for(database)
     attempts = enqueued(store, 60, limit_key="k", concurrency=2)
-    left = store.attempts.exclude(status="succeeded")
+    left = store.database.attempts.exclude(status="succeeded")
     deadline = time.monotonic() + PATIENCE
 
     def work_through(_: int) -> None:
         worker = registered(store)
-        store.revisits.begin()
+        store.database.revisits.begin()
         try:
             while left.exists():
                 assert time.monotonic() < deadline, left.values_list("status", "limit_key")
-                claims = store.claim(worker.pk, ["default"], 5)
+                claims = store.claims.claim(worker.pk, ["default"], 5)
                 assert len(claims) <= 2
                 performed = [(claim, Succeeded()) for claim in claims]
                 finish_all(store, worker, [*performed, *claims.unrecorded])
-                store.wake({claim.limit_key for claim in claims})
+                store.limits.unpark({claim.limit_key for claim in claims})
                 store.revisit()
         finally:
-            store.revisits.end()
+            store.database.revisits.end()
 
     at_once(3, work_through)
-    assert store.attempts.filter(status="succeeded").count() == len(attempts)
+    assert store.database.attempts.filter(status="succeeded").count() == len(attempts)

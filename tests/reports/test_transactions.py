@@ -23,7 +23,7 @@ def test_nobody_sees_it_before_its_order(database, store, sessions, acting):
     caller.begin()
     order = caller.do(Order.objects.using(database).create, number=7)
     attempt = caller.do(enqueued, database, effects.act, order.pk)
-    assert store.claim(registered(store).pk, ["default"], 1) == []
+    assert store.claims.claim(registered(store).pk, ["default"], 1) == []
     caller.commit()
     drain(database)
     assert stored(attempt).status == "succeeded"

@@ -273,7 +273,7 @@ def test_a_queue_at_its_concurrency(on_database):
         attempt_in("pending", queue="narrow")
     waits = f"{DUE}; it waits for the worker of the queue narrow"
     assert explained("pending", queue="narrow") == waits
-    claims = store_for(on_database).claim(worker.pk, ["narrow"], 10)
+    claims = store_for(on_database).claims.claim(worker.pk, ["narrow"], 10)
     assert len(claims) == 2
     assert explained("pending", queue="narrow") == (
         f"{DUE}; its queue narrow lets 2 run at once: it begins after one of them has ended"
@@ -289,7 +289,7 @@ def test_a_queue_whose_rate_is_used_up(on_database):
         attempt_in("pending", queue="slow")
     waits = "it waits for the worker of the queue slow"
     assert explained("pending", queue="slow") == f"{DUE}; {waits}"
-    assert len(store_for(on_database).claim(worker.pk, ["slow"], 10)) == 1
+    assert len(store_for(on_database).claims.claim(worker.pk, ["slow"], 10)) == 1
     left = Queue.objects.get(pk="slow").tokens
     said = explained("pending", queue="slow")
     assert said.startswith(f"{DUE}; its queue slow begins 1/h: the next one in 3")

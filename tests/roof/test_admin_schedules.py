@@ -194,7 +194,7 @@ def homeless(db):
     """A paused schedule whose timezone this machine doesn't know any more, and one beside it."""
     client = operator()
     rows = [made(client, name=name) for name in ("a homeless one", "its neighbour")]
-    store_for("default").pause([row.pk for row in rows])
+    store_for("default").schedules.pause([row.pk for row in rows])
     Schedule._base_manager.filter(pk=rows[0].pk).update(timezone="Mars/Base")
     return rows
 
@@ -223,7 +223,7 @@ def test_what_went_wrong_beside_the_admin_can_be_mended_there(homeless):
 @pytest.mark.parametrize("allowed", [None, "pause", "enqueue", "change"])
 def test_each_verb_needs_its_permission(declared, verb, allowed):
     if verb == "resume":
-        store_for("default").pause([declared.pk])
+        store_for("default").schedules.pause([declared.pk])
     client = logged_in("view_schedule", *([f"{allowed}_schedule"] if allowed else []))
     select(client, verb, declared, path=LIST)
     row = Schedule._base_manager.get()

@@ -26,7 +26,7 @@ STATES = {
 def workers(database, settings):
     """One in each state, by the state's name, which is its host's, too."""
     settings.DATABASE_ROUTERS = [OneDatabase(database)]
-    now = store_for(database).now()
+    now = store_for(database).database.now()
     made = {}
     for state in STATES:
         until = timedelta(minutes=1 if state == "live" else -1)

@@ -12,7 +12,7 @@ from async_attempts.exceptions import AttemptFailed
 from async_attempts.models import Worker
 from async_attempts.payload import Arguments
 from async_attempts.store import store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from tests.roof.admin_pages import LIST, OneDatabase, attempt_in, operator, page_of, select
 from tests.shop import clients
 from tests.store.large import TOLD, json_of, marked, octets, peak_below, text, write
@@ -92,7 +92,7 @@ def test_large_names_of_queues_are_told(on_database, page):
 
 
 def test_schedules_with_large_arguments_hide_no_page(on_database):
-    row = store_for(on_database).schedules.model(
+    row = store_for(on_database).database.schedules.model(
         name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report"
     )
     row.seal(Arguments())

@@ -33,8 +33,10 @@ def claimed(database: str, **columns: Any) -> Any:
     attempt = call(clients.send_welcome, 1).using(database=database).enqueue()
     Attempt._base_manager.using(database).filter(pk=attempt.pk).update(**columns)
     store = store_for(database)
-    worker = store.workers.create(host="web-1", pid=7, lease=timezone.now() + timedelta(hours=1))
-    [claim] = store.claim(worker.pk, [attempt.queue], 1)
+    worker = store.database.workers.create(
+        host="web-1", pid=7, lease=timezone.now() + timedelta(hours=1)
+    )
+    [claim] = store.claims.claim(worker.pk, [attempt.queue], 1)
     return claim
 
 

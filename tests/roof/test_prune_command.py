@@ -10,8 +10,8 @@ from django.test import override_settings
 
 from async_attempts import Attempt, call
 from async_attempts.management.commands import _pruning
-from async_attempts.store import Store
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
+from async_attempts.store.retention import Retention
 from tests.shop import clients
 
 DAY = 86_400
@@ -115,6 +115,6 @@ def test_what_a_projects_rows_keep_from_being_deleted_is_told(database, monkeypa
     def refuse(*args, **kwargs):
         raise IntegrityError("a shop's row refers to it")
 
-    monkeypatch.setattr(Store, "prune", refuse)
+    monkeypatch.setattr(Retention, "prune", refuse)
     with pytest.raises(CommandError, match="refer to attempts"):
         call_command("attempts", "prune", database=database)

@@ -152,11 +152,11 @@ def test_operators_do_by_name(at_home):
         recurring("0 3 * * *", name="nightly")(reports.recount)
         schedules.declare(store)
     schedules.pause("nightly")
-    assert store.schedules.get().is_paused
+    assert store.database.schedules.get().is_paused
     attempt = schedules.enqueue_now("nightly")
     assert (attempt.schedule, attempt.priority) == ("nightly", 7)
     schedules.resume("nightly")
-    assert not store.schedules.get().is_paused
+    assert not store.database.schedules.get().is_paused
     with pytest.raises(InvalidOption, match=r"name: 'nightley' is no schedule; there are: nightly"):
         schedules.pause("nightley")
 
@@ -164,6 +164,6 @@ def test_operators_do_by_name(at_home):
 def test_a_name_that_the_database_refuses_is_logged_and_left_out(at_home, monkeypatch, caplog):
     store = store_for(at_home)
     recurring("0 3 * * *", name="nightly")(reports.recount)
-    monkeypatch.setattr(store, "declare", lambda declared: {*declared})
+    monkeypatch.setattr(store.database.schedules, "declare", lambda declared: {*declared})
     assert schedules.declare(store) == frozenset()
     assert "schedule nightly: left out: name: " in caplog.text

@@ -254,12 +254,12 @@ def test_a_cipher_without_keys_has_nothing_to_rotate():
 
 
 def test_a_schedules_arguments_open_with_the_new_key_alone(database):
-    schedules = store_for(database).schedules
+    schedules = store_for(database).database.schedules
     row = Schedule(
         name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.clients.send_welcome"
     )
     row.seal(Arguments(7))
-    store_for(database).put(row)
+    store_for(database).schedules.put(row)
     with using(KEYS=[NEW, OLD]):
         rotate(database)
     with using(KEYS=[NEW]):

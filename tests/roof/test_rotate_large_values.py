@@ -58,7 +58,7 @@ def failed(database, number=1):
 def scheduled(database, name="weekly"):
     row = Schedule(name=name, cron="@weekly", timezone="UTC", target="tests.shop.clients.greet")
     row.seal(Arguments(7))
-    store_for(database).put(row)
+    store_for(database).schedules.put(row)
     return row
 
 

@@ -45,7 +45,7 @@ def everything_in(database: str) -> dict[str, Any]:
         "args": [row.method_args for row in rows],
         "results": [row.stored_result for row in rows],
         "message": failure.message,
-        "schedule": store_for(database).schedules.get().arguments,
+        "schedule": store_for(database).database.schedules.get().arguments,
     }
 
 
@@ -60,7 +60,7 @@ def stocked(database: str) -> str:
     row = Schedule(name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.flows.fetch")
     row._state.db = database
     row.seal(Arguments(7))
-    store_for(database).put(row)
+    store_for(database).schedules.put(row)
     return database
 
 

@@ -48,7 +48,9 @@ def test_one_is_run_now(told, database):
 
 def test_what_is_no_longer_declared_is_said_to_be_so(told, database):
     told()
-    store_for(database).schedules.update(is_declared=False, declared_at=None, next_tick=None)
+    store_for(database).database.schedules.update(
+        is_declared=False, declared_at=None, next_tick=None
+    )
     schedules._in_code.clear()
     assert "never: no longer declared" in told()[1]
 
@@ -61,6 +63,6 @@ def test_an_unknown_name_is_a_wrong_usage(told):
 
 def test_a_timezone_that_is_gone_hides_no_schedule(told, at_home):
     told()
-    store_for(at_home).schedules.update(source="admin", timezone="Mars/Base")
+    store_for(at_home).database.schedules.update(source="admin", timezone="Mars/Base")
     schedules._in_code.clear()
     assert "Mars/Base" in told()[1]

@@ -106,7 +106,7 @@ def test_a_schedule_is_sealed_if_its_target_is_named_and_it_is_old(database, fla
     until = timezone.now() + (LATER if older else -LATER)
     if sealed:
         seal(database, "--no-input", *flags, until=until)
-        assert store_for(database).schedules.get().arguments == Arguments(7)
+        assert store_for(database).database.schedules.get().arguments == Arguments(7)
     else:
         with pytest.raises(CommandError, match="1 value is not to be opened"):
             seal(database, "--no-input", "--strict", *flags, until=until)

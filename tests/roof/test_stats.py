@@ -30,7 +30,7 @@ from async_attempts.figures import percentile
 from async_attempts.models import DatabaseNow
 from async_attempts.models.tally import BUCKETS, NUMBERS
 from async_attempts.store import Tallied, store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from tests.shop import effects
 from tests.store.rows import a_moment, enqueued, multiply, one_in_each_state, put, registered
 from tests.store.test_plans import SQL, observed
@@ -48,7 +48,7 @@ def test_what_has_not_ended_is_counted_by_queue(database):
     store = store_for(database)
     worker = registered(store)
     one_in_each_state(store, worker)
-    store.attempts.filter(status="waiting").delete()
+    store.database.attempts.filter(status="waiting").delete()
     later = enqueued(store, 2, scheduled_at=timedelta(hours=1))
     suspect, mail = *enqueued(store, 1), *enqueued(store, 1, queue="emails")
     put(store, suspect, num_crashes=1)
@@ -132,8 +132,8 @@ def test_times_are_means_over_all_that_was_tallied(database):
     zeros = [0] * len(BUCKETS)
     fast, slow = [8, 2.0, 0.8, *zeros], [2, 3.0, 9.2, *zeros]
     fast[NUMBERS.index("to_100ms")], slow[NUMBERS.index("to_10s")] = 8, 2
-    store.add_tallies({Tallied("default", GREET, "succeeded"): fast})
-    store.add_tallies({Tallied("emails", GREET, "failed"): slow})
+    store.statistics.add_tallies({Tallied("default", GREET, "succeeded"): fast})
+    store.statistics.add_tallies({Tallied("emails", GREET, "failed"): slow})
     told = stats(database=database).targets[GREET]
     assert (told.succeeded, told.failed, told.total) == (8, 2, 10)
     assert told.mean_wait == pytest.approx(0.5)
@@ -144,15 +144,17 @@ def test_times_are_means_over_all_that_was_tallied(database):
 
 def test_older_tallies_are_outside_of_the_window(database):
     store = store_for(database)
-    store.add_tallies({Tallied("default", GREET, "succeeded"): [1] * len(NUMBERS)})
-    store.tallies.update(minute=store.now() - timedelta(minutes=30))
+    store.statistics.add_tallies({Tallied("default", GREET, "succeeded"): [1] * len(NUMBERS)})
+    store.database.tallies.update(minute=store.database.now() - timedelta(minutes=30))
     assert stats(database=database, window=timedelta(minutes=10)).targets == {}
     assert stats(database=database, window=timedelta(minutes=40)).targets[GREET].succeeded == 1
 
 
 def test_the_rate_is_over_the_minutes_that_were_counted(database):
     store = store_for(database)
-    store.add_tallies({Tallied("default", GREET, "succeeded"): [60, *[0.0] * 2, 60, *[0] * 11]})
+    store.statistics.add_tallies(
+        {Tallied("default", GREET, "succeeded"): [60, *[0.0] * 2, 60, *[0] * 11]}
+    )
     rate = stats(database=database, window=timedelta(seconds=1)).targets[GREET].per_minute
     # A window of a second is the whole minute in which it begins.
     assert rate >= 60 / (61 / 60)
@@ -194,9 +196,11 @@ def test_what_has_succeeded_is_not_read_however_much_it_is(database):
     multiply(store, template, 30_000, status="'succeeded'", completed_at=a_moment("-n", store))
     enqueued(store, 20, scheduled_at=timedelta(hours=1))
     failed = [one.pk for one in enqueued(store, 20)]
-    store.attempts.filter(pk__in=failed).update(status="failed", completed_at=DatabaseNow())
+    store.database.attempts.filter(pk__in=failed).update(
+        status="failed", completed_at=DatabaseNow()
+    )
     with connections[database].cursor() as cursor:
-        cursor.execute(SQL[store.connection.vendor][0])
+        cursor.execute(SQL[store.database.connection.vendor][0])
         now, statements = observed(store, lambda: stats(database=database))
         queue = now.queues["default"]
         assert (queue.pending, queue.scheduled, queue.failed) == (1, 20, 20)
@@ -227,7 +231,7 @@ def told(*arguments):
 def test_the_command_tells_programs_all_of_it(database):
     store = store_for(database)
     enqueued(store, 2)
-    store.add_tallies({Tallied("default", GREET, "succeeded"): [1] * len(NUMBERS)})
+    store.statistics.add_tallies({Tallied("default", GREET, "succeeded"): [1] * len(NUMBERS)})
     figures = json.loads(told("--json", "--window", "15m", "--database", database))
     assert figures["queues"]["default"]["pending"] == 2
     assert figures["queues"]["default"]["executions"]["succeeded"] == 1
@@ -240,7 +244,9 @@ def test_the_command_tells_people_in_tables(database):
     [attempt] = enqueued(store, 1)
     put(store, attempt, scheduled_at=seconds_from_now(-3 * 3600))
     zeros = [0] * len(BUCKETS)
-    store.add_tallies({Tallied("default", GREET, "retried"): [4, 2.0, 0.4, 4, *zeros[1:]]})
+    store.statistics.add_tallies(
+        {Tallied("default", GREET, "retried"): [4, 2.0, 0.4, 4, *zeros[1:]]}
+    )
     lines = [line.split() for line in told("--database", database).splitlines()]
     assert ["default", "0", "1", "3.0", "h", "0", "0", "0", "0", "0"] in lines
     executed = ["0", "4", "0", "0", "0.1", "500", "ms", "100", "ms", "0", "ms", "1", "ms"]

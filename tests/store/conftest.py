@@ -19,11 +19,11 @@ from .sessions import IMPATIENT, PATIENT, Session
 def store(database: str) -> Iterator[Store]:
     """The store; the test's own connection waits for no lock that isn't given up at once."""
     store = store_for(database)
-    with store.connection.cursor() as cursor:
-        cursor.execute(IMPATIENT[store.connection.vendor])
+    with store.database.connection.cursor() as cursor:
+        cursor.execute(IMPATIENT[store.database.connection.vendor])
     yield store
-    with store.connection.cursor() as cursor:
-        cursor.execute(PATIENT[store.connection.vendor])
+    with store.database.connection.cursor() as cursor:
+        cursor.execute(PATIENT[store.database.connection.vendor])
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def claimed(store: Store, worker: Worker) -> Callable[..., list[Claim]]:
 
     def claimed(number: int = 1, **options: Any) -> list[Claim]:
         attempts = enqueued(store, number, **options)
-        claims = store.claim(worker.pk, ["default"], number)
+        claims = store.claims.claim(worker.pk, ["default"], number)
         assert {claim.id for claim in claims} == {attempt.pk for attempt in attempts}
         return claims
 
@@ -62,7 +62,7 @@ def sessions(database: str) -> Iterator[Callable[[], Session]]:
 @pytest.fixture
 def an_hour_ahead(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The database's clock is an hour ahead of this process's."""
-    connection = store.connection
+    connection = store.database.connection
     if connection.vendor == "sqlite":
         # The one database whose clock is this process's.
         monkeypatch.setattr(clock, "datetime", _AnHourAhead)

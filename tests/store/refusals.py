@@ -48,9 +48,9 @@ UNDONE: Final = {
 @contextmanager
 def refused(store: Store, condition: str) -> Iterator[None]:
     """Have the database refuse the updates of attempts that this SQL describes."""
-    vendor = store.connection.vendor
-    table = store.connection.ops.quote_name(Attempt._meta.db_table)
-    with store.connection.cursor() as cursor:
+    vendor = store.database.connection.vendor
+    table = store.database.connection.ops.quote_name(Attempt._meta.db_table)
+    with store.database.connection.cursor() as cursor:
         cursor.execute(REFUSING[vendor].format(table=table, condition=condition))
         try:
             yield

@@ -16,8 +16,8 @@ from async_attempts.api import enqueue_many
 from async_attempts.lifecycle import Error
 from async_attempts.models import Attempt, DatabaseNow, Failure, Worker, sealed_details
 from async_attempts.store import Claim, Result, Store
-from async_attempts.store.claims import COLUMNS
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.claim import COLUMNS
+from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 
 LEASE: Final = 30.0
@@ -26,61 +26,66 @@ ERROR: Final = Error(kind="error", error_class="builtins.ValueError", details=b"
 
 def enqueued(store: Store, number: int = 1, **options: Any) -> list[Attempt]:
     """So many new attempts, committed, in the order in which they will be claimed."""
-    calls = [call(clients.greet, n).using(database=store.alias, **options) for n in range(number)]
+    calls = [
+        call(clients.greet, n).using(database=store.database.alias, **options)
+        for n in range(number)
+    ]
     return enqueue_many(calls)
 
 
 def registered(store: Store) -> Worker:
     """A live worker's row, its lease just renewed."""
     worker = Worker(host="host", pid=1, name="w", queues=["default"])
-    store.register(worker, LEASE)
+    store.workers.register(worker, LEASE)
     return worker
 
 
 def finish_all(store: Store, worker: Worker, results: Sequence[Result]) -> None:
     """Record all of it, as a worker does that comes back to what others lock for a moment."""
     while results:
-        unrecorded = store.finish(worker.pk, results)
+        unrecorded = store.outcomes.finish(worker.pk, results)
         assert unrecorded == []
         results = [one for one in results if one[0] in unrecorded.locked]
 
 
 def let_lease_run_out(store: Store, worker: Worker) -> None:
-    store.workers.filter(pk=worker.pk).update(lease=seconds_from_now(-1))
+    store.database.workers.filter(pk=worker.pk).update(lease=seconds_from_now(-1))
 
 
 def row(store: Store, attempt: Attempt | Claim | UUID) -> Any:
     """The attempt as the database has it now."""
-    return store.attempts.get(pk=attempt if isinstance(attempt, UUID) else attempt.id)
+    return store.database.attempts.get(pk=attempt if isinstance(attempt, UUID) else attempt.id)
 
 
 def put(store: Store, attempt: Attempt | Claim, **columns: Any) -> None:
     """Change columns past all guards, as no code of the package could."""
-    store.attempts.filter(pk=attempt.id).update(**columns)
+    store.database.attempts.filter(pk=attempt.id).update(**columns)
 
 
 def every_column(store: Store) -> list[dict[str, Any]]:
     """All that is stored of all attempts, to be compared with itself later."""
-    return list(store.attempts.order_by("pk").values())
+    return list(store.database.attempts.order_by("pk").values())
 
 
 def failures(store: Store) -> list[Failure]:
-    return list(Failure._base_manager.using(store.alias).order_by("number", "pk"))
+    return list(Failure._base_manager.using(store.database.alias).order_by("number", "pk"))
 
 
 def claim_of(store: Store, attempt: Attempt | Claim) -> Claim:
     """What a worker would hold in its hand had it claimed the row as it is now."""
     columns = (*COLUMNS, "started_at", "claimed_by")
     pk, *values, started_at, worker_id = (
-        store.attempts.filter(pk=attempt.id).values_list(*columns).get()
+        store.database.attempts.filter(pk=attempt.id).values_list(*columns).get()
     )
     values[-1] = json.dumps(values[-1])
-    return Claim._make((pk.bytes, *values, None, started_at, worker_id, store.alias, 0.0, 0.0))
+    return Claim._make(
+        (pk.bytes, *values, None, started_at, worker_id, store.database.alias, 0.0, 0.0)
+    )
 
 
 def now(store: Store) -> datetime:
     """The database's clock."""
-    clock = store.workers.annotate(now=DatabaseNow()).values_list("now", flat=True)
+    clock = store.database.workers.annotate(now=DatabaseNow()).values_list("now", flat=True)
     moment: datetime = clock[:1].get()
     return moment
 
@@ -116,10 +121,10 @@ def states(store: Store, attempts: dict[str, Attempt]) -> dict[str, str]:
 
 def multiply(store: Store, template: Attempt, number: int, **columns: str) -> None:
     """Copy a row many times, in one statement; `columns` are SQL over `n`, counted from 0."""
-    connection = store.connection
+    connection = store.database.connection
     quote = connection.ops.quote_name
-    table = quote(store.model._meta.db_table)
-    names = [str(field.column) for field in store.model._meta.concrete_fields]
+    table = quote(store.database.model._meta.db_table)
+    names = [str(field.column) for field in store.database.model._meta.concrete_fields]
     values = {name: quote(name) for name in names}
     digits_of_id = f"'{os.urandom(8).hex()}'"
     values["id"] = {
@@ -142,7 +147,7 @@ def multiply(store: Store, template: Attempt, number: int, **columns: str) -> No
 
 
 def _literal(store: Store, pk: UUID) -> str:
-    return f"'{store.model._meta.pk.get_db_prep_value(pk, store.connection)}'"
+    return f"'{store.database.model._meta.pk.get_db_prep_value(pk, store.database.connection)}'"
 
 
 def a_moment(seconds: str, store: Store) -> str:
@@ -151,7 +156,7 @@ def a_moment(seconds: str, store: Store) -> str:
         "postgresql": f"statement_timestamp() + ({seconds}) * interval '1 second'",
         "mysql": f"utc_timestamp(6) + INTERVAL ({seconds}) SECOND",
         "sqlite": f"datetime('now', ({seconds}) || ' seconds') || '.000000'",
-    }[store.connection.vendor]
+    }[store.database.connection.vendor]
 
 
 def failure_of(attempt: Any, number: int = 1, traceback: str = "") -> Failure:

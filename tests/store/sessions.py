@@ -119,12 +119,12 @@ class Session:
 
 def wait_until_somebody_waits(store: Store, number: int = 1) -> None:
     """Until so many sessions wait for a lock. SQLite's waiting can't be seen from outside."""
-    if store.connection.vendor == "sqlite":
+    if store.database.connection.vendor == "sqlite":
         return
     deadline = time.monotonic() + PATIENCE
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         while time.monotonic() < deadline:
-            cursor.execute(WAITING[store.connection.vendor])
+            cursor.execute(WAITING[store.database.connection.vendor])
             if cursor.fetchone()[0] >= number:
                 return
             time.sleep(0.02)
@@ -134,9 +134,9 @@ def wait_until_somebody_waits(store: Store, number: int = 1) -> None:
 @contextmanager
 def rolled_back(store: Store) -> Iterator[None]:
     """A caller's transaction that ends with a rollback."""
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         yield
-        transaction.set_rollback(True, store.alias)
+        transaction.set_rollback(True, store.database.alias)
 
 
 @contextmanager

@@ -39,14 +39,14 @@ def refused(database, key, model=Attempt, **columns):
 @pytest.mark.parametrize("column", MOMENTS)
 def test_a_moment_that_python_cannot_read_is_refused(store, column):
     [attempt] = enqueued(store)
-    for value in refused_moments(store.alias):
-        refused(store.alias, attempt.pk, **{column: value})
+    for value in refused_moments(store.database.alias):
+        refused(store.database.alias, attempt.pk, **{column: value})
 
 
 def test_the_end_of_an_attempt_is_a_moment(store):
     [attempt] = enqueued(store)
-    for value in refused_moments(store.alias):
-        refused(store.alias, attempt.pk, status="'failed'", completed_at=value)
+    for value in refused_moments(store.database.alias):
+        refused(store.database.alias, attempt.pk, status="'failed'", completed_at=value)
 
 
 @pytest.mark.parametrize("column", MOMENTS)
@@ -61,7 +61,7 @@ def test_every_moment_that_python_can_read_is_taken(store, column, moment):
 def test_a_number_that_cannot_be_counted_up_is_refused(store, column):
     [attempt] = enqueued(store)
     for value in NO_NUMBER[column]:
-        refused(store.alias, attempt.pk, **{column: value})
+        refused(store.database.alias, attempt.pk, **{column: value})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_last_numbers_are_taken(store, column, value):
 def test_a_timeout_is_a_number(store):
     [attempt] = enqueued(store)
     for value in ("'NaN'", "'Infinity'", "'-Infinity'"):
-        refused(store.alias, attempt.pk, timeout=value)
+        refused(store.database.alias, attempt.pk, timeout=value)
 
 
 @pytest.mark.only("sqlite", reason="the others have a type for ids, or refuse what is longer")
@@ -100,9 +100,9 @@ def test_a_timeout_is_a_number(store):
 )
 def test_an_id_has_32_small_characters(store, worker, value):
     [attempt] = enqueued(store)
-    refused(store.alias, attempt.pk, id=value)
-    refused(store.alias, attempt.pk, claimed_by=value)
-    refused(store.alias, worker.pk, Worker, id=value)
+    refused(store.database.alias, attempt.pk, id=value)
+    refused(store.database.alias, attempt.pk, claimed_by=value)
+    refused(store.database.alias, worker.pk, Worker, id=value)
 
 
 @pytest.mark.parametrize(
@@ -120,34 +120,34 @@ def test_an_id_has_32_small_characters(store, worker, value):
     ],
 )
 def test_the_moments_of_the_other_tables_are_checked(store, model, columns, given):
-    one = model._base_manager.using(store.alias).create(**given)
+    one = model._base_manager.using(store.database.alias).create(**given)
     key = one.pk.hex() if isinstance(one.pk, bytes) else one.pk
     for column in columns.split():
-        for value in refused_moments(store.alias):
+        for value in refused_moments(store.database.alias):
             with pytest.raises(DatabaseError, match="bounds"):
                 _put_everywhere(store, model, column, value)
     assert key
 
 
 def _put_everywhere(store, model, column, value):
-    quote = store.connection.ops.quote_name
-    with store.connection.cursor() as cursor:
-        if store.connection.vendor == "mysql":
+    quote = store.database.connection.ops.quote_name
+    with store.database.connection.cursor() as cursor:
+        if store.database.connection.vendor == "mysql":
             cursor.execute("SET @before = @@sql_mode, sql_mode = 'STRICT_ALL_TABLES'")
         try:
             cursor.execute(f"UPDATE {quote(model._meta.db_table)} SET {quote(column)} = {value}")
         finally:
-            if store.connection.vendor == "mysql":
+            if store.database.connection.vendor == "mysql":
                 cursor.execute("SET sql_mode = @before")
 
 
 def test_the_moments_of_a_failure_are_checked(store):
     [attempt] = enqueued(store)
-    Failure._base_manager.using(store.alias).create(
+    Failure._base_manager.using(store.database.alias).create(
         attempt=attempt, number=1, kind="error", error_class="E", details=b"", failed_at=LAST
     )
     for column in ("started_at", "failed_at"):
-        for value in refused_moments(store.alias):
+        for value in refused_moments(store.database.alias):
             with pytest.raises(DatabaseError, match="aa_failure_bounds"):
                 _put_everywhere(store, Failure, column, value)
 
@@ -155,9 +155,9 @@ def test_the_moments_of_a_failure_are_checked(store):
 @pytest.mark.only("sqlite", reason="the others have a type for ids")
 def test_the_ids_of_the_other_tables_are_checked(store):
     first, second = enqueued(store, 2)
-    edges = Dependency._base_manager.using(store.alias)
+    edges = Dependency._base_manager.using(store.database.alias)
     edges.create(attempt=first, prerequisite=second, condition="any")
-    Slot._base_manager.using(store.alias).create(number=1)
+    Slot._base_manager.using(store.database.alias).create(number=1)
     for model, column in (
         (Dependency, "attempt_id"),
         (Dependency, "prerequisite_id"),
@@ -181,7 +181,7 @@ def test_metadata_have_a_limit(store):
     ):
         enqueued(store, metadata=metadata_of(MAX_METADATA_BYTES + 1))
     too_large = f"""'{{"k": "{"x" * MAX_METADATA_BYTES}"}}'"""
-    refused(store.alias, attempt.pk, metadata=too_large)
+    refused(store.database.alias, attempt.pk, metadata=too_large)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_row_that_is_right_is_valid(store):
     [attempt] = enqueued(store, metadata={"k": [1, 2.5]}, timeout=3)
     row(store, attempt).validate_constraints()
     schedule = Schedule(name="s", cron="* * * * *", timezone="UTC", target="t", args=b"")
-    schedule._state.db = store.alias
+    schedule._state.db = store.database.alias
     schedule.validate_constraints()
     registered(store).validate_constraints()
 
@@ -224,12 +224,12 @@ def test_a_row_that_is_not_right_is_not_valid(store):
 
 
 def test_the_checks_are_those_of_the_migration(store):
-    with store.connection.cursor() as cursor:
-        found = connections[store.alias].introspection.get_constraints(
+    with store.database.connection.cursor() as cursor:
+        found = connections[store.database.alias].introspection.get_constraints(
             cursor, Attempt._meta.db_table
         )
     checks = {name for name, constraint in found.items() if constraint["check"]}
     assert "aa_attempt_bounds" in checks
-    has_type = store.connection.features.has_native_uuid_field
+    has_type = store.database.connection.features.has_native_uuid_field
     assert ("aa_attempt_ids" in checks) is not has_type
     put(store, enqueued(store)[0], started_at=DatabaseNow())

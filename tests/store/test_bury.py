@@ -35,7 +35,7 @@ def only(begun: UUID, verdict: Verdict = CRASH) -> Callable[[Any], Verdict | Non
 
 def test_what_had_begun_counts_a_crash_and_the_rest_counts_nothing(store, worker, claimed):
     begun, unbegun = claimed(2)
-    rescue = store.bury(worker.pk, only(begun.id))
+    rescue = store.workers.reap(worker.pk, only(begun.id))
     assert rescue == (worker.pk, [begun.id], [], True, 1)
     written = row(store, begun)
     assert (written.state, written.num_attempts, written.num_crashes) == ("pending", 1, 1)
@@ -50,23 +50,23 @@ def test_what_had_begun_counts_a_crash_and_the_rest_counts_nothing(store, worker
         worker.pk,
     )
     assert failure.message == CRASH.message
-    assert store.workers.get(pk=worker.pk).state == Worker.State.RESCUED
+    assert store.database.workers.get(pk=worker.pk).state == Worker.State.RESCUED
 
 
 def test_what_ignored_its_timeout_is_due_by_its_backoff(store, worker, claimed):
     [claim] = claimed()
     late = Verdict(FailureKind.TIMEOUT, "it ignored its timeout", delay=60.0)
-    store.bury(worker.pk, only(claim.id, late))
+    store.workers.reap(worker.pk, only(claim.id, late))
     written = row(store, claim)
     assert (written.status, written.num_crashes) == ("scheduled", 1)
     assert (written.claimed_by, written.error_class) == (None, "AttemptTimeout")
-    assert 55 < store.look(["default"]).next_due <= 60
+    assert 55 < store.queue_state.look(["default"]).next_due <= 60
 
 
 def test_what_has_no_execution_left_fails_and_says_why(store, worker, claimed):
     [claim] = claimed()
     exhausted = Verdict(FailureKind.TIMEOUT, "it ignored its timeout", reason="exhausted: 1 of 1")
-    rescue = store.bury(worker.pk, only(claim.id, exhausted))
+    rescue = store.workers.reap(worker.pk, only(claim.id, exhausted))
     assert (rescue.attempt_ids, rescue.failed_ids) == ([claim.id], [claim.id])
     written = row(store, claim)
     assert (written.status, written.reason) == ("failed", "exhausted: 1 of 1")
@@ -76,14 +76,14 @@ def test_what_has_no_execution_left_fails_and_says_why(store, worker, claimed):
 def test_what_crashed_too_often_fails_for_good(store, worker, claimed):
     often, seldom = claimed(2)
     put(store, often, num_crashes=attempts_settings().MAX_CRASHES - 1)
-    assert store.bury(worker.pk, all_had_begun).failed_ids == [often.id]
+    assert store.workers.reap(worker.pk, all_had_begun).failed_ids == [often.id]
     assert [row(store, claim).status for claim in (often, seldom)] == ["failed", "pending"]
 
 
 def test_what_somebody_asked_to_cancel_expires(store, worker, claimed):
     [claim] = claimed()
     put(store, claim, cancel_requested=True)
-    store.bury(worker.pk, all_had_begun)
+    store.workers.reap(worker.pk, all_had_begun)
     assert row(store, claim).status == "expired"
 
 
@@ -91,39 +91,39 @@ def test_the_judge_is_told_which_claim_it_was(store, worker, claimed):
     [claim] = claimed()
     put(store, claim, claim_seq=7)
     seen = []
-    store.bury(worker.pk, lambda row: seen.append((row.id, row.claim_seq)))
+    store.workers.reap(worker.pk, lambda row: seen.append((row.id, row.claim_seq)))
     assert seen == [(claim.id, 7)]
 
 
 def test_only_what_the_dead_worker_held_is_taken(store, worker, claimed):
     [others] = enqueued(store)
     heir = registered(store)
-    store.claim(heir.pk, ["default"], 1)
+    store.claims.claim(heir.pk, ["default"], 1)
     [mine] = claimed()
-    assert store.bury(worker.pk, all_had_begun).attempt_ids == [mine.id]
+    assert store.workers.reap(worker.pk, all_had_begun).attempt_ids == [mine.id]
     assert row(store, others).claimed_by == heir.pk
 
 
 def test_a_buried_worker_claims_and_renews_nothing(store, worker, claimed):
     claimed()
-    store.bury(worker.pk, none_had_begun)
-    assert store.claim(worker.pk, ["default"], 1) == []
-    assert not store.renew(worker.pk, 1000)
+    store.workers.reap(worker.pk, none_had_begun)
+    assert store.claims.claim(worker.pk, ["default"], 1) == []
+    assert not store.workers.renew(worker.pk, 1000)
 
 
 def test_nobody_is_buried_twice_nor_who_never_was(store, worker, claimed):
     claimed()
-    store.bury(worker.pk, all_had_begun)
+    store.workers.reap(worker.pk, all_had_begun)
     before = every_column(store)
-    assert store.bury(worker.pk, all_had_begun) is None
-    assert store.bury(uuid4(), all_had_begun) is None
+    assert store.workers.reap(worker.pk, all_had_begun) is None
+    assert store.workers.reap(uuid4(), all_had_begun) is None
     assert every_column(store) == before
 
 
 def test_who_said_goodbye_is_not_buried(store, worker):
-    store.deregister(worker.pk)
-    assert store.bury(worker.pk, all_had_begun) is None
-    assert store.workers.get(pk=worker.pk).state == Worker.State.STOPPED
+    store.workers.deregister(worker.pk)
+    assert store.workers.reap(worker.pk, all_had_begun) is None
+    assert store.database.workers.get(pk=worker.pk).state == Worker.State.STOPPED
 
 
 row_locks = pytest.mark.only(
@@ -138,12 +138,12 @@ def test_what_a_transaction_still_holds_is_taken_back_by_the_next_burial(
     held, free = claimed(2)
     performer = sessions()
     performer.begin()
-    assert performer.do(store.hold, worker.pk, held)
-    rescue = store.bury(worker.pk, all_had_begun)
+    assert performer.do(store.outcomes.hold, worker.pk, held)
+    rescue = store.workers.reap(worker.pk, all_had_begun)
     assert (rescue.attempt_ids, rescue.is_complete) == ([free.id], False)
     assert row(store, held).state == "running"
     performer.rollback()
-    rescue = store.bury(worker.pk, all_had_begun)
+    rescue = store.workers.reap(worker.pk, all_had_begun)
     assert (rescue.attempt_ids, rescue.is_complete) == ([held.id], True)
 
 
@@ -152,10 +152,12 @@ def test_a_claim_that_the_dead_worker_is_still_making_is_waited_for(store, worke
     [attempt] = enqueued(store)
     claimer, undertaker = sessions(), sessions()
     claimer.begin()
-    assert claimer.do(store.live_worker, worker.pk)
-    burying = undertaker.start(store.bury, worker.pk, all_had_begun)
+    assert claimer.do(store.dialect.lock_live_worker, worker.pk)
+    burying = undertaker.start(store.workers.reap, worker.pk, all_had_begun)
     wait_until_somebody_waits(store)
-    claimer.do(store.attempts.filter(pk=attempt.pk).update, claimed_by=worker.pk, claim_seq=1)
+    claimer.do(
+        store.database.attempts.filter(pk=attempt.pk).update, claimed_by=worker.pk, claim_seq=1
+    )
     claimer.commit()
     assert burying.result(PATIENCE).attempt_ids == [attempt.pk]
 
@@ -163,8 +165,10 @@ def test_a_claim_that_the_dead_worker_is_still_making_is_waited_for(store, worke
 def test_a_claim_that_arrives_during_the_burial_gets_nothing(store, worker, sessions):
     [attempt] = enqueued(store)
     undertaker, claimer = sessions(), sessions()
-    burying = undertaker.start_and_stop_after(MARKS_DEAD, store.bury, worker.pk, all_had_begun)
-    claiming = claimer.start(store.claim, worker.pk, ["default"], 1)
+    burying = undertaker.start_and_stop_after(
+        MARKS_DEAD, store.workers.reap, worker.pk, all_had_begun
+    )
+    claiming = claimer.start(store.claims.claim, worker.pk, ["default"], 1)
     wait_until_somebody_waits(store)
     undertaker.go_on()
     assert burying.result(PATIENCE).attempt_ids == []

@@ -14,7 +14,7 @@ from async_attempts import Attempt, call
 from async_attempts.api import enqueue_many
 from async_attempts.lifecycle import Released, Retried, Snoozed, Succeeded
 from async_attempts.models import Pace
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 
 from .rows import ERROR, enqueued, let_lease_run_out, put, registered, row
@@ -30,12 +30,12 @@ row_locks = pytest.mark.only(
 
 
 def debounced(store, number=0, delay=HOUR, **options):
-    options |= {"database": store.alias, "debounce": delay}
+    options |= {"database": store.database.alias, "debounce": delay}
     return call(clients.greet, number).using(**options).enqueue()
 
 
 def throttled(store, number=0, period=HOUR, **options):
-    options |= {"database": store.alias, "throttle": period}
+    options |= {"database": store.database.alias, "throttle": period}
     return call(clients.greet, number).using(**options).enqueue()
 
 
@@ -46,7 +46,7 @@ def make_due(store, attempt):
 def begun(store, worker, attempt):
     """Its claim."""
     make_due(store, attempt)
-    claim = store.claim_one(worker.pk, attempt.pk)
+    claim = store.claims.claim_one(worker.pk, attempt.pk)
     assert claim is not None
     return claim
 
@@ -54,16 +54,16 @@ def begun(store, worker, attempt):
 def begun_and_parked(store, worker, paced, **options):
     """One that runs, and one of the same key that was claimed and waits for a place."""
     [held] = enqueued(store, limit_key="k")
-    assert store.claim_one(worker.pk, held.pk)
+    assert store.claims.claim_one(worker.pk, held.pk)
     parked = paced(store, limit_key="k", **options)
     make_due(store, parked)
-    assert store.claim_one(worker.pk, parked.pk) is None
+    assert store.claims.claim_one(worker.pk, parked.pk) is None
     assert row(store, parked).status == "waiting"
     return parked
 
 
 def arguments(store):
-    return sorted(attempt.method_args[0] for attempt in store.attempts)
+    return sorted(attempt.method_args[0] for attempt in store.database.attempts)
 
 
 both = pytest.mark.parametrize("paced", [debounced, throttled])
@@ -87,7 +87,7 @@ def test_a_later_call_replaces_the_arguments_of_the_one_that_waits(store, paced)
     assert (kept.method_args, kept.priority, kept.metadata) == ([2], 4, {"n": 2})
     assert kept.keep_result
     assert (second.method_args, second.created_at) == ([2], kept.created_at)
-    assert store.attempts.count() == 1
+    assert store.database.attempts.count() == 1
 
 
 def test_a_debounced_call_moves_the_time(store):
@@ -142,7 +142,7 @@ def test_keys_targets_and_the_two_ways_are_apart(store):
         debounced(store, 1, key=7),
         throttled(store, 1),
         throttled(store, 1, key="a"),
-        call(clients.send_welcome, 1).using(database=store.alias, debounce=HOUR).enqueue(),
+        call(clients.send_welcome, 1).using(database=store.database.alias, debounce=HOUR).enqueue(),
     ]
     assert all(attempt.created for attempt in found)
     assert not debounced(store, 2, key="7").created
@@ -170,7 +170,7 @@ def test_what_has_begun_is_left_alone(store, worker, paced):
     assert second.created
     third = paced(store, 3)
     assert (third.pk, third.created) == (second.pk, False)
-    assert store.finish(worker.pk, [(claim, Succeeded())]) == []
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded())]) == []
     assert paced(store, 4).pk == second.pk
     assert arguments(store) == [1, 4]
 
@@ -181,7 +181,7 @@ def test_what_has_begun_is_left_alone(store, worker, paced):
 )
 def test_what_is_performed_again_keeps_its_arguments(store, worker, paced, outcome):
     claim = begun(store, worker, paced(store, 1))
-    store.finish(worker.pk, [(claim, outcome)])
+    store.outcomes.finish(worker.pk, [(claim, outcome)])
     assert paced(store, 2).created
     assert arguments(store) == [1, 2]
 
@@ -189,7 +189,7 @@ def test_what_is_performed_again_keeps_its_arguments(store, worker, paced, outco
 @both
 def test_what_was_released_unbegun_waits_again(store, worker, paced):
     claim = begun(store, worker, paced(store, 1))
-    store.finish(worker.pk, [(claim, Released())])
+    store.outcomes.finish(worker.pk, [(claim, Released())])
     again = paced(store, 2)
     assert (again.created, again.pk) == (False, claim.id)
     assert arguments(store) == [2]
@@ -212,7 +212,7 @@ def test_a_rescue_of_a_begun_one_does_not_meet_the_next_one(store, worker, paced
     claim = begun(store, worker, paced(store, 1))
     second = paced(store, 2)
     let_lease_run_out(store, worker)
-    [rescued] = store.rescue()
+    [rescued] = store.workers.rescue()
     assert rescued.attempt_ids == [claim.id]
     assert paced(store, 3).pk == second.pk
     assert arguments(store) == [1, 3]
@@ -221,7 +221,7 @@ def test_a_rescue_of_a_begun_one_does_not_meet_the_next_one(store, worker, paced
 def test_the_first_throttled_one_goes_at_once_and_the_next_a_period_after_it_began(store, worker):
     first = throttled(store, 1)
     assert first.status == "pending"
-    assert store.claim_one(worker.pk, first.pk)
+    assert store.claims.claim_one(worker.pk, first.pk)
     put(store, first, started_at=seconds_from_now(-600))
     began = row(store, first).started_at
     second = throttled(store, 2)
@@ -243,10 +243,10 @@ def test_when_the_period_is_over_the_next_one_goes_at_once(store, worker):
 def test_what_a_person_put_off_for_long_does_not_hold_up_throttled_calls(store):
     first = throttled(store, 1)
     first.fail()
-    first.retry(at=store.moment() + 100 * HOUR)
+    first.retry(at=store.database.now() + 100 * HOUR)
     second = throttled(store, 2)
     assert (second.pk, second.created, second.status) == (first.pk, False, "scheduled")
-    assert second.scheduled_at - store.moment() == pytest.approx(HOUR, abs=NEAR)
+    assert second.scheduled_at - store.database.now() == pytest.approx(HOUR, abs=NEAR)
 
 
 def test_an_expired_trailing_one_does_not_let_the_next_begin_early(store, worker):
@@ -264,7 +264,9 @@ def test_many_of_one_key_in_a_batch_are_one_and_the_last_wins(store, paced):
     there = paced(store, 0, key="b")
     name = "debounce" if paced is debounced else "throttle"
     calls = [
-        call(clients.greet, n).using(database=store.alias, **({name: HOUR, "key": k} if k else {}))
+        call(clients.greet, n).using(
+            database=store.database.alias, **({name: HOUR, "key": k} if k else {})
+        )
         for n, k in enumerate(["a", None, "b", "a", "b", None, "c"], 1)
     ]
     found = enqueue_many(calls)
@@ -276,36 +278,38 @@ def test_many_of_one_key_in_a_batch_are_one_and_the_last_wins(store, paced):
 
 def test_a_batch_that_fails_leaves_its_rows_new(store):
     there = debounced(store, 0)
-    bad = call(clients.greet, 1).using(database=store.alias, queue="parcels")
+    bad = call(clients.greet, 1).using(database=store.database.alias, queue="parcels")
     with pytest.raises(ValueError, match="parcels"):
-        enqueue_many([call(clients.greet, 1).using(database=store.alias, debounce=HOUR), bad])
+        enqueue_many(
+            [call(clients.greet, 1).using(database=store.database.alias, debounce=HOUR), bad]
+        )
     assert row(store, there).method_args == [0]
 
 
 @both
 def test_in_the_callers_transaction_and_without_a_savepoint(store, paced):
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         first = paced(store, 1)
         second = paced(store, 2)
         [other] = enqueued(store)
-    assert {attempt.pk for attempt in store.attempts} == {first.pk, other.pk}
+    assert {attempt.pk for attempt in store.database.attempts} == {first.pk, other.pk}
     assert row(store, second).method_args == [2]
 
 
 @both
 def test_a_rollback_brings_the_arguments_back(store, paced):
     first = paced(store, 1)
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         paced(store, 2)
         paced(store, 3, key="other")
-        transaction.set_rollback(True, store.alias)
+        transaction.set_rollback(True, store.database.alias)
     assert row(store, first).method_args == [1]
     assert paced(store, 4, key="other").created
     assert arguments(store) == [1, 4]
 
 
 def paces(store):
-    return Pace.objects.using(store.alias)
+    return Pace.objects.using(store.database.alias)
 
 
 def let_time_pass(store):
@@ -332,7 +336,7 @@ def test_a_pace_is_kept_while_its_last_attempt_waits_and_forgotten_after_its_per
 def test_a_throttled_one_that_is_gone_may_have_begun_just_now(store, worker):
     first = throttled(store, 1)
     begun(store, worker, first)
-    store.attempts.filter(pk=first.pk).delete()
+    store.database.attempts.filter(pk=first.pk).delete()
     second = throttled(store, 2)
     assert second.scheduled_at - second.created_at == pytest.approx(HOUR, abs=NEAR)
 
@@ -340,7 +344,7 @@ def test_a_throttled_one_that_is_gone_may_have_begun_just_now(store, worker):
 def test_one_that_is_gone_is_forgotten_a_period_after_that_was_seen(store, worker):
     first = throttled(store, 1)
     begun(store, worker, first)
-    store.attempts.filter(pk=first.pk).delete()
+    store.database.attempts.filter(pk=first.pk).delete()
     let_time_pass(store)
     assert store.forget_paces() == 0
     seen = paces(store).get()
@@ -394,8 +398,8 @@ def test_an_open_call_holds_up_neither_the_one_that_has_begun_nor_a_claim(
     assert caller.do(paced, store, 2).created
     [due] = enqueued(store)
     other.be_impatient()
-    assert other.do(store.finish, worker.pk, [(claim, Succeeded())]) == []
-    assert [c.id for c in other.do(store.claim, worker.pk, ["default"], 10)] == [due.pk]
+    assert other.do(store.outcomes.finish, worker.pk, [(claim, Succeeded())]) == []
+    assert [c.id for c in other.do(store.claims.claim, worker.pk, ["default"], 10)] == [due.pk]
     caller.commit()
     assert not paced(store, 3).created
 
@@ -409,11 +413,11 @@ def test_a_claim_passes_over_what_an_open_call_changes(store, worker, sessions, 
     caller.begin()
     assert caller.do(paced, store, 2).pk == first.pk
     other.be_impatient()
-    assert other.do(store.claim, worker.pk, ["default"], 10) == []
-    assert other.do(store.promote) == 0
+    assert other.do(store.claims.claim, worker.pk, ["default"], 10) == []
+    assert other.do(store.claims.promote) == 0
     caller.commit()
     make_due(store, first)
-    [claim] = store.claim(worker.pk, ["default"], 10)
+    [claim] = store.claims.claim(worker.pk, ["default"], 10)
     assert row(store, claim).method_args == [2]
 
 
@@ -424,7 +428,7 @@ def test_a_call_during_a_claim_makes_a_new_one(store, worker, sessions, paced):
     make_due(store, first)
     claimer, caller = sessions(), sessions()
     holder = sessions()
-    if store.connection.vendor == "postgresql":
+    if store.database.connection.vendor == "postgresql":
         # Its claim is one statement: another transaction stands for it.
         holder.begin()
         holder.do(partial(put, store, first, claimed_by=worker.pk, started_at=seconds_from_now(0)))
@@ -433,7 +437,7 @@ def test_a_call_during_a_claim_makes_a_new_one(store, worker, sessions, paced):
         holder.commit()
     else:
         claims = claimer.start_and_stop_after(
-            ("SKIP LOCKED",), store.claim, worker.pk, ["default"], 10
+            ("SKIP LOCKED",), store.claims.claim, worker.pk, ["default"], 10
         )
         calling = caller.start(paced, store, 2)
         wait_until_somebody_waits(store)
@@ -450,7 +454,7 @@ def test_no_call_waits_for_an_attempt_that_runs_atomically(store, worker, sessio
     claim = begun(store, worker, paced(store, 1))
     performing, caller = sessions(), sessions()
     performing.begin()
-    assert performing.do(store.hold, worker.pk, claim)
+    assert performing.do(store.outcomes.hold, worker.pk, claim)
     caller.be_impatient()
     assert caller.do(paced, store, 2).created
 
@@ -488,7 +492,7 @@ def test_of_many_whose_forerunner_rolls_back_each_has_its_turn(store, sessions, 
     first.do(paced, store, 0)
 
     def work(number):
-        with transaction.atomic(store.alias):
+        with transaction.atomic(store.database.alias):
             return paced(store, number)
 
     calling = [other.start(work, number) for number, other in enumerate(others, 1)]
@@ -496,7 +500,7 @@ def test_of_many_whose_forerunner_rolls_back_each_has_its_turn(store, sessions, 
     first.rollback()
     found = [one.result(PATIENCE) for one in calling]
     assert [one.created for one in found].count(True) == 1
-    assert len({one.pk for one in found}) == store.attempts.count() == 1
+    assert len({one.pk for one in found}) == store.database.attempts.count() == 1
 
 
 @both
@@ -504,7 +508,7 @@ def test_fifty_at_once_leave_one_with_the_last_ones_arguments(store, paced):
     committed: list[int] = []
 
     def work(number):
-        with transaction.atomic(store.alias):
+        with transaction.atomic(store.database.alias):
             found = paced(store, number)
             # The key is locked: who notes itself here last is the last to commit.
             committed.append(number)
@@ -519,7 +523,7 @@ def test_fifty_at_once_leave_one_with_the_last_ones_arguments(store, paced):
 @both
 def test_fifty_at_once_in_autocommit(store, paced):
     found = at_once(50, lambda number: paced(store, number).pk)
-    assert len(set(found)) == store.attempts.count() == 1
+    assert len(set(found)) == store.database.attempts.count() == 1
 
 
 class _Record:
@@ -531,14 +535,14 @@ class _Record:
         self.begun = []
 
     def once(self):
-        self.store.promote()
-        for claim in self.store.claim(self.worker.pk, ["default"], 10):
-            attempt = Attempt.objects.using(self.store.alias).get(pk=claim.id)
+        self.store.claims.promote()
+        for claim in self.store.claims.claim(self.worker.pk, ["default"], 10):
+            attempt = Attempt.objects.using(self.store.database.alias).get(pk=claim.id)
             self.begun.append((claim.started_at, attempt.method_args[0]))
-            self.store.finish(self.worker.pk, [(claim, Succeeded())])
+            self.store.outcomes.finish(self.worker.pk, [(claim, Succeeded())])
 
     def until_done(self):
-        live = self.store.attempts.exclude(status="succeeded")
+        live = self.store.database.attempts.exclude(status="succeeded")
         deadline = time.monotonic() + PATIENCE
         while live.exists():
             assert time.monotonic() < deadline, list(live.values())
@@ -557,9 +561,9 @@ def test_calls_and_claims_at_once_lose_nothing(store, name):
             while len(committed) < 60 and time.monotonic() < deadline:
                 record.once()
             return
-        options = {"database": store.alias, name: period}
+        options = {"database": store.database.alias, name: period}
         for turn in range(10):
-            with transaction.atomic(store.alias):
+            with transaction.atomic(store.database.alias):
                 call(clients.greet, number * 100 + turn).using(**options).enqueue()
                 committed.append(number * 100 + turn)
 

@@ -9,10 +9,9 @@ from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts.lifecycle import Status
-from async_attempts.store import Place
-from async_attempts.store.claims import TOO_LATE
-from async_attempts.store.expiring import START
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.claim import TOO_LATE
+from async_attempts.store.expressions import seconds_from_now
+from async_attempts.store.retention import START
 
 from .rows import enqueued, every_column, one_in_each_state, put, row, states
 
@@ -24,7 +23,7 @@ def whole_walk(store, limit):
     expired, steps = [], 0
     place: Place | None = START
     while place is not None:
-        ids, place = store.expire_overdue(limit, after=place)
+        ids, place = store.retention.expire_overdue(limit, after=place)
         assert len(ids) <= limit
         expired += ids
         steps += 1
@@ -77,7 +76,7 @@ def test_it_can_be_retried(store):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=seconds_from_now(-1))
     whole_walk(store, 100)
-    store.attempts.filter(pk=attempt.pk).retry()
+    store.database.attempts.filter(pk=attempt.pk).retry()
     again = row(store, attempt)
     assert (again.state, again.expires_at, again.reason) == ("pending", None, "")
 
@@ -100,7 +99,11 @@ def test_a_walk_in_steps_finds_every_one(store, limit):
         )
         if number % 4:
             wanted.add(attempt.pk)
-    assert {one.state for one in store.attempts.all()} == {"pending", "scheduled", "waiting"}
+    assert {one.state for one in store.database.attempts.all()} == {
+        "pending",
+        "scheduled",
+        "waiting",
+    }
     expired, steps = whole_walk(store, limit)
     assert ({*expired}, len(expired)) == (wanted, len(wanted))
     assert steps >= 24 / limit
@@ -110,17 +113,17 @@ def test_a_walk_in_steps_finds_every_one(store, limit):
 def test_a_step_looks_at_no_more_than_its_limit(store):
     attempts = enqueued(store, 5)
     put(store, attempts[4], expires_at=seconds_from_now(-1))
-    assert store.expire_overdue(4) == ([], store.expire_overdue(4)[1])
-    ids, place = store.expire_overdue(4, after=store.expire_overdue(4)[1])
+    assert store.retention.expire_overdue(4) == ([], store.retention.expire_overdue(4)[1])
+    ids, place = store.retention.expire_overdue(4, after=store.retention.expire_overdue(4)[1])
     assert (ids, place.status) == ([attempts[4].pk], "scheduled")
-    assert store.expire_overdue(4, after=place) == ([], Place(Status.WAITING))
-    assert store.expire_overdue(4, after=Place(Status.WAITING)) == ([], None)
+    assert store.retention.expire_overdue(4, after=place) == ([], Place(Status.WAITING))
+    assert store.retention.expire_overdue(4, after=Place(Status.WAITING)) == ([], None)
 
 
 def test_a_step_over_what_is_in_time_is_one_read(store):
     enqueued(store, 3, expires_at=timedelta(hours=1))
-    with CaptureQueriesContext(store.connection) as queries:
-        assert store.expire_overdue(3)[0] == []
+    with CaptureQueriesContext(store.database.connection) as queries:
+        assert store.retention.expire_overdue(3)[0] == []
     assert [query["sql"][:6] for query in queries] == ["SELECT"]
 
 
@@ -135,8 +138,8 @@ def test_the_databases_clock_decides(store):
 def test_it_is_not_part_of_a_callers_transaction(store):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=seconds_from_now(-1))
-    with transaction.atomic(store.alias), pytest.raises(RuntimeError):
-        store.expire_overdue()
+    with transaction.atomic(store.database.alias), pytest.raises(RuntimeError):
+        store.retention.expire_overdue()
 
 
 def test_a_claim_between_the_look_and_the_move_wins(store, worker, monkeypatch):
@@ -145,12 +148,12 @@ def test_a_claim_between_the_look_and_the_move_wins(store, worker, monkeypatch):
 
     def look_and_lose(place, limit):
         seen = look(place, limit)
-        assert len(store.claim(worker.pk, ["default"], 1)) == 1
+        assert len(store.claims.claim(worker.pk, ["default"], 1)) == 1
         put(store, attempt, expires_at=seconds_from_now(-1))
         return [(*columns, True) for *columns, _ in seen]
 
     monkeypatch.setitem(store.__dict__, "_next", look_and_lose)
-    assert store.expire_overdue()[0] == []
+    assert store.retention.expire_overdue()[0] == []
     assert row(store, attempt).state == "running"
 
 

@@ -21,7 +21,7 @@ OUTCOMES = [*SUCCESSES, *FAILURES, *OTHERS]
 
 def finished(store, worker, claim, outcome):
     """The row after `outcome` of `claim`."""
-    assert store.finish(worker.pk, [(claim, outcome)]) == []
+    assert store.outcomes.finish(worker.pk, [(claim, outcome)]) == []
     return row(store, claim)
 
 
@@ -63,7 +63,7 @@ def test_a_release_gives_back_all_but_the_number_of_claims(store, worker, claime
     assert (written.state, written.claimed_by, written.started_at) == ("pending", None, None)
     assert (written.num_attempts, written.claim_seq, written.scheduled_at) == (0, 1, due)
     assert failures(store) == []
-    assert [again.claim_seq for again in store.claim(worker.pk, ["default"], 1)] == [2]
+    assert [again.claim_seq for again in store.claims.claim(worker.pk, ["default"], 1)] == [2]
 
 
 def test_a_release_for_later_is_scheduled(store, worker, claimed):
@@ -146,7 +146,7 @@ def test_a_cancel_that_came_too_late_changes_no_end(store, worker, claimed, outc
 
 def test_a_batch_may_hold_every_outcome(store, worker, claimed):
     claims = claimed(len(OUTCOMES))
-    assert store.finish(worker.pk, list(zip(claims, OUTCOMES, strict=True))) == []
+    assert store.outcomes.finish(worker.pk, list(zip(claims, OUTCOMES, strict=True))) == []
     states = [row(store, claim).state for claim in claims]
     assert states[:4] == ["succeeded", "succeeded", "scheduled", "failed"]
     assert states[4:] == ["scheduled", "pending", "scheduled", "expired"]
@@ -158,7 +158,7 @@ def test_a_batch_may_hold_claims_of_different_numbers(store, worker, claimed):
     for number, claim in enumerate(claims):
         put(store, claim, claim_seq=number + 1)
     claims = [claim._replace(claim_seq=number + 1) for number, claim in enumerate(claims)]
-    assert store.finish(worker.pk, [(claim, Succeeded()) for claim in claims]) == []
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded()) for claim in claims]) == []
     assert {row(store, claim).state for claim in claims} == {"succeeded"}
 
 
@@ -167,29 +167,29 @@ def test_a_batch_is_recorded_whole_or_not_at_all(store, worker, claimed):
     before = every_column(store)
     unstorable = Failed("no use", replace(ERROR, kind=cast("str", None)))
     with pytest.raises(IntegrityError):
-        store.finish(worker.pk, list(zip(claims, [*OUTCOMES, unstorable], strict=True)))
+        store.outcomes.finish(worker.pk, list(zip(claims, [*OUTCOMES, unstorable], strict=True)))
     assert every_column(store) == before
     assert failures(store) == []
 
 
 def test_an_empty_batch_is_nothing(store, worker, django_assert_num_queries):
-    with django_assert_num_queries(0, using=store.alias):
-        assert store.finish(worker.pk, []) == []
+    with django_assert_num_queries(0, using=store.database.alias):
+        assert store.outcomes.finish(worker.pk, []) == []
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Succeeded(b"result"), Failed("no use", ERROR)])
 def test_finishing_is_not_part_of_a_callers_transaction(store, worker, claimed, outcome):
     [claim] = claimed()
-    with transaction.atomic(store.alias), pytest.raises(RuntimeError):
-        store.finish(worker.pk, [(claim, outcome)])
+    with transaction.atomic(store.database.alias), pytest.raises(RuntimeError):
+        store.outcomes.finish(worker.pk, [(claim, outcome)])
     assert row(store, claim).state == "running"
 
 
 def test_an_atomic_attempt_is_held_and_finished_in_its_own_transaction(store, worker, claimed):
     first, second = claimed(2)
-    with transaction.atomic(store.alias):
-        assert store.hold(worker.pk, first)
-        assert store.finish_within(worker.pk, [(first, Succeeded())]) == []
+    with transaction.atomic(store.database.alias):
+        assert store.outcomes.hold(worker.pk, first)
+        assert store.outcomes.finish_within(worker.pk, [(first, Succeeded())]) == []
     with rolled_back(store):
-        assert store.finish_within(worker.pk, [(second, Succeeded())]) == []
+        assert store.outcomes.finish_within(worker.pk, [(second, Succeeded())]) == []
     assert [row(store, claim).state for claim in (first, second)] == ["succeeded", "running"]

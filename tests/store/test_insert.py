@@ -95,65 +95,80 @@ def test_the_object_knows_what_the_database_made_of_it(store):
 
 
 def test_a_database_that_returns_nothing_is_asked_when_somebody_reads(store, monkeypatch):
-    features = store.connection.features
+    features = store.database.connection.features
     monkeypatch.setattr(features, "can_return_columns_from_insert", False)
-    attempt = new(store.alias, scheduled_at=MINUTES_30)
-    with CaptureQueriesContext(store.connection) as queries:
-        assert type(store)(store.alias).insert(attempt)
+    attempt = new(store.database.alias, scheduled_at=MINUTES_30)
+    with CaptureQueriesContext(store.database.connection) as queries:
+        assert type(store)(store.database.alias).insert(attempt)
     assert len(queries) == 1
     assert (attempt.status, attempt.scheduled_at) == ("scheduled", row(store, attempt).scheduled_at)
 
 
 @pytest.mark.parametrize("options", [{}, {"idempotence_token": "once"}], ids=["plain", "token"])
 def test_one_attempt_is_one_statement(store, options):
-    with transaction.atomic(store.alias), CaptureQueriesContext(store.connection) as queries:
-        assert store.insert(new(store.alias, **options))
+    with (
+        transaction.atomic(store.database.alias),
+        CaptureQueriesContext(store.database.connection) as queries,
+    ):
+        assert store.attempts.insert(new(store.database.alias, **options))
     assert len(queries) == 1
 
 
 def test_many_attempts_are_few_statements_in_the_order_given(store, worker):
-    attempts = [new(store.alias) for _ in range(1200)]
-    with transaction.atomic(store.alias), CaptureQueriesContext(store.connection) as queries:
-        store.insert_many(attempts)
+    attempts = [new(store.database.alias) for _ in range(1200)]
+    with (
+        transaction.atomic(store.database.alias),
+        CaptureQueriesContext(store.database.connection) as queries,
+    ):
+        store.attempts.insert_many(attempts)
     inserts = [query for query in queries if query["sql"].startswith("INSERT")]
     assert len(inserts) == 3
-    claims = store.claim(worker.pk, ["default"], 1200)
+    claims = store.claims.claim(worker.pk, ["default"], 1200)
     assert [claim.id for claim in claims] == [attempt.pk for attempt in attempts]
 
 
 def test_a_few_attempts_are_one_statement_without_a_savepoint(store):
-    attempts = [new(store.alias, priority=n, scheduled_at=MINUTES_30 * (n % 2)) for n in range(5)]
-    with transaction.atomic(store.alias), CaptureQueriesContext(store.connection) as queries:
-        assert store.insert_or_get_many(attempts) == attempts
+    attempts = [
+        new(store.database.alias, priority=n, scheduled_at=MINUTES_30 * (n % 2)) for n in range(5)
+    ]
+    with (
+        transaction.atomic(store.database.alias),
+        CaptureQueriesContext(store.database.connection) as queries,
+    ):
+        assert store.attempts.insert_or_get_many(attempts) == attempts
     assert len(queries) == 1
-    assert store.attempts.count() == 5
+    assert store.database.attempts.count() == 5
 
 
 def test_a_few_in_several_statements_are_written_whole_or_not_at_all(store):
-    first, second = new(store.alias), new(store.alias)
+    first, second = new(store.database.alias), new(store.database.alias)
     second.id = first.id
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         with pytest.raises(IntegrityError):
-            store.insert_many([first, second], batch_size=1)
-        assert not store.attempts.exists()
+            store.attempts.insert_many([first, second], batch_size=1)
+        assert not store.database.attempts.exists()
     assert not first.created
 
 
 def test_a_rolled_back_savepoint_takes_its_attempts_along(store):
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         [kept] = enqueued(store)
         with rolled_back(store):
             enqueued(store, 3)
-    assert [attempt.pk for attempt in store.attempts.all()] == [kept.pk]
+    assert [attempt.pk for attempt in store.database.attempts.all()] == [kept.pk]
 
 
 def test_many_are_written_whole_or_not_at_all(store):
     enqueued(store, idempotence_token="taken")
-    attempts = [new(store.alias), new(store.alias, idempotence_token="taken"), new(store.alias)]
-    with transaction.atomic(store.alias):
+    attempts = [
+        new(store.database.alias),
+        new(store.database.alias, idempotence_token="taken"),
+        new(store.database.alias),
+    ]
+    with transaction.atomic(store.database.alias):
         with pytest.raises(DuplicateAttempt, match="taken"):
-            Attempt.objects.using(store.alias).bulk_create(attempts)
-        assert store.attempts.count() == 1
+            Attempt.objects.using(store.database.alias).bulk_create(attempts)
+        assert store.database.attempts.count() == 1
         [other] = enqueued(store)
     assert row(store, other).state == "pending"
 
@@ -174,8 +189,8 @@ def test_everybody_who_listens_hears_of_a_new_attempt(store):
 
 
 def test_each_database_has_one_store(store):
-    assert store_for(store.alias) is store_for(store.alias)
-    assert store_for(store.alias).connection.alias == store.alias
+    assert store_for(store.database.alias) is store_for(store.database.alias)
+    assert store_for(store.alias).database.connection.alias == store.database.alias
 
 
 def test_a_token_is_free_again_when_its_row_is_gone(store):
@@ -183,6 +198,6 @@ def test_a_token_is_free_again_when_its_row_is_gone(store):
     put(store, first, status="succeeded", completed_at=first.created_at)
     [again] = enqueued(store, idempotence_token="once")
     assert (again.pk, again.created) == (first.pk, False)
-    store.prune(Retention({"succeeded": Keep(0.000001)}))
+    store.retention.prune(Retention({"succeeded": Keep(0.000001)}))
     [third] = enqueued(store, idempotence_token="once")
     assert third.created

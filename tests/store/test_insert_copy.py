@@ -27,13 +27,13 @@ MANY = 450
 def copied(store, monkeypatch) -> list[str]:
     """The text of each COPY."""
     texts: list[str] = []
-    copy = store.connection.connection.cursor_factory.copy
+    copy = store.database.connection.connection.cursor_factory.copy
 
     def told(cursor: Any, statement: Any, *given: Any, **options: Any) -> Any:
         texts.append(str(statement))
         return copy(cursor, statement, *given, **options)
 
-    monkeypatch.setattr(store.connection.connection.cursor_factory, "copy", told)
+    monkeypatch.setattr(store.database.connection.connection.cursor_factory, "copy", told)
     return texts
 
 
@@ -47,10 +47,10 @@ def written(database: str, number: int = MANY) -> list[Attempt]:
 
 def test_they_are_what_an_insert_writes(store, worker, copied):
     before = now(store)
-    quickly = written(store.alias)
+    quickly = written(store.database.alias)
     assert len(copied) == 1
-    with CaptureQueriesContext(store.connection):
-        slowly = written(store.alias, MANY)
+    with CaptureQueriesContext(store.database.connection):
+        slowly = written(store.database.alias, MANY)
     assert len(copied) == 1
     rows = {columns["id"]: columns for columns in every_column(store)}
     own = ("id", "args", "scheduled_at", "created_at")
@@ -70,7 +70,7 @@ def test_they_are_what_an_insert_writes(store, worker, copied):
 
 
 def test_a_copied_row_knows_what_it_may_not_change(store, copied):
-    one = written(store.alias)[7]
+    one = written(store.database.alias)[7]
     assert copied
     one.priority = 7
     one.save()
@@ -81,18 +81,18 @@ def test_a_copied_row_knows_what_it_may_not_change(store, copied):
 
 
 def test_all_are_written_or_none(store, copied):
-    [taken, *_] = written(store.alias)
-    attempts = new(store.alias)
+    [taken, *_] = written(store.database.alias)
+    attempts = new(store.database.alias)
     attempts[-1].pk = taken.pk
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         with pytest.raises(IntegrityError):
-            Attempt.objects.using(store.alias).bulk_create(attempts)
-        assert store.attempts.count() == MANY
+            Attempt.objects.using(store.database.alias).bulk_create(attempts)
+        assert store.database.attempts.count() == MANY
     assert len(copied) == 2
     assert all(one._state.adding and not one.created for one in attempts)
     attempts.pop()
-    Attempt.objects.using(store.alias).bulk_create(attempts)
-    assert store.attempts.count() == 2 * MANY - 1
+    Attempt.objects.using(store.database.alias).bulk_create(attempts)
+    assert store.database.attempts.count() == 2 * MANY - 1
 
 
 def test_who_listens_may_ask_the_database(store, copied):
@@ -103,7 +103,7 @@ def test_who_listens_may_ask_the_database(store, copied):
 
     enqueued.connect(listen)
     try:
-        attempts = written(store.alias, 100)
+        attempts = written(store.database.alias, 100)
     finally:
         enqueued.disconnect(listen)
     assert copied
@@ -122,18 +122,18 @@ class AskingCipher(NullCipher):
 def test_a_cipher_may_ask_the_database(store, settings, copied):
     path = f"{__name__}.AskingCipher"
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "CIPHER": path}
-    assert row(store, written(store.alias, 100)[99]).method_args == [99]
+    assert row(store, written(store.database.alias, 100)[99]).method_args == [99]
     assert not copied
 
 
 def test_where_a_policy_decides_who_writes_an_insert_asks_it(store, copied):
-    with rolled_back(store), store.connection.cursor() as cursor:
+    with rolled_back(store), store.database.connection.cursor() as cursor:
         table = Attempt._meta.db_table
         cursor.execute("CREATE ROLE attempts_tenant")
         cursor.execute(f"GRANT ALL ON {table} TO attempts_tenant")
         cursor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         cursor.execute(f"CREATE POLICY all_of_them ON {table} USING (true)")
         cursor.execute("SET LOCAL ROLE attempts_tenant")
-        assert is_direct(store.connection)
-        assert len(written(store.alias, 100)) == store.attempts.count() == 100
+        assert is_direct(store.database.connection)
+        assert len(written(store.database.alias, 100)) == store.database.attempts.count() == 100
     assert not copied

@@ -26,7 +26,7 @@ Heard = Callable[[], int]
 @pytest.fixture
 def idle_worker(store) -> Iterator[psycopg.Connection[Any]]:
     """Another connection, which listens and holds the gate."""
-    params = store.connection.get_connection_params()
+    params = store.database.connection.get_connection_params()
     plain = {"cursor_factory": psycopg.Cursor, "context": None}
     with psycopg.connect(**params | plain, autocommit=True) as other:
         other.execute(f"LISTEN {channel()}")
@@ -136,10 +136,10 @@ def test_many_rows_pass_once(store, database, worker):
         statements.append((sql, params))
         return execute(sql, params, many, context)
 
-    with store.connection.execute_wrapper(keep), transaction.atomic(database):
+    with store.database.connection.execute_wrapper(keep), transaction.atomic(database):
         eight(database)
     [(sql, params)] = [s for s in statements if s[0].startswith("INSERT")]
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN VERBOSE {sql}", params)
         plan = "\n".join(line for (line,) in cursor.fetchall())
     after = plan.partition("InitPlan 1")[2]

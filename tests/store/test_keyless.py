@@ -10,10 +10,10 @@ from django.db import transaction
 from async_attempts.encryption import HEADER_BYTES
 from async_attempts.lifecycle import Released, Status
 from async_attempts.models import Worker
-from async_attempts.store import Place, keyless
-from async_attempts.store.missing import reason_for, reason_for_form
-from async_attempts.store.resealing import Resealer
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store import missing_keys
+from async_attempts.store.expressions import seconds_from_now
+from async_attempts.store.missing_keys import reason_for, reason_for_form
+from async_attempts.store.rotation import Resealer
 
 from .malformed import put_raw
 from .rows import (
@@ -42,12 +42,12 @@ def forge(store, attempt, header=HEADER, **columns):
 
 def a_worker(store, *opens, queues=("default",)):
     worker = Worker(host="host", pid=1, name="w", queues=list(queues), opens=list(opens))
-    store.register(worker, LEASE)
+    store.workers.register(worker, LEASE)
     return worker
 
 
 def put_off(store, causes=CAUSES, queues=("default",)):
-    return dict(store.put_off_keyless(causes, queues).numbers)
+    return dict(store.missing_keys.put_off(causes, queues).numbers)
 
 
 @pytest.mark.parametrize("crashes", [0, 1])
@@ -64,7 +64,7 @@ def test_only_what_is_due_and_has_the_header_is_put_off(store, worker, crashes):
     changed = after.pop(attempts["pending"].pk)
     was = before.pop(changed["id"])
     assert after == before
-    delay = (changed["scheduled_at"] - store.now()).total_seconds()
+    delay = (changed["scheduled_at"] - store.database.now()).total_seconds()
     assert 590 < delay <= 600
     put_off_columns = {
         "status": Status.SCHEDULED,
@@ -81,8 +81,8 @@ def test_a_claim_then_finds_what_was_behind_them_first(store, worker):
         forge(store, attempt)
     [healthy] = enqueued(store)
     assert put_off(store) == {HEADER: 5}
-    assert [claim.id for claim in store.claim(worker.pk, ["default"], 10)] == [healthy.pk]
-    assert store.count_missing_keys() == {KEY_ID: 5}
+    assert [claim.id for claim in store.claims.claim(worker.pk, ["default"], 10)] == [healthy.pk]
+    assert store.missing_keys.count() == {KEY_ID: 5}
 
 
 @pytest.mark.parametrize("opens", ["", HEADER.hex()])
@@ -91,20 +91,20 @@ def test_what_a_live_worker_of_the_queue_opens_is_left_to_it(store, opens):
         [attempt] = enqueued(store, queue=queue)
         forge(store, attempt)
     able = a_worker(store, "03", opens)
-    found = store.put_off_keyless(CAUSES, ["default", "emails"])
+    found = store.missing_keys.put_off(CAUSES, ["default", "emails"])
     assert (found.opened, dict(found.numbers)) == ({HEADER}, {HEADER: 1})
-    assert not store.attempts.exclude(queue="emails").exclude(status="pending").exists()
+    assert not store.database.attempts.exclude(queue="emails").exclude(status="pending").exists()
     # After an outage every lease has run out.
     let_lease_run_out(store, able)
     assert put_off(store) == {}
-    store.workers.filter(pk=able.pk).update(state="dead")
+    store.database.workers.filter(pk=able.pk).update(state="dead")
     assert put_off(store) == {HEADER: 1}
 
 
 @pytest.mark.parametrize("opens", [False, 3, {"a": 1}, [None, 1, ["02"]], "02"])
 def test_whatever_stands_in_a_workers_row_is_no_error(store, opens):
     able = a_worker(store)
-    store.workers.filter(pk=able.pk).update(opens=opens)
+    store.database.workers.filter(pk=able.pk).update(opens=opens)
     [attempt] = enqueued(store)
     forge(store, attempt)
     assert put_off(store) == {HEADER: 1}
@@ -117,36 +117,36 @@ def test_what_others_lock_or_have_sealed_anew_is_passed_over(store, sessions, mo
         forge(store, attempt)
     session = sessions()
     session.begin()
-    session.do(lambda: list(store.attempts.filter(pk=locked.pk).select_for_update()))
-    head = type(store)._at_the_head
+    session.do(lambda: list(store.database.attempts.filter(pk=locked.pk).select_for_update()))
+    head = type(store.missing_keys)._at_the_head
 
     def then_sealed(self, *arguments):
         found = head(self, *arguments)
-        if store.connection.vendor != "sqlite":
+        if store.database.connection.vendor != "sqlite":
             put(store, sealed_anew, args=ours)
         return found
 
-    monkeypatch.setattr(type(store), "_at_the_head", then_sealed)
-    if store.connection.vendor == "sqlite":
+    monkeypatch.setattr(type(store.missing_keys), "_at_the_head", then_sealed)
+    if store.database.connection.vendor == "sqlite":
         # There one writer excludes all others.
         session.commit()
         put(store, locked, claimed_by=a_worker(store).pk)
         put(store, sealed_anew, args=ours)
     assert put_off(store) == {HEADER: 1}
     assert row(store, free).status == "scheduled"
-    if store.connection.vendor != "sqlite":
+    if store.database.connection.vendor != "sqlite":
         session.commit()
 
 
 def test_no_more_at_a_time_than_one_statement_takes(store, monkeypatch):
-    monkeypatch.setattr(keyless, "PUT_OFF_AT_ONCE", 4)
+    monkeypatch.setattr(missing_keys, "PUT_OFF_AT_ONCE", 4)
     for number, attempt in enumerate(enqueued(store, 7)):
         forge(store, attempt, num_crashes=int(number > 2))
     assert [put_off(store) for _ in range(3)] == [{HEADER: 4}, {HEADER: 3}, {}]
 
 
 def test_what_is_behind_the_head_is_left_for_later(store, worker, monkeypatch):
-    monkeypatch.setattr(keyless, "PUT_OFF_AT_ONCE", 4)
+    monkeypatch.setattr(missing_keys, "PUT_OFF_AT_ONCE", 4)
     first = enqueued(store, 4)
     [behind] = enqueued(store)
     forge(store, behind)
@@ -168,7 +168,7 @@ def test_each_header_waits_for_its_own_time_with_its_own_reason(store):
     assert put_off(store, CAUSES | newer) == {HEADER: 1, NEWER: 1}
     assert row(store, two).reason == "stored in a form that this release doesn't know: format 7"
     assert row(store, two).scheduled_at < row(store, one).scheduled_at
-    assert store.count_missing_keys() == {KEY_ID: 1, "format 7": 1}
+    assert store.missing_keys.count() == {KEY_ID: 1, "format 7": 1}
 
 
 def test_the_place_that_one_was_woken_for_is_the_next_ones(store):
@@ -197,18 +197,18 @@ def test_one_that_has_the_key_brings_back_what_waits_for_it(store, reason, heade
     opens = [HEADER.hex(), NEWER.hex()]
     [attempt] = enqueued(store, scheduled_at=timedelta(minutes=50))
     forge(store, attempt, header, reason=reason)
-    assert store.bring_back(["02ffffffff"], 3600) == (0, None)
-    assert row(store, attempt).scheduled_at > store.now()
-    assert store.bring_back(opens, 3600) == (int(comes), None)
-    assert store.promote() == int(comes)
+    assert store.missing_keys.bring_back(["02ffffffff"], 3600) == (0, None)
+    assert row(store, attempt).scheduled_at > store.database.now()
+    assert store.missing_keys.bring_back(opens, 3600) == (int(comes), None)
+    assert store.claims.promote() == int(comes)
     assert row(store, attempt).reason == ("" if comes else reason)
 
 
 def test_under_a_projects_own_cipher_all_that_waits_for_a_key_comes(store):
     waiting, snoozed = enqueued(store, 2, scheduled_at=timedelta(minutes=50))
     put(store, waiting, reason=reason_for(""))
-    assert store.bring_back([""], 3600) == (1, None)
-    assert row(store, snoozed).scheduled_at > store.now()
+    assert store.missing_keys.bring_back([""], 3600) == (1, None)
+    assert row(store, snoozed).scheduled_at > store.database.now()
 
 
 @pytest.mark.only("sqlite", reason="the others have a type for a column")
@@ -219,13 +219,13 @@ def test_whatever_stands_in_what_waits_is_no_error(store, column):
     waiting, bad = enqueued(store, 2, scheduled_at=timedelta(minutes=50))
     for attempt in (waiting, bad):
         forge(store, attempt, reason=REASON)
-    put_raw(store.alias, bad.pk, **column)
-    assert store.bring_back([HEADER.hex()], 3600)[0] in (1, 2)
+    put_raw(store.database.alias, bad.pk, **column)
+    assert store.missing_keys.bring_back([HEADER.hex()], 3600)[0] in (1, 2)
     assert row(store, waiting).reason == ""
 
 
 def test_it_looks_no_further_ahead_than_anything_is_put_off(store, monkeypatch):
-    monkeypatch.setattr(keyless, "SEEN_AT_ONCE", 2)
+    monkeypatch.setattr(missing_keys, "SEEN_AT_ONCE", 2)
     attempts = enqueued(store, 7)
     for number, attempt in enumerate(attempts):
         later = seconds_from_now(60 + number * 1000)
@@ -233,7 +233,7 @@ def test_it_looks_no_further_ahead_than_anything_is_put_off(store, monkeypatch):
     place: Place | None = None
     found = []
     for _ in range(5):
-        number, place = store.bring_back([HEADER.hex()], 3600, after=place)
+        number, place = store.missing_keys.bring_back([HEADER.hex()], 3600, after=place)
         found.append(number)
         if place is None:
             break
@@ -242,15 +242,15 @@ def test_it_looks_no_further_ahead_than_anything_is_put_off(store, monkeypatch):
 
 
 def test_what_others_lock_is_brought_back_by_nobody(store, sessions):
-    if store.connection.vendor == "sqlite":
+    if store.database.connection.vendor == "sqlite":
         pytest.skip("one writer excludes all others")
     one, two = enqueued(store, 2, scheduled_at=timedelta(minutes=50))
     for attempt in (one, two):
         forge(store, attempt, reason=REASON)
     session = sessions()
     session.begin()
-    session.do(lambda: list(store.attempts.filter(pk=one.pk).select_for_update()))
-    assert store.bring_back([HEADER.hex()], 3600) == (1, None)
+    session.do(lambda: list(store.database.attempts.filter(pk=one.pk).select_for_update()))
+    assert store.missing_keys.bring_back([HEADER.hex()], 3600) == (1, None)
     session.commit()
     assert row(store, two).reason == ""
 
@@ -262,24 +262,24 @@ def a_dirty_head(store):
     forge(store, one)
     multiply(store, one, 20_000, scheduled_at=a_moment("-n", store))
     multiply(store, healthy, 1_000)
-    with store.connection.cursor() as cursor:
-        analyze = {"mysql": "ANALYZE TABLE"}.get(store.connection.vendor, "ANALYZE")
+    with store.database.connection.cursor() as cursor:
+        analyze = {"mysql": "ANALYZE TABLE"}.get(store.database.connection.vendor, "ANALYZE")
         cursor.execute(f"{analyze} {TABLE}")
-        if store.connection.vendor == "mysql":
+        if store.database.connection.vendor == "mysql":
             cursor.fetchall()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("a_dirty_head")
 def test_they_are_found_by_the_claim_index_and_changed_by_their_ids(store, worker):
-    found, sent = observed(store, lambda: store.put_off_keyless(CAUSES, ["default"]))
-    assert found.numbers == {HEADER: keyless.PUT_OFF_AT_ONCE}
+    found, sent = observed(store, lambda: store.missing_keys.put_off(CAUSES, ["default"]))
+    assert found.numbers == {HEADER: missing_keys.PUT_OFF_AT_ONCE}
     heads = [one for one in sent if ") head" in one[0]]
     assert used(store, heads) - {None} == {"aa_attempt_claim"}
     changes = [one for one in sent if ") head" not in one[0] and " AND " in one[0]]
     assert len(changes) == 2
     # PostgreSQL also finds rows by their ids in the smaller of two indexes.
-    smaller = {"aa_attempt_claim"} if store.connection.vendor == "postgresql" else set()
+    smaller = {"aa_attempt_claim"} if store.database.connection.vendor == "postgresql" else set()
     assert used(store, changes) <= {"PRIMARY", *smaller}
 
 
@@ -289,25 +289,25 @@ def test_the_head_becomes_clean_a_batch_at_a_time(store, worker):
     batches = 0
     while put_off(store):
         batches += 1
-    assert batches == 20_001 // keyless.PUT_OFF_AT_ONCE + 1
-    assert len(store.claim(worker.pk, ["default"], 500)) == 500
-    with transaction.atomic(store.alias):
-        assert store.count_missing_keys() == {KEY_ID: 20_001}
+    assert batches == 20_001 // missing_keys.PUT_OFF_AT_ONCE + 1
+    assert len(store.claims.claim(worker.pk, ["default"], 500)) == 500
+    with transaction.atomic(store.database.alias):
+        assert store.missing_keys.count() == {KEY_ID: 20_001}
 
 
 @pytest.mark.only("sqlite", reason="the others have a type for a column")
 def test_a_text_in_a_sealed_column_is_read_as_bytes(store, worker):
     bad, good = enqueued(store, 2)
-    put_raw(store.alias, bad.pk, args="'text'", result="'text'")
+    put_raw(store.database.alias, bad.pk, args="'text'", result="'text'")
     assert row(store, bad).args == b"text"
-    assert {claim.args[:4] for claim in store.claim(worker.pk, ["default"], 2)} > {b"text"}
+    assert {claim.args[:4] for claim in store.claims.claim(worker.pk, ["default"], 2)} > {b"text"}
     # The key of the other is counted; what has no header has no key.
-    assert sum(store.sample_keys(10).values()) == 2
+    assert sum(store.missing_keys.sample(10).values()) == 2
     found = Resealer(store).reseal()
     assert [one.where for one in found.unreadable] == [
         f"attempt {bad.pk}: args",
         f"attempt {bad.pk}: result",
     ]
     forge(store, good, reason=REASON)
-    store.attempts.update(claimed_by=None)
-    assert store.count_missing_keys() == {KEY_ID: 1}
+    store.database.attempts.update(claimed_by=None)
+    assert store.missing_keys.count() == {KEY_ID: 1}

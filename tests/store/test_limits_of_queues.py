@@ -11,7 +11,7 @@ from django.db import transaction
 from async_attempts import QueueFull, call, enqueue_many, parallel, pause_queue, resume_queue
 from async_attempts.lifecycle import Released, Snoozed, Succeeded
 from async_attempts.models import key_of_limit
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 
 from .rows import enqueued, let_lease_run_out, put, registered, row
@@ -29,7 +29,7 @@ def limited(settings):
 
 
 def claim(store, worker, limit=10, **options):
-    return store.claim(worker.pk, ["default"], limit, **options)
+    return store.claims.claim(worker.pk, ["default"], limit, **options)
 
 
 def test_no_more_than_its_concurrency_are_claimed(store, worker, limited):
@@ -48,7 +48,7 @@ def test_places_are_made_where_the_database_does_not_say_their_ids(
     store, worker, limited, monkeypatch
 ):
     """As MySQL, which has no RETURNING."""
-    features = type(store.connection.features)
+    features = type(store.database.connection.features)
     monkeypatch.setattr(features, "can_return_rows_from_bulk_insert", False)
     limited(concurrency=2)
     enqueued(store, 3)
@@ -60,14 +60,14 @@ def test_what_a_larger_concurrency_let_begin_counts_when_it_is_smaller(store, wo
     enqueued(store, 10)
     first = claim(store, worker)
     limited(concurrency=2)
-    store.finish(worker.pk, [(one, Succeeded()) for one in first[:2]])
+    store.outcomes.finish(worker.pk, [(one, Succeeded()) for one in first[:2]])
     assert claim(store, worker) == []
-    store.finish(worker.pk, [(first[2], Succeeded())])
+    store.outcomes.finish(worker.pk, [(first[2], Succeeded())])
     assert len(claim(store, worker)) == 1
-    assert store.slots.count() == 3
-    store.finish(worker.pk, [(first[3], Succeeded())])
+    assert store.database.slots.count() == 3
+    store.outcomes.finish(worker.pk, [(first[3], Succeeded())])
     assert len(claim(store, worker)) == 1
-    assert store.slots.count() == 2
+    assert store.database.slots.count() == 2
     limited(concurrency=5)
     assert len(claim(store, worker)) == 3
 
@@ -76,27 +76,27 @@ def test_a_suspect_fits_if_the_limits_of_its_queue_leave_room(store, worker, lim
     [suspect, other] = [*enqueued(store), *enqueued(store, queue="emails")]
     put(store, suspect, num_crashes=1)
     limited(concurrency=1)
-    assert store.any_suspect_fits(["default"])
+    assert store.queues.any_suspect_fits(["default"])
     enqueued(store)
     [held] = claim(store, worker)
-    assert not store.any_suspect_fits(["default", "emails"])
+    assert not store.queues.any_suspect_fits(["default", "emails"])
     put(store, other, num_crashes=1)
-    assert store.any_suspect_fits(["default", "emails"])
-    assert not store.any_suspect_fits(["default"])
-    store.finish(worker.pk, [(held, Succeeded())])
-    assert store.any_suspect_fits(["default"])
+    assert store.queues.any_suspect_fits(["default", "emails"])
+    assert not store.queues.any_suspect_fits(["default"])
+    store.outcomes.finish(worker.pk, [(held, Succeeded())])
+    assert store.queues.any_suspect_fits(["default"])
     limited(rate="1/h")
-    assert store.any_suspect_fits(["default"])
+    assert store.queues.any_suspect_fits(["default"])
     enqueued(store)
     assert len(claim(store, worker)) == 1
-    assert not store.any_suspect_fits(["default"])
+    assert not store.queues.any_suspect_fits(["default"])
 
 
 def test_a_clock_that_went_back_holds_no_queue_up(store, worker, limited):
     limited(rate="50/s", burst=1)
     enqueued(store, 2)
     assert len(claim(store, worker)) == 1
-    store.queues.filter(pk="default").update(tokens=0.0, tokens_at=seconds_from_now(3600))
+    store.database.queues.filter(pk="default").update(tokens=0.0, tokens_at=seconds_from_now(3600))
     assert claim(store, worker) == []
     time.sleep(0.05)
     assert len(claim(store, worker)) == 1
@@ -116,7 +116,7 @@ def test_whatever_ends_a_claim_frees_its_place(store, worker, limited, outcome):
     limited(concurrency=1)
     enqueued(store, 2)
     [held] = claim(store, worker)
-    store.finish(worker.pk, [(held, outcome)])
+    store.outcomes.finish(worker.pk, [(held, outcome)])
     assert len(claim(store, worker)) == 1
     assert claim(store, worker) == []
 
@@ -125,7 +125,7 @@ def test_a_new_claim_of_the_same_attempt_has_a_place_of_its_own(store, worker, l
     limited(concurrency=1)
     enqueued(store)
     [held] = claim(store, worker)
-    store.finish(worker.pk, [(held, Released())])
+    store.outcomes.finish(worker.pk, [(held, Released())])
     [again] = claim(store, worker)
     assert (again.id, again.claim_seq) == (held.id, 2)
     enqueued(store)
@@ -139,7 +139,7 @@ def test_a_dead_workers_places_are_free_when_it_is_rescued(store, worker, limite
     assert len(claim(store, dead)) == 2
     let_lease_run_out(store, dead)
     assert claim(store, worker) == []
-    store.rescue()
+    store.workers.rescue()
     assert {one.id for one in claim(store, worker)} == {one.pk for one in attempts[2:]}
 
 
@@ -147,7 +147,7 @@ def test_a_persons_verb_frees_a_place(store, worker, limited):
     limited(concurrency=1)
     first, second = enqueued(store, 2)
     claim(store, worker)
-    store.attempts.filter(pk=first.pk).expire()
+    store.database.attempts.filter(pk=first.pk).expire()
     assert [one.id for one in claim(store, worker)] == [second.pk]
 
 
@@ -157,7 +157,7 @@ def test_fewer_places_than_before(store, worker, limited):
     held = claim(store, worker)
     limited(concurrency=1)
     assert claim(store, worker) == []
-    store.finish(worker.pk, [(one, Succeeded()) for one in held])
+    store.outcomes.finish(worker.pk, [(one, Succeeded()) for one in held])
     assert len(claim(store, worker)) == 1
     limited(concurrency=4)
     assert len(claim(store, worker)) == 2, "one runs, three had begun"
@@ -175,7 +175,7 @@ def test_other_queues_are_claimed_of_all_the_same(store, worker, limited):
     limited(concurrency=1)
     enqueued(store, 3)
     enqueued(store, 3, queue="emails")
-    claims = store.claim(worker.pk, ["default", "emails"], 10, at_once=4)
+    claims = store.claims.claim(worker.pk, ["default", "emails"], 10, at_once=4)
     assert [one.queue for one in claims] == ["default"] + ["emails"] * 3
 
 
@@ -201,9 +201,9 @@ def test_its_rate_lets_a_burst_begin_and_then_one_after_the_other(store, worker,
     assert len(claims) == 3
     assert 0 < claims.held_back["default"] <= 1
     assert claim(store, worker) == []
-    store.queues.update(tokens_at=seconds_from_now(-2.5))
+    store.database.queues.update(tokens_at=seconds_from_now(-2.5))
     assert len(claim(store, worker)) == 2
-    store.queues.update(tokens_at=seconds_from_now(-3600))
+    store.database.queues.update(tokens_at=seconds_from_now(-3600))
     assert len(claim(store, worker)) == 3, "it never fills beyond its burst"
 
 
@@ -212,7 +212,7 @@ def test_a_rate_counts_each_execution(store, worker, limited):
     enqueued(store)
     for _ in range(2):
         [held] = claim(store, worker)
-        store.finish(worker.pk, [(held, Released())])
+        store.outcomes.finish(worker.pk, [(held, Released())])
     assert claim(store, worker) == []
 
 
@@ -227,71 +227,73 @@ def test_a_worker_does_not_wait_for_another_that_claims_of_the_queue(
     store, worker, limited, sessions
 ):
     limited(rate="1/h", burst=3)
-    store.declare_queues(["default"])
+    store.queues.declare(["default"])
     enqueued(store, 10)
     other, claimer = sessions(), sessions()
-    theirs = other.start_and_stop_after(("SKIP LOCKED",), store.claim, worker.pk, ["default"], 2)
+    theirs = other.start_and_stop_after(
+        ("SKIP LOCKED",), store.claims.claim, worker.pk, ["default"], 2
+    )
     claimer.be_impatient()
     heir = registered(store)
-    held_back = claimer.do(store.claim, heir.pk, ["default"], 10)
+    held_back = claimer.do(store.claims.claim, heir.pk, ["default"], 10)
     assert held_back == []
     assert 0 < held_back.held_back["default"] < 1
     other.go_on()
     assert len(theirs.result()) == 2
-    assert len(claimer.do(store.claim, heir.pk, ["default"], 10)) == 1
+    assert len(claimer.do(store.claims.claim, heir.pk, ["default"], 10)) == 1
 
 
 def test_of_a_paused_queue_nothing_is_claimed(store, worker, limited):
     limited()
     enqueued(store)
     enqueued(store, queue="emails")
-    pause_queue("default", database=store.alias)
-    assert store.look(["default"]).paused == {"default"}
-    claims = store.claim(worker.pk, ["default", "emails"], 10)
+    pause_queue("default", database=store.database.alias)
+    assert store.queue_state.look(["default"]).paused == {"default"}
+    claims = store.claims.claim(worker.pk, ["default", "emails"], 10)
     assert [one.queue for one in claims] == ["emails"]
-    resume_queue("default", database=store.alias)
-    assert store.look(["default"]).paused == frozenset()
+    resume_queue("default", database=store.database.alias)
+    assert store.queue_state.look(["default"]).paused == frozenset()
     assert len(claim(store, worker)) == 1
 
 
 def test_a_queue_may_begin_paused(store, worker, limited):
     limited(paused=True)
     enqueued(store)
-    assert store.look(["default"]).paused == {"default"}
+    assert store.queue_state.look(["default"]).paused == {"default"}
     assert claim(store, worker) == []
-    resume_queue("default", database=store.alias)
-    assert store.look(["default"]).paused == frozenset()
+    resume_queue("default", database=store.database.alias)
+    assert store.queue_state.look(["default"]).paused == frozenset()
     assert len(claim(store, worker)) == 1
 
 
 def test_a_pause_is_part_of_its_transaction(store, worker, limited):
     limited()
-    with transaction.atomic(store.alias):
-        pause_queue("default", database=store.alias)
-        transaction.set_rollback(True, store.alias)
+    with transaction.atomic(store.database.alias):
+        pause_queue("default", database=store.database.alias)
+        transaction.set_rollback(True, store.database.alias)
     enqueued(store)
     assert len(claim(store, worker)) == 1
 
 
 def test_a_full_queue_refuses_and_nothing_is_written(store, limited):
     limited(max_pending=3)
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         enqueued(store, 2)
         with pytest.raises(QueueFull, match="'default' has no room for 2 more: at most 3") as full:
             enqueued(store, 2)
         enqueued(store, 1)
     assert (full.value.queue, full.value.max_pending) == ("default", 3)
-    assert store.attempts.count() == 3
+    assert store.database.attempts.count() == 3
     enqueued(store, 5, queue="emails")
 
 
 def test_only_what_can_begin_at_once_counts_of_a_flow(store, limited):
     limited(max_pending=2)
-    calls = [call(clients.greet, n).using(database=store.alias) for n in range(3)]
+    calls = [call(clients.greet, n).using(database=store.database.alias) for n in range(3)]
     calls[0].then(clients.greet).then(clients.greet).enqueue()
     with pytest.raises(QueueFull):
         parallel(*calls).enqueue()
-    assert store.attempts.count() == 3
+    assert store.database.attempts.count() == 3
 
 
 def test_a_full_queue_has_room_again(store, worker, limited):
@@ -302,22 +304,22 @@ def test_a_full_queue_has_room_again(store, worker, limited):
     [one, _] = claim(store, worker)
     with pytest.raises(QueueFull):
         enqueued(store)
-    store.finish(worker.pk, [(one, Succeeded())])
+    store.outcomes.finish(worker.pk, [(one, Succeeded())])
     enqueued(store)
 
 
 def test_a_full_queue_refuses_nobody_whose_attempt_is_there(store, limited):
     limited(max_pending=1)
-    one = call(clients.greet, 1).using(database=store.alias, idempotence_token="one")
+    one = call(clients.greet, 1).using(database=store.database.alias, idempotence_token="one")
     first = one.enqueue()
-    other = call(clients.greet, 2).using(database=store.alias, idempotence_token="two")
+    other = call(clients.greet, 2).using(database=store.database.alias, idempotence_token="two")
     again = one.enqueue()
     assert (again.pk, again.created) == (first.pk, False)
     assert [row.pk for row in enqueue_many([one])] == [first.pk]
     for refused in [other], [one, other]:
         with pytest.raises(QueueFull):
             enqueue_many(refused)
-    assert store.attempts.count() == 1
+    assert store.database.attempts.count() == 1
 
 
 def test_what_is_due_later_does_not_fill_a_queue(store, limited):
@@ -330,10 +332,10 @@ def test_what_is_due_later_does_not_fill_a_queue(store, limited):
 
 def test_a_generators_calls_stop_at_the_limit_and_none_is_written(store, limited):
     limited(max_pending=700)
-    calls = (call(clients.greet, n).using(database=store.alias) for n in range(1200))
+    calls = (call(clients.greet, n).using(database=store.database.alias) for n in range(1200))
     with pytest.raises(QueueFull):
         enqueue_many(calls, returning=False)
-    assert not store.attempts.exists()
+    assert not store.database.attempts.exists()
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
@@ -344,13 +346,13 @@ def test_tokens_of_a_queue_that_somebody_locks_are_not_given_back(store, worker,
     assert len(claim(store, worker)) == 1
     somebody = sessions()
     somebody.begin()
-    somebody.do(lambda: store.queues.select_for_update().get(pk="default"))
-    left = store.queues.get(pk="default").tokens
-    store.give_tokens_back("default", 1)
-    assert store.queues.get(pk="default").tokens == left
+    somebody.do(lambda: store.database.queues.select_for_update().get(pk="default"))
+    left = store.database.queues.get(pk="default").tokens
+    store.queues.give_tokens_back("default", 1)
+    assert store.database.queues.get(pk="default").tokens == left
     somebody.rollback()
-    store.give_tokens_back("default", 1)
-    assert store.queues.get(pk="default").tokens == left + 1
+    store.queues.give_tokens_back("default", 1)
+    assert store.database.queues.get(pk="default").tokens == left + 1
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
@@ -360,11 +362,11 @@ def test_places_that_a_queue_has_no_more_go_while_somebody_locks_others(
     limited(concurrency=30)
     enqueued(store, 2)
     [first] = claim(store, worker, 1)
-    store.finish(worker.pk, [(first, Succeeded())])
-    store.slots.create(key=key_of_limit("k"), number=0)
+    store.outcomes.finish(worker.pk, [(first, Succeeded())])
+    store.database.slots.create(key=key_of_limit("k"), number=0)
     somebody = sessions()
     somebody.begin()
-    somebody.do(lambda: list(store.slots.select_for_update().filter(queue="")))
+    somebody.do(lambda: list(store.database.slots.select_for_update().filter(queue="")))
     limited(concurrency=1)
     assert len(claim(store, worker)) == 1
-    assert store.slots.filter(queue="default").count() == 1
+    assert store.database.slots.filter(queue="default").count() == 1

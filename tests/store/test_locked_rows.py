@@ -50,11 +50,11 @@ def test_a_finish_records_the_others_and_says_what_is_locked(
 ):
     claims = claimed(3)
     somebody.do(lock_row, store, claims[1])
-    unrecorded = store.finish(worker.pk, [(claim, outcome) for claim in claims])
+    unrecorded = store.outcomes.finish(worker.pk, [(claim, outcome) for claim in claims])
     assert (unrecorded, unrecorded.locked) == ([], [claims[1]])
     assert [row(store, claim).state == "running" for claim in claims] == [False, True, False]
     somebody.rollback()
-    unrecorded = store.finish(worker.pk, [(claims[1], outcome)])
+    unrecorded = store.outcomes.finish(worker.pk, [(claims[1], outcome)])
     assert (unrecorded, unrecorded.locked) == ([], [])
     assert row(store, claims[1]).state == row(store, claims[0]).state
     assert len(failures(store)) == 3 * isinstance(outcome, Retried | Failed)
@@ -65,11 +65,11 @@ def test_what_the_other_transaction_ends_is_lost_once_it_commits(
     store, worker, claimed, somebody, outcome
 ):
     [claim] = claimed()
-    somebody.do(lambda: store.attempts.filter(pk=claim.id).expire("by hand"))
-    unrecorded = store.finish(worker.pk, [(claim, outcome)])
+    somebody.do(lambda: store.database.attempts.filter(pk=claim.id).expire("by hand"))
+    unrecorded = store.outcomes.finish(worker.pk, [(claim, outcome)])
     assert (unrecorded, unrecorded.locked) == ([], [claim])
     somebody.commit()
-    unrecorded = store.finish(worker.pk, [(claim, outcome)])
+    unrecorded = store.outcomes.finish(worker.pk, [(claim, outcome)])
     assert (unrecorded, unrecorded.locked) == ([claim], [])
     assert (row(store, claim).status, row(store, claim).reason) == ("expired", "by hand")
 
@@ -77,11 +77,11 @@ def test_what_the_other_transaction_ends_is_lost_once_it_commits(
 @ROW_LOCKS
 def test_what_is_recorded_locked_and_lost_is_told_apart(store, worker, claimed, somebody):
     recorded, locked, lost, plain = claimed(4)
-    assert store.finish(worker.pk, [(recorded, Succeeded())]) == []
+    assert store.outcomes.finish(worker.pk, [(recorded, Succeeded())]) == []
     somebody.do(lock_row, store, locked)
     put(store, lost, claim_seq=2)
     results = [(claim, Succeeded()) for claim in (recorded, locked, lost, plain)]
-    unrecorded = store.finish(worker.pk, results)
+    unrecorded = store.outcomes.finish(worker.pk, results)
     assert (unrecorded, unrecorded.locked) == ([lost], [locked])
     assert row(store, plain).status == "succeeded"
 
@@ -93,24 +93,24 @@ def test_a_success_that_is_not_kept_is_deleted_once_it_is_unlocked(
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"KEEP": {"succeeded": 0}}
     locked, other = claimed(2)
     somebody.do(lock_row, store, locked)
-    unrecorded = store.finish(worker.pk, [(locked, Succeeded()), (other, Succeeded())])
+    unrecorded = store.outcomes.finish(worker.pk, [(locked, Succeeded()), (other, Succeeded())])
     assert (unrecorded, unrecorded.locked) == ([], [locked])
-    assert [attempt.pk for attempt in store.attempts.all()] == [locked.id]
+    assert [attempt.pk for attempt in store.database.attempts.all()] == [locked.id]
     somebody.rollback()
-    assert store.finish(worker.pk, [(locked, Succeeded())]).locked == []
-    assert not store.attempts.exists()
+    assert store.outcomes.finish(worker.pk, [(locked, Succeeded())]).locked == []
+    assert not store.database.attempts.exists()
 
 
 @ROW_LOCKS
 def test_an_atomic_attempt_is_not_begun_while_somebody_locks_it(store, worker, claimed, somebody):
     [claim] = claimed()
     somebody.do(lock_row, store, claim)
-    with transaction.atomic(store.alias):
-        assert not store.hold(worker.pk, claim)
-        assert store.still_holds(worker.pk, claim)
+    with transaction.atomic(store.database.alias):
+        assert not store.outcomes.hold(worker.pk, claim)
+        assert store.outcomes.still_holds(worker.pk, claim)
     somebody.rollback()
     put(store, claim, claim_seq=2)
-    assert not store.still_holds(worker.pk, claim)
+    assert not store.outcomes.still_holds(worker.pk, claim)
 
 
 @ROW_LOCKS
@@ -120,17 +120,17 @@ def test_a_claim_hands_over_what_it_could_not_give_back(
     [claim] = claimed()
     late = claim._replace(seconds_left=0.0)
     found = iter([[late], []])
-    monkeypatch.setattr(store, "_claim_of", lambda *_, **__: next(found))
+    monkeypatch.setattr(store.claims, "_claim_of", lambda *_, **__: next(found))
     somebody.do(lock_row, store, claim)
-    claims = store.claim(worker.pk, ["default"], 1)
+    claims = store.claims.claim(worker.pk, ["default"], 1)
     assert (claims, claims.unrecorded) == ([], [(late, TOO_LATE)])
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="a lock of SQLite is BUSY, as any collision is")
 def test_a_wait_that_the_session_ends_is_no_outage(store, worker, somebody):
-    somebody.do(lambda: list(store.workers.select_for_update()))
-    with pytest.raises(OperationalError) as raised, transaction.atomic(store.alias):
-        store.workers.filter(pk=worker.pk).update(name="other")
+    somebody.do(lambda: list(store.database.workers.select_for_update()))
+    with pytest.raises(OperationalError) as raised, transaction.atomic(store.database.alias):
+        store.database.workers.filter(pk=worker.pk).update(name="other")
     assert waited_too_long(raised.value)
 
 
@@ -140,7 +140,7 @@ def test_a_lost_session_is_an_outage(store, sessions):
     kill = {
         "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
         "mysql": "KILL CONNECTION_ID()",
-    }[store.connection.vendor]
+    }[store.database.connection.vendor]
     with pytest.raises(OperationalError) as raised:
         other.execute(kill)
     assert not waited_too_long(raised.value)
@@ -152,10 +152,10 @@ def test_a_writer_that_does_not_end_is_waited_for_and_no_outage(store, worker, c
     somebody = sessions()
     somebody.begin()
     with pytest.raises(OperationalError) as raised:
-        store.finish(worker.pk, [(claim, Succeeded())])
+        store.outcomes.finish(worker.pk, [(claim, Succeeded())])
     assert waited_too_long(raised.value)
     somebody.rollback()
-    assert store.finish(worker.pk, [(claim, Succeeded())]) == []
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded())]) == []
 
 
 @pytest.mark.only("mariadb", reason="its server can be set to undo the whole transaction")
@@ -172,9 +172,9 @@ def test_where_a_timeout_undoes_a_transaction_no_statement_fails_instead_of_wait
         sql = sql.replace("@@innodb_rollback_on_timeout", "1")
         return execute(sql, params, many, context)
 
-    with store.connection.execute_wrapper(as_if_set):
+    with store.database.connection.execute_wrapper(as_if_set):
         # A new one, which asks the server.
-        unrecorded = type(store)(store.alias).finish(
+        unrecorded = type(store)(store.database.alias).finish(
             worker.pk, [(recorded, Succeeded()), (locked, Succeeded(NOT_KEPT))]
         )
     assert (unrecorded, unrecorded.locked) == ([], [locked])

@@ -36,37 +36,37 @@ LATER = timedelta(hours=1)
 def finish(outcome):
     def verb(store, worker, attempts):
         results = [(claim_of(store, attempt), outcome) for attempt in attempts.values()]
-        store.finish(worker.pk, results)
+        store.outcomes.finish(worker.pk, results)
 
     return verb
 
 
 def claim(store, worker, attempts):
-    store.claim(worker.pk, ["default"], 100)
+    store.claims.claim(worker.pk, ["default"], 100)
 
 
 def claim_one(store, worker, attempts):
     for attempt in attempts.values():
-        store.claim_one(worker.pk, attempt.pk)
+        store.claims.claim_one(worker.pk, attempt.pk)
 
 
 def promote(store, worker, attempts):
-    store.promote()
+    store.claims.promote()
 
 
 def promote_one(store, worker, attempts):
     for attempt in attempts.values():
-        store.promote_one(attempt.pk)
+        store.claims.promote_one(attempt.pk)
 
 
 def rescue(store, worker, attempts):
     let_lease_run_out(store, worker)
-    store.rescue()
+    store.workers.rescue()
 
 
 def people(verb, *arguments):
     def change(store, worker, attempts):
-        getattr(store, verb)(store.attempts.all(), *arguments)
+        getattr(store.changes, verb)(store.database.attempts.all(), *arguments)
 
     return change
 
@@ -74,7 +74,7 @@ def people(verb, *arguments):
 def one_by_one(verb):
     def change(store, worker, attempts):
         for attempt in attempts.values():
-            getattr(store, verb)(store.attempts.filter(pk=attempt.pk))
+            getattr(store.changes, verb)(store.database.attempts.filter(pk=attempt.pk))
 
     return change
 

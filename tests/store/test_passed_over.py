@@ -20,7 +20,9 @@ def forge(attempt, header=FORGED, **columns):
 
 
 def claimed(store, **options):
-    return [claim.id for claim in store.claim(registered(store).pk, ["default"], 10, **options)]
+    return [
+        claim.id for claim in store.claims.claim(registered(store).pk, ["default"], 10, **options)
+    ]
 
 
 @pytest.mark.parametrize("suspects", [False, True])
@@ -42,7 +44,10 @@ def test_so_does_a_claim_of_a_queue_with_limits(database, settings, of_queue):
     for _ in range(3):
         forge(enqueued(database, effects.record), priority=1)
     store = store_for(database)
-    assert store.claim(registered(store).pk, ["default"], 10, passed_over=[FORGED]).held_back == {}
+    assert (
+        store.claims.claim(registered(store).pk, ["default"], 10, passed_over=[FORGED]).held_back
+        == {}
+    )
     healthy = enqueued(database, effects.record)
     assert claimed(store, passed_over=[FORGED]) == [healthy.pk]
 
@@ -51,9 +56,9 @@ def test_so_does_a_claim_of_a_queue_with_limits(database, settings, of_queue):
 def test_a_look_finds_nothing_due_that_a_claim_would_pass_over(database, crashes):
     forge(enqueued(database, effects.record), num_crashes=crashes)
     store = store_for(database)
-    glance = store.look(["default"], [FORGED])
+    glance = store.queue_state.look(["default"], [FORGED])
     assert (glance.has_due, glance.has_suspects) == (False, False)
-    glance = store.look(["default"])
+    glance = store.queue_state.look(["default"])
     assert (glance.has_due, glance.has_suspects) == (not crashes, bool(crashes))
 
 
@@ -63,19 +68,19 @@ def test_no_suspect_fits_that_a_claim_would_pass_over(database, settings, of_que
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": queues}
     forge(enqueued(database, effects.record), num_crashes=1)
     store = store_for(database)
-    assert store.any_suspect_fits(["default", "emails"])
-    assert not store.any_suspect_fits(["default", "emails"], [FORGED])
+    assert store.queues.any_suspect_fits(["default", "emails"])
+    assert not store.queues.any_suspect_fits(["default", "emails"], [FORGED])
 
 
 def test_whoever_passes_over_nothing_sends_the_statements_of_always(database):
     store = store_for(database)
     worker = registered(store).pk
     with CaptureQueriesContext(connections[database]) as plain:
-        store.look(["default"])
-        store.claim(worker, ["default"], 10)
-        store.claim(worker, ["default"], 10, suspects=True)
+        store.queue_state.look(["default"])
+        store.claims.claim(worker, ["default"], 10)
+        store.claims.claim(worker, ["default"], 10, suspects=True)
     assert len(plain) >= 3
     assert not [query for query in plain if "substr" in query["sql"].lower()]
     with CaptureQueriesContext(connections[database]) as passing:
-        store.look(["default"], [FORGED])
+        store.queue_state.look(["default"], [FORGED])
     assert "substr" in passing[0]["sql"].lower()

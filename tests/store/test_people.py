@@ -11,7 +11,7 @@ from async_attempts import Attempt
 from async_attempts.exceptions import InvalidOption, InvalidTransition
 from async_attempts.lifecycle import Failed, Succeeded
 from async_attempts.models import DatabaseNow
-from async_attempts.store import changing
+from async_attempts.store import changes
 
 from .rows import (
     ERROR,
@@ -32,7 +32,7 @@ FINAL = {"succeeded", "failed", "expired"}
 
 
 def everything(store):
-    return Attempt.objects.using(store.alias)
+    return Attempt.objects.using(store.database.alias)
 
 
 @pytest.mark.parametrize("verb", ["expire", "fail"])
@@ -67,7 +67,7 @@ def test_a_cancel_expires_what_is_not_running_and_asks_what_is(store, worker):
 
 def test_a_retry_starts_the_counts_again_and_keeps_the_history(store, worker, claimed):
     [claim] = claimed(expires_at=HOUR)
-    store.finish(worker.pk, [(claim, Failed("no use", ERROR))])
+    store.outcomes.finish(worker.pk, [(claim, Failed("no use", ERROR))])
     put(store, claim, num_attempts=5, num_crashes=2, cancel_requested=True, progress=50)
     before = now(store)
     assert everything(store).retry() == (1, {})
@@ -79,7 +79,7 @@ def test_a_retry_starts_the_counts_again_and_keeps_the_history(store, worker, cl
     assert before <= written.scheduled_at <= now(store)
     assert written.expires_at > now(store)
     assert [failure.attempt_id for failure in failures(store)] == [claim.id]
-    assert [again.claim_seq for again in store.claim(worker.pk, ["default"], 1)] == [2]
+    assert [again.claim_seq for again in store.claims.claim(worker.pk, ["default"], 1)] == [2]
 
 
 def test_a_retry_takes_away_an_expiry_that_has_passed(store, worker):
@@ -87,7 +87,7 @@ def test_a_retry_takes_away_an_expiry_that_has_passed(store, worker):
     put(store, attempt, status="expired", completed_at=DatabaseNow(), expires_at=DatabaseNow())
     everything(store).retry()
     assert row(store, attempt).expires_at is None
-    assert len(store.claim(worker.pk, ["default"], 1)) == 1
+    assert len(store.claims.claim(worker.pk, ["default"], 1)) == 1
 
 
 def test_a_retry_for_later_is_scheduled(store):
@@ -120,7 +120,7 @@ def test_the_databases_clock_decides_whether_a_retry_is_for_later(store):
 def test_a_reason_that_can_not_be_stored_is_refused(store, verb, reason, message):
     [attempt] = enqueued(store)
     for ways in (everything(store), attempt):
-        with transaction.atomic(store.alias):
+        with transaction.atomic(store.database.alias):
             with pytest.raises(InvalidOption, match=message):
                 getattr(ways, verb)(reason)
             assert row(store, attempt).state == "pending"
@@ -158,8 +158,8 @@ def test_what_was_spread_is_claimed_when_its_time_has_come(store, worker):
     enqueued(store, 3)
     everything(store).fail()
     everything(store).retry(datetime(2020, 1, 1, tzinfo=UTC), spread=60.5)
-    assert store.promote() == 3
-    assert len(store.claim(worker.pk, ["default"], 3)) == 3
+    assert store.claims.promote() == 3
+    assert len(store.claims.claim(worker.pk, ["default"], 3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_no_spread_is_now(store):
 
 
 def test_a_slice_is_changed_batch_by_batch(store, monkeypatch):
-    monkeypatch.setattr(changing, "BATCH", 3)
+    monkeypatch.setattr(changes, "BATCH", 3)
     attempts = enqueued(store, 9)
     put(store, attempts[1], status="succeeded", completed_at=DatabaseNow())
     assert everything(store).order_by("pk")[:8].expire() == (7, {"succeeded": 1})
@@ -198,11 +198,11 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_is_enqueued_meanwhile_is_not_meant(store, monkeypatch, verb):
-    monkeypatch.setattr(changing, "BATCH", 2)
+    monkeypatch.setattr(changes, "BATCH", 2)
     before = enqueued(store, 5)
     if verb == "retry":
         everything(store).fail()
-    change_batch = store._change_batch
+    change_batch = store.changes._change_batch
     later: list[Attempt] = []
 
     def beside_a_busy_caller(*args):
@@ -213,7 +213,7 @@ def test_what_is_enqueued_meanwhile_is_not_meant(store, monkeypatch, verb):
                 put(store, later[-1], status="failed", completed_at=DatabaseNow())
         return changed
 
-    monkeypatch.setattr(store, "_change_batch", beside_a_busy_caller)
+    monkeypatch.setattr(store.changes, "_change_batch", beside_a_busy_caller)
     assert VERBS[verb](everything(store)) == (5, {})
     left = "failed" if verb == "retry" else "pending"
     assert {row(store, attempt).state for attempt in later} == {left}
@@ -242,7 +242,7 @@ def test_over_a_join_each_row_counts_once(store):
 
 
 def test_a_slice_over_a_join_counts_each_row_once(store, monkeypatch):
-    monkeypatch.setattr(changing, "BATCH", 1)
+    monkeypatch.setattr(changes, "BATCH", 1)
     assert awaited_by_two(store).order_by("pk")[:6].expire() == (3, {})
 
 
@@ -302,7 +302,7 @@ def test_a_verb_is_part_of_the_callers_transaction(store):
 def test_what_a_person_ended_is_lost_to_its_worker(store, worker, claimed):
     [claim] = claimed()
     everything(store).expire("not any more")
-    assert store.finish(worker.pk, [(claim, Succeeded())]) == [claim]
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded())]) == [claim]
     assert row(store, claim).state == "expired"
 
 
@@ -312,10 +312,10 @@ def test_what_runs_atomically_is_left_and_reported(store, worker, claimed, sessi
     held, free = claimed(2)
     other = sessions()
     other.begin()
-    assert other.do(store.hold, worker.pk, held)
+    assert other.do(store.outcomes.hold, worker.pk, held)
     assert getattr(everything(store), verb)() == (1, {"running atomically": 1})
     with pytest.raises(InvalidTransition, match="running atomically"):
-        getattr(Attempt.objects.using(store.alias).get(pk=held.id), verb)()
+        getattr(Attempt.objects.using(store.database.alias).get(pk=held.id), verb)()
     other.rollback()
     written = row(store, held)
     assert (written.state, written.cancel_requested) == ("running", False)
@@ -329,8 +329,8 @@ def test_what_begins_to_run_meanwhile_is_not_pending_any_more(store, worker, ses
     other = sessions()
     pending = everything(store).pending()
     future = other.start_and_stop_after(("SELECT", "LIMIT 2000"), pending.expire)
-    [claim] = store.claim(worker.pk, ["default"], 1)
+    [claim] = store.claims.claim(worker.pk, ["default"], 1)
     other.go_on()
     assert future.result() == (0, {"pending": 1})
     assert row(store, attempt).state == "running"
-    assert store.finish(worker.pk, [(claim, Succeeded())]) == []
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded())]) == []

@@ -13,10 +13,10 @@ from async_attempts import Attempt
 from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Status, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
-from async_attempts.store import Place, Result
-from async_attempts.store.mysql import AT_ONCE
-from async_attempts.store.postgresql_binary import binary_cursor
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store import Result
+from async_attempts.store.dialects.mysql import AT_ONCE
+from async_attempts.store.dialects.postgresql_binary import binary_cursor
+from async_attempts.store.expressions import seconds_from_now
 
 from .rows import a_moment, enqueued, multiply, put
 from .sessions import IMPATIENT, PATIENT
@@ -66,12 +66,12 @@ def a_full_table(store, worker):
     blocked = {"status": "'waiting'", "blockers": "1", "limit_key": "'for others'"}
     multiply(store, due, WAITING_OF_A_KEY, **blocked)
     multiply(store, due, DUE - 1, scheduled_at=a_moment("-n", store), priority="n % 7")
-    analyze, *empty = SQL[store.connection.vendor]
-    with store.connection.cursor() as cursor:
+    analyze, *empty = SQL[store.database.connection.vendor]
+    with store.database.connection.cursor() as cursor:
         # The server may be analyzing such a table by itself; then this waits for it.
-        cursor.execute(PATIENT[store.connection.vendor])
+        cursor.execute(PATIENT[store.database.connection.vendor])
         cursor.execute(analyze)
-        cursor.execute(IMPATIENT[store.connection.vendor])
+        cursor.execute(IMPATIENT[store.database.connection.vendor])
         yield
         for statement in empty:
             cursor.execute(statement)
@@ -80,7 +80,7 @@ def a_full_table(store, worker):
 @pytest.mark.slow
 @pytest.mark.usefixtures("a_full_table")
 def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
-    claims, claiming = observed(store, lambda: store.claim(worker.pk, ["default"], 100))
+    claims, claiming = observed(store, lambda: store.claims.claim(worker.pk, ["default"], 100))
     assert len(claims) == 100
     assert used(store, claiming) - {"PRIMARY", None} == {"aa_attempt_claim"}
 
@@ -88,25 +88,29 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     results += [(claim, Snoozed(0)) for claim in claims[50:]]
     # The second offers some anew, as after an answer that was lost.
     for batch in (results[:50], results[45:]):
-        lost, finishing = observed(store, lambda batch=batch: store.finish(worker.pk, batch))
+        lost, finishing = observed(
+            store, lambda batch=batch: store.outcomes.finish(worker.pk, batch)
+        )
         assert lost == []
         assert used(store, finishing) <= {"PRIMARY", *OVER_THE_PENDING}
 
-    promoted, promoting = observed(store, store.promote)
+    promoted, promoting = observed(store, store.claims.promote)
     assert promoted == 50
     assert used(store, promoting) - {"PRIMARY"} == {"aa_attempt_promote"}
 
-    glance, looking = observed(store, lambda: store.look(["default", "emails"]))
+    glance, looking = observed(store, lambda: store.queue_state.look(["default", "emails"]))
     assert (glance.next_due is not None, glance.has_due, glance.has_suspects) == (True, True, False)
     assert used(store, looking) - {None} == {
         "aa_attempt_promote", "aa_attempt_claim", "aa_attempt_waiting",
     }  # fmt: skip
 
-    late = store.due(Q()).update(expires_at=seconds_from_now(-1))
+    late = store.dialect.due(Q()).update(expires_at=seconds_from_now(-1))
     places: list[Place | None] = [None]
     found = []
     for _ in range(4):
-        (ids, place), walking = observed(store, lambda: store.expire_overdue(400, after=places[-1]))
+        (ids, place), walking = observed(
+            store, lambda: store.retention.expire_overdue(400, after=places[-1])
+        )
         walk = [one for one in walking if "LIMIT" in one[0]]
         locks = [one for one in walking if one not in walk]
         assert used(store, walk) <= {
@@ -121,18 +125,20 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     ]  # fmt: skip
 
     start = Place(Status.WAITING)
-    (_, after), first_step = observed(store, lambda: store.expire_overdue(400, after=start))
+    (_, after), first_step = observed(
+        store, lambda: store.retention.expire_overdue(400, after=start)
+    )
     assert used(store, first_step) == {"aa_attempt_waiting"}
-    _, next_step = observed(store, lambda: store.expire_overdue(400, after=after))
+    _, next_step = observed(store, lambda: store.retention.expire_overdue(400, after=after))
     assert used(store, next_step) == {"aa_attempt_waiting"}
 
     keys = ["of a customer", "for others", "nobody's"]
-    woken, waking = observed(store, lambda: store.wake(keys))
+    woken, waking = observed(store, lambda: store.limits.unpark(keys))
     assert woken == 1
     assert used(store, waking[:-1]) - {None} == {"aa_attempt_waiting"}
     assert used(store, waking[-1:]) <= {"PRIMARY", *OVER_THE_PENDING}
 
-    (_, last), pruning = observed(store, lambda: store.prune(retention(), limit=500))
+    (_, last), pruning = observed(store, lambda: store.retention.prune(retention(), limit=500))
     assert last is not None
     assert used(store, pruning[:1]) == {"PRIMARY"}
 
@@ -141,7 +147,7 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
 def an_unknown_table(store, worker):
     """Many rows in a table of which the planner knows nothing, as nobody has analysed it."""
     due, later = *enqueued(store), *enqueued(store, scheduled_at=timedelta(days=1))
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)")
         multiply(store, due, UNKNOWN, scheduled_at=a_moment("-n", store))
         multiply(store, later, UNKNOWN, scheduled_at=a_moment("-n", store))
@@ -153,11 +159,11 @@ def an_unknown_table(store, worker):
 @pytest.mark.usefixtures("an_unknown_table")
 def test_rows_are_changed_by_the_primary_key_also_where_nothing_is_known_of_a_table(store, worker):
     """Walking a partial index once for each id took 300 ms for a thousand of them."""
-    claims, claiming = observed(store, lambda: store.claim(worker.pk, ["default"], 100))
+    claims, claiming = observed(store, lambda: store.claims.claim(worker.pk, ["default"], 100))
     _, finishing = observed(
-        store, lambda: store.finish(worker.pk, [(c, Succeeded()) for c in claims])
+        store, lambda: store.outcomes.finish(worker.pk, [(c, Succeeded()) for c in claims])
     )
-    promoted, promoting = observed(store, store.promote)
+    promoted, promoting = observed(store, store.claims.promote)
     assert (len(claims), promoted) == (100, 1000)
     with cursor_for(store) as cursor:
         for statement, params in (*claiming, *finishing, *promoting):
@@ -176,20 +182,20 @@ def test_rows_are_changed_by_the_primary_key_also_where_nothing_is_known_of_a_ta
 
 def observed(store, work):
     """What `work()` returns, and the statements about attempts that it sent."""
-    if store.connection.vendor == "mysql":
+    if store.database.connection.vendor == "mysql":
         # Its store adds hints to what the ORM has written, behind everybody who could listen.
-        with CaptureQueriesContext(store.connection) as queries:
+        with CaptureQueriesContext(store.database.connection) as queries:
             result = work()
         texts = [query["sql"] for query in queries]
         return result, [(sql, None) for sql in texts if f"`{TABLE}`" in sql]
     sent = []
 
     def note(execute, sql, params, many, context):
-        if store.connection.ops.quote_name(TABLE) in sql:
+        if store.database.connection.ops.quote_name(TABLE) in sql:
             sent.append((sql, params))
         return execute(sql, params, many, context)
 
-    with store.connection.execute_wrapper(note):
+    with store.database.connection.execute_wrapper(note):
         result = work()
     return result, sent
 
@@ -197,15 +203,19 @@ def observed(store, work):
 def used(store, statements):
     """The indexes by which they find rows of attempts; an error if one sorts or reads them all."""
     assert statements
-    explain = EXPLAIN[store.connection.vendor]
+    explain = EXPLAIN[store.database.connection.vendor]
     with cursor_for(store) as cursor:
         return {name for statement in statements for name in explain(cursor, *statement)}
 
 
 def cursor_for(store):
     """One that can send what the store sends."""
-    is_postgresql = store.connection.vendor == "postgresql"
-    return binary_cursor(store.connection) if is_postgresql else store.connection.cursor()
+    is_postgresql = store.database.connection.vendor == "postgresql"
+    return (
+        binary_cursor(store.database.connection)
+        if is_postgresql
+        else store.database.connection.cursor()
+    )
 
 
 def explained_by_postgresql(cursor, statement, params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from async_attempts.store import Said
+from async_attempts.store import ProgressReport
 
 from .rows import every_column, row
 from .sessions import rolled_back
@@ -19,17 +19,17 @@ def shown(store, claim):
 
 def lock_row(store, claim):
     """As a person's verb does in a transaction, or an atomic target."""
-    rows = store.attempts.filter(pk=claim.id)
+    rows = store.database.attempts.filter(pk=claim.id)
     rows.select_for_update().get()
     # On SQLite the transaction itself has locked all of it.
 
 
-@pytest.fixture(params=["write_progress", "try_to_write_progress"])
+@pytest.fixture(params=["write", "try_to_write"])
 def write(request, store):
     """Each way to write it; returns what was written."""
 
     def write(said):
-        written, _ = getattr(store, request.param)(said)
+        written, _ = getattr(store.progress, request.param)(said)
         return written
 
     return write
@@ -37,7 +37,7 @@ def write(request, store):
 
 def test_each_row_gets_its_own(store, claimed, write):
     claims = claimed(3)
-    said = [Said(claim, n * 10, f"note {n}") for n, claim in enumerate(claims)]
+    said = [ProgressReport(claim, n * 10, f"note {n}") for n, claim in enumerate(claims)]
     assert write(said) == said
     assert [shown(store, claim) for claim in claims] == [
         (0, "note 0"),
@@ -52,14 +52,14 @@ def test_what_a_lost_claim_says_changes_nothing(store, worker, claimed, write, l
     [claim] = claimed()
     lose(store, worker, claim)
     before = every_column(store)
-    assert write([Said(claim, 10, "late")]) == []
+    assert write([ProgressReport(claim, 10, "late")]) == []
     assert every_column(store) == before
 
 
 def test_it_changes_nothing_else(store, claimed, write):
     one, other = claimed(2)
     before = every_column(store)
-    write([Said(one, 10, "ten")])
+    write([ProgressReport(one, 10, "ten")])
     after = every_column(store)
     changed = [
         {name: new for name, new in row_after.items() if row_before[name] != new}
@@ -74,12 +74,12 @@ def test_what_somebody_locks_is_left_and_told(store, claimed, sessions):
     somebody = sessions()
     somebody.begin()
     somebody.do(lock_row, store, one)
-    said = [Said(claim, 10, "") for claim in (one, other)]
-    written, locked = store.try_to_write_progress(said)
+    said = [ProgressReport(claim, 10, "") for claim in (one, other)]
+    written, locked = store.progress.try_to_write(said)
     somebody.rollback()
-    is_one_writer = store.connection.vendor == "sqlite"
+    is_one_writer = store.database.connection.vendor == "sqlite"
     assert (written, locked) == (([], said) if is_one_writer else ([said[1]], [said[0]]))
-    assert store.try_to_write_progress(said) == (said, [])
+    assert store.progress.try_to_write(said) == (said, [])
 
 
 @ROW_LOCKS
@@ -88,18 +88,18 @@ def test_the_last_word_is_left_too_as_the_finish_will_be(store, claimed, session
     somebody = sessions()
     somebody.begin()
     somebody.do(lock_row, store, claim)
-    said = [Said(claim, 10, "")]
-    assert store.write_progress(said) == ([], said)
+    said = [ProgressReport(claim, 10, "")]
+    assert store.progress.write(said) == ([], said)
     somebody.rollback()
-    assert store.write_progress(said) == (said, [])
+    assert store.progress.write(said) == (said, [])
 
 
 @pytest.mark.only("sqlite", reason="the others lock rows")
 def test_the_patience_of_a_connection_is_as_before(store, claimed):
     [claim] = claimed()
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout = 1234")
-        store.try_to_write_progress([Said(claim, 10, "")])
+        store.progress.try_to_write([ProgressReport(claim, 10, "")])
         cursor.execute("PRAGMA busy_timeout")
         assert cursor.fetchone() == (1234,)
 
@@ -107,13 +107,13 @@ def test_the_patience_of_a_connection_is_as_before(store, claimed):
 def test_a_callers_transaction_is_refused(store, claimed, write):
     [claim] = claimed()
     with rolled_back(store), pytest.raises(RuntimeError):
-        write([Said(claim, 10, "")])
+        write([ProgressReport(claim, 10, "")])
 
 
 def test_a_retry_by_a_person_begins_with_nothing(store, claimed, write):
     [claim] = claimed()
-    write([Said(claim, 90, "nearly")])
-    store.fail(store.attempts.filter(pk=claim.id))
+    write([ProgressReport(claim, 90, "nearly")])
+    store.changes.fail(store.database.attempts.filter(pk=claim.id))
     assert shown(store, claim) == (90, "nearly")
-    store.retry(store.attempts.filter(pk=claim.id))
+    store.changes.retry(store.database.attempts.filter(pk=claim.id))
     assert shown(store, claim) == (None, "")

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from async_attempts.lifecycle import Expired, Failed, Released, Retried, Succeeded
 from async_attempts.models import Attempt
-from async_attempts.store import Said
+from async_attempts.store import ProgressReport
 
 from .rows import ERROR, enqueued, let_lease_run_out, put, row
 
@@ -39,7 +39,7 @@ def refer(sessions):
 def test_every_outcome_is_recorded(store, worker, claimed, refer, outcome):
     [claim] = claimed()
     refer()
-    unrecorded = store.finish(worker.pk, [(claim, outcome)])
+    unrecorded = store.outcomes.finish(worker.pk, [(claim, outcome)])
     assert (unrecorded, unrecorded.locked) == ([], [])
     assert row(store, claim).state != "running"
 
@@ -48,46 +48,46 @@ def test_an_atomic_attempt_is_begun(store, worker, claimed, refer):
     """Else it would be given back and claimed again, and again, until that transaction ends."""
     [claim] = claimed()
     refer()
-    with transaction.atomic(store.alias):
-        assert store.hold(worker.pk, claim)
+    with transaction.atomic(store.database.alias):
+        assert store.outcomes.hold(worker.pk, claim)
 
 
 def test_its_progress_is_written(store, claimed, refer):
-    said = [Said(claim, 10, "far") for claim in claimed()]
+    said = [ProgressReport(claim, 10, "far") for claim in claimed()]
     refer()
-    assert store.write_progress(said) == (said, [])
+    assert store.progress.write(said) == (said, [])
 
 
 def test_unknown_claims_are_given_back(store, worker, claimed, refer):
     claimed()
     refer()
-    assert store.release_unknown(worker.pk)
+    assert store.claims.release_unknown(worker.pk)
 
 
 def test_what_a_dead_worker_held_is_taken_back(store, worker, claimed, refer):
     [claim] = claimed()
     refer()
     let_lease_run_out(store, worker)
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert (rescue.attempt_ids, rescue.is_complete) == ([claim.id], True)
 
 
 def test_the_next_of_its_key_is_woken(store, worker, refer):
     enqueued(store, 2, limit_key="k")
-    [first] = store.claim(worker.pk, ["default"], 2)
+    [first] = store.claims.claim(worker.pk, ["default"], 2)
     refer()
-    assert store.finish(worker.pk, [(first, Succeeded())]) == []
-    assert store.wake(["k"]) == 1
+    assert store.outcomes.finish(worker.pk, [(first, Succeeded())]) == []
+    assert store.limits.unpark(["k"]) == 1
 
 
 def test_what_is_overdue_is_expired(store, refer):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=attempt.created_at)
     refer()
-    assert store.expire_overdue()[0] == [attempt.pk]
+    assert store.retention.expire_overdue()[0] == [attempt.pk]
 
 
 def test_people_can_end_it(store, refer):
     [attempt] = enqueued(store)
     refer()
-    assert store.attempts.filter(pk=attempt.pk).expire("by hand").changed == 1
+    assert store.database.attempts.filter(pk=attempt.pk).expire("by hand").changed == 1

@@ -7,18 +7,19 @@ import pytest
 from async_attempts.conf import settings as attempts_settings
 from async_attempts.lifecycle import FailureKind, Released, Succeeded
 from async_attempts.models import Worker
+from async_attempts.store import workers
 
 from .rows import enqueued, every_column, failures, let_lease_run_out, now, put, registered, row
 
 
 def state_of(store, worker):
-    return store.workers.get(pk=worker.pk).state
+    return store.database.workers.get(pk=worker.pk).state
 
 
 def test_what_a_worker_held_is_pending_again_and_suspect(store, worker, claimed):
     claims = claimed(2)
     let_lease_run_out(store, worker)
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert (rescue.worker_id, rescue.attempt_ids) == (worker.pk, [claim.id for claim in claims])
     assert rescue.failed_ids == []
     for claim in claims:
@@ -34,7 +35,7 @@ def test_what_was_lost_leaves_a_failure_that_says_so(store, worker, claimed):
     put(store, claim, num_attempts=3)
     let_lease_run_out(store, worker)
     before = now(store)
-    store.rescue()
+    store.workers.rescue()
     [failure] = failures(store)
     assert (failure.attempt_id, failure.number, failure.worker) == (claim.id, 3, worker.pk)
     assert (failure.kind, failure.error_class) == (FailureKind.LEASE, "WorkerLost")
@@ -46,17 +47,17 @@ def test_what_was_lost_leaves_a_failure_that_says_so(store, worker, claimed):
 def test_a_worker_whose_lease_holds_keeps_what_it_has(store, worker, claimed):
     claimed()
     before = every_column(store)
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     assert (every_column(store), state_of(store, worker)) == (before, Worker.State.LIVE)
 
 
 def test_only_what_the_dead_worker_held_is_taken(store, worker, claimed):
     [others] = enqueued(store)
     heir = registered(store)
-    store.claim(heir.pk, ["default"], 1)
+    store.claims.claim(heir.pk, ["default"], 1)
     [mine] = claimed()
     let_lease_run_out(store, worker)
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert rescue.attempt_ids == [mine.id]
     assert row(store, others).claimed_by == heir.pk
 
@@ -65,35 +66,35 @@ def test_all_dead_workers_are_rescued_in_one_sweep(store, worker):
     workers = [worker, registered(store)]
     attempts = enqueued(store, 2)
     for one in workers:
-        store.claim(one.pk, ["default"], 1)
+        store.claims.claim(one.pk, ["default"], 1)
         let_lease_run_out(store, one)
-    rescues = store.rescue()
+    rescues = store.workers.rescue()
     assert {rescue.worker_id for rescue in rescues} == {one.pk for one in workers}
     assert {i for rescue in rescues for i in rescue.attempt_ids} == {a.pk for a in attempts}
 
 
 def test_a_worker_that_is_marked_dead_is_rescued_before_its_lease_runs_out(store, worker, claimed):
     [claim] = claimed()
-    store.workers.update(state=Worker.State.DEAD)
-    assert store.has_dead_workers()
-    [rescue] = store.rescue()
+    store.database.workers.update(state=Worker.State.DEAD)
+    assert store.workers.has_dead()
+    [rescue] = store.workers.rescue()
     assert rescue.attempt_ids == [claim.id]
     assert state_of(store, worker) == Worker.State.RESCUED
-    assert not store.has_dead_workers()
+    assert not store.workers.has_dead()
 
 
 def test_a_dead_worker_with_empty_hands_is_rescued_without_a_word(store, worker):
     let_lease_run_out(store, worker)
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     assert state_of(store, worker) == Worker.State.RESCUED
 
 
 def test_what_is_rescued_is_rescued_once(store, worker, claimed):
     [claim] = claimed()
     let_lease_run_out(store, worker)
-    store.rescue()
+    store.workers.rescue()
     before = every_column(store)
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     assert every_column(store) == before
     assert row(store, claim).num_crashes == 1
 
@@ -102,7 +103,7 @@ def test_what_was_lost_too_often_is_failed_for_good(store, worker, claimed):
     innocent, poison = claimed(2)
     put(store, poison, num_crashes=attempts_settings().MAX_CRASHES - 1)
     let_lease_run_out(store, worker)
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert rescue.failed_ids == [poison.id]
     assert set(rescue.attempt_ids) == {innocent.id, poison.id}
     written = row(store, poison)
@@ -117,7 +118,7 @@ def test_the_most_crashes_are_the_settings(store, worker, claimed, settings):
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"MAX_CRASHES": 1}
     [claim] = claimed()
     let_lease_run_out(store, worker)
-    store.rescue()
+    store.workers.rescue()
     assert row(store, claim).status == "failed"
 
 
@@ -125,16 +126,16 @@ def test_what_was_to_be_cancelled_is_expired_instead_of_performed_again(store, w
     [claim] = claimed()
     put(store, claim, cancel_requested=True)
     let_lease_run_out(store, worker)
-    store.rescue()
+    store.workers.rescue()
     written = row(store, claim)
     assert (written.state, written.reason) == ("expired", "cancelled while it ran")
 
 
 def test_what_was_released_before_is_not_lost(store, worker, claimed):
     [claim] = claimed()
-    store.finish(worker.pk, [(claim, Released())])
+    store.outcomes.finish(worker.pk, [(claim, Released())])
     let_lease_run_out(store, worker)
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     assert row(store, claim).num_crashes == 0
 
 
@@ -147,11 +148,11 @@ def test_a_rescue_is_whole_or_has_not_been(store, worker, claimed, monkeypatch):
         raise KeyError(row, verdict)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_after_crash", crash)
+        patch.setattr(workers, "_after_crash", crash)
         with pytest.raises(KeyError):
-            store.rescue()
+            store.workers.rescue()
     assert (every_column(store), failures(store)) == (before, [])
-    assert len(store.rescue()) == 1
+    assert len(store.workers.rescue()) == 1
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no row locks")
@@ -161,14 +162,14 @@ def test_what_an_atomic_transaction_still_holds_is_left_for_the_next_sweep(
     held, free = claimed(2)
     other = sessions()
     other.begin()
-    assert other.do(store.hold, worker.pk, held)
+    assert other.do(store.outcomes.hold, worker.pk, held)
     let_lease_run_out(store, worker)
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert rescue.attempt_ids == [free.id]
     assert (row(store, held).state, state_of(store, worker)) == ("running", Worker.State.DEAD)
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     other.rollback()
-    [rescue] = store.rescue()
+    [rescue] = store.workers.rescue()
     assert rescue.attempt_ids == [held.id]
     assert state_of(store, worker) == Worker.State.RESCUED
 
@@ -178,11 +179,11 @@ def test_an_atomic_attempt_of_a_dead_worker_may_still_succeed(store, worker, cla
     [claim] = claimed()
     other = sessions()
     other.begin()
-    assert other.do(store.hold, worker.pk, claim)
+    assert other.do(store.outcomes.hold, worker.pk, claim)
     let_lease_run_out(store, worker)
-    assert store.rescue() == []
-    assert other.do(store.finish_within, worker.pk, [(claim, Succeeded())]) == []
+    assert store.workers.rescue() == []
+    assert other.do(store.outcomes.finish_within, worker.pk, [(claim, Succeeded())]) == []
     other.commit()
-    assert store.rescue() == []
+    assert store.workers.rescue() == []
     assert (row(store, claim).state, failures(store)) == ("succeeded", [])
     assert state_of(store, worker) == Worker.State.RESCUED

@@ -11,7 +11,7 @@ import pytest
 from async_attempts import call
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import Attempt, Dependency
-from async_attempts.store import depending, revisits
+from async_attempts.store import dependencies, revisits
 from async_attempts.store.revisits import Revisits, What
 from tests.shop import flows
 
@@ -25,9 +25,9 @@ several_writers = pytest.mark.only(
 @pytest.fixture
 def loop(store):
     """This thread is a worker's loop."""
-    store.revisits.begin()
+    store.database.revisits.begin()
     yield
-    store.revisits.end()
+    store.database.revisits.end()
 
 
 @pytest.fixture
@@ -46,32 +46,32 @@ def pauses(monkeypatch):
 
 
 def dependent_on(store, *prerequisites, target=flows.clear_up):
-    options = {"database": store.alias, "queue": "emails", "depends_on": prerequisites}
+    options = {"database": store.database.alias, "queue": "emails", "depends_on": prerequisites}
     return call(target).using(**options).enqueue()
 
 
 def finish_next(store, worker):
-    [claim] = store.claim(worker.pk, ["default"], 1)
-    assert store.finish(worker.pk, [(claim, Succeeded())]) == []
+    [claim] = store.claims.claim(worker.pk, ["default"], 1)
+    assert store.outcomes.finish(worker.pk, [(claim, Succeeded())]) == []
 
 
 def lock(session, store, attempt):
     session.begin()
-    rows = store.attempts.filter(pk=attempt.pk).select_for_update()
+    rows = store.database.attempts.filter(pk=attempt.pk).select_for_update()
     session.do(lambda: list(rows.values_list("pk")))
 
 
 def state(store, attempt):
-    return store.attempts.values_list("status", "blockers").get(pk=attempt.pk)
+    return store.database.attempts.values_list("status", "blockers").get(pk=attempt.pk)
 
 
 def revisited(store):
     """Come back as a loop does, until there is nothing left to come back to."""
     found = 0
     deadline = time.monotonic() + revisits.PATIENCE / 2
-    while store.revisits:
+    while store.database.revisits:
         assert time.monotonic() < deadline
-        time.sleep(store.revisits.seconds or 0.0)
+        time.sleep(store.database.revisits.seconds or 0.0)
         found += store.revisit()
     return found
 
@@ -87,9 +87,9 @@ def test_two_closers_of_one_group_leave_nobody_waiting(store, worker, sessions, 
     assert state(store, follower) == ("waiting", 2)
     session.go_on()
     first.result()
-    before = store.times_closed
+    before = store.dependencies.times_closed
     assert (revisited(store), state(store, follower)) == (1, ("pending", 0))
-    assert store.times_closed == before + 1
+    assert store.dependencies.times_closed == before + 1
 
 
 @several_writers
@@ -104,7 +104,7 @@ def test_a_caller_that_finds_a_dependent_locked_tries_again_at_once(
     member.expire()
     assert state(store, follower) == ("expired", 0)
     assert not pauses
-    assert (other.status, bool(store.revisits)) == ("pending", False)
+    assert (other.status, bool(store.database.revisits)) == ("pending", False)
 
 
 @several_writers
@@ -116,13 +116,13 @@ def test_a_caller_gives_up_soon_and_a_sweep_finds_what_it_left(store, sessions):
     member.expire()
     assert state(store, follower) == ("waiting", 1)
     session.commit()
-    assert store.sweep() == 1
+    assert store.dependencies.sweep() == 1
     assert state(store, follower) == ("expired", 0)
 
 
 @several_writers
 def test_a_dependent_that_is_locked_keeps_back_no_other(store, worker, sessions, loop, monkeypatch):
-    monkeypatch.setattr(depending, "BATCH", 7)
+    monkeypatch.setattr(dependencies, "BATCH", 7)
     [member] = enqueued(store)
     followers = [dependent_on(store, member) for _ in range(20)]
     session = sessions()
@@ -138,7 +138,7 @@ def test_a_dependent_that_is_locked_keeps_back_no_other(store, worker, sessions,
 @several_writers
 def test_a_chain_that_expires_goes_on_where_a_link_was_locked(store, sessions, loop):
     first, *others = reversed(
-        list(_chain(store, call(flows.fetch, 0).using(database=store.alias), 5))
+        list(_chain(store, call(flows.fetch, 0).using(database=store.database.alias), 5))
     )
     session = sessions()
     lock(session, store, others[2])
@@ -149,7 +149,7 @@ def test_a_chain_that_expires_goes_on_where_a_link_was_locked(store, sessions, l
     session.commit()
     revisited(store)
     assert {state(store, one) for one in others} == {("expired", 0)}
-    assert {store.attempts.get(pk=one.pk).reason for one in others} == {
+    assert {store.database.attempts.get(pk=one.pk).reason for one in others} == {
         f"a prerequisite did not succeed: {first.pk}"
     }
 
@@ -158,7 +158,7 @@ def _chain(store, flow, length):
     for _ in range(length):
         flow = flow.then(flows.increase)
     flow.enqueue()
-    yield from store.attempts.order_by("-pk")
+    yield from store.database.attempts.order_by("-pk")
 
 
 @several_writers
@@ -168,13 +168,13 @@ def test_a_prerequisite_that_is_retried_in_an_open_transaction_is_not_waited_for
     failed, other = enqueued(store, 2)
     follower = dependent_on(store, failed, other)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "close_when_committed", lambda _ids: None)
+        patch.setattr(store.database.dependencies, "close_when_committed", lambda _ids: None)
         failed.fail()
     person = sessions()
     person.begin()
     person.do(failed.retry)
     # The store's own connection waits for no lock for more than a second.
-    assert store.close([failed.pk]) == 0
+    assert store.dependencies.close([failed.pk]) == 0
     person.rollback()
     assert revisited(store) == 1
     assert state(store, follower) == ("expired", 0)
@@ -203,11 +203,11 @@ def test_an_edge_that_is_closed_behind_the_back_of_another_closer_counts_once(
     gone, other = enqueued(store, 2)
     follower = dependent_on(store, (gone, "any"), other)
     # Nothing is left of it that the first closer could lock.
-    store.attempts.filter(pk=gone.pk)._raw_delete(store.alias)
+    store.database.attempts.filter(pk=gone.pk)._raw_delete(store.database.alias)
     slow = sessions()
     reads = ("SELECT", Dependency._meta.db_table, "LIMIT")
-    closed = slow.start_and_stop_after(reads, store.close, [gone.pk])
-    assert store.close([gone.pk]) == 1
+    closed = slow.start_and_stop_after(reads, store.dependencies.close, [gone.pk])
+    assert store.dependencies.close([gone.pk]) == 1
     slow.go_on()
     assert (closed.result(), state(store, follower)) == (0, ("waiting", 1))
 
@@ -218,10 +218,10 @@ def test_a_finish_at_the_same_moment_as_the_commit_of_a_dependent_leaves_nobody_
 ):
     """The caller finds the prerequisite locked, and the finish sees no dependents."""
     [member] = enqueued(store)
-    [claim] = store.claim(worker.pk, ["default"], 1)
+    [claim] = store.claims.claim(worker.pk, ["default"], 1)
     session = sessions()
     session.begin()
-    session.do(store.finish_within, worker.pk, [(claim, Succeeded())])
+    session.do(store.outcomes.finish_within, worker.pk, [(claim, Succeeded())])
     pauses += [lambda: None, session.commit]
     follower = dependent_on(store, member)
     assert state(store, follower) == ("pending", 0)

@@ -16,7 +16,7 @@ PREFIX = "aa_attempt_"
 def refused(store, attempt, constraint, **columns):
     before = row(store, attempt).state
     # Of MariaDB's errors Django knows a broken check as an OperationalError on some versions.
-    with pytest.raises(DatabaseError, match=constraint), transaction.atomic(store.alias):
+    with pytest.raises(DatabaseError, match=constraint), transaction.atomic(store.database.alias):
         put(store, attempt, **columns)
     assert row(store, attempt).state == before
 
@@ -59,10 +59,10 @@ def test_a_unique_key_is_unique_and_none_is_not(store):
 def test_an_attempt_cannot_be_taken_from_under_its_failures(store):
     [attempt] = enqueued(store)
     failure = Failure(attempt=attempt, number=1, details=b"", failed_at=DatabaseNow())
-    failure.save(using=store.alias, force_insert=True)
+    failure.save(using=store.database.alias, force_insert=True)
     with pytest.raises(DatabaseError):
         # Where the key is checked at the commit only, it's the commit of this statement.
-        store.attempts.filter(pk=attempt.pk)._raw_delete(store.alias)
+        store.database.attempts.filter(pk=attempt.pk)._raw_delete(store.database.alias)
 
 
 @pytest.mark.only("postgresql", "sqlite", reason="MariaDB has no partial indexes")
@@ -103,12 +103,12 @@ def test_nothing_else_is_indexed(store):
 
 
 def test_no_database_warns_of_the_indexes(store):
-    assert Attempt.check(databases=[store.alias]) == []
+    assert Attempt.check(databases=[store.database.alias]) == []
 
 
 @pytest.mark.only("postgresql", reason="the others have no fillfactor")
 def test_pages_have_room_for_a_claim_beside_the_row(store):
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         cursor.execute(
             "SELECT reloptions FROM pg_class WHERE relname = %s", [Attempt._meta.db_table]
         )
@@ -116,9 +116,9 @@ def test_pages_have_room_for_a_claim_beside_the_row(store):
 
 
 def _constraints(store):
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         table = Attempt._meta.db_table
-        return store.connection.introspection.get_constraints(cursor, table)
+        return store.database.connection.introspection.get_constraints(cursor, table)
 
 
 def _ours(store):
@@ -134,8 +134,8 @@ def _definitions(store):
     sql = {
         "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s",
         "sqlite": "SELECT name, sql FROM sqlite_master WHERE tbl_name = %s AND type = 'index'",
-    }[store.connection.vendor]
-    with store.connection.cursor() as cursor:
+    }[store.database.connection.vendor]
+    with store.database.connection.cursor() as cursor:
         cursor.execute(sql, [Attempt._meta.db_table])
         found = [(n, text) for n, text in cursor.fetchall() if n.startswith(PREFIX)]
     return {name.removeprefix(PREFIX): _parsed(text.lower()) for name, text in found}

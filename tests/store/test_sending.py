@@ -33,23 +33,26 @@ def in_block(database: str, work: Any) -> Any:
 
 @pytest.mark.only("postgresql", reason="only there is the way shortened")
 def test_it_is_taken_in_a_transaction_that_nobody_watches(store, once):
-    with transaction.atomic(store.alias):
-        assert is_direct(store.connection)
+    with transaction.atomic(store.database.alias):
+        assert is_direct(store.database.connection)
         assert once().created
-    assert not is_direct(store.connection)
+    assert not is_direct(store.database.connection)
 
 
 def test_a_log_of_queries_has_it(store, once):
-    with transaction.atomic(store.alias), CaptureQueriesContext(store.connection) as queries:
+    with (
+        transaction.atomic(store.database.alias),
+        CaptureQueriesContext(store.database.connection) as queries,
+    ):
         once()
     assert [query["sql"][:6] for query in queries] == ["INSERT"]
 
 
 def test_debug_logs_it(store, once):
-    with transaction.atomic(store.alias), override_settings(DEBUG=True):
-        before = len(store.connection.queries)
+    with transaction.atomic(store.database.alias), override_settings(DEBUG=True):
+        before = len(store.database.connection.queries)
         once()
-        assert len(store.connection.queries) == before + 1
+        assert len(store.database.connection.queries) == before + 1
 
 
 def test_a_wrapper_executes_it(store, once):
@@ -59,7 +62,10 @@ def test_a_wrapper_executes_it(store, once):
         seen.append(sql[:6])
         return execute(sql, *given)
 
-    with transaction.atomic(store.alias), store.connection.execute_wrapper(wrapper):
+    with (
+        transaction.atomic(store.database.alias),
+        store.database.connection.execute_wrapper(wrapper),
+    ):
         once()
     assert seen == ["INSERT"]
 
@@ -73,22 +79,22 @@ def test_a_patch_of_djangos_cursor_sees_it(store, once, monkeypatch):
         return execute(cursor, sql, params)
 
     monkeypatch.setattr(CursorWrapper, "execute", patched)
-    in_block(store.alias, once)
+    in_block(store.database.alias, once)
     assert "INSERT" in seen
 
 
 def test_a_broken_transaction_takes_nothing(store, once):
     with rolled_back(store):
-        transaction.set_rollback(True, using=store.alias)
+        transaction.set_rollback(True, using=store.database.alias)
         with pytest.raises(transaction.TransactionManagementError):
             once()
 
 
 def test_an_error_is_djangos(store, once):
     taken = once()
-    attempt = call(clients.greet, 1).using(database=store.alias).attempt()
+    attempt = call(clients.greet, 1).using(database=store.database.alias).attempt()
     attempt.pk = taken.pk
-    with pytest.raises(IntegrityError), transaction.atomic(store.alias):
+    with pytest.raises(IntegrityError), transaction.atomic(store.database.alias):
         attempt.save()
 
 
@@ -96,5 +102,5 @@ def test_async_code_can_not_take_it(store, once):
     async def asynchronously() -> None:
         once()
 
-    with transaction.atomic(store.alias), pytest.raises(SynchronousOnlyOperation):
+    with transaction.atomic(store.database.alias), pytest.raises(SynchronousOnlyOperation):
         asyncio.run(asynchronously())

@@ -18,7 +18,7 @@ from async_attempts.models.sizes import fetched
 from async_attempts.payload import Arguments
 from async_attempts.payload.limits import MAX_DETAILS_BYTES, MAX_REASON_BYTES
 from async_attempts.store import store_for
-from async_attempts.store.inserting import Inserting
+from async_attempts.store.insert import Insert
 from async_attempts.worker.errors import error_of
 from tests.shop import clients
 from tests.store.large import LARGE, TOLD, json_of, marked, octets, peak_below, text, write
@@ -53,7 +53,7 @@ def row_of(store: Any, model: Any) -> Any:
             name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.clients.greet"
         )
         row.seal(Arguments(7))
-        store.put(row)
+        store.schedules.put(row)
         return row
     [attempt] = enqueued(store)
     if model is Attempt:
@@ -63,15 +63,15 @@ def row_of(store: Any, model: Any) -> Any:
 
 def expression(store: Any, field: Any, size: int) -> str:
     if isinstance(field, BinaryField):
-        return octets(store.alias, b"\x02", size)
-    return (json_of if isinstance(field, JSONField) else text)(store.alias, size)
+        return octets(store.database.alias, b"\x02", size)
+    return (json_of if isinstance(field, JSONField) else text)(store.database.alias, size)
 
 
 def large(store: Any, model: Any, column: str, size: int = LARGE) -> Any:
     """A row whose column has so many bytes; the queryset of it alone."""
     row, field = row_of(store, model), model._meta.get_field(column)
-    write(store.alias, row, **{field.column: expression(store, field, size)})
-    return model._base_manager.using(store.alias).filter(pk=row.pk)
+    write(store.database.alias, row, **{field.column: expression(store, field, size)})
+    return model._base_manager.using(store.database.alias).filter(pk=row.pk)
 
 
 def stand_in(field: Any) -> Any:
@@ -119,7 +119,7 @@ def test_what_is_at_the_limit_is_fetched(store, model, column):
     around = 2 if isinstance(field, JSONField) else 0
     assert len(getattr(rows.get(), column)) == field.most_bytes - around
     larger = expression(store, field, field.most_bytes + 1)
-    write(store.alias, rows.get(), **{field.column: larger})
+    write(store.database.alias, rows.get(), **{field.column: larger})
     assert "too large" in str(plain(getattr(rows.get(), column)))
 
 
@@ -134,41 +134,48 @@ def test_a_group_or_an_aggregate_of_it_is_not_fetched_either(store):
 
 def test_a_part_of_it_is_not_fetched_either(store):
     [attempt] = enqueued(store)
-    value = json_of(store.alias)
+    value = json_of(store.database.alias)
     form = {
         "postgresql": "jsonb_build_object('k', {})",
         "mysql": "json_object('k', {})",
         "sqlite": "json_object('k', {})",
-    }[store.connection.vendor]
-    write(store.alias, attempt, metadata=form.format(value.partition("(")[2][:-1]))
+    }[store.database.connection.vendor]
+    write(store.database.alias, attempt, metadata=form.format(value.partition("(")[2][:-1]))
     with peak_below(MIB):
-        [part] = store.attempts.values_list("metadata__k", flat=True)
+        [part] = store.database.attempts.values_list("metadata__k", flat=True)
     assert part.endswith(" bytes: too large to show")
 
 
 @pytest.mark.only("sqlite", reason="the others hold bytes in a column of bytes")
 def test_a_text_of_sqlite_is_measured_past_its_first_nul(store):
     [attempt] = enqueued(store)
-    hidden = f"'x' || char(0) || {text(store.alias)}"
-    write(store.alias, attempt, args=hidden, reason=hidden)
+    hidden = f"'x' || char(0) || {text(store.database.alias)}"
+    write(store.database.alias, attempt, args=hidden, reason=hidden)
     with peak_below(MIB):
-        row = store.attempts.get()
-        claims = store.claim(registered(store).pk, ["default"], 10)
+        row = store.database.attempts.get()
+        claims = store.claims.claim(registered(store).pk, ["default"], 10)
     assert row.reason == "12,000,002 bytes: too large to show"
     assert [claim.args for claim in claims] == [None]
 
 
 def test_the_winner_of_a_token_is_read_without_it(store, monkeypatch):
     """MariaDB reads it once more by a statement of its own, which locks."""
-    made = call(clients.greet, 1).using(database=store.alias, idempotence_token="t").enqueue()
-    write(store.alias, made, args=octets(store.alias, b"\x02"), reason=text(store.alias))
-    key = store.attempts.values_list("unique_key", flat=True).get()
+    made = (
+        call(clients.greet, 1).using(database=store.database.alias, idempotence_token="t").enqueue()
+    )
+    write(
+        store.database.alias,
+        made,
+        args=octets(store.database.alias, b"\x02"),
+        reason=text(store.database.alias),
+    )
+    key = store.database.attempts.values_list("unique_key", flat=True).get()
     with peak_below(MIB):
-        seen = [store._with_key(bytes(key))]
-        if store.connection.vendor == "mysql":
+        seen = [store.attempts.statement.with_key(bytes(key))]
+        if store.database.connection.vendor == "mysql":
             # As where the plain statement doesn't see it.
-            monkeypatch.setattr(Inserting, "_with_key", lambda *_: None)
-            seen.append(store._with_key(bytes(key)))
+            monkeypatch.setattr(Insert, "with_key", lambda *_: None)
+            seen.append(store.attempts.statement.with_key(bytes(key)))
     assert {row.reason for row in seen} == {TOLD}
     assert {row.idempotence_token for row in seen} == {"t"}
 
@@ -181,16 +188,16 @@ def test_what_was_not_fetched_is_told_and_never_saved(store, column, read):
     with pytest.raises(InvalidArguments, match=f"{row.pk} have|has {LARGE} bytes"):
         getattr(row, read)
     with pytest.raises(InvalidArguments, match="too large to be fetched"):
-        store.attempts.update(**{column: getattr(row, column)})
+        store.database.attempts.update(**{column: getattr(row, column)})
 
 
 def test_a_schedule_that_was_not_fetched_is_not_written_back(store):
     row = large(store, Schedule, "args").get()
     with pytest.raises(InvalidArguments, match="isn't saved"):
-        store.put(row)
+        store.schedules.put(row)
     row.seal(Arguments(8))
-    store.put(row)
-    assert store.schedules.get().arguments == Arguments(8)
+    store.schedules.put(row)
+    assert store.database.schedules.get().arguments == Arguments(8)
 
 
 def test_metadata_that_were_not_fetched_are_not_saved(store):
@@ -220,9 +227,9 @@ def test_the_largest_record_of_an_error_is_fetched(store):
 
 def test_stats_take_no_large_reason_for_a_key(store):
     [attempt] = enqueued(store)
-    write(store.alias, attempt, reason=marked(store.alias, "sealed with key "))
+    write(store.database.alias, attempt, reason=marked(store.database.alias, "sealed with key "))
     with peak_below(MIB):
-        assert store.count_missing_keys() == {}
+        assert store.missing_keys.count() == {}
 
 
 @pytest.mark.only("mariadb", reason="others have no character set of a column")
@@ -230,7 +237,7 @@ def test_stats_take_no_large_reason_for_a_key(store):
     "characters", ["latin1", "utf8mb3", "utf8mb4", "utf8mb4 COLLATE utf8mb4_bin"]
 )
 def test_what_is_too_large_is_told_in_any_character_set(store, characters):
-    with connections[store.alias].cursor() as cursor:
+    with connections[store.database.alias].cursor() as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE lengthy (text LONGTEXT CHARACTER SET {characters})")
         cursor.execute("INSERT INTO lengthy VALUES ('a text'), ('12345')")
         cursor.execute(f"SELECT {fetched('mysql', 'TextField', 'text', 5)} FROM lengthy")

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
 from async_attempts.api import enqueue_many
-from async_attempts.store import inserting
+from async_attempts.store import attempts
 from tests.shop import clients
 from tests.shop.models import Order
 from tests.shop.unsaved import new_attempt
@@ -27,17 +27,21 @@ REPEATABLE_READ = {
 
 
 def once(store, key="once"):
-    return call(clients.greet, 0).using(database=store.alias, idempotence_token=key).enqueue()
+    return (
+        call(clients.greet, 0).using(database=store.database.alias, idempotence_token=key).enqueue()
+    )
 
 
 def created(store):
     options = {"target": clients, "method_name": "greet", "method_args": [1]}
-    return Attempt.objects.create(database=store.alias, idempotence_token="once", **options)
+    return Attempt.objects.create(
+        database=store.database.alias, idempotence_token="once", **options
+    )
 
 
 def look_around(store):
     """Let a transaction take its snapshot."""
-    return store.attempts.count()
+    return store.database.attempts.count()
 
 
 def test_the_second_call_gets_the_row_of_the_first(store):
@@ -48,17 +52,19 @@ def test_the_second_call_gets_the_row_of_the_first(store):
 
 def test_a_token_is_the_methods_own(store):
     once(store)
-    other = call(clients.send_welcome, 1).using(database=store.alias, idempotence_token="once")
+    other = call(clients.send_welcome, 1).using(
+        database=store.database.alias, idempotence_token="once"
+    )
     assert other.enqueue().created
     assert once(store, "another").created
 
 
 def test_the_same_token_twice_in_one_batch_is_one_row(store):
     calls = [
-        call(clients.greet, number).using(database=store.alias, idempotence_token="once")
+        call(clients.greet, number).using(database=store.database.alias, idempotence_token="once")
         for number in range(3)
     ]
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         found = [one.enqueue() for one in calls]
     assert [attempt.created for attempt in found] == [True, False, False]
     assert len({attempt.pk for attempt in found}) == 1
@@ -68,29 +74,30 @@ def test_a_batch_with_new_and_taken_tokens_keeps_its_order(store):
     taken = once(store, "taken")
     options = [{}, {"idempotence_token": "taken"}, {"idempotence_token": "new"}, {}]
     found = enqueue_many(
-        call(clients.greet, n).using(database=store.alias, **o) for n, o in enumerate(options)
+        call(clients.greet, n).using(database=store.database.alias, **o)
+        for n, o in enumerate(options)
     )
     assert [attempt.created for attempt in found] == [True, False, True, True]
     assert found[1].pk == taken.pk
     assert [row(store, attempt).method_args for attempt in found] == [[0], [0], [2], [3]]
-    assert store.attempts.count() == 4
+    assert store.database.attempts.count() == 4
 
 
 def test_a_taken_token_leaves_the_callers_transaction_usable(store):
     first = once(store)
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         with pytest.raises(DuplicateAttempt, match="'once'"):
             created(store)
         [other] = enqueued(store)
         assert once(store).pk == first.pk
-    assert {attempt.pk for attempt in store.attempts.all()} == {first.pk, other.pk}
+    assert {attempt.pk for attempt in store.database.attempts.all()} == {first.pk, other.pk}
 
 
 def test_fifty_at_once_are_one_row(store):
     found = at_once(50, lambda _: once(store))
     assert len({attempt.pk for attempt in found}) == 1
     assert [attempt.created for attempt in found].count(True) == 1
-    assert store.attempts.count() == 1
+    assert store.database.attempts.count() == 1
 
 
 def test_a_caller_waits_for_the_winner_and_gets_its_row(store, sessions):
@@ -115,7 +122,7 @@ def test_a_caller_whose_winner_rolls_back_wins(store, sessions):
     found = second.result(PATIENCE)
     assert found.created
     assert found.pk != first.pk
-    assert [attempt.pk for attempt in store.attempts.all()] == [found.pk]
+    assert [attempt.pk for attempt in store.database.attempts.all()] == [found.pk]
 
 
 def test_of_several_that_wait_for_one_that_rolls_back_one_wins(store, sessions):
@@ -127,13 +134,13 @@ def test_of_several_that_wait_for_one_that_rolls_back_one_wins(store, sessions):
     winner.rollback()
     found = [future.result(PATIENCE) for future in waiting]
     assert [attempt.created for attempt in found].count(True) == 1
-    assert store.attempts.count() == 1
+    assert store.database.attempts.count() == 1
 
 
 def test_a_caller_with_an_older_snapshot_gets_the_winner_or_may_do_it_again(store, sessions):
     caller = sessions()
-    caller.execute(REPEATABLE_READ[store.connection.vendor])
-    if store.connection.vendor != "sqlite":
+    caller.execute(REPEATABLE_READ[store.database.connection.vendor])
+    if store.database.connection.vendor != "sqlite":
         caller.begin()
         assert caller.do(look_around, store) == 0
         winner = once(store)
@@ -145,14 +152,14 @@ def test_a_caller_with_an_older_snapshot_gets_the_winner_or_may_do_it_again(stor
         found = caller.do(once, store)
     except OperationalError:
         # PostgreSQL's own word to a REPEATABLE READ caller; another round sees the winner.
-        assert store.connection.vendor == "postgresql"
+        assert store.database.connection.vendor == "postgresql"
         caller.rollback()
         found = caller.do(once, store)
     else:
         assert caller.do(partial(enqueued, store))[0].created
         caller.commit()
     assert (found.pk, found.created) == (winner.pk, False)
-    assert store.attempts.filter(idempotence_token="once").count() == 1
+    assert store.database.attempts.filter(idempotence_token="once").count() == 1
 
 
 @pytest.mark.only("mariadb", reason="PostgreSQL ends them all; SQLite has one at a time")
@@ -178,7 +185,8 @@ def test_several_callers_with_older_snapshots_all_get_the_winner(store, sessions
 
 def several(store, keys):
     calls = [
-        call(clients.greet, key).using(database=store.alias, idempotence_token=key) for key in keys
+        call(clients.greet, key).using(database=store.database.alias, idempotence_token=key)
+        for key in keys
     ]
     return enqueue_many(calls)
 
@@ -187,7 +195,7 @@ def many_created(store, keys):
     rows = [
         new_attempt(target=clients.greet, method_args=[key], idempotence_token=key) for key in keys
     ]
-    return Attempt.objects.using(store.alias).bulk_create(rows)
+    return Attempt.objects.using(store.database.alias).bulk_create(rows)
 
 
 row_locks = pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")
@@ -199,7 +207,7 @@ def test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle(
     store, sessions, monkeypatch, enqueueing
 ):
     # Each row by a statement of its own, as on MariaDB.
-    monkeypatch.setattr(inserting, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(attempts, "CHUNK_ROWS", 1)
     first, second = sessions(), sessions()
     for session in (first, second):
         session.begin()
@@ -222,7 +230,7 @@ def held(store, session):
 
 
 def in_block(store, work):
-    with transaction.atomic(store.alias):
+    with transaction.atomic(store.database.alias):
         return work(store)
 
 
@@ -236,38 +244,40 @@ def test_of_several_that_wait_with_many_for_one_that_rolls_back_one_wins(store, 
     winner.rollback()
     seen = [one.result(PATIENCE) for one in waiting]
     assert sorted(row.created for rows in seen for row in rows) == [False] * 4 + [True] * 2
-    assert {row.pk for rows in seen for row in rows} == {row.pk for row in store.attempts.all()}
+    assert {row.pk for rows in seen for row in rows} == {
+        row.pk for row in store.database.attempts.all()
+    }
 
 
 def after_an_order(store, number):
-    with transaction.atomic(store.alias):
-        Order.objects.using(store.alias).create(number=number)
+    with transaction.atomic(store.database.alias):
+        Order.objects.using(store.database.alias).create(number=number)
         return several(store, ["once"])
 
 
 def after_a_read(store, number):
-    with transaction.atomic(store.alias):
-        list(Order.objects.using(store.alias).filter(number=number).select_for_update())
+    with transaction.atomic(store.database.alias):
+        list(Order.objects.using(store.database.alias).filter(number=number).select_for_update())
         return several(store, ["once"])
 
 
 def within_a_savepoint(store, number):
-    with transaction.atomic(store.alias):
-        Order.objects.using(store.alias).create(number=number)
+    with transaction.atomic(store.database.alias):
+        Order.objects.using(store.database.alias).create(number=number)
         return in_block(store, partial(several, keys=["once"]))
 
 
 def after_a_savepoint(store, number):
-    with transaction.atomic(store.alias):
-        with transaction.atomic(store.alias):
-            Order.objects.using(store.alias).create(number=number)
+    with transaction.atomic(store.database.alias):
+        with transaction.atomic(store.database.alias):
+            Order.objects.using(store.database.alias).create(number=number)
         return several(store, ["once"])
 
 
 def after_a_setting(store, number):
     """The driver doesn't know then that something was written before."""
-    with transaction.atomic(store.alias), store.connection.cursor() as cursor:
-        Order.objects.using(store.alias).create(number=number)
+    with transaction.atomic(store.database.alias), store.database.connection.cursor() as cursor:
+        Order.objects.using(store.database.alias).create(number=number)
         cursor.execute("SET @something = 1")
         return several(store, ["once"])
 
@@ -277,7 +287,7 @@ def after_a_setting(store, number):
     "work", [after_an_order, after_a_read, after_a_savepoint, after_a_setting, within_a_savepoint]
 )
 def test_what_the_callers_transaction_has_done_before_is_never_lost(store, sessions, work):
-    orders = Order.objects.using(store.alias)
+    orders = Order.objects.using(store.database.alias)
     orders.create(number=-1)
     winner, *others = (sessions() for _ in range(4))
     held(store, winner)
@@ -292,8 +302,8 @@ def test_what_the_callers_transaction_has_done_before_is_never_lost(store, sessi
 
 
 def test_after_a_statement_of_the_callers_the_server_is_asked_for_nothing_more(store):
-    with transaction.atomic(store.alias):
-        Order.objects.using(store.alias).create(number=1)
-        with CaptureQueriesContext(store.connection) as queries:
+    with transaction.atomic(store.database.alias):
+        Order.objects.using(store.database.alias).create(number=1)
+        with CaptureQueriesContext(store.database.connection) as queries:
             several(store, "a")
     assert [query["sql"].split()[0] for query in queries] == ["SAVEPOINT", "INSERT", "RELEASE"]

@@ -9,7 +9,7 @@ from django.db import Error, connections
 
 from async_attempts import Attempt
 from async_attempts.models import Queue
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.transactions import is_about_a_value
 from async_attempts.store.trials import TRIED_AT_ONCE
 
@@ -30,10 +30,12 @@ def poisoned(store, number, **columns):
     if columns:
         for attempt in attempts:
             put(store, attempt, **columns)
-    table = store.connection.ops.quote_name(Attempt._meta.db_table)
-    with connections[store.alias].cursor() as cursor:
+    table = store.database.connection.ops.quote_name(Attempt._meta.db_table)
+    with connections[store.database.alias].cursor() as cursor:
         # The trigger speaks of updates only, and a token is made by nothing else.
-        key = store.model._meta.pk.get_db_prep_value(attempts[0].pk, store.connection)
+        key = store.database.model._meta.pk.get_db_prep_value(
+            attempts[0].pk, store.database.connection
+        )
         cursor.execute(
             f"UPDATE {table} SET status = 'waiting', idempotence_token = 'poison' WHERE id = %s",
             [key],
@@ -44,10 +46,10 @@ def poisoned(store, number, **columns):
 def make_pending(store, attempt, status="pending", **columns):
     """By deleting it and writing it anew, as no update can."""
     stored = row(store, attempt)
-    store.attempts.filter(pk=attempt.pk)._raw_delete(store.alias)
+    store.database.attempts.filter(pk=attempt.pk)._raw_delete(store.database.alias)
     for name, value in ({"status": status} | columns).items():
         setattr(stored, name, value)
-    stored.save_base(raw=True, using=store.alias, force_insert=True)
+    stored.save_base(raw=True, using=store.database.alias, force_insert=True)
 
 
 def statuses(store, attempts):
@@ -81,7 +83,7 @@ def test_a_projects_own_rule_hides_nothing(store, worker):
     with refused(store, f"({POISON}) OR NEW.priority < 5"):
         bad, *good = poisoned(store, 3, priority=9)
         make_pending(store, bad)
-        [found] = store.set_malformed_aside(worker.pk, ["default"])
+        [found] = store.malformed_rows.set_aside(worker.pk, ["default"])
         assert (row(store, bad).status, found.has_failed) == ("failed", True)
         assert statuses(store, good) == ["pending"] * 2
 
@@ -110,7 +112,7 @@ def test_nobody_fails_where_the_database_refuses_all(store, worker, number, cond
     for attempt in attempts:
         put(store, attempt, status=status)
     with refused(store, condition):
-        assert store.set_malformed_aside(worker.pk, ["default"]) == []
+        assert store.malformed_rows.set_aside(worker.pk, ["default"]) == []
     assert statuses(store, attempts) == [status] * number
 
 
@@ -118,7 +120,7 @@ def test_a_promotion_proves_nothing_of_claims(store, worker):
     attempts = enqueued(store, 3)
     put(store, attempts[0], status="scheduled")
     with refused(store, CLAIMS):
-        assert store.set_malformed_aside(worker.pk, ["default"]) == []
+        assert store.malformed_rows.set_aside(worker.pk, ["default"]) == []
     assert statuses(store, attempts) == ["scheduled", "pending", "pending"]
 
 
@@ -128,9 +130,9 @@ def test_a_neighbour_that_is_locked_proves_nothing(store, worker, sessions):
     session = sessions()
     with refused(store, CLAIMS):
         session.begin()
-        session.do(list, store.attempts.filter(pk=first.pk).select_for_update())
+        session.do(list, store.database.attempts.filter(pk=first.pk).select_for_update())
         try:
-            assert store.set_malformed_aside(worker.pk, ["default"]) == []
+            assert store.malformed_rows.set_aside(worker.pk, ["default"]) == []
         finally:
             session.rollback()
     assert statuses(store, (first, second)) == ["pending", "pending"]
@@ -140,7 +142,7 @@ def test_what_is_held_back_together_does_not_fail(store, worker):
     held_back = enqueued(store, 2, queue="emails")
     others = enqueued(store, 2)
     with refused(store, f"{CLAIMS} AND NEW.queue = 'emails'"):
-        assert store.set_malformed_aside(worker.pk, ["emails", "default"]) == []
+        assert store.malformed_rows.set_aside(worker.pk, ["emails", "default"]) == []
     assert statuses(store, held_back + others) == ["pending"] * 4
 
 
@@ -148,11 +150,11 @@ def test_what_is_held_back_together_does_not_fail(store, worker):
 @pytest.mark.parametrize("refusals", ["1", "1, 2", "1, 2, 3", "1, 2, 4, 5"])
 def test_an_outage_that_comes_and_goes_fails_nobody(store, worker, refusals):
     attempts = enqueued(store, 2)
-    with store.connection.cursor() as cursor:
+    with store.database.connection.cursor() as cursor:
         cursor.execute("CREATE SEQUENCE refusals")
         try:
             with refused(store, f"{CLAIMS} AND nextval('refusals') IN ({refusals})"):
-                assert store.set_malformed_aside(worker.pk, ["default"]) == []
+                assert store.malformed_rows.set_aside(worker.pk, ["default"]) == []
         finally:
             cursor.execute("DROP SEQUENCE refusals")
     assert statuses(store, attempts) == ["pending"] * 2
@@ -164,8 +166,8 @@ def test_nothing_fails_when_nothing_can_be_claimed(store, worker, monkeypatch):
     def broken(*_):
         raise ValueError
 
-    monkeypatch.setattr(type(store), "_claim_within", broken)
-    assert store.set_malformed_aside(worker.pk, ["default"]) == []
+    monkeypatch.setattr(type(store.dialect), "claim_within", broken)
+    assert store.malformed_rows.set_aside(worker.pk, ["default"]) == []
     assert statuses(store, attempts) == ["pending"] * 3
 
 

@@ -26,7 +26,7 @@ SUCCESSES = [Succeeded(), Succeeded(b"sealed")]
 
 
 def there(store):
-    return set(store.attempts.values_list("pk", flat=True))
+    return set(store.database.attempts.values_list("pk", flat=True))
 
 
 @pytest.mark.parametrize("outcome", SUCCESSES, ids=["plain", "with result"])
@@ -172,9 +172,9 @@ def test_a_retention_that_keeps_successes_costs_no_statement(
 ):
     results = [(claim, Succeeded()) for claim in claimed(3)]
     # One UPDATE, and on the others whether anything waits, in a transaction.
-    number = 1 if store.connection.vendor == "postgresql" else 4
-    with django_assert_num_queries(number, using=store.alias):
-        assert store.finish(worker.pk, results) == []
+    number = 1 if store.database.connection.vendor == "postgresql" else 4
+    with django_assert_num_queries(number, using=store.database.alias):
+        assert store.outcomes.finish(worker.pk, results) == []
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer")

@@ -160,7 +160,7 @@ def test_a_cipher_that_waits_in_vain_is_not_asked_for_each_of_many_failures(
     monkeypatch.setattr(Vault, "reach", staticmethod(reach))
     monkeypatch.setattr("async_attempts.models.failure.monotonic", lambda: clock[0])
     monkeypatch.setattr("async_attempts.models.failure._sealing._try_again_at", 0.0)
-    rescue = store.bury(dead.pk, lambda _: Verdict(FailureKind.CRASH, "it was lost"))
+    rescue = store.workers.reap(dead.pk, lambda _: Verdict(FailureKind.CRASH, "it was lost"))
     assert rescue is not None
     assert len(rescue.attempt_ids) == 20
     assert len(asked) == 1
@@ -240,7 +240,7 @@ class Alive:
 def test_a_performer_always_gives_an_execution_back(database, monkeypatch):
     store = store_for(database)
     enqueued(database, effects.record)
-    (claim,) = store.claim(registered(store).pk, ["default"], 1)
+    (claim,) = store.claims.claim(registered(store).pk, ["default"], 1)
     monkeypatch.setattr(signals.started, "receivers", [object()])
     monkeypatch.setattr(signals.started, "send_robust", raising(RuntimeError(SECRET)))
     execution = Runner(store, Alive(), NoWatch()).perform(claim)

@@ -114,12 +114,12 @@ def test_a_deep_chain_of_causes_is_cut(database, acting):
 def test_many_long_failures_at_once_are_recorded(database):
     store, worker = store_for(database), new_worker(queues=["default"])
     enqueue_many(call(effects.record).using(database=database) for _ in range(60))
-    store.register(worker, 30.0)
+    store.workers.register(worker, 30.0)
     error = ValueError("🙂" * 10_000)
     error.add_note("🙂" * 40_000)
-    claims = store.claim(worker.pk, ["default"], 60)
+    claims = store.claims.claim(worker.pk, ["default"], 60)
     results = [(claim, outcome_of_target(claim, Policy(), error)) for claim in claims]
-    assert store.finish(worker.pk, results) == []
+    assert store.outcomes.finish(worker.pk, results) == []
     assert states(database) == ["scheduled"] * 60
 
 

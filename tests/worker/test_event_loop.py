@@ -54,8 +54,8 @@ class Performer:
         """Let the targets with these names in `actions` begin, in this order."""
         for name in names:
             options = {"timeout": timeout}
-            enqueued(self.store.alias, effects.act_asynchronously, name, options=options)
-        claims = self.store.claim(self.worker.pk, ["default"], len(names), suspects=False)
+            enqueued(self.store.database.alias, effects.act_asynchronously, name, options=options)
+        claims = self.store.claims.claim(self.worker.pk, ["default"], len(names), suspects=False)
         assert len(claims) == len(names)
         return all(self.loop.perform(prepared(claim)) for claim in claims)
 
@@ -270,7 +270,7 @@ def test_calls_of_one_thread_are_made_in_one_thread(performer, actions):
     async def call() -> None:
         for _ in range(2):
             await sync_to_async(lambda: threads.append(threading.current_thread()))()
-        await Attempt.objects.using(performer.store.alias).acount()
+        await Attempt.objects.using(performer.store.database.alias).acount()
 
     actions["call"] = call
     performer.perform("call", "call")

@@ -10,7 +10,8 @@ from django.db import OperationalError, transaction
 
 from async_attempts import Attempt, Ending, InvalidOption, ResultNotKept, call, parallel
 from async_attempts.models import DatabaseNow, Dependency
-from async_attempts.store import depending
+from async_attempts.store.chunks import BATCH
+from async_attempts.store.dependencies import Dependencies
 from tests.shop import flows
 from tests.worker.attempts import drain, enqueued, put, states, stored
 
@@ -50,7 +51,7 @@ def test_a_group_hands_on_the_list_of_its_results_in_order(database, on, noted):
 
 
 def test_a_wide_group_is_closed_in_several_batches(database, on, noted):
-    wide = depending.BATCH * 5 // 2
+    wide = BATCH * 5 // 2
     parallel(*[on(flows.fetch, number) for number in range(wide)]).then(flows.build).enqueue()
     drain(database)
     assert noted[-1] == ("build", [*range(wide)])
@@ -367,7 +368,7 @@ def test_an_empty_group_writes_nothing(database, on):
 
 
 def test_a_database_that_fails_when_others_are_told_ends_nobody(database, on, monkeypatch):
-    monkeypatch.setattr(depending.Depending, "close", fails)
+    monkeypatch.setattr(Dependencies, "close", fails)
     on(flows.fetch, 1).then(flows.increase).enqueue()
     drain(database, max_attempts=1)
     assert states(database) == ["succeeded", "waiting"]

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from async_attempts import Attempt, call, parallel
 from async_attempts.store import store_for
-from async_attempts.store.inserting import Inserting
+from async_attempts.store.attempts import Attempts
 from tests.shop import flows
 from tests.worker.attempts import drain, stored
 
@@ -96,7 +96,7 @@ def test_rows_depend_on_one_that_is_there(database, on, noted):
     row = on(flows.fetch, 2, token="once").attempt()
     new = on(flows.fetch, 3).attempt()
     dependent = on(flows.look_back, depends_on=[(row, "any"), new]).attempt()
-    found = store_for(database).insert_or_get_many([row, new, dependent])
+    found = store_for(database).attempts.insert_or_get_many([row, new, dependent])
     assert found[0].pk == once.pk
     drain(database)
     (_, endings) = noted[-1]
@@ -115,7 +115,7 @@ def test_what_catches_one_that_is_there_and_failed(database, on, noted):
 def test_one_that_is_gone_when_the_transaction_is_done_again(database, on, noted, monkeypatch):
     """Two transactions collide, and the attempt that had the token is deleted meanwhile."""
     once = on(flows.fetch, 1, token="once", keep_result=True).enqueue()
-    write = Inserting._write_or_get_many
+    write = Attempts._write_or_get_many
     tries = []
 
     def collide(store, many):
@@ -127,7 +127,7 @@ def test_one_that_is_gone_when_the_transaction_is_done_again(database, on, noted
             raise OperationalError(1213, "deadlock")
         return found
 
-    monkeypatch.setattr(Inserting, "_write_or_get_many", collide)
+    monkeypatch.setattr(Attempts, "_write_or_get_many", collide)
     last = on(flows.fetch, 2, token="once").then(flows.increase).enqueue()
     assert len(tries) == 2
     drain(database)

@@ -32,11 +32,11 @@ def hand(database: str) -> Hand:
 def claimed(hand: Hand) -> Callable[[int], list[Claim]]:
     """Lets so many attempts be claimed and taken in hand."""
     worker = new_worker(queues=["default"])
-    hand.store.register(worker, 30)
+    hand.store.workers.register(worker, 30)
 
     def claimed(number: int) -> list[Claim]:
-        enqueue_many([call(effects.act).using(database=hand.store.alias)] * number)
-        claims = hand.store.claim(worker.pk, ["default"], number)
+        enqueue_many([call(effects.act).using(database=hand.store.database.alias)] * number)
+        claims = hand.store.claims.claim(worker.pk, ["default"], number)
         hand.take(claims)
         return claims
 
@@ -90,7 +90,7 @@ def test_a_database_that_fails_leaves_all_of_it_in_hand(hand, claimed, database,
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(hand.store, "finish", fail)
+        patch.setattr(hand.store.outcomes, "finish", fail)
         with pytest.raises(OperationalError):
             hand.record()
     assert sorted(hand.ids_of(claims[0].worker_id)) == sorted(claim.id for claim in claims)
@@ -103,14 +103,14 @@ def test_a_database_that_fails_leaves_all_of_it_in_hand(hand, claimed, database,
 def locked(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
     """The ids of attempts whose rows somebody else locks: SQLite could not lock single ones."""
     locked: set[bytes] = set()
-    finish = hand.store.finish
+    finish = hand.store.outcomes.finish
 
     def finish_others(worker_id, results):
         left = [claim for claim, _ in results if claim.id_bytes in locked]
         finish(worker_id, [one for one in results if one[0] not in left])
         return Unrecorded((), left)
 
-    monkeypatch.setattr(hand.store, "finish", finish_others)
+    monkeypatch.setattr(hand.store.outcomes, "finish", finish_others)
     return locked
 
 

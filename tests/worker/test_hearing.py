@@ -153,7 +153,7 @@ def test_a_chain_that_can_not_go_on_wakes_who_waits(database, no_polling, when_h
 
 def test_what_comes_too_late_wakes_who_waits(database, no_polling, when_heard):
     attempt = enqueued(database, effects.act, options={"expires_at": timedelta(seconds=0.01)})
-    when_heard(store_for(database).expire_overdue)
+    when_heard(store_for(database).retention.expire_overdue)
     with pytest.raises(AttemptExpired):
         attempt.result(30)
 

@@ -26,7 +26,7 @@ HEX = "tests.shop.vault.Hexadecimal"
 
 def claims_of(database):
     store = store_for(database)
-    return store.claim(registered(store).pk, ["default"], 10)
+    return store.claims.claim(registered(store).pk, ["default"], 10)
 
 
 def test_arguments_over_the_limit_are_not_claimed(database):

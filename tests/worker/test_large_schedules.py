@@ -45,17 +45,17 @@ def made(store, name="large", size=LARGE):
     target = "tests.shop.effects.record"
     row = Schedule(name=name, cron="* * * * *", timezone="UTC", target=target)
     row.seal(Arguments(1))
-    store.put(row)
+    store.schedules.put(row)
     if size:
-        store.schedules.filter(pk=row.pk).update(args=bytes(size))
-    store.schedules.update(next_tick=store.moment())
+        store.database.schedules.filter(pk=row.pk).update(args=bytes(size))
+    store.database.schedules.update(next_tick=store.database.now())
     return row.pk
 
 
 def test_a_tick_does_not_fetch_them_and_the_others_tick(store, fetched):
     made(store)
     made(store, "small", 0)
-    ticked = {one.schedule: one for one in store.enqueue_ticks([])}
+    ticked = {one.schedule: one for one in store.schedules.enqueue_ticks([])}
     assert ticked["small"].attempt.method_args == [1]
     assert isinstance(ticked["large"].problem, InvalidArguments)
     assert (
@@ -66,37 +66,37 @@ def test_a_tick_does_not_fetch_them_and_the_others_tick(store, fetched):
 
 def test_what_is_at_the_limit_is_opened(store):
     made(store, size=most_args_bytes())
-    [ticked] = store.enqueue_ticks([])
+    [ticked] = store.schedules.enqueue_ticks([])
     assert not isinstance(ticked.problem, InvalidArguments)
 
 
 def test_it_cannot_be_run_now_but_can_be_paused_and_resumed(store, fetched):
     pk = made(store)
     with pytest.raises(InvalidArguments, match="give them anew"):
-        store.enqueue_now(pk)
-    assert (store.pause([pk]), store.resume([pk])) == (1, 1)
+        store.schedules.enqueue_now(pk)
+    assert (store.schedules.pause([pk]), store.schedules.resume([pk])) == (1, 1)
     assert max(fetched) < LARGE
 
 
 def test_a_declaration_writes_those_of_code_anew_in_one_query_for_all(store, fetched):
     recurring("* * * * *", name="code", method_args=["mended"], timezone="UTC")(effects.record)
     schedules.declare(store)
-    store.schedules.update(args=bytes(LARGE))
+    store.database.schedules.update(args=bytes(LARGE))
     made(store)
-    with CaptureQueriesContext(store.connection) as queries:
+    with CaptureQueriesContext(store.database.connection) as queries:
         schedules.declare(store)
     reads = [each for each in queries if each["sql"].startswith("SELECT") and "cron" in each["sql"]]
     assert len(reads) == 1
     assert max(fetched) < LARGE
-    assert store.schedules.get(name="code").arguments == Arguments("mended")
+    assert store.database.schedules.get(name="code").arguments == Arguments("mended")
 
 
 def test_a_person_gives_them_anew(store, fetched):
     pk = made(store)
-    row = store.schedules.defer("args").get(pk=pk)
+    row = store.database.schedules.defer("args").get(pk=pk)
     with pytest.raises(InvalidArguments, match=r"have 3,000,000 bytes.* give them anew"):
         _ = row.arguments
     row.seal(Arguments(2))
-    store.put(row)
+    store.schedules.put(row)
     assert max(fetched) < LARGE
-    assert store.schedules.get(pk=pk).arguments == Arguments(2)
+    assert store.database.schedules.get(pk=pk).arguments == Arguments(2)

@@ -114,8 +114,8 @@ def test_a_drain_does_not_wake_one_by_one_what_it_leaves(database, queues, store
     store, worker = store_worker
     calls = [call(effects.record, n).using(database=database, limit_key="k") for n in range(20)]
     enqueue_many(calls)
-    [held] = store.claim(worker.pk, ["default"], 20)
-    store.finish(worker.pk, [(held, Succeeded())])
+    [held] = store.claims.claim(worker.pk, ["default"], 20)
+    store.outcomes.finish(worker.pk, [(held, Succeeded())])
     pause_queue("default", database=database)
     drain(database)
     assert Counter(states(database)) == {"succeeded": 1, "waiting": 19}
@@ -184,11 +184,11 @@ def test_a_worker_that_is_frozen_while_it_looks_for_a_place_holds_up_nobody(
     store, by_hand = store_worker
     of_customer = call(limited.one_of_a_customer, str(tmp_path), 1).using(database=database)
     enqueue_many([of_customer])
-    [held] = store.claim(by_hand.pk, ["default"], 1)
+    [held] = store.claims.claim(by_hand.pk, ["default"], 1)
     frozen = Session(database)
     try:
         frozen.begin()
-        frozen.do(lambda: list(store.slots.select_for_update()))
+        frozen.do(lambda: list(store.database.slots.select_for_update()))
         keyed = enqueue_many([of_customer] * 5)
         others = enqueue_many(
             [call(effects.write, str(tmp_path / "p")).using(database=database)] * 20
@@ -196,7 +196,7 @@ def test_a_worker_that_is_frozen_while_it_looks_for_a_place_holds_up_nobody(
         worker = started(workers, database)
         until(partial(all_succeeded_of, others), worker)
         until(lambda: {stored(one).status for one in keyed} == {"waiting"}, worker)
-        store.finish(by_hand.pk, [(held, Succeeded())])
+        store.outcomes.finish(by_hand.pk, [(held, Succeeded())])
         frozen.rollback()
         until(lambda: all_succeeded(database), worker)
     finally:

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.revisits import FIRST, What
-from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker import lookout as lookouts
 from async_attempts.worker.incarnation import new_worker
 from async_attempts.worker.lookout import BUSY_INTERVAL, LOCKED_PAUSE, LONGEST, Lookout
@@ -134,7 +134,7 @@ def test_a_notification_costs_a_claim_and_no_look_beside_it(looking, moment):
     lookout = looking()
     lookout.took(0, 1)
     lookout._wakeup.is_notified = True
-    with CaptureQueriesContext(connections[lookout._store.alias]) as asked:
+    with CaptureQueriesContext(connections[lookout._store.database.alias]) as asked:
         lookout.look(has_room=True)
     assert lookout.is_hungry
     assert len(asked) == 0
@@ -183,7 +183,7 @@ def test_suspects_wait_since_they_were_first_seen(database, looking, moment):
 
 def test_what_was_passed_over_is_waited_for(looking):
     lookout = looking()
-    revisits = lookout._store.revisits
+    revisits = lookout._store.database.revisits
     revisits.begin()
     assert lookout.is_done
     revisits.add(What.EDGES, [1])
@@ -200,15 +200,15 @@ def test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back(
     queues = {"default": {"concurrency": 1}}
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"QUEUES": queues}
     store, worker = store_for(database), new_worker(queues=["default"])
-    store.register(worker, 30)
+    store.workers.register(worker, 30)
     enqueued(database, effects.act)
-    claims = store.claim(worker.pk, ["default"], 1)
+    claims = store.claims.claim(worker.pk, ["default"], 1)
     put(enqueued(database, effects.act), num_crashes=1)
     lookout, first_seen = looking(), moment[0]
     assert not lookout.has_suspects
     # That is no end of the work.
     assert (lookout.is_dry, lookout.is_done) == (False, False)
-    store.finish(worker.pk, [(claims[0], Succeeded())])
+    store.outcomes.finish(worker.pk, [(claims[0], Succeeded())])
     moment[0] += BUSY_INTERVAL
     lookout.look(has_room=True)
     assert (lookout.has_suspects, lookout.suspects_since) == (True, first_seen)
@@ -257,7 +257,7 @@ def test_a_dead_worker_is_seen(database, looking):
     store = store_for(database)
     assert not looking().has_late_workers
     worker = new_worker(queues=["default"])
-    store.register(worker, 30)
+    store.workers.register(worker, 30)
     assert not looking().has_late_workers
-    store.workers.update(lease=seconds_from_now(-1))
+    store.database.workers.update(lease=seconds_from_now(-1))
     assert looking().has_late_workers

@@ -14,7 +14,7 @@ from async_attempts.conf import retention, settings
 from async_attempts.models import Worker
 from async_attempts.models.clock import DatabaseNow
 from async_attempts.store import store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker import maintenance, pruning
 from async_attempts.worker.incarnation import new_worker
 from async_attempts.worker.lease_watch import LeaseWatch
@@ -66,8 +66,8 @@ def test_batches_shrink_where_they_are_slow_and_else_grow(database, monkeypatch,
 def test_expiring_goes_on_until_it_is_through_and_then_rests(database, monkeypatch, caplog):
     monkeypatch.setattr(maintenance, "EXPIRE_PAUSE", 0.0)
     one = Maintenance(store_for(database))
-    step = one.store.expire_overdue
-    monkeypatch.setattr(one.store, "expire_overdue", lambda after: step(2, after=after))
+    step = one.store.retention.expire_overdue
+    monkeypatch.setattr(one.store.retention, "expire_overdue", lambda after: step(2, after=after))
     late, *others = [enqueued(database, clients.send_welcome, number) for number in range(3)]
     scheduled = enqueued(database, clients.send_welcome, 4, options={"scheduled_at": 3600})
     for attempt in (late, others[1], scheduled):
@@ -112,7 +112,7 @@ def test_more_paces_than_one_batch_has_are_forgotten_at_once(database, monkeypat
     monkeypatch.setattr(store, "forget_paces", lambda: forget(2))
     keys = [call(clients.greet, n).using(database=database, debounce=1, key=n) for n in range(25)]
     enqueue_many(keys)
-    store.attempts.all().delete()
+    store.database.attempts.all().delete()
     store.paces.update(look_at=seconds_from_now(-1))
     one = Maintenance(store)
     one._next_prune = 0.0
@@ -162,12 +162,12 @@ def test_the_command_deletes_the_others_and_tells_how_many_it_could_not(database
 def test_what_crashed_too_often_is_told(database, caplog, monkeypatch):
     store = store_for(database)
     dead = new_worker(queues=["default"])
-    store.register(dead, 30)
+    store.workers.register(dead, 30)
     poison, other = (enqueued(database, clients.send_welcome, number) for number in range(2))
     put(poison, claimed_by=dead.pk, num_crashes=settings().MAX_CRASHES - 1)
     put(other, claimed_by=dead.pk)
     Worker.objects.using(database).update(lease=seconds_from_now(-1))
-    monkeypatch.setattr(LeaseWatch, "unchanged", store.late_leases(30))
+    monkeypatch.setattr(LeaseWatch, "unchanged", store.workers.late_leases(30))
     with caplog.at_level(logging.WARNING):
         assert Maintenance(store).rescue() == 2
     assert (stored(poison).status, stored(other).state) == ("failed", "pending")
@@ -178,7 +178,7 @@ def test_what_crashed_too_often_is_told(database, caplog, monkeypatch):
 def test_one_reading_of_a_clock_rescues_nobody(database):
     store = store_for(database)
     alive = new_worker(queues=["default"])
-    store.register(alive, 30)
+    store.workers.register(alive, 30)
     attempt = enqueued(database, clients.send_welcome, 1)
     put(attempt, claimed_by=alive.pk)
     one = Maintenance(store)
@@ -186,17 +186,17 @@ def test_one_reading_of_a_clock_rescues_nobody(database):
     # As when the database's clock is set forward.
     Worker.objects.using(database).update(lease=seconds_from_now(-60))
     one.tick(has_late_workers=True, late_at=0.0)
-    store.renew(alive.pk, 30)
+    store.workers.renew(alive.pk, 30)
     assert stored(attempt).state == "running"
 
 
 def test_claims_of_a_worker_that_is_no_more_are_taken_back_now_and_then(database, monkeypatch):
     store = store_for(database)
     stopped = new_worker(queues=["default"])
-    store.register(stopped, 30)
+    store.workers.register(stopped, 30)
     attempt = enqueued(database, clients.send_welcome, 1)
     put(attempt, claimed_by=stopped.pk, num_attempts=1)
-    store.deregister(stopped.pk)
+    store.workers.deregister(stopped.pk)
     one = Maintenance(store)
     assert not one.tick(has_late_workers=False, late_at=0.0)
     assert stored(attempt).state == "running"

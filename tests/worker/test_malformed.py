@@ -12,8 +12,8 @@ from django.db import DataError, OperationalError
 from async_attempts import Arguments, Attempt
 from async_attempts.models import DatabaseNow, Schedule, Worker
 from async_attempts.store import store_for
-from async_attempts.store.malformed import Malformed
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
+from async_attempts.store.malformed_rows import Malformed
 from async_attempts.worker import burials
 from async_attempts.worker.announcing import AtOnce
 from async_attempts.worker.burials import Death
@@ -124,20 +124,23 @@ def test_what_a_dead_worker_held_is_taken_back_past_a_malformed_row(unchecked):
     for value in moments(unchecked):
         dead = registered(store)
         bad, good = enqueued(unchecked, effects.record), enqueued(unchecked, effects.record)
-        store.claim(dead.pk, ["default"], 5)
+        store.claims.claim(dead.pk, ["default"], 5)
         put_raw(unchecked, bad.pk, started_at=value)
         death = Death(dead.pk, "ended by SIGKILL", is_innocent=True)
         assert burials._buried(store, death, AtOnce()) == 0
         assert (stored(good).state, stored(good).num_attempts) == ("pending", 0)
-        store.attempts.filter(pk=good.pk).delete()
+        store.database.attempts.filter(pk=good.pk).delete()
 
 
 def test_a_burial_tells_what_it_set_aside_and_outlives_an_outage(database, monkeypatch, caplog):
     store = store_for(database)
     dead = registered(store)
     good = enqueued(database, effects.record)
-    store.claim(dead.pk, ["default"], 5)
-    bury, set_aside = type(store).bury, iter([OperationalError(), [Malformed("attempt", 7, "bad")]])
+    store.claims.claim(dead.pk, ["default"], 5)
+    bury, set_aside = (
+        type(store.workers).reap,
+        iter([OperationalError(), [Malformed("attempt", 7, "bad")]]),
+    )
     errors = iter([DataError(), DataError()])
 
     def first_failing(self, *args):
@@ -150,8 +153,8 @@ def test_a_burial_tells_what_it_set_aside_and_outlives_an_outage(database, monke
             raise found
         return found
 
-    monkeypatch.setattr(type(store), "bury", first_failing)
-    monkeypatch.setattr(type(store), "set_malformed_aside", first_away)
+    monkeypatch.setattr(type(store.database.workers), "reap", first_failing)
+    monkeypatch.setattr(type(store.malformed_rows), "set_aside", first_away)
     death = Death(dead.pk, "ended by SIGKILL", is_innocent=True)
     assert burials._buried(store, death, AtOnce()) == 0
     assert "malformed rows can't be set aside: OperationalError" in caplog.text
@@ -164,13 +167,13 @@ def test_a_worker_with_a_lease_that_cannot_be_read_is_rescued(unchecked):
     for value in moments(unchecked):
         other = registered(store)
         good = enqueued(unchecked, effects.record)
-        store.claim(other.pk, ["default"], 5)
+        store.claims.claim(other.pk, ["default"], 5)
         put_raw(unchecked, other.pk, Worker, lease=value)
-        store.set_malformed_aside()
-        store.workers.filter(pk=other.pk).update(lease=seconds_from_now(-1))
-        assert Maintenance(store).store.rescue()
+        store.malformed_rows.set_aside()
+        store.database.workers.filter(pk=other.pk).update(lease=seconds_from_now(-1))
+        assert Maintenance(store).store.workers.rescue()
         assert stored(good).num_crashes == 1
-        store.attempts.filter(pk=good.pk).update(num_crashes=0, claimed_by=None)
+        store.database.attempts.filter(pk=good.pk).update(num_crashes=0, claimed_by=None)
         drained(unchecked)
 
 
@@ -180,7 +183,7 @@ def test_an_error_that_is_no_rows_fault_ends_the_worker_as_ever(database, monkey
     def broken(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(store_for(database)), "claim", broken)
+    monkeypatch.setattr(type(store_for(database).claims), "claim", broken)
     with pytest.raises(ZeroDivisionError):
         drain(database)
     assert states(database) == ["pending"]

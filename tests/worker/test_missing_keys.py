@@ -58,7 +58,7 @@ def met(key_id="1a2b3c4d", uncounted=0):
 
 def claimed(store):
     """What a new worker claims of the queue."""
-    return store.claim(registered(store).pk, ["default"], 10)
+    return store.claims.claim(registered(store).pk, ["default"], 10)
 
 
 def test_it_is_released_with_its_count_and_never_failed(database, with_keys):
@@ -83,7 +83,7 @@ def test_the_reason_is_gone_as_soon_as_somebody_claims_it(database, with_keys):
     drain(database)
     make_due(attempt)
     store = store_for(database)
-    store.promote()
+    store.claims.promote()
     assert stored(attempt).reason == REASON
     claimed(store)
     assert stored(attempt).reason == ""
@@ -94,7 +94,7 @@ def test_one_that_is_not_begun_after_all_keeps_no_reason_of_another_time(databas
     put(attempt, reason=REASON)
     store = store_for(database)
     (claim,) = claimed(store)
-    store.finish(claim.worker_id, [(claim, Released(60.0))])
+    store.outcomes.finish(claim.worker_id, [(claim, Released(60.0))])
     assert (stored(attempt).status, stored(attempt).reason) == ("scheduled", "")
 
 
@@ -357,7 +357,7 @@ def test_what_was_put_off_together_comes_at_once_when_it_is_sealed_anew(
 def test_what_an_other_live_worker_can_open_is_left_to_it(database, with_keys):
     unknown = [enqueued(database, effects.record) for _ in range(12)]
     able = new_worker(queues=["default"])
-    store_for(database).register(able, 60.0)
+    store_for(database).workers.register(able, 60.0)
     with_keys(OTHER_KEY)
     drain(database, batch_size=5)
     assert (
@@ -418,4 +418,4 @@ def test_what_was_put_off_while_a_worker_came_is_brought_back_later(database, mo
     assert stored(attempt).reason == REASON
     clock.return_value += maintenance.RETURN_AGAIN
     assert chores.tick(has_late_workers=False, late_at=0.0)
-    assert (stored(attempt).reason, store_for(database).promote()) == ("", 1)
+    assert (stored(attempt).reason, store_for(database).claims.promote()) == ("", 1)

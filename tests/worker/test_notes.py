@@ -45,7 +45,7 @@ class Full:
 def claimed(database: str, target: object) -> Claim:
     enqueued(database, target)
     store = store_for(database)
-    (claim,) = store.claim(registered(store).pk, ["default"], 1)
+    (claim,) = store.claims.claim(registered(store).pk, ["default"], 1)
     return claim
 
 

@@ -19,7 +19,7 @@ from async_attempts.models import Failure, Schedule
 from async_attempts.schedules import recurring
 from async_attempts.store import store_for
 from async_attempts.store.plaintext import Plaintext
-from async_attempts.store.resealing import Resealer
+from async_attempts.store.rotation import Resealer
 from tests.shop import effects, flows
 from tests.worker.attempts import drain, enqueued, failures, make_due, put, states, stored
 from tests.worker.forging import kinds_of_failures, require_refused
@@ -48,7 +48,7 @@ def require_put_off(database, attempt):
         row = stored(attempt)
         assert (row.state, row.num_attempts, failures(attempt)) == ("scheduled", 0, [])
         assert "this release doesn't know" in row.reason
-        assert 20 < (row.scheduled_at - store_for(database).moment()).total_seconds() < 61
+        assert 20 < (row.scheduled_at - store_for(database).database.now()).total_seconds() < 61
     assert effects.seen == []
 
 
@@ -142,14 +142,14 @@ def test_a_newer_schedule_waits_for_who_knows_it(at_home):
     row = Schedule(name="daily", cron="@daily", timezone="UTC", target="tests.shop.effects.record")
     with using(CIPHER=NEXT):
         row.seal(Arguments(1))
-        store.put(row)
-    midnight = store.moment().replace(hour=0, minute=0, second=0, microsecond=0)
-    store.schedules.update(next_tick=midnight)
-    [ticked] = store.enqueue_ticks([])
+        store.schedules.put(row)
+    midnight = store.database.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    store.database.schedules.update(next_tick=midnight)
+    [ticked] = store.schedules.enqueue_ticks([])
     assert isinstance(ticked.problem, UnknownFormat)
-    assert store.schedules.get().next_tick == midnight
+    assert store.database.schedules.get().next_tick == midnight
     with using(CIPHER=NEXT):
-        [ticked] = store.enqueue_ticks([])
+        [ticked] = store.schedules.enqueue_ticks([])
     assert ticked.attempt is not None
 
 
@@ -197,8 +197,8 @@ def test_everything_goes_on_where_each_database_has_a_realm(database):
         recurring("* * * * *", name="code", method_args=["ticked"], timezone="UTC")(effects.record)
         store = store_for(database)
         schedules.declare(store)
-        minute = store.moment().replace(second=0, microsecond=0)
-        store.schedules.update(next_tick=minute)
+        minute = store.database.now().replace(second=0, microsecond=0)
+        store.database.schedules.update(next_tick=minute)
         drain(database)
         assert stored(last).status == "succeeded"
         assert broken
@@ -206,9 +206,9 @@ def test_everything_goes_on_where_each_database_has_a_realm(database):
         assert ending.message == "the stove is cold"
         assert effects.seen == [("function", ("ticked",), {})]
         assert [f.message for f in Failure.objects.using(database)] == ["the stove is cold"]
-        assert store.schedules.get().arguments == Arguments("ticked")
+        assert store.database.schedules.get().arguments == Arguments("ticked")
         schedules.declare(store)
-        assert store.schedules.count() == 1
+        assert store.database.schedules.count() == 1
 
 
 def test_a_persons_schedule_is_of_the_realm_of_its_database(at_home):
@@ -217,13 +217,13 @@ def test_a_persons_schedule_is_of_the_realm_of_its_database(at_home):
         row = Schedule(name="a", cron="@daily", timezone="UTC", target="tests.shop.effects.record")
         row._state.db = at_home
         row.seal(Arguments(1))
-        store.put(row)
-        assert store.schedules.get().arguments == Arguments(1)
-        store.enqueue_now(row.pk)
+        store.schedules.put(row)
+        assert store.database.schedules.get().arguments == Arguments(1)
+        store.schedules.enqueue_now(row.pk)
         drain(at_home)
         assert effects.seen == [("function", (1,), {})]
     with using(REALM="another"), pytest.raises(Tampered):
-        store.enqueue_now(row.pk)
+        store.schedules.enqueue_now(row.pk)
 
 
 def test_attempts_of_version_1_open_in_any_realm_until_they_are_sealed_anew(database):
@@ -272,7 +272,7 @@ def test_what_was_stored_in_plain_is_bound_when_it_is_sealed(database, is_old):
             unbind(then)
     store = store_for(database)
     targets = ["tests.shop.flows.fetch", "tests.shop.flows.increase"]
-    plain = Plaintext(store.moment() + timedelta(minutes=1), targets)
+    plain = Plaintext(store.database.now() + timedelta(minutes=1), targets)
     assert Resealer(store, plaintext=plain).reseal().sealed
     drain(database)
     assert stored(then).status == "succeeded", stored(then).reason

@@ -14,7 +14,7 @@ import pytest
 from django.db import DataError, OperationalError, connections, transaction
 
 from async_attempts import Attempt, InvalidOption, current_attempt, signals
-from async_attempts.store import Said, store_for
+from async_attempts.store import ProgressReport, store_for
 from async_attempts.worker import progress
 from async_attempts.worker.progress import UnwrittenProgress
 from tests.shop import effects
@@ -150,13 +150,13 @@ def test_many_executions_are_written_together(database, acting, monkeypatch):
     acting(work)
     attempts = [enqueued(database, effects.act, n) for n in (1, 2, 3)]
     sent: list[int] = []
-    real = store_for(database).try_to_write_progress
+    real = store_for(database).progress.try_to_write
 
     def count(said):
         sent.append(len(said))
         return real(said)
 
-    monkeypatch.setattr(store_for(database), "try_to_write_progress", count)
+    monkeypatch.setattr(store_for(database).progress, "try_to_write", count)
     drain_in_threads(database, threads=3)
     assert [shown(attempt)[0] for attempt in attempts] == [1, 2, 3]
     assert len(sent) <= 2
@@ -221,7 +221,7 @@ def test_a_lost_claim_writes_nothing_and_is_forgotten(database, acting):
     attempt = enqueued(database, effects.act)
     drain(database)
     assert shown(attempt) == (None, "")
-    assert store.try_to_write_progress([Said(claims[0], 10, "")]) == ([], [])
+    assert store.progress.try_to_write([ProgressReport(claims[0], 10, "")]) == ([], [])
 
 
 def test_what_a_thread_says_after_the_end_is_not_heard(database, acting):
@@ -239,17 +239,17 @@ def test_the_first_word_wakes_the_one_who_writes_it(database):
     board.ring = lambda: rung.append(True)
     claim: Any = SimpleNamespace(fence=(b"1", 1))
     for percent in (1, 2, 3):
-        board.say(Said(claim, percent, ""))
+        board.say(ProgressReport(claim, percent, ""))
     assert rung == [True]
 
 
 def test_the_newest_survives_an_outage(database, monkeypatch):
     board = UnwrittenProgress(store_for(database))
     claim: Any = SimpleNamespace(fence=(b"1", 1))
-    written: list[Said] = []
+    written: list[ProgressReport] = []
 
     def fail(said):
-        board.say(Said(claim, 2, "newer"))
+        board.say(ProgressReport(claim, 2, "newer"))
         raise OperationalError
 
     def write(said):
@@ -257,7 +257,7 @@ def test_the_newest_survives_an_outage(database, monkeypatch):
         return [], []
 
     monkeypatch.setattr(board._store, "try_to_write_progress", fail)
-    board.say(Said(claim, 1, "older"))
+    board.say(ProgressReport(claim, 1, "older"))
     with pytest.raises(OperationalError):
         board.write()
     monkeypatch.setattr(progress, "PAUSE", 0.0)
@@ -267,7 +267,7 @@ def test_the_newest_survives_an_outage(database, monkeypatch):
 
 
 def test_a_progress_that_the_database_refuses_ends_no_worker(database, acting, monkeypatch, caplog):
-    monkeypatch.setattr(store_for(database), "write_progress", raising(DataError()))
+    monkeypatch.setattr(store_for(database).progress, "write", raising(DataError()))
     acting(lambda: say(10))
     assert performed(database, effects.act).status == "succeeded"
     assert "refuses a progress" in caplog.text
@@ -291,7 +291,7 @@ def test_what_one_says_and_the_database_refuses_costs_no_other_its_progress(
     monkeypatch.setattr(board._store, "write_progress", write)
     monkeypatch.setattr(board._store, "try_to_write_progress", write)
     for claim, note in zip(claims, ["one", "refused", "three"], strict=True):
-        board.say(Said(claim, 1, note))
+        board.say(ProgressReport(claim, 1, note))
     if is_last:
         board.write_last(claims)
     else:

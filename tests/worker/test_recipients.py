@@ -213,7 +213,7 @@ def test_a_schedule_of_a_web_process_ticks_in_a_worker(database: str, becoming: 
     row = Schedule(name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.flows.fetch")
     row._state.db = database
     row.seal(Arguments(7))
-    store_for(database).put(row)
+    store_for(database).schedules.put(row)
     with pytest.raises(UnknownKey, match=r"The arguments of schedule .* no private key for it"):
         enqueue_now("weekly", database=database)
     becoming(recipients.WORKER)

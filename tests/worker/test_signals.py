@@ -11,7 +11,7 @@ from django.dispatch import Signal
 from async_attempts import Expire, Fail, Snooze, signals
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.acknowledging import SIGNAL_OF
 from tests.shop import effects
 from tests.store.rows import let_lease_run_out, registered
@@ -30,7 +30,7 @@ def told(database) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     def receiver(name: str):
         def hear(sender, signal, **given):
             if name in OF_ONE:
-                rows = store_for(database).attempts.filter(pk=given["claim"].id)
+                rows = store_for(database).database.attempts.filter(pk=given["claim"].id)
                 given["state"] = rows.get().state
             told.append((name, given))
 

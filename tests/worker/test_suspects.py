@@ -33,13 +33,13 @@ class Hands:
     def __init__(self, database: str) -> None:
         self.store = store_for(database)
         self.worker = new_worker(queues=["default"])
-        self.store.register(self.worker, 30)
+        self.store.workers.register(self.worker, 30)
         self.hand = Hand(self.store)
         self.lookout = Lookout(self.store, ("default",), None)
         self.suspects = Suspects(self.hand, self.lookout)
 
     def claim(self, *, suspects: bool) -> int:
-        claims = self.store.claim(self.worker.pk, ["default"], 1, suspects=suspects)
+        claims = self.store.claims.claim(self.worker.pk, ["default"], 1, suspects=suspects)
         self.hand.take(claims)
         return len(claims)
 
@@ -136,7 +136,7 @@ def test_what_is_due_beside_one_that_is_alone_keeps_no_loop_busy(hands, monkeypa
     executor = mock.Mock(performers=4, first_batch=4, elsewhere=0)
     executor.work.side_effect = lambda seconds, *_: waits.append(seconds)
     loop = Loop(
-        Options(database=hands.store.alias, queues=("default",)),
+        Options(database=hands.store.database.alias, queues=("default",)),
         hands.hand,
         executor=executor,
         lookout=hands.lookout,

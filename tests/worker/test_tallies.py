@@ -37,7 +37,9 @@ def writing(database, monkeypatch):
     """What is written to the table of tallies is put here."""
     written = []
     store = type(store_for(database))
-    monkeypatch.setattr(store, "add_tallies", lambda _, c: written.append(c) if c else None)
+    monkeypatch.setattr(
+        store.statistics, "add_tallies", lambda _, c: written.append(c) if c else None
+    )
     return written
 
 
@@ -124,12 +126,14 @@ def test_workers_forget_what_is_old(database, counting):
     for days in (31, 29):
         counting.count([execution], ())
         counting.flush()
-        newest = store.tallies.order_by("-pk")[:1].get()
-        store.tallies.filter(pk=newest.pk).update(minute=newest.minute - timedelta(days=days))
-    assert store.tallies.count() == 2
+        newest = store.database.tallies.order_by("-pk")[:1].get()
+        store.database.tallies.filter(pk=newest.pk).update(
+            minute=newest.minute - timedelta(days=days)
+        )
+    assert store.database.tallies.count() == 2
     Maintenance(store).prune()
-    [kept] = store.tallies.values_list("minute", flat=True)
-    assert store.now() - kept < timedelta(days=30)
+    [kept] = store.database.tallies.values_list("minute", flat=True)
+    assert store.database.now() - kept < timedelta(days=30)
 
 
 def test_a_lost_claim_is_not_counted(database, acting):
@@ -159,7 +163,7 @@ def test_what_can_not_be_written_costs_no_attempt_and_is_kept(
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(store_for(database)), "add_tallies", broken)
+        patch.setattr(type(store_for(database).statistics), "add_tallies", broken)
         counting.flush()
     assert "could not be written yet: OperationalError" in caplog.text
     counting.flush_if_due()

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from async_attempts import Arguments, Attempt, recurring, schedules, signals
 from async_attempts.models import Schedule
 from async_attempts.store import store_for
-from async_attempts.store.rows import seconds_from_now
+from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker import lookout as lookouts
 from async_attempts.worker import ticking
 from async_attempts.worker.lookout import Lookout
@@ -48,7 +48,7 @@ def recorded(at_home):
 
 
 def next_tick_in(store, seconds):
-    store.schedules.update(next_tick=seconds_from_now(seconds))
+    store.database.schedules.update(next_tick=seconds_from_now(seconds))
 
 
 def looked(store):
@@ -199,9 +199,9 @@ def test_a_drain_does_not_wait_for_what_comes_each_second(at_home):
     next_tick_in(store, -1)
     drain(at_home)
     assert len(effects.seen) == 1
-    next_tick = store.schedules.get().next_tick
+    next_tick = store.database.schedules.get().next_tick
     assert next_tick
-    assert next_tick > store.moment() - timedelta(seconds=20)
+    assert next_tick > store.database.now() - timedelta(seconds=20)
 
 
 def test_a_worker_that_goes_on_enqueues_what_comes(at_home):
@@ -221,7 +221,7 @@ def test_workers_of_two_databases_enqueue_each_tick_once():
         each.tick(None)
         next_tick_in(each.store, -1)
     assert [each.enqueue() for each in workers] == [True, False]
-    assert not workers[1].store.schedules.exists()
+    assert not workers[1].store.database.schedules.exists()
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process")
@@ -230,7 +230,7 @@ def test_several_processes_enqueue_each_tick_once(database, workers):
         name="each second", cron="* * * * * *", timezone="UTC", target="tests.shop.effects.record"
     )
     row.seal(Arguments())
-    store_for(database).put(row)
+    store_for(database).schedules.put(row)
     arguments = ("--database", database, "--processes", "2", "--threads", "1")
     started = [workers.start(*arguments) for _ in range(2)]
     done = Attempt.objects.using(database).filter(status="succeeded", schedule="each second")

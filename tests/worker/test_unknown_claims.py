@@ -71,7 +71,7 @@ def test_a_worker_that_cannot_give_it_back_says_no_goodbye(database, monkeypatch
     """Its lease runs out then, and another one takes back what it holds."""
     enqueued(database, effects.record)
     call(effects.record).using(database=database, queue="emails").enqueue()
-    monkeypatch.setattr(store_for(database), "release_unknown", lambda *_: Unknown.LOCKED)
+    monkeypatch.setattr(store_for(database).claims, "release_unknown", lambda *_: Unknown.LOCKED)
     monkeypatch.setattr(Loop, "_rest", lambda *_: None)
     with cancelled_claims_of(database, "emails"), pytest.raises(CommandError):
         drain(database)

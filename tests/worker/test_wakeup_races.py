@@ -62,7 +62,7 @@ class Idler(threading.Thread):
     def _live(self) -> None:
         store = store_for(self.database)
         worker = Worker(host="host", pid=1, name="idler", queues=[self.queue])
-        store.register(worker, LEASE)
+        store.workers.register(worker, LEASE)
         wake_up = WakeUp(store, LONG)
         seconds = 0.0
         while (word := self._asleep(wake_up, seconds)) != END:
@@ -70,7 +70,7 @@ class Idler(threading.Thread):
                 wake_up.busy()
                 wake_up.busy()
             wake_up.notified()
-            claims = store.claim(worker.pk, [self.queue], 1)
+            claims = store.claims.claim(worker.pk, [self.queue], 1)
             self.claimed += [claim.id for claim in claims]
             self._dawdle()
             if claims:

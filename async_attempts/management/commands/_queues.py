@@ -15,9 +15,11 @@ MOST_COUNTED: Final = 100_000
 
 def queues(store: Store) -> Iterator[tuple[str, ...]]:
     """The declared queues as the rows of a table."""
-    paused = store.look(()).paused
+    paused = store.queue_state.look(()).paused
     for name, own in limits().items():
         state = "paused" if name in paused else "active"
-        pending = store.attempts.filter(queue=name, status=Status.PENDING)[:MOST_COUNTED].count()
+        pending = store.database.attempts.filter(queue=name, status=Status.PENDING)[
+            :MOST_COUNTED
+        ].count()
         number = f"{pending}+" if pending == MOST_COUNTED else str(pending)
         yield name, state, number, str(own) or "-"

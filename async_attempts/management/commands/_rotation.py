@@ -9,8 +9,8 @@ from typing import Final
 
 from ...conf import SETTING
 from ...encryption import NO_KEY, KeyState
-from ...store.missing import UNNAMED
-from ...store.resealing import Resealed, Resealer
+from ...store.missing_keys import UNNAMED
+from ...store.rotation import Resealed, Resealer
 from ._arguments import batch
 
 HEAD: Final = ("KEY", "STATE", "SEALED ANEW", "CAN'T BE OPENED")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...figures import Executions, Stats
 from ...printable import printable
-from ...store.missing import is_form
+from ...store.missing_keys import is_form
 from ._pruning import age
 
 EXECUTIONS_HEAD: Final = (

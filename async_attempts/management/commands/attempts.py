@@ -20,7 +20,7 @@ from ...models import Schedule
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...store.plaintext import Plaintext
-from ...store.resealing import Resealer
+from ...store.rotation import Resealer
 from . import _plaintext, _pruning, _rotation, _stats
 from ._arguments import USAGE, attempts_database
 from ._events import EVENTS_HEAD, subscriptions
@@ -159,7 +159,7 @@ class Command(PipedCommand):
             if (name := options[verb]) is None:
                 continue
             try:
-                done.act(name, database=store.alias)
+                done.act(name, database=store.database.alias)
             except AttemptsError as error:
                 flag = f"--{verb.replace('_', '-')}"
                 raise CommandError(f"{flag}: {error}", returncode=USAGE) from error
@@ -238,7 +238,7 @@ class Command(PipedCommand):
 
 def listed(store: Store) -> Iterator[tuple[str, ...]]:
     """The schedules as the rows of a table; the next tick is by the schedule's own clock."""
-    for row in store.schedules.defer("args").order_by("name"):
+    for row in store.database.schedules.defer("args").order_by("name"):
         yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
 
 

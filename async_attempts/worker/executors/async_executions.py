@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...conf import settings
 from ...lifecycle import Outcome, Released
-from ...store import Said
+from ...store import ProgressReport
 from ..current import CurrentAttempt
 from ..errors import outcome_of_target, unexpected
 from ..memory import Page, now
@@ -34,7 +34,7 @@ class AsyncExecution:
         self._place: int | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, say: Callable[[Said], None]) -> CurrentAttempt:
+    def begin(self, say: Callable[[ProgressReport], None]) -> CurrentAttempt:
         """The target is called now, in the task that calls this."""
         self._began = now()
         ends_at = self._began + self.ready.timeout

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ...encryption import may_block
 from ...exceptions import AttemptTimeout
-from ...store import TOO_LATE, Claim, Said
+from ...store import TOO_LATE, Claim, ProgressReport
 from ..batches import FAIR_SECONDS
 from ..current import _current, unheard
 from ..memory import Page, now
@@ -45,7 +45,7 @@ class EventLoop:
         ended: Callable[[Execution], None],
         lease: Lease,
         page: Page | None = None,
-        say: Callable[[Said], None] = unheard,
+        say: Callable[[ProgressReport], None] = unheard,
         *,
         lost: Callable[[], None] | None = None,
     ) -> None:

@@ -1,0 +1,69 @@
+"""Ports: what rows ask of the floors above them, which the app binds when it is ready.
+
+`Attempt.objects.create()` is the store's to carry out, and the store stands on the models: so no
+import goes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from .progress import Progress
+
+Timeout = float | timedelta | None
+
+
+class Changes(NamedTuple):
+    """The outcome of a verb on a set of attempts: how many changed, and how many were left and why."""
+
+    changed: int
+    left: dict[str, int]
+
+
+class Inserts(Protocol):
+    """The part of `async_attempts.store.attempts.Attempts` that rows and querysets call."""
+
+    def insert(self, attempt: Any) -> bool: ...
+    def insert_many(self, attempts: Sequence[Any], batch_size: int | None = None) -> None: ...
+
+
+class PeoplesVerbs(Protocol):
+    """The part of `async_attempts.store.changes.Changes` that rows and querysets call."""
+
+    def expire(self, attempts: Any, reason: str) -> Changes: ...
+    def fail(self, attempts: Any, reason: str) -> Changes: ...
+    def retry(self, attempts: Any, at: datetime | None, spread: Timeout = None) -> Changes: ...
+    def request_cancel(self, attempts: Any) -> Changes: ...
+
+
+class StorePort(Protocol):
+    """The part of `async_attempts.store.Store` that rows and querysets call."""
+
+    @property
+    def attempts(self) -> Inserts: ...
+    @property
+    def changes(self) -> PeoplesVerbs: ...
+
+
+class StoreFor(Protocol):
+    def __call__(self, alias: str, /) -> StorePort: ...
+
+
+class Waiting(Protocol):
+    """The part of `async_attempts.results` that rows call."""
+
+    def result(self, attempt: Any, timeout: Timeout, /) -> Any: ...
+    def aresult(self, attempt: Any, timeout: Timeout, /) -> Coroutine[Any, Any, Any]: ...
+    def watch(self, attempt: Any, timeout: Timeout, /) -> AsyncGenerator[Progress, None]: ...
+
+
+store_for: StoreFor
+perform: Callable[[Any], None]
+waiting: Waiting
+
+
+def bind(*, store_for: StoreFor, perform: Callable[[Any], None], waiting: Waiting) -> None:
+    """Bind the ports; called once, when the app is ready."""
+    globals().update(store_for=store_for, perform=perform, waiting=waiting)

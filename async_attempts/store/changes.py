@@ -1,0 +1,177 @@
+"""People's verbs on sets of attempts: guarded by status, in batches, skipping what is locked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, Count, F, Q, TextField, Value, When
+
+from ..lifecycle import FINAL, RUNNING, Status, sources_of
+from ..models import AttemptQuerySet, DatabaseNow
+from ..models import Changes as Changed
+from ..models.clock import SpreadOut
+from ..models.options import check_moment, check_reason, spread_seconds
+from .database import Database
+from .dependencies import Dependencies
+from .expressions import ended, status_when_due
+
+BATCH: Final = 2000
+RUNNING_ATOMICALLY: Final = "running atomically"
+_CANCELLED: Final = Value("cancelled", output_field=TextField())
+
+
+class Changes:
+    """The moves that people make."""
+
+    def __init__(self, database: Database, dependencies: Dependencies) -> None:
+        self.database = database
+        self.dependencies = dependencies
+
+    def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changed:
+        """Expire those that haven't ended."""
+        return self._end(attempts, "expire", Status.EXPIRED, reason)
+
+    def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changed:
+        """Fail those that haven't ended."""
+        return self._end(attempts, "fail", Status.FAILED, reason)
+
+    def _end(
+        self, attempts: AttemptQuerySet[Any], verb: str, status: Status, reason: str
+    ) -> Changed:
+        check_reason(reason)
+        return self._change(attempts, verb, ended(status, reason=reason, blockers=0))
+
+    def retry(
+        self,
+        attempts: AttemptQuerySet[Any],
+        at: datetime | None = None,
+        spread: timedelta | float | None = None,
+    ) -> Changed:
+        """Make the failed and the expired due again, now or `at`, or within `spread` from then.
+
+        An `expires_at` that has passed is taken away: it would expire them at once.
+        """
+        check_moment("at", at)
+        seconds = spread_seconds(spread)
+        due = DatabaseNow() if at is None else at
+        status = Status.PENDING if at is None else status_when_due(at)
+        columns = {
+            # Of those that are spread some are due later, and a promote tells which.
+            "status": Status.SCHEDULED if seconds else status,
+            "scheduled_at": SpreadOut(due, seconds) if seconds else due,
+            "expires_at": Case(When(expires_at__gt=DatabaseNow(), then=F("expires_at"))),
+            "reason": "",
+            "num_attempts": 0,
+            "num_crashes": 0,
+            "claimed_by": None,
+            "cancel_requested": False,
+            "started_at": None,
+            "completed_at": None,
+            "progress": None,
+            "progress_note": "",
+        }
+        return self._change(attempts, "retry", columns)
+
+    def request_cancel(self, attempts: AttemptQuerySet[Any]) -> Changed:
+        """Expire what isn't running; ask what is running to stop."""
+        running = Q(status=Status.PENDING, claimed_by__isnull=False)
+        columns = {
+            "cancel_requested": True,
+            "status": Case(When(running, then=F("status")), default=Value(Status.EXPIRED)),
+            "completed_at": Case(When(running, then=Value(None)), default=DatabaseNow()),
+            "reason": Case(When(running, then=F("reason")), default=_CANCELLED),
+            "blockers": 0,
+        }
+        return self._change(attempts, "expire", columns)
+
+    def _change(
+        self, attempts: AttemptQuerySet[Any], verb: str, columns: dict[str, Any]
+    ) -> Changed:
+        sources = [status for status in Status.values if status in sources_of(verb)]
+        if not attempts.query.is_sliced:
+            return self._change_all(attempts, sources, columns)
+        # What a slice has is settled once, and only the ids are held.
+        ids = list(dict.fromkeys(attempts.values_list("pk", flat=True)))
+        parts = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+        changed, left = 0, Counter[str]()
+        for part in parts:
+            rows = self.database.attempts.filter(pk__in=part)
+            changes = self._change_all(rows, sources, columns)
+            changed += changes.changed
+            left.update(changes.left)
+        return Changed(changed, dict(left))
+
+    def _change_all(
+        self,
+        attempts: AttemptQuerySet[Any],
+        sources: Collection[str],
+        columns: dict[str, Any],
+    ) -> Changed:
+        # What is enqueued from now on isn't meant: beside busy callers this would never end.
+        matching = (
+            attempts.using(self.database.alias)
+            .order_by()
+            .filter(created_at__lte=self.database.now())
+        )
+        there = _count_states(matching)
+        changed: Counter[str] = Counter()
+        last: UUID | None = None
+        while True:
+            states, last = self._change_batch(matching, sources, columns, last)
+            if last is None:
+                return Changed(changed.total(), _left(there - changed, sources))
+            changed += states
+
+    def _change_batch(
+        self,
+        matching: AttemptQuerySet[Any],
+        sources: Collection[str],
+        columns: dict[str, Any],
+        after: UUID | None,
+    ) -> tuple[Counter[str], UUID | None]:
+        """Change the next rows after `after`; returns their old states and the last one's id."""
+        here = matching.filter(status__in=sources)
+        here = here if after is None else here.filter(pk__gt=after)
+        with transaction.atomic(self.database.alias):
+            wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
+            rows = self.database.attempts.filter(pk__in=wanted).order_by("pk")
+            locked = self.database.skipping_locked(rows).values_list("pk", flat=True)
+            # Asked again of what can't change any more: "all pending ones" spares the just claimed.
+            found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
+            states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
+            changed = self.database.attempts.filter(pk__in=states, status__in=sources).update(
+                **columns
+            )
+            if changed and FINAL.issuperset(sources):
+                self.dependencies.reopen(states)
+                self.database.notify_due()
+            else:
+                self.dependencies.close_when_committed(self.dependencies.with_dependents(states))
+        return Counter(states.values()), wanted[-1] if wanted else None
+
+
+def _state(status: str, claimed_by: UUID | None) -> str:
+    return RUNNING if status == Status.PENDING and claimed_by is not None else status
+
+
+def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
+    running = Case(When(claimed_by=None, then=Value(False)), default=Value(True))
+    groups = attempts.annotate(claimed=running).values_list("status", "claimed")
+    counts: Counter[str] = Counter()
+    # A join may have brought a row several times.
+    for status, claimed, n in groups.annotate(n=Count("pk", distinct=True)):
+        counts[RUNNING if status == Status.PENDING and claimed else status] += n
+    return counts
+
+
+def _left(counts: Counter[str], sources: Collection[str]) -> dict[str, int]:
+    """Why each of the rest was left: the state it is in, or that a transaction holds it."""
+    return {
+        RUNNING_ATOMICALLY if state == RUNNING and Status.PENDING in sources else state: n
+        for state, n in counts.items()
+    }

@@ -1,0 +1,191 @@
+"""PostgreSQL: promote, claim and finish are one statement each, in autocommit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, lru_cache
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from django.db import transaction
+
+from ...payload.limits import most_args_bytes
+from ..claim import COLUMNS, Claim, Selection, uptime
+from ..gate import passing_gate
+from .base import Dialect, require_read_committed
+from .postgresql_binary import IdArray, binary_cursor, moment
+
+CLAIM = """
+WITH me AS (
+    SELECT 1 FROM {worker} WHERE id = %(worker)s AND state = 'live' FOR KEY SHARE
+), best AS MATERIALIZED (
+    SELECT id FROM {attempt}
+    WHERE EXISTS (SELECT 1 FROM me) AND status = 'pending' AND claimed_by IS NULL
+        AND {which} AND scheduled_at <= statement_timestamp()
+    ORDER BY priority DESC, scheduled_at, id
+    FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
+)
+UPDATE {attempt} SET claimed_by = %(worker)s, claim_seq = claim_seq + 1,
+    num_attempts = num_attempts + 1, started_at = statement_timestamp(), reason = ''
+WHERE id = ANY(ARRAY(SELECT id FROM best)) AND status || '' = 'pending' AND claimed_by IS NULL
+RETURNING {columns}, extract(epoch from expires_at - statement_timestamp())::float8,
+    started_at, {order}
+"""
+"""Claim. MATERIALIZED and the array: in a plain subquery LIMIT can claim too many rows, and a join
+can scan the whole table. The worker's own row keeps a rescued worker from claiming. Here and below,
+`status || ''` leaves the planner only the primary key to find rows by their ids: in a table that
+was never analysed it would walk a partial index once for each of them."""
+
+PROMOTE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM {attempt} WHERE status = 'scheduled' AND scheduled_at <= statement_timestamp()
+    ORDER BY scheduled_at, id FOR NO KEY UPDATE SKIP LOCKED LIMIT %(limit)s
+), promoted AS (
+    UPDATE {attempt} SET status = 'pending'
+    WHERE id = ANY(ARRAY(SELECT id FROM due)) AND status || '' = 'scheduled' RETURNING 1
+)
+SELECT n, CASE WHEN n > 0 THEN {gate} END FROM (SELECT count(*) AS n FROM promoted) promoted
+"""
+"""Promote. It may be another queue's, whose workers have seen it locked, and looked away: so this
+passes the gate, if there is one."""
+
+SUCCEED = """
+WITH held AS MATERIALIZED (
+    SELECT id, has_dependents FROM {attempt}
+    WHERE id = ANY(%(ids)s) AND claim_seq = %(seq)s AND claimed_by = %(worker)s
+        AND status || '' = 'pending'
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), succeeded AS (
+    UPDATE {attempt}
+    SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0{result}
+    WHERE id = ANY(ARRAY(SELECT id FROM held))
+)
+SELECT count(*), array_agg(id) FILTER (WHERE has_dependents) FROM held
+"""
+"""Finish what succeeded under claims of one number, but for what somebody else locks. An UPDATE
+alone would wait, and lock in the order of its plan."""
+
+SUCCEED_WITH = """
+UPDATE {attempt}
+SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0,
+    {result} = kept.result
+FROM unnest(%(ids)s::uuid[], %(results)s::bytea[]) AS kept (id, result)
+WHERE {attempt}.id = kept.id AND claimed_by = %(worker)s AND claim_seq = %(seq)s
+    AND status || '' = 'pending'
+"""
+"""Finish what succeeded with results; the rows are locked."""
+
+LIMIT_KEYS_WAITED_FOR: Final = """
+SELECT key FROM unnest(%s::text[]) AS key WHERE (
+    SELECT true FROM {attempt}
+    WHERE status = 'waiting' AND blockers = 0 AND limit_key = key LIMIT 1
+)
+"""
+"""One look at the index for each limit key: an EXISTS may be joined, and read all that waits."""
+
+WIDTH: Final = len(COLUMNS) + 1
+KEPT_CLAIMS: Final = 256
+"""Texts of the claim: for each queue, kind, and set of headers that are passed over."""
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL 14 and newer, at READ COMMITTED."""
+
+    minute: ClassVar = "date_trunc('minute', STATEMENT_TIMESTAMP())"
+    seconds_until: ClassVar = (
+        "CASE WHEN {next} <= {now} THEN 0.0"
+        " WHEN isfinite({next}) THEN EXTRACT(EPOCH FROM {next} - {now})::float8 END"
+    )
+    names_to_flags: ClassVar = "json_object_agg(name, is_paused)::text"
+    finishes_alone: ClassVar = True
+
+    def isolation_problem(self) -> str | None:
+        database = self.database
+        # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
+        with transaction.atomic(database.alias), database.connection.cursor() as cursor:
+            cursor.execute("SHOW transaction_isolation")
+            return require_read_committed(database.alias, cursor.fetchone()[0])
+
+    def lock_live_worker(self, worker_id: UUID) -> bool:
+        """A key-share lock: it conflicts with a rescue's lock only, not with renewals."""
+        sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' FOR KEY SHARE"
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(sql.format(**self.database.names), [worker_id])
+            return cursor.fetchone() is not None
+
+    def promote(self, limit: int) -> int:
+        database = self.database
+        sql = PROMOTE.format(gate=passing_gate(database.connection) or "NULL", **database.names)
+
+        def work() -> int:
+            return int(self._execute(sql, {"limit": limit}).fetchone()[0])
+
+        return database.in_autocommit(work)
+
+    def claim(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
+        return self.database.in_autocommit(lambda: self.claim_within(worker_id, which, limit))
+
+    def claim_within(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
+        params = {
+            "worker": worker_id,
+            "which": which.param,
+            "limit": limit,
+            "most_bytes": most_args_bytes(),
+        }
+        sql = self._claim_sql(which.sql)
+        began, rows = uptime(), self._execute(sql, params).fetchall()
+        if not rows:
+            return []
+        rows.sort(key=_best_first)
+        now = rows[0][WIDTH]
+        end = (moment(now), worker_id, self.database.alias, began)
+        # Without `_make`, whose check of the length is a tenth of this.
+        new = tuple.__new__
+        return [new(Claim, (*row[:WIDTH], *end, (now - row[-1]) / 1e6)) for row in rows]
+
+    def succeed(
+        self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
+    ) -> tuple[int, Sequence[UUID]]:
+        params = {"worker": worker_id, "seq": claim_seq, "ids": IdArray(ids)}
+        number, waited_for = self._execute(self._succeed_sql(drops), params).fetchone()
+        return number, [UUID(bytes=one) for one in waited_for or ()]
+
+    def succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
+        database = self.database
+        sql = SUCCEED_WITH.format(result=database.quoted("sealed_result"), **database.names)
+        params: dict[str, Any] = {
+            "ids": list(results),
+            "results": list(results.values()),
+            "seq": claim_seq,
+            "worker": worker_id,
+        }
+        with database.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+
+    def limit_keys_waited_for(self, keys: Sequence[str]) -> list[str]:
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(LIMIT_KEYS_WAITED_FOR.format(**self.database.names), [list(keys)])
+            return [key for (key,) in cursor.fetchall()]
+
+    def selection_of(self, keys: Sequence[Any]) -> Selection:
+        return Selection("id = ANY(%(which)s::uuid[])", [UUID(str(key)) for key in keys])
+
+    def _execute(self, sql: str, params: dict[str, Any]) -> Any:
+        cursor = binary_cursor(self.database.connection)
+        cursor.execute(sql, params)
+        return cursor
+
+    @cached_property
+    def _claim_sql(self) -> Callable[[str], str]:
+        # The headers that claims pass over change.
+        names = self.database.names
+        return lru_cache(KEPT_CLAIMS)(lambda which: CLAIM.format(which=which, **names))
+
+    @cached_property
+    def _succeed_sql(self) -> Callable[[bool], str]:
+        names = self.database.names
+        return cache(lambda drops: SUCCEED.format(result=self.setting_result(drops), **names))
+
+
+def _best_first(row: Sequence[Any]) -> tuple[int, int, bytes]:
+    return -row[WIDTH + 1], row[WIDTH + 2], row[0]

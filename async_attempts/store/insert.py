@@ -1,0 +1,273 @@
+"""The statements that write new attempts, and what is known of a row that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, Final, TypeVar
+
+from ..lifecycle import Status
+from ..models import AbstractAttempt
+from ..models.beginning import Kind
+from ..models.clock import NOW
+from ..models.promise import Promises, seal_many
+from ..signals import enqueued
+from .database import Database
+from .gate import gate_of
+from .insert_columns import MOST, Columns, Places
+from .sending import send
+
+_T = TypeVar("_T")
+
+RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
+DECIDED: Final = RETURNED[1:]
+_decided: Final = itemgetter(*DECIDED)
+UNKNOWN: Final = ("scheduled_at", "created_at")
+"""Of those, what isn't known of a row that is due now."""
+PENDING: Final = Status.PENDING.value
+
+
+class Many:
+    """New attempts that are prepared together."""
+
+    def __init__(self, rows: Sequence[AbstractAttempt], promises: Promises) -> None:
+        self.rows = rows
+        self.promises = promises
+        self.kind = promises.kind
+        self._are_sealed = False
+
+    def all_decided(self) -> Sequence[tuple[Any, ...]]:
+        """For each row, what it has in those columns that the database decides."""
+        if self.kind is not None:
+            return [_decided(self.rows[0].__dict__)] * len(self.rows)
+        return [_decided(row.__dict__) for row in self.rows]
+
+    def sealed(self) -> Sequence[AbstractAttempt]:
+        """Their rows, once their arguments are encrypted."""
+        if not self._are_sealed:
+            seal_many(self.rows, self.promises)
+            self._are_sealed = True
+        return self.rows
+
+    def sealed_by(self, number: int) -> Iterator[Sequence[AbstractAttempt]]:
+        """As `sealed`, by so many at a time."""
+        for start in range(0, len(self.rows), number):
+            rows = self.rows[start : start + number]
+            plaintexts = self.promises.plaintexts[start : start + number]
+            seal_many(rows, Promises(plaintexts, self.kind))
+            yield rows
+
+
+class Insert:
+    """One INSERT for one attempt or many, already prepared."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    unique_conflict = " ON CONFLICT ({key}) WHERE {key} IS NOT NULL DO NOTHING"
+
+    def write(self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None) -> int:
+        """Write prepared attempts in one statement, but for taken tokens; returns how many."""
+        if kind is not None:
+            sql, params = self._statement_of(kind, attempts)
+            send(self.database.connection, sql, params, reads=False)
+            self.note_alike(attempts, kind)
+            self.announce(attempts)
+            return len(attempts)
+        keyed = any(attempt.unique_key is not None for attempt in attempts)
+        returned = self._returned(attempts, keyed)
+        sql, params = self._statement(attempts, keyed, returned)
+        answer = send(self.database.connection, sql, params, reads=bool(returned))
+        if answer.rows is not None:
+            return self._written(attempts, list(map(self._read, answer.rows)))
+        return self._written(attempts, None) if answer.written else 0
+
+    def _statement_of(
+        self, kind: Kind, attempts: Sequence[AbstractAttempt]
+    ) -> tuple[str, Sequence[Any]]:
+        """The statement that is kept for rows of this kind, or from now on kept."""
+        if (form := self._form_of(attempts)) is None:
+            return self._statement(attempts, False, ())
+        key = (self, form, gate_of(self.database.alias))
+        own = self._own_params(attempts)
+        if (sql := kind.statements.get(key)) is not None:
+            return sql, own
+        sql, params = self._statement(attempts, False, ())
+        if params == own:
+            kind.statements[key] = sql
+        return sql, params
+
+    def _form_of(self, attempts: Sequence[AbstractAttempt]) -> str | None:
+        """Statements of the same form have the same text, whatever the ids and the arguments."""
+        return "one" if len(attempts) == 1 else None
+
+    def _own_params(self, attempts: Sequence[AbstractAttempt]) -> list[Any]:
+        """The ids and the arguments as parameters."""
+        prepared = self.columns.prepared
+        return [
+            prepared(column, attempt.__dict__[column.attname])
+            for attempt in attempts
+            for column in self.columns.own
+        ]
+
+    def _returned(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> Sequence[str]:
+        """Which columns are read back: none where the row is known without it."""
+        if not self._returns:
+            return ()
+        if any(attempt.loads_defaults or _is_open(attempt) for attempt in attempts):
+            return RETURNED
+        return RETURNED[:1] if keyed and len(attempts) > 1 else ()
+
+    def _statement(
+        self, attempts: Sequence[AbstractAttempt], keyed: bool, returned: Sequence[str]
+    ) -> tuple[str, list[Any]]:
+        columns = self.columns
+        if len(attempts) == 1:
+            places, params = columns.places_of(columns.values_of(attempts[0]))
+            key = (places, keyed, returned, gate_of(self.database.alias))
+            if (sql := self._kept.get(key)) is None:
+                if len(self._kept) >= MOST:
+                    self._kept.clear()
+                sql = self._kept[key] = self._values([places], keyed, returned)
+            return sql, params
+        rows, params = [], []
+        for attempt in attempts:
+            places, given = columns.places_of(columns.values_of(attempt))
+            rows.append(places)
+            params += given
+        return self._values(rows, keyed, returned), params
+
+    def _values(self, rows: Sequence[Places], keyed: bool, returned: Sequence[str]) -> str:
+        varying = {number for places in rows for number, _ in places}
+        usual = {
+            number: column.literal
+            for number, column in enumerate(self.columns.all)
+            if number in varying or column.literal != "NULL"
+        }
+        names = [self.columns.all[number].name for number in usual]
+        values = ", ".join(f"({', '.join({**usual, **dict(places)}.values())})" for places in rows)
+        return self._insert(names, f"VALUES {values}", keyed, returned, len(rows))
+
+    def _insert(
+        self, names: Iterable[str], source: str, keyed: bool, returned: Sequence[str], rows: int
+    ) -> str:
+        conflict = (
+            self.unique_conflict.format(key=self.database.quoted("unique_key")) if keyed else ""
+        )
+        into = f"INSERT INTO {self.columns.table} ({', '.join(names)})"
+        results = [self.database.quoted(name) for name in returned]
+        if gate := gate_of(self.database.alias):
+            # In a subquery it is evaluated once, however many rows there are.
+            results.append(gate if rows == 1 else f"(SELECT {gate})")
+        returning = f" RETURNING {', '.join(results)}" if results else ""
+        return f"{into} {source}{conflict}{returning}"
+
+    def write_whole(self, many: Many) -> bool:
+        """Write all of them in a way that is only for many; False if there is none for these."""
+        return False
+
+    def with_key(self, key: bytes | None) -> AbstractAttempt | None:
+        """Return the row that has this unique key."""
+        return self.database.attempts.filter(unique_key=key).first()
+
+    def retry_for_tokens(self, work: Callable[[], _T]) -> _T:
+        """As `retry_on_conflict`, for many that may wait for other callers of the same tokens."""
+        return self.database.retry_on_conflict(work)
+
+    def _written(
+        self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
+    ) -> int:
+        """Tell everybody what the database made of them; returns how many it took."""
+        taken = self._note(attempts, rows)
+        self.announce(taken)
+        return len(taken)
+
+    def _note(
+        self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
+    ) -> Sequence[AbstractAttempt]:
+        """Note on the objects what the database made of them; returns those that it took."""
+        read = None if rows is None else {row[0]: row for row in rows}
+        taken = []
+        for attempt in attempts:
+            row = attempt.__dict__
+            values = () if read is None else read.get(row["id"])
+            if values is None:
+                continue
+            if len(values) == len(RETURNED):
+                row.update(zip(RETURNED, values, strict=True))
+            else:
+                self._leave_to_be_read(attempt)
+            attempt._state.adding = False
+            row["created"] = True
+            attempt.remember()
+            taken.append(attempt)
+        return taken
+
+    @staticmethod
+    def note_alike(attempts: Sequence[AbstractAttempt], kind: Kind) -> None:
+        """As `_note`, for rows of one kind, all written."""
+        held = kind.held
+        for attempt in attempts:
+            row = attempt.__dict__
+            row["status"] = PENDING
+            del row["scheduled_at"], row["created_at"]
+            row["_state"].adding = False
+            row["created"] = True
+            if held is None:
+                held = kind.held = attempt.held_columns()
+            attempt.remember_alike(held)
+
+    def announce(self, attempts: Sequence[AbstractAttempt]) -> None:
+        if self.is_listened_to:
+            for attempt in attempts:
+                enqueued.send(sender=self.database.model, attempt=attempt)
+
+    @property
+    def is_listened_to(self) -> bool:
+        return bool(enqueued.receivers) and enqueued.has_listeners(self.database.model)
+
+    @staticmethod
+    def _leave_to_be_read(attempt: AbstractAttempt) -> None:
+        """Absent is what Django reads from the database when somebody asks."""
+        row = attempt.__dict__
+        absent: Sequence[str] = DECIDED
+        if not _is_open(attempt):
+            row["status"], absent = PENDING, UNKNOWN
+        for name in absent:
+            del row[name]
+        if attempt.loads_defaults:
+            attempt._state.adding = False
+            attempt.refresh_from_db(fields=absent)
+
+    @cached_property
+    def _returns(self) -> bool:
+        return self.database.connection.features.can_return_columns_from_insert
+
+    @cached_property
+    def columns(self) -> Columns:
+        return Columns(self.database.attempts, self.database.alias)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[Any, ...], str]:
+        """The statements of single rows."""
+        return {}
+
+    def _read(self, row: Sequence[Any]) -> list[Any]:
+        return [
+            read(value) if read else value for read, value in zip(self._readers, row, strict=False)
+        ]
+
+    @cached_property
+    def _readers(self) -> list[Any]:
+        return [self.columns.reader(name) for name in RETURNED]
+
+
+def _is_open(attempt: AbstractAttempt) -> bool:
+    """Whether something of a prepared row is for the database to decide, by its clock."""
+    row = attempt.__dict__
+    return (
+        row["scheduled_at"] is not NOW
+        or bool(attempt.edges)
+        or hasattr(row["expires_at"], "resolve_expression")
+    )

@@ -1,0 +1,302 @@
+"""Outcomes of executions: recorded in batches, fenced, rows locked in the order of their ids."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
+from uuid import UUID
+
+from ..lifecycle import (
+    NOT_KEPT,
+    Expired,
+    Failed,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Status,
+    Succeeded,
+)
+from ..models import DatabaseNow, Failure
+from .claim import TOO_LATE, Claim
+from .database import Database
+from .dependencies import Dependencies
+from .dialects.base import Dialect
+from .expressions import UNCOUNTED, ended, seconds_from_now
+from .revisits import QUICK
+
+Result = tuple[Claim, Outcome]
+
+
+class Unrecorded(list[Claim]):
+    """The claims of a finish that had been lost, and of which nothing was recorded.
+
+    `locked`: those whose rows another transaction locks; they are still held, and to be offered
+    again.
+    """
+
+    def __init__(self, lost: Iterable[Claim] = (), locked: Iterable[Claim] = ()) -> None:
+        super().__init__(lost)
+        self.locked = list(locked)
+
+
+AGAIN: Final = (Retried, Snoozed, Released)
+FAILURES_IN_A_STATEMENT: Final = 20
+"""The longest of them fit the 16 MiB that MariaDB takes at once."""
+
+BYTES_IN_A_STATEMENT: Final = 4 * 2**20
+ROWS_IN_A_STATEMENT: Final = 250
+
+GLANCES: Final = (0.001,)
+"""Seconds after which what is locked is tried once more, also by a loop."""
+
+CANCELLED: Final = Expired("cancelled while it ran")
+
+
+class Outcomes:
+    """From running to what came of it."""
+
+    def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
+        self.database = database
+        self.dialect = dialect
+        self.dependencies = dependencies
+
+    def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
+        """Record `results` in one transaction; returns those of which nothing was recorded.
+
+        A claim is lost when it was rescued, or when a person expired or failed the attempt. A row
+        that another transaction locks is passed over: its claim is among the `locked` ones, and may
+        be offered again, as may be what a finish has recorded whose answer was lost.
+        """
+        unrecorded = self._finish(worker_id, results) if results else Unrecorded()
+        pauses = iter(GLANCES if self.database.revisits.is_loop else (*GLANCES, *QUICK))
+        while unrecorded.locked and (pause := next(pauses, None)) is not None:
+            # On PostgreSQL a claim of somebody else's that found a row taken locks it all the same,
+            # until it is committed.
+            time.sleep(pause)
+            locked = {claim.id_bytes for claim in unrecorded.locked}
+            again = [one for one in results if one[0].id_bytes in locked]
+            later = self._finish(worker_id, again)
+            unrecorded = Unrecorded([*unrecorded, *later], later.locked)
+        return unrecorded
+
+    def _finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
+        """`finish`, tried once."""
+        if self.dialect.finishes_alone and _is_one_statement(results):
+            held = self.database.in_autocommit(lambda: self._succeed(worker_id, results))
+            left = [claim for claim, _ in results] if held < len(results) else []
+        else:
+            left = self.database.in_transaction(lambda: self.finish_within(worker_id, results))
+        return self._sorted_out(worker_id, results, left) if left else Unrecorded()
+
+    def finish_within(self, worker_id: UUID, results: Sequence[Result]) -> list[Claim]:
+        """`finish`, as a part of the transaction that is open: an atomic attempt's own.
+
+        Returns the claims of which nothing was recorded.
+        """
+        if all(_is_plain(outcome) for _, outcome in results):
+            claims = [claim for claim, _ in results]
+            if self._succeed(worker_id, results) == len(claims):
+                return []
+            ours = self._succeeded_of(worker_id, claims)
+            return [claim for claim in claims if ours.get(claim.id) != claim.claim_seq]
+        held = self.dialect.lock_claimed(worker_id, [claim for claim, _ in results])
+        current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
+        self._record(worker_id, current, held)
+        failures = [
+            _failure(worker_id, claim, outcome)
+            for claim, outcome in current
+            if isinstance(outcome, Retried | Failed)
+        ]
+        self.database.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
+        if any(isinstance(outcome, AGAIN) for _, outcome in current):
+            self.database.notify_due()
+        over = [c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)]
+        self.dependencies.close_when_committed(self.dependencies.with_dependents(over))
+        kept = {claim.id_bytes for claim, _ in current}
+        return [claim for claim, _ in results if claim.id_bytes not in kept]
+
+    def _record(
+        self, worker_id: UUID, current: Sequence[Result], held: Mapping[UUID, tuple[int, bool]]
+    ) -> None:
+        """Write the outcomes of these claims, which are locked: those that are alike together."""
+        alike: defaultdict[tuple[Outcome, int, bool], list[UUID]] = defaultdict(list)
+        with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
+        for claim, outcome in current:
+            cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
+            recorded = CANCELLED if cancelled else outcome
+            if isinstance(recorded, Succeeded) and recorded.result:
+                with_results[claim.claim_seq][claim.id] = recorded.result
+            else:
+                alike[recorded, claim.claim_seq, recorded is TOO_LATE].append(claim.id)
+        for (outcome, seq, late), ids in alike.items():
+            self.database.fenced(worker_id, seq, ids).update(**_columns(outcome, late))
+        for seq, results_by_id in with_results.items():
+            for some in _by_size(results_by_id):
+                self.dialect.succeed_with(worker_id, seq, some)
+
+    def hold(self, worker_id: UUID, claim: Claim) -> bool:
+        """Lock the claimed row until the open transaction ends.
+
+        False when the claim was lost, or another transaction locks the row: `still_holds` tells.
+        """
+        locked = self.dialect.lock_claimed(worker_id, [claim])
+        return locked.get(claim.id, (None,))[0] == claim.claim_seq
+
+    def still_holds(self, worker_id: UUID, claim: Claim) -> bool:
+        """Return True if the claim still holds, whether or not somebody locks its row."""
+        return bool(self.database.still_held(worker_id, [claim]))
+
+    def _succeed(self, worker_id: UUID, results: Sequence[Result]) -> int:
+        """Record those of these plain successes that are still held; returns their number."""
+        succeeded = 0
+        with_dependents: list[UUID] = []
+        for drops, claims in _alike(results):
+            for seq, ids in _by_seq(claims):
+                number, dependents = self.dialect.succeed(worker_id, seq, ids, drops)
+                succeeded += number
+                with_dependents += self._with_dependents(ids) if dependents is None else dependents
+        self.dependencies.close_when_committed(with_dependents)
+        return succeeded
+
+    def _with_dependents(self, ids: Sequence[bytes]) -> list[UUID]:
+        # An id as such takes a microsecond to make: only where somebody may wait.
+        is_any = self.dependencies.any_open()
+        return self.dependencies.with_dependents([UUID(bytes=i) for i in ids]) if is_any else []
+
+    def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
+        """Return the attempts that this worker let succeed, each with the number of its claim."""
+        ids = [claim.id for claim in claims]
+        succeeded = self.database.attempts.filter(
+            pk__in=ids, claimed_by=worker_id, status=Status.SUCCEEDED
+        )
+        return dict(succeeded.values_list("id", "claim_seq"))
+
+    def _sorted_out(
+        self, worker_id: UUID, results: Sequence[Result], left: Sequence[Claim]
+    ) -> Unrecorded:
+        """Sort the claims that a finish had to leave: lost, locked, or recorded before.
+
+        First, without a lock, which of them still hold: what has ended since isn't locked but lost.
+        """
+        locked = self.database.still_held(worker_id, left)
+        if len(locked) == len(left):
+            return Unrecorded((), locked)
+        held = {claim.id_bytes for claim in locked}
+        gone = [claim for claim in left if claim.id_bytes not in held]
+        return Unrecorded(self._unless_recorded(worker_id, results, gone), locked)
+
+    def _unless_recorded(
+        self, worker_id: UUID, results: Sequence[Result], lost: Sequence[Claim]
+    ) -> list[Claim]:
+        """Return `lost` without what an earlier finish of the same outcome had recorded.
+
+        Nobody but the holder of this claim could have let it succeed, or put it off.
+        """
+        outcomes = {claim.id_bytes: outcome for claim, outcome in results}
+        succeeded = self._succeeded_of(worker_id, lost)
+        put_off = self.database.attempts.filter(
+            pk__in=[c.id for c in lost], status=Status.SCHEDULED
+        )
+        later = dict(put_off.values_list("id", "claim_seq"))
+        recorded = {Succeeded: succeeded, Retried: later, Snoozed: later}
+        return [
+            claim
+            for claim in lost
+            if recorded.get(type(outcomes[claim.id_bytes]), {}).get(claim.id) != claim.claim_seq
+        ]
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    """Return True if there is nothing to record but success, and that a result is dropped."""
+    return type(outcome) is Succeeded and not outcome.result
+
+
+def _is_one_statement(results: Sequence[Result]) -> bool:
+    """Return True for plain successes, alike, under claims of one number."""
+    claim, outcome = results[0]
+    seq, drops = claim.claim_seq, _drops_result(outcome)
+    return all(
+        _is_plain(o) and c.claim_seq == seq and _drops_result(o) is drops for c, o in results
+    )
+
+
+def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the ids of claims that have the same number, in their order."""
+    seq = attrgetter("claim_seq")
+    for number, group in groupby(sorted(claims, key=seq), key=seq):
+        yield number, sorted(claim.id_bytes for claim in group)
+
+
+def _drops_result(outcome: Outcome) -> bool:
+    """Return True if the target returned something that nobody asked to keep."""
+    return type(outcome) is Succeeded and outcome.result == NOT_KEPT
+
+
+def _alike(results: Sequence[Result]) -> Iterator[tuple[bool, list[Claim]]]:
+    """Yield the claims of plain successes, apart by whether a result is dropped."""
+    for drops in (False, True):
+        if claims := [claim for claim, outcome in results if _drops_result(outcome) is drops]:
+            yield drops, claims
+
+
+def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
+    """Yield as many at a time as go into one statement."""
+    some: dict[UUID, bytes] = {}
+    size = 0
+    for pk, result in results.items():
+        if some and (size + len(result) > BYTES_IN_A_STATEMENT or len(some) == ROWS_IN_A_STATEMENT):
+            yield some
+            some, size = {}, 0
+        some[pk] = result
+        size += len(result)
+    if some:
+        yield some
+
+
+def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
+    """Return the columns that record `outcome`."""
+    match outcome:
+        case Succeeded(result):
+            noted = {} if result is None else {"sealed_result": result}
+            return ended(Status.SUCCEEDED, num_crashes=0, **noted)
+        case Failed(reason, error):
+            columns = {"error_class": error.error_class, "num_crashes": 0}
+            return ended(Status.FAILED, reason=reason, **columns)
+        case Expired(reason):
+            given_back = {"num_attempts": UNCOUNTED} if late else {}
+            return ended(Status.EXPIRED, reason=reason, **given_back)
+        case Retried(delay, error):
+            return _later(delay, error_class=error.error_class, num_crashes=0)
+        case Snoozed(delay):
+            return _later(delay, num_attempts=UNCOUNTED, num_crashes=0)
+        case Released(delay, reason):
+            back = {"num_attempts": UNCOUNTED, "started_at": None}
+            why = {"reason": reason} if reason else {}
+            return _later(delay, **back, **why) if delay else {"claimed_by": None, **back}
+
+
+def _later(delay: float, **columns: Any) -> dict[str, Any]:
+    return {
+        "status": Status.SCHEDULED,
+        "claimed_by": None,
+        "scheduled_at": seconds_from_now(delay),
+        **columns,
+    }
+
+
+def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failure:
+    return Failure(
+        attempt_id=claim.id,
+        number=claim.num_attempts,
+        kind=outcome.error.kind,
+        error_class=outcome.error.error_class,
+        details=outcome.error.details,
+        started_at=claim.started_at,
+        failed_at=DatabaseNow(),
+        worker=worker_id,
+    )

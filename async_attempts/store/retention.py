@@ -1,0 +1,170 @@
+"""Retention: expire what nobody claimed in time, and prune what isn't to be kept.
+
+Ids are in the order of time, so a pruning walks the primary key from the newest attempt to the
+oldest, counts what is kept by count, and needs no index of what has ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db.models import BooleanField, ExpressionWrapper, Q, Value
+
+from ..lifecycle import FINAL, Status, sources_of
+from ..models import DatabaseNow, Dependency, Failure
+from ..retention import FOR_EVER
+from ..retention import Retention as Keeps
+from .claim import TOO_LATE
+from .database import Database
+from .dependencies import Dependencies
+from .dialects.base import Dialect
+from .expressions import ended
+from .transactions import refuse_callers_block
+
+
+class Walk(NamedTuple):
+    """The cursor of a walk: the oldest attempt that was seen.
+
+    `kept`: the number of attempts of a queue and a status that the walk has left, where that is
+    limited.
+    """
+
+    before: UUID | None = None
+    kept: Mapping[tuple[str, str], int] = MappingProxyType({})
+
+
+START: Final = Walk()
+
+
+class Retention:
+    """From live to expired without a claim, and from ended to gone."""
+
+    def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
+        self.database = database
+        self.dialect = dialect
+        self.dependencies = dependencies
+
+    def expire_overdue(self, limit: int = 1000) -> list[UUID]:
+        """Expire at most `limit` attempts past their `expires_at`; returns their ids.
+
+        What is claimed, or locked by others, is left.
+        """
+        overdue = self.database.attempts.filter(
+            expires_at__lte=DatabaseNow(),
+            claimed_by=None,
+            status__in=sources_of("expire") & {*Status},
+        )
+        # Looked at first: on SQLite a transaction that writes nothing holds up callers.
+        if not (ids := list(overdue.order_by("pk").values_list("pk", flat=True)[:limit])):
+            return []
+
+        def work() -> list[UUID]:
+            rows = self.database.skipping_locked(overdue.filter(pk__in=ids).order_by("pk"))
+            locked = list(rows.values_list("pk", flat=True))
+            columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
+            overdue.filter(pk__in=locked).update(**columns)
+            self.dependencies.close_when_committed(self.dependencies.with_dependents(locked))
+            return locked
+
+        return self.database.in_transaction(work)
+
+    def prune(
+        self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None
+    ) -> tuple[int, Walk | None]:
+        """Look at the next `limit` attempts of a walk, and delete what isn't to be kept.
+
+        What is locked by others, or waited for by dependents, is left. Returns how many were
+        deleted and the walk as far as it has come; None when it has reached the end.
+        """
+        refuse_callers_block(self.database.alias)
+        old, surplus, walk = self._look_on(retention, limit, walk or START)
+        if not old and not any(surplus.values()):
+            return 0, walk
+        unwanted = Q(_older_than(retention), pk__in=old)
+        for status, ids in surplus.items():
+            unwanted |= Q(status=status, pk__in=ids)
+
+        def work() -> int:
+            rows = self.database.attempts.filter(unwanted, status__in=FINAL)
+            locked = rows.order_by("pk").select_for_update(skip_locked=True)
+            found = list(locked.values_list("pk", flat=True))
+            needed = self.dependencies.still_needed(found)
+            ids = [pk for pk in found if pk not in needed]
+            self.dialect.delete(Failure, ids, "attempt_id")
+            self.dialect.delete(Dependency, ids, "attempt_id")
+            if self._is_referred_to:
+                # By Django, which knows what is to follow each foreign key.
+                self.database.attempts.filter(pk__in=ids).delete()
+            else:
+                self.dialect.delete(self.database.model, ids)
+            return len(ids)
+
+        return self.database.in_transaction(work), walk
+
+    def count_unwanted(
+        self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None
+    ) -> tuple[int, Walk | None]:
+        """As `prune`, and deletes nothing: returns how many it would delete."""
+        old, surplus, walk = self._look_on(retention, limit, walk or START)
+        unwanted = [*old, *chain.from_iterable(surplus.values())]
+        return len(unwanted) - len(self.dependencies.still_needed(unwanted)), walk
+
+    def _look_on(
+        self, retention: Keeps, limit: int, walk: Walk
+    ) -> tuple[list[UUID], dict[str, list[UUID]], Walk | None]:
+        """Return, of the next attempts, those that are too old, and by status those that are too many."""
+        rows = self.database.attempts.order_by("-pk")
+        if walk.before is not None:
+            rows = rows.filter(pk__lt=walk.before)
+        is_old = ExpressionWrapper(_older_than(retention), output_field=BooleanField())
+        seen = list(rows.values_list("pk", "queue", "status", is_old)[:limit])
+        old = [pk for pk, *_, is_old in seen if is_old]
+        kept = Counter(walk.kept)
+        young = [row[:3] for row in seen if not row[3]] if retention.counts else []
+        surplus = _surplus(retention, young, kept)
+        is_through = len(seen) < limit
+        return old, surplus, None if is_through else Walk(seen[-1][0], kept)
+
+    @cached_property
+    def _is_referred_to(self) -> bool:
+        """True if a project's own models have foreign keys to attempts."""
+        related = {one.related_model for one in self.database.model._meta.related_objects}
+        return bool(related - {Failure, Dependency})
+
+
+def _older_than(retention: Keeps) -> Q:
+    """Return a condition: ended longer ago than it is to be kept."""
+    old = Q(Value(False))
+    for queue, status, keep in retention.each():
+        if keep.age is not None and status in FINAL:
+            age = timedelta(seconds=keep.age)
+            which = Q(status=status, completed_at__lt=DatabaseNow() - age)
+            if queue is not None:
+                which &= Q(queue=queue)
+            elif retention.by_queue:
+                which &= ~Q(queue__in=list(retention.by_queue))
+            old |= which
+    return old
+
+
+def _surplus(
+    retention: Keeps, young: Sequence[Sequence[Any]], kept: Counter[tuple[str, str]]
+) -> dict[str, list[UUID]]:
+    """Return those of `young` that are too many, by status; counts the others into `kept`."""
+    surplus: dict[str, list[UUID]] = {status: [] for status in FINAL}
+    for pk, queue, status in young:
+        count = retention.of(queue).get(status, FOR_EVER).count
+        if count is None or status not in FINAL:
+            continue
+        if kept[queue, status] < count:
+            kept[queue, status] += 1
+        else:
+            surplus[status].append(pk)
+    return surplus

@@ -1,0 +1,104 @@
+"""The store of one database: its parts, and how they rest on each other."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from .attempts import Attempts
+from .changes import Changes
+from .claims import Claims
+from .database import Database
+from .debounce import Debounce
+from .dependencies import Dependencies
+from .dialects.base import Dialect
+from .edges import Edges
+from .insert import Insert
+from .limits import Limits
+from .malformed_rows import MalformedRows
+from .missing_keys import MissingKeys
+from .outcomes import Outcomes
+from .progress import Progress
+from .queue_state import QueueStates
+from .queues import Queues
+from .retention import Retention
+from .revisits import What
+from .schedules import Schedules
+from .statistics import Statistics
+from .trials import Trials
+from .workers import Workers
+
+
+class Store:
+    """The attempts and workers of one database, a part for each subject."""
+
+    def __init__(self, alias: str) -> None:
+        kind, insert_kind = _dialect_of(alias)
+        self.database = Database(alias, kind.around_transactions)
+        self.dialect = kind(self.database)
+        database, dialect, insert = self.database, self.dialect, insert_kind(self.database)
+        self.dependencies = Dependencies(database)
+        self.edges = Edges(database, self.dependencies)
+        self.outcomes = Outcomes(database, dialect, self.dependencies)
+        self.limits = Limits(database, dialect)
+        self.queues = Queues(database, dialect, self.limits)
+        self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
+        self.workers = Workers(database, dialect, self.dependencies, self.limits)
+        self.debounce = Debounce(database, dialect, insert)
+        self.attempts = Attempts(database, insert, self.debounce, self.edges, self.queues)
+        self.schedules = Schedules(database, self.attempts)
+        self.changes = Changes(database, self.dependencies)
+        self.retention = Retention(database, dialect, self.dependencies)
+        self.progress = Progress(database, dialect)
+        self.statistics = Statistics(database, dialect)
+        self.queue_state = QueueStates(database, dialect)
+        self.missing_keys = MissingKeys(database, dialect, self.limits)
+        trials = Trials(database, dialect)
+        self.malformed_rows = MalformedRows(database, dialect, self.limits, trials)
+
+    def revisit(self) -> int:
+        """Come back to rows that were passed over; returns how many may have become due."""
+        revisits = self.database.revisits
+        if not revisits:
+            return 0
+        return (
+            revisits.visit(What.DEPENDENTS, self.edges.note_dependents)
+            + revisits.visit(What.EDGES, self.dependencies.close)
+            + revisits.visit(What.SLOTS, self.limits.unpark)
+        )
+
+
+def _dialect_of(alias: str) -> tuple[type[Dialect], type[Insert]]:
+    vendor = connections[alias].vendor
+    if vendor == "postgresql":
+        from .dialects.postgresql import PostgreSQL
+        from .dialects.postgresql_insert import PostgreSQLInsert
+
+        return PostgreSQL, PostgreSQLInsert
+    if vendor == "mysql":
+        from .dialects.mysql import MySQL
+        from .dialects.mysql_insert import MySQLInsert
+
+        return MySQL, MySQLInsert
+    if vendor == "sqlite":
+        from .dialects.sqlite import SQLite
+
+        return SQLite, Insert
+    raise ImproperlyConfigured(
+        f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
+        "MariaDB, MySQL and SQLite."
+    )
+
+
+def driver_problem(alias: str, vendor: str) -> str | None:
+    """Return why no attempts can be kept by the driver that Django has found, if that is so."""
+    if vendor != "postgresql":
+        return None
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if is_psycopg3:
+        return None
+    return (
+        f"DATABASES[{alias!r}]: async_attempts needs psycopg 3, not psycopg2: "
+        "pip install 'django-async-attempts[postgresql]'. Django takes it where both are installed."
+    )
