@@ -16,7 +16,7 @@ Timeout = float | timedelta | None
 
 
 class Changes(NamedTuple):
-    """The outcome of a verb on a set of attempts: how many changed, and how many were left and why."""
+    """The outcome of a verb on attempts: how many changed, and how many were left and why."""
 
     changed: int
     left: dict[str, int]

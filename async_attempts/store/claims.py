@@ -64,8 +64,8 @@ class Claims:
         """Claim the best `limit` due attempts of `queues`, the first queue's first.
 
         Claims nothing for a worker that isn't live, nor of a queue that is paused. What is past its
-        `expires_at` is finished as expired instead; what has no free slot of its limit key waits for
-        one. Suspects (in flight when a worker died) are claimed only when asked for. `at_once`: how
+        `expires_at` is finished as expired instead; what has no free slot of its limit key waits.
+        Suspects (in flight when a worker died) are claimed only when asked for. `at_once`: how
         many can begin at once, which is the most that is taken of a queue with limits.
         `passed_over`: headers of sealed arguments that are left to others, as this process lacks
         their keys.

@@ -116,8 +116,8 @@ class Edges:
             for missing in some:
                 if missing not in there:
                     raise InvalidOption(
-                        f"depends_on: there is no attempt {missing} on {self.database.alias!r}; enqueue it "
-                        "first, in this transaction or a committed one."
+                        f"depends_on: there is no attempt {missing} on {self.database.alias!r}; "
+                        "enqueue it first, in this transaction or a committed one."
                     )
 
     def note_dependents(self, ids: Iterable[UUID]) -> int:

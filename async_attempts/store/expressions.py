@@ -1,4 +1,4 @@
-"""Expressions that several moves write: moments by the database's clock, and the end of an attempt."""
+"""Expressions that several moves write: moments by the database's clock, ends of attempts."""
 
 from __future__ import annotations
 

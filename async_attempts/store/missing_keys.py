@@ -128,7 +128,7 @@ class MissingKeys:
         return dict(found.most_common())
 
     def _untried(self) -> Iterator[tuple[Stored, int]]:
-        """Yield the headers of what is pending and says nothing, each with its number of attempts."""
+        """Yield the headers of pending attempts that say nothing, each with their number."""
         rows = self.database.attempts.filter(status=Status.PENDING, claimed_by=None)
         rows = rows.exclude(TELLS).annotate(header=HEADER)
         counted = rows.order_by().values("header").annotate(number=Count("pk"))
@@ -254,7 +254,7 @@ class MissingKeys:
         others: Collection[bytes],
         limit: int,
     ) -> list[UUID]:
-        """Return the attempts with these headers among the next `limit` that don't have the others."""
+        """Return those with these headers among the next `limit` that don't have the others."""
         vendor, args = self.database.vendor, self.database.quoted("args")
         now, moment = DatabaseNow().on(vendor)
         sql = HEAD.format(

@@ -160,7 +160,7 @@ class Queues:
         return row is None or own.bucket is None or _tokens(own.bucket, row) >= 1
 
     def _locked_queue(self, queue: str) -> Any:
-        """Return the queue's row with the database's `now`, locked; None while another worker has it."""
+        """Lock the queue's row and return it with `now`; None while another worker has it."""
         mine = self.database.queues.filter(pk=queue).annotate(now=DatabaseNow())
         row = mine.select_for_update(skip_locked=True).first()
         if row is None and not mine.exists():

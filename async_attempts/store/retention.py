@@ -119,7 +119,7 @@ class Retention:
     def _look_on(
         self, retention: Keeps, limit: int, walk: Walk
     ) -> tuple[list[UUID], dict[str, list[UUID]], Walk | None]:
-        """Return, of the next attempts, those that are too old, and by status those that are too many."""
+        """Return, of the next attempts, those too old, and by status those that are too many."""
         rows = self.database.attempts.order_by("-pk")
         if walk.before is not None:
             rows = rows.filter(pk__lt=walk.before)

@@ -1,4 +1,4 @@
-"""Statistics: tallies of executions, minute by minute, and counts of live attempts by their indexes.
+"""Statistics: tallies of executions, minute by minute, and counts of live attempts by indexes.
 
 No statement here reads attempts that have succeeded, however many there are.
 """
@@ -31,7 +31,7 @@ WHERE status IN ('failed', 'expired') AND completed_at >= %s GROUP BY queue, sta
 
 
 class Pending(NamedTuple):
-    """Pending attempts of one queue; `due_at`: the earliest `scheduled_at` of the unclaimed ones."""
+    """Pending attempts of one queue; `due_at`: the earliest of the unclaimed ones."""
 
     queue: str
     unclaimed: int
@@ -41,7 +41,7 @@ class Pending(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """Scheduled attempts of one queue: due and not yet promoted, and later ones; the earliest due."""
+    """Scheduled attempts of one queue: due ones, not yet promoted, the earliest; and later ones."""
 
     queue: str
     due: int
@@ -103,7 +103,7 @@ class Statistics:
         return dict(rows.values("queue").annotate(n=Count("pk")).values_list("queue", "n"))
 
     def count_ended_badly(self, since: datetime) -> dict[tuple[str, str], int]:
-        """Return the number that failed or expired since a moment and still are so, by queue and status."""
+        """Return the number that failed or expired since a moment, by queue and status."""
         moment = self.database.connection.ops.adapt_datetimefield_value(since)
         with self.database.connection.cursor() as cursor:
             cursor.execute(ENDED_BADLY.format(**self.database.names), [moment])

@@ -140,7 +140,7 @@ class Workers:
         return dict(rows.values_list("pk", "lease"))
 
     def has_dead(self) -> bool:
-        """Return True if a worker's lease has run out, or its attempts haven't all been taken back."""
+        """Return True if a lease has run out, or a dead worker still holds attempts."""
         expired = Q(state=Worker.State.LIVE, lease__lt=DatabaseNow())
         return self.database.workers.filter(expired | Q(state=Worker.State.DEAD)).exists()
 

@@ -1,4 +1,4 @@
-"""The statements that serve on any database, by the ORM; a dialect overrides what it says better."""
+"""The statements that serve on any database, by the ORM; a dialect overrides some of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Dialect:
     """SQL for the minute of `{now}`."""
 
     seconds_until: ClassVar[str]
-    """SQL for the seconds from `{now}` to `{next}`: 0 for a moment before now, null if it is none."""
+    """SQL for the seconds from `{now}` to `{next}`: 0 for a moment before now, null for none."""
 
     names_to_flags: ClassVar[str]
     """SQL: a JSON object of `name` to `is_paused`."""
@@ -85,7 +85,7 @@ class Dialect:
         return bool(list(mine.select_for_update().values_list("pk")))
 
     def without_waiting(self, work: Callable[[], _T]) -> _T | None:
-        """Do `work`, a transaction; None, and nothing is done, if it would wait for the one writer."""
+        """Do `work` in a transaction; None, and nothing is done, if it would wait for the writer."""
         return self.database.in_transaction(work)
 
     def locking_by_id(self) -> AbstractContextManager[Any]:
@@ -227,7 +227,7 @@ class Dialect:
             rows._raw_delete(self.database.alias)
 
     def read_header(self, one: QuerySet[Any], column: str) -> bytes:
-        """Return the first bytes of a sealed value that is too large to be fetched; `one`: its row."""
+        """Return the first bytes of a sealed value that is too large to fetch; `one`: its row."""
         first = Substr(column, 1, HEADER_BYTES, output_field=BinaryField())
         return bytes(one.values_list(first, flat=True).first() or b"")
 
@@ -235,7 +235,7 @@ class Dialect:
 
     @property
     def raw_key(self) -> Any:
-        """An expression for the key of a row as the database has it: reading it converts nothing."""
+        """An expression for the key of a row as it is stored: reading it converts nothing."""
         return ExpressionWrapper(F("pk"), output_field=CharField())
 
     def with_raw_keys(self, keys: Sequence[Any]) -> Any:

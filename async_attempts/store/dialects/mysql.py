@@ -117,7 +117,7 @@ class MySQL(Dialect):
             return cursor.fetchone() is not None
 
     def delete(self, model: type[Model], keys: Collection[Any], column: str = "pk") -> None:
-        """Delete by an index: to read a small table as a whole would wait for rows that others lock.
+        """Delete by an index: reading a small table as a whole would wait for locked rows.
 
         A join, as MariaDB takes no hint of an index in a DELETE.
         """
