@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, cast, overload
 
 from asgiref.sync import sync_to_async
 from django.db.models.signals import post_save, pre_save
 
+from .batches import in_batches
 from .exceptions import InvalidOption
 from .flow import Flow, as_flow, group
 from .ids import uuid7, uuid7s
@@ -235,8 +236,8 @@ def taken(one: Any) -> Any:
 
 def _parts(calls: Iterable[Call]) -> Iterator[Part]:
     """The rows of so many calls at a time."""
-    left, place = iter(calls), 0
-    while some := list(islice(left, CALLS_AT_A_TIME)):
+    place = 0
+    for some in in_batches(calls, CALLS_AT_A_TIME):
         yield _many(some, place)
         place += len(some)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack
 
 from .exceptions import InvalidOption
+from .pauses import jittered
+from .values import DAY, FINITE, is_number, is_whole, seconds
 
 Shape = Literal["exponential", "linear", "fixed"]
 ErrorTypes = tuple[type[BaseException], ...]
-
-DAY = 86_400.0
 
 
 class Options(TypedDict, total=False):
@@ -60,9 +59,9 @@ class Backoff:
             raise InvalidOption(
                 f"Backoff: shape must be 'exponential', 'linear' or 'fixed', not {self.shape!r}."
             )
-        if not _is_number(self.factor) or not 1 <= self.factor < float("inf"):
+        if not is_number(self.factor) or not 1 <= self.factor < float("inf"):
             raise InvalidOption(f"Backoff: factor must be 1 or more, not {self.factor!r}.")
-        if self.max_attempts is not None and not _is_count(self.max_attempts):
+        if self.max_attempts is not None and not is_whole(self.max_attempts):
             raise InvalidOption(
                 f"Backoff: max_attempts must be 1 or more, whole, not {self.max_attempts!r}."
             )
@@ -87,35 +86,31 @@ class Backoff:
         """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""
         first, cap = _seconds("first", self.first), _seconds("cap", self.cap)
         if self.shape == "fixed":
-            seconds = first
+            delay = first
         elif self.shape == "linear":
-            seconds = first * num_attempts
+            delay = first * num_attempts
         else:
             try:
-                seconds = first * float(self.factor) ** (num_attempts - 1)
+                delay = first * float(self.factor) ** (num_attempts - 1)
             except OverflowError:
-                seconds = cap if first else 0.0
-        seconds = min(seconds, cap)
-        return seconds / 2 + random.uniform(0, seconds / 2) if self.jitter else seconds
+                delay = cap if first else 0.0
+        delay = min(delay, cap)
+        return jittered(delay) if self.jitter else delay
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether another execution after `error` would be pointless."""
         return isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _seconds(name: str, value: Any) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not _is_number(seconds) or not 0 <= seconds < float("inf"):
-        raise InvalidOption(f"Backoff: {name} must be zero or more seconds, not {value!r}.")
-    return float(seconds)
+    return seconds(
+        f"Backoff: {name}",
+        value,
+        InvalidOption,
+        "zero or more seconds",
+        may_be_zero=True,
+        most=FINITE,
+    )
 
 
 def _error_types(name: str, value: Any) -> ErrorTypes:

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from .printable import printable
+from .values import FINITE, seconds
 
 
 class AttemptsError(Exception):
@@ -236,11 +237,15 @@ class Snooze(AttemptsError):
     """
 
     def __init__(self, delay: float | timedelta) -> None:
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-        if not 0 <= seconds < float("inf"):
-            raise InvalidOption(f"Snooze: delay must be zero or more seconds, not {delay!r}.")
-        super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = seconds
+        self.seconds = seconds(
+            "Snooze: delay",
+            delay,
+            InvalidOption,
+            "zero or more seconds",
+            may_be_zero=True,
+            most=FINITE,
+        )
+        super().__init__(f"snoozed for {self.seconds:g} s")
 
 
 class Fail(AttemptsError):

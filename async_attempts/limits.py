@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from .exceptions import InvalidSetting
 from .retention import read_keep
 from .spelling import refuse_unknown
+from .values import flag, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1
@@ -127,9 +128,7 @@ def _rate(place: str, value: Any) -> Rate:
 
 
 def _count(place: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidSetting(f"{place} must be a whole number, 1 or more, not {value!r}.")
-    return value
+    return whole(place, value, InvalidSetting)
 
 
 def _concurrency(place: str, value: Any) -> int:
@@ -139,9 +138,7 @@ def _concurrency(place: str, value: Any) -> int:
 
 
 def _flag(place: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidSetting(f"{place} must be True or False, not {value!r}.")
-    return value
+    return flag(place, value, InvalidSetting)
 
 
 def _as_it_is(_place: str, value: Any) -> Any:

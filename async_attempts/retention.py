@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from .exceptions import InvalidSetting
+from .values import DAY, seconds, whole
 
-LONGEST: Final = timedelta(days=36_525).total_seconds()
+AGE: Final = "seconds or a timedelta, at most a hundred years, or None for ever"
 LIMITS: Final = ("age", "count")
 
 
@@ -34,8 +34,8 @@ class Keep:
 FOR_EVER: Final = Keep()
 DEFAULT: Final[Mapping[str, Keep]] = MappingProxyType(
     {
-        "succeeded": Keep(timedelta(days=7).total_seconds()),
-        "expired": Keep(timedelta(days=30).total_seconds()),
+        "succeeded": Keep(7 * DAY),
+        "expired": Keep(30 * DAY),
         "failed": FOR_EVER,
     }
 )
@@ -109,26 +109,17 @@ def _keep(place: str, status: str, value: Any) -> Keep:
 
 
 def _age(place: str, status: str, value: Any) -> float | None:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds is None:
+    if value is None:
         return None
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if is_number and seconds == 0 and status != "succeeded":
+    age = seconds(place, value, InvalidSetting, AGE, may_be_zero=True)
+    if age == 0 and status != "succeeded":
         raise InvalidSetting(
             f"{place} must be more than 0: people have to see what {status}. Only 'succeeded' may "
             "be 0, and is deleted at once."
         )
-    if not is_number or not 0 <= seconds <= LONGEST:
-        raise InvalidSetting(
-            f"{place} must be seconds or a timedelta, at most a hundred years, or None for ever, "
-            f"not {value!r}."
-        )
-    return float(seconds)
+    return age
 
 
 def _count(place: str, value: Any) -> int | None:
-    if value is None or (type(value) is int and value >= 1):
-        return value
-    raise InvalidSetting(
-        f"{place} must be a whole number, 1 or more, or None for any, not {value!r}."
-    )
+    expected = "a whole number, 1 or more, or None for any"
+    return None if value is None else whole(place, value, InvalidSetting, expected)

@@ -28,6 +28,9 @@ GROUND = [
         "signals",
         "spelling",
         "exceptions",
+        "values",
+        "pauses",
+        "batches",
     )
     if find_spec(f"async_attempts.{name}")
 ]
