@@ -33,13 +33,13 @@ if TYPE_CHECKING:
         WaitingInTransaction,
         WrongTransaction,
     )
-    from .figures import Executions, QueueStats, Stats, astats, stats
     from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
+    from .statistics import Executions, QueueStats, Stats, astats, stats
     from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
     from .worker.current import CurrentAttempt, current_attempt
@@ -125,7 +125,7 @@ _HOMES = {
         "WaitingInTransaction",
         "WrongTransaction",
     ),
-    ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
+    ".statistics": ("Executions", "QueueStats", "Stats", "astats", "stats"),
     ".models": ("AbstractAttempt", "Changes"),
     ".flow": ("Flow",),
     ".payload": ("Arguments",),

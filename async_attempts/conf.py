@@ -22,7 +22,7 @@ from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .spelling import nearest, refuse_alike, refuse_unknown
+from .suggestions import nearest, refuse_alike, refuse_unknown
 from .values import flag, seconds, whole
 
 SETTING: Final = "ASYNC_ATTEMPTS"

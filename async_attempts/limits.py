@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .spelling import refuse_unknown
+from .suggestions import refuse_unknown
 from .values import flag, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

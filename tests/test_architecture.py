@@ -26,7 +26,7 @@ GROUND = [
         "ids",
         "printable",
         "signals",
-        "spelling",
+        "suggestions",
         "exceptions",
         "values",
         "pauses",
