@@ -20,7 +20,7 @@ from ..targets.arguments import BY_NAME
 from .listeners import Listener, Subscription, registry
 
 if TYPE_CHECKING:
-    from ..api import Call
+    from ..calls import Call
     from ..models import Attempt
 
 OPTIONS: Final = frozenset(
@@ -80,7 +80,7 @@ class Event:
         return await write(loads_defaults=True)
 
     def _write(self, *, loads_defaults: bool) -> list[Attempt]:
-        from ..api import write
+        from ..calls import write
 
         attempts = [call.attempt() for call in self._calls()]
         for attempt in attempts:
@@ -88,7 +88,7 @@ class Event:
         return write(attempts)
 
     def _calls(self) -> Iterator[Call]:
-        from ..api import Call
+        from ..calls import Call
 
         payload = MappingProxyType(dict(self.payload))
         for listener in registry.of(self.name):
