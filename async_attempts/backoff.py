@@ -1,4 +1,4 @@
-"""When to try again, and when to give up."""
+"""Backoff: when to perform a failed attempt again, and when to give up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ErrorTypes = tuple[type[BaseException], ...]
 
 
 class Options(TypedDict, total=False):
-    """What every shape of `Backoff` takes beside its first delay."""
+    """The options that every shape of `Backoff` takes beside its first delay."""
 
     factor: float
     cap: float | timedelta
@@ -28,17 +28,17 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """How long to wait after a failed execution.
+    """The delays after failed executions.
 
     `first`: the longest first delay, seconds or a timedelta. `shape`: after n executions the
     delay is `first * factor ** (n - 1)` (exponential), `first * n` (linear) or `first` (fixed),
     at most `cap`. With `jitter` the upper half of it is random ("equal jitter", AWS Architecture
-    Blog, "Exponential Backoff And Jitter", 2015), so that what failed together doesn't come back
-    together; the default's first delay is 15 to 30 seconds.
+    Blog, "Exponential Backoff And Jitter", 2015), so that attempts that failed together aren't
+    retried together; the default's first delay is 15 to 30 seconds.
     `max_attempts`: executions in all, None to leave it to the row or the setting.
     `retry_on`: only these exceptions are retried; `give_up_on`: these never are, and win.
 
-    Raises InvalidOption for values that make no delay.
+    Raises InvalidOption.
     """
 
     shape: Shape = "exponential"
@@ -68,22 +68,22 @@ class Backoff:
 
     @classmethod
     def exponential(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """Doubling (or times `factor`) from `first` seconds on."""
+        """Return delays that double (or grow by `factor`), from `first` seconds on."""
         return cls(shape="exponential", first=first, **options)
 
     @classmethod
     def linear(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """`first` seconds more each time."""
+        """Return delays of `first` seconds more each time."""
         return cls(shape="linear", first=first, **options)
 
     @classmethod
     def fixed(cls, delay: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """The same `delay` in seconds each time, without jitter unless asked for."""
+        """Return the same `delay` in seconds each time, by default without jitter."""
         options = {"jitter": False, **options}
         return cls(shape="fixed", first=delay, **options)
 
     def delay(self, num_attempts: int) -> float:
-        """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""
+        """Return the seconds to wait after execution number `num_attempts` (1, 2, ...) failed."""
         first, cap = _seconds("first", self.first), _seconds("cap", self.cap)
         if self.shape == "fixed":
             delay = first
@@ -98,7 +98,7 @@ class Backoff:
         return jittered(delay) if self.jitter else delay
 
     def gives_up_on(self, error: BaseException) -> bool:
-        """Whether another execution after `error` would be pointless."""
+        """Return True if `error` isn't to be retried."""
         return isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on)
 
 

@@ -59,7 +59,7 @@ class Cached(Protocol[_P, _T_co]):
 def cached(*names: str) -> Callable[[Callable[_P, _T_co]], Cached[_P, _T_co]]:
     """Decorate a function: its values are kept until one of these settings changes.
 
-    Its arguments are few, and hashable. What it raises isn't kept.
+    Its arguments are few, and hashable. Exceptions aren't kept.
     """
 
     def decorated(function: Callable[_P, _T_co]) -> Cached[_P, _T_co]:
@@ -85,7 +85,7 @@ setting_changed.connect(_changed)
 
 
 def attempt_model_name() -> str:
-    """The label ("app.Model") of the attempt model in use."""
+    """Return the label ("app.Model") of the attempt model in use."""
     if not hasattr(django_settings, MODEL_SETTING):
         # Django's own code reads a swappable model's setting without a default.
         setattr(django_settings, MODEL_SETTING, DEFAULT_MODEL)
@@ -94,7 +94,7 @@ def attempt_model_name() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `ASYNC_ATTEMPTS` says, with the defaults for what it doesn't; times in seconds."""
+    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds."""
 
     KEYS: tuple[str, ...] = field(default=(), repr=False)
     KEYS_FILE: str | None = None
@@ -134,7 +134,7 @@ class Settings:
                 )
 
     def priority(self, value: int | str) -> int:
-        """The number behind a priority or a priority's name. Raises InvalidOption."""
+        """Return the number of a priority or of a priority's name. Raises InvalidOption."""
         if isinstance(value, str):
             try:
                 return self.PRIORITIES[value]
@@ -150,7 +150,7 @@ class Settings:
         return value
 
     def queue(self, name: Any) -> str:
-        """`name`, if it is declared. Raises InvalidOption."""
+        """Return `name`, a declared queue. Raises InvalidOption."""
         if isinstance(name, str) and name in self.QUEUES:
             return name
         raise InvalidOption(
@@ -162,7 +162,7 @@ class Settings:
 @cached(SETTING)
 @hides_arguments
 def settings() -> Settings:
-    """The settings in force. Raises InvalidSetting, naming the key and the remedy."""
+    """Return the settings in force. Raises InvalidSetting, naming the key and the remedy."""
     given = getattr(django_settings, SETTING, {})
     if not isinstance(given, Mapping):
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
@@ -173,26 +173,26 @@ def settings() -> Settings:
 
 @cached(SETTING)
 def retention() -> Retention:
-    """What is kept of ended attempts, by the settings in force. Raises InvalidSetting."""
+    """Return the retention that the settings ask for. Raises InvalidSetting."""
     queues = settings().QUEUES.items()
     return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
 
 
 @cached(SETTING)
 def limits() -> Mapping[str, Limits]:
-    """The limits of each queue, by the settings in force. Raises InvalidSetting."""
+    """Return the limits of each queue. Raises InvalidSetting."""
     return {name: limits_of(options) for name, options in settings().QUEUES.items()}
 
 
 @cached(SETTING)
 def bounded_queues() -> Mapping[str, int]:
-    """How many attempts may be pending in those queues that say so. Raises InvalidSetting."""
+    """Return `max_pending` of the queues that have one. Raises InvalidSetting."""
     return {name: one.max_pending for name, one in limits().items() if one.max_pending}
 
 
 @cached(SETTING)
 def realm_of(alias: str) -> str:
-    """The realm that values on this database are sealed for. Raises InvalidSetting."""
+    """Return the realm that values on this database are sealed for. Raises InvalidSetting."""
     given = settings().REALM
     if isinstance(given, str):
         return given
