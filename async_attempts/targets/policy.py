@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from async_attempts.backoff import Backoff
-from async_attempts.conf import CENTURY, PRIORITY_RANGE
+from async_attempts.conf import PRIORITY_RANGE
 from async_attempts.exceptions import InvalidOption
 from async_attempts.limits import MOST_AT_ONCE
+from async_attempts.values import CENTURY
 
 from .importable import require_public
 from .pacing import Pacing

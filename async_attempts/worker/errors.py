@@ -8,7 +8,7 @@ import traceback
 from typing import Final
 
 from ..backoff import Backoff
-from ..conf import CENTURY, settings
+from ..conf import settings
 from ..exceptions import (
     AttemptTimeout,
     Expire,
@@ -25,6 +25,7 @@ from ..lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, 
 from ..models import sealed_details
 from ..store import Claim
 from ..targets import Policy
+from ..values import CENTURY
 from .sessions import tells_of_lost_session
 
 logger = logging.getLogger("async_attempts")

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from .. import signals
-from ..conf import DAY, retention, settings
+from ..conf import retention, settings
 from ..encryption import openable
 from ..store import Place, Rescue, Store
+from ..values import DAY
 from .acknowledging import announce_rescue
 from .announcing import Announcer, AtOnce
 from .lease_watch import LeaseWatch

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db import connections
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow, Worker
 from tests.faults.conftest import LEASE, has_connections
 from tests.faults.fleet import (

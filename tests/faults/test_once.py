@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from tests.faults.conftest import has_connections
 from tests.faults.fleet import ALONE, all_have_ended, drained, processes, started, stopped
 from tests.faults.leases import let_leases_run_out

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from django.db import connections
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.conf import settings as current_settings
 from async_attempts.models import Worker
 from async_attempts.store import store_for

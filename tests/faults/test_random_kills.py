@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import Worker
 from tests.faults.fleet import KILLS, all_have_ended, processes, started
 from tests.shop import hazards

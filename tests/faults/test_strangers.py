@@ -13,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 
 from async_attempts import Attempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.models import Worker
 from tests.faults.conftest import has_connections
 from tests.faults.fleet import all_have_ended, live_pids, rows, started, stopped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import Worker
 from tests.faults.fleet import processes, started, stopped
 from tests.shop import effects, hazards

@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from async_attempts import signals
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.exceptions import WorkerLost
 from async_attempts.models import Attempt, Worker
 from async_attempts.worker.announcing import MOST, InThreads

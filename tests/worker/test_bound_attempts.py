@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from async_attempts import Attempt, call, current_attempt
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.models import Failure
 from tests.shop import effects
 from tests.shop.effects import RecordedOrder

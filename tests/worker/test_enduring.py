@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 
 from async_attempts import Backoff, Fail, Snooze, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.models import Attempt, DatabaseNow, Worker
 from async_attempts.worker.embedded import EmbeddedLoop
 from async_attempts.worker.lookout import LOCKED_PAUSE

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.lifecycle import Released, Snoozed
 from async_attempts.store import Claim, Unrecorded, store_for
 from async_attempts.worker import hand as hands

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import Failure
 from tests.shop import effects
 from tests.shop.effects import RecordedOrder

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from async_attempts import pause_queue, resume_queue
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow, Worker
 from async_attempts.store import store_for

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from async_attempts import Attempt, signals
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.management.commands.run_attempts import Command
 from async_attempts.models import Worker
 from tests.shop import effects

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, transaction
 
-from async_attempts.api import call
+from async_attempts.calls import call
 from async_attempts.exceptions import InvalidTransition
 from async_attempts.models import DatabaseNow, Worker
 from tests.shop import effects

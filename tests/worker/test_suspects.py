@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.worker import lookout

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from async_attempts import Attempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.worker.wakeup import WakeUp
 from tests.shop import effects
 from tests.worker.listeners import asleep, is_notified, is_woken

@@ -1,4 +1,4 @@
-"""The word that somebody may have meant."""
+"""Suggestions for mistyped names, and errors for names that are too alike."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from .exceptions import InvalidSetting
 
 IGNORED: Final = ("Mn", "Cf", "Cc")
-"""Categories of what most collations pass over: accents, and what has no glyph."""
+"""The Unicode categories that most collations ignore: accents, and characters without a glyph."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The words that `word` may have been meant to be, as the end of a sentence."""
+    """Return a suggestion for the unknown `word`, as the end of a sentence."""
     names = sorted(known)
     near = difflib.get_close_matches(word.casefold(), {name.casefold() for name in names}, n=1)
     for name in names:
@@ -23,23 +23,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "known are " + ", ".join(map(repr, names))
 
 
-def refuse_unknown(place: str, given: Iterable[object], known: Collection[str]) -> None:
-    """Raise InvalidSetting for the first of `given`, keys of `place`, that isn't among `known`."""
+def refuse_unknown(path: str, given: Iterable[object], known: Collection[str]) -> None:
+    """Raise InvalidSetting for the first key of `given` that isn't among `known`.
+
+    `path`: the setting that has these keys.
+    """
     for key in given:
         if key not in known:
-            raise InvalidSetting(f"{place}[{key!r}] is unknown; {nearest(str(key), known)}.")
+            raise InvalidSetting(f"{path}[{key!r}] is unknown; {nearest(str(key), known)}.")
 
 
-def refuse_alike(place: str, names: Iterable[str]) -> None:
-    """Raise InvalidSetting for two names that differ, and are one for most of MySQL's collations.
+def refuse_alike(path: str, names: Iterable[str]) -> None:
+    """Raise InvalidSetting for two names that most of MySQL's collations take for one.
 
-    They do so in case, accents, and spaces at the end.
+    Such names differ in nothing but case, accents, or spaces at the end.
     """
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(_folded(name), name)) != name:
             raise InvalidSetting(
-                f"{place}: {other!r} and {name!r} differ in nothing but case, accents or spaces at "
+                f"{path}: {other!r} and {name!r} differ in nothing but case, accents or spaces at "
                 "the end, and MySQL and MariaDB take them for one name; rename one of the two."
             )
 

@@ -1,4 +1,4 @@
-"""`@on`: this function is to be called for these events."""
+"""The decorator `@on`: call this function for these events."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def on(
     `event`: a name, or a glob as `fnmatch.fnmatchcase` has it; `order.*` matches `order.completed`
     and `order.item.added`. `when`: called by `emit` with the event's payload, a read-only mapping;
     there is no attempt if it returns something false. The options, those of `EventOptions`, are as
-    for `@attemptable`, which the function needn't have as well; what is said here goes before what
-    is said there.
+    for `@attemptable`, which the function needn't have as well; they take
+    precedence over its options.
 
     Of several `@on` on one function, the first from above that matches and whose condition holds
     gives the options. Raises InvalidOption, InvalidTarget.
@@ -84,9 +84,9 @@ def _check_condition(event: str, when: Any) -> None:
 
 
 def _listener(function: Callable[..., Any]) -> Listener:
-    """What is known of the listener by this name, or a new one when its module is read again.
+    """Return the listener of this name, or a new one if its module was loaded again.
 
-    Raises InvalidTarget where a module has two functions of one name, which leads to the second.
+    Raises InvalidTarget if a module has two functions of one name, which leads to the second.
     """
     name = str(own_name(function))
     reading = reading_of(function)

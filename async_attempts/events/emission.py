@@ -20,21 +20,21 @@ from ..targets.arguments import BY_NAME
 from .listeners import Listener, Subscription, registry
 
 if TYPE_CHECKING:
-    from ..api import Call
+    from ..calls import Call
     from ..models import Attempt
 
 OPTIONS: Final = frozenset(
     {"idempotence_token", "subject", "metadata", "database", "allow_autocommit"}
 )
 NAME: Final = "event"
-"""By this name a listener gets the event's, if it asks for it; so does the metadata."""
+"""The parameter, and the key in the metadata, that gets the event's name."""
 
 GLOB: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What has happened, to be emitted: a name, a payload, and options for all its attempts."""
+    """An event to be emitted: a name, a payload, and options for all its attempts."""
 
     name: str
     payload: Mapping[str, Any] = field(repr=False)
@@ -54,7 +54,7 @@ class Event:
             )
 
     def using(self, **options: Any) -> Event:
-        """The same event with these options, which go to each of its attempts.
+        """Return the same event with these options, which go to each of its attempts.
 
         idempotence_token (at most one attempt for each listener); subject; metadata; database;
         allow_autocommit: as for `call(…).using`. Raises InvalidOption for any other.
@@ -73,14 +73,14 @@ class Event:
 
     @hides_arguments
     async def aemit(self) -> list[Attempt]:
-        """`emit`, in the thread of the caller's database connections; conditions, too."""
+        """Emit in the thread of the caller's database connections; conditions run there, too."""
         if not registry.of(self.name):
             return []
         write = sync_to_async(self._write, thread_sensitive=True)
         return await write(loads_defaults=True)
 
     def _write(self, *, loads_defaults: bool) -> list[Attempt]:
-        from ..api import write
+        from ..calls import write
 
         attempts = [call.attempt() for call in self._calls()]
         for attempt in attempts:
@@ -88,7 +88,7 @@ class Event:
         return write(attempts)
 
     def _calls(self) -> Iterator[Call]:
-        from ..api import Call
+        from ..calls import Call
 
         payload = MappingProxyType(dict(self.payload))
         for listener in registry.of(self.name):
@@ -97,7 +97,7 @@ class Event:
                 yield Call(listener.name, arguments).using(**self._options(listener, chosen))
 
     def _chosen(self, listener: Listener, payload: Mapping[str, Any]) -> Subscription | None:
-        """The first of its subscriptions whose condition holds."""
+        """Return the first subscription whose condition holds; None if none does."""
         for one in listener.subscriptions:
             try:
                 if one.when is None or one.when(payload):
@@ -110,7 +110,7 @@ class Event:
         return None
 
     def _keywords(self, listener: Listener, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """What the listener is called with. Raises InvalidTarget, InvalidArguments."""
+        """Return the listener's keyword arguments. Raises InvalidTarget, InvalidArguments."""
         shapes = known_target(listener.name).shapes
         keywords = dict(payload)
         if shapes.known is not None and _is_keyword(shapes.known.parameters.get(NAME)):
@@ -147,7 +147,7 @@ class Event:
         return {**given, **self.options, "metadata": self._metadata()}
 
     def _refuse_beside_pace(self, listener: Listener, chosen: Subscription) -> None:
-        """Raises InvalidOption for what neither goes with debounce nor with throttle."""
+        """Raise InvalidOption for options that exclude debounce and throttle."""
         has_token = self.options.get("idempotence_token") is not None
         if chosen.options.delay is None and not has_token:
             return
@@ -177,7 +177,7 @@ def _is_keyword(parameter: Parameter | None) -> bool:
 
 @hides_arguments
 def event(name: str, /, **payload: Any) -> Event:
-    """An event to be given options, then emitted."""
+    """Return an event, to be given options and emitted."""
     return Event(name, payload)
 
 
@@ -198,5 +198,5 @@ def emit(name: str, /, **payload: Any) -> list[Attempt]:
 
 @hides_arguments
 async def aemit(name: str, /, **payload: Any) -> list[Attempt]:
-    """`emit` for async code; as always with async, no transaction is open there."""
+    """Emit in async code, where Django opens no transaction."""
     return await Event(name, payload).aemit()

@@ -1,4 +1,4 @@
-"""What there is to do and what was done, in figures: for a dashboard, an alarm, an autoscaler."""
+"""Statistics of live attempts and past executions, for dashboards, alarms and autoscalers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HOUR: Final = timedelta(hours=1)
 LONGEST: Final = timedelta(days=30)
 
 Counted = tuple[str, Sequence[Any]]
-"""An outcome, and the numbers of its tallies."""
+"""An outcome, and its sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class Executions:
-    """What executions came to within the window, as workers have tallied them.
+    """The executions within the window, as workers have counted them.
 
     Each execution counts once, so an attempt that was retried twice and then succeeded is three of
     them. Times are in seconds, and None when there was no execution. `mean_wait`: from when it was
@@ -48,12 +48,12 @@ class Executions:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of executions."""
         return self.succeeded + self.retried + self.failed + self.expired
 
     @classmethod
     def of(cls, counted: Iterable[Counted], minutes: float) -> Self:
-        """Those of these tallies, which were `minutes` in the making."""
+        """Return the executions of these tallies, which cover `minutes`."""
         outcomes = dict.fromkeys(OUTCOMES, 0)
         sums: list[float] = [0.0] * (2 + len(BUCKETS))
         for outcome, (count, *others) in counted:
@@ -77,11 +77,10 @@ class Executions:
 class QueueStats:
     """One queue, as it is now.
 
-    `scheduled`: due later. `pending`: due and not claimed, `suspects` of them because they were in
-    hand when a worker died. `running`: claimed. `waiting`: for other attempts, or for a
-    place of their limit key. `failed`, `expired`:
-    became so within the window, whoever or whatever did it, and still are. `latency`: for how many
-    seconds the oldest pending one has been due, 0.0 if there is none.
+    `scheduled`: due later. `pending`: due and not claimed; `suspects`: those of them that were in
+    flight when a worker died. `running`: claimed. `waiting`: for other attempts, or for a slot of
+    their limit key. `failed`, `expired`: became so within the window, and still are. `latency`: the
+    seconds for which the oldest pending attempt has been due, 0.0 if there is none.
     """
 
     scheduled: int = 0
@@ -97,11 +96,11 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of one database. `taken_at`: by its clock. `workers`: processes that are alive.
+    """The statistics of one database. `taken_at`: by its clock. `workers`: live processes.
 
-    `queues`: all that are declared or have something, by name. `targets`: what was executed within
-    the window, by dotted name with the method. `missing_keys`: how many attempts wait for which
-    key, by its id, since a worker tried one of them and didn't have it; or for a release that knows
+    `queues`: by name, all that are declared or have attempts. `targets`: the executions within the
+    window, by dotted name with the method. `missing_keys`: the number of attempts that wait for a
+    key, by its id, since a worker tried one of them without that key; or for a release that knows
     their form, by its name, such as "format 3".
     """
 
@@ -116,9 +115,9 @@ class Stats:
 def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
     """Count what hasn't ended now, and add up what was executed within the last `window`.
 
-    A few statements by the indexes of what is live: what has succeeded costs nothing, however much
-    it is. Workers add what they have done every ten seconds. `database`: an alias, by default where
-    attempts go to. Raises InvalidOption for a window that isn't between 0 and 30 days.
+    A few statements on the indexes of live attempts: the number of successes doesn't matter.
+    Workers add their executions every ten seconds. `database`: an alias, by default where attempts
+    go to. Raises InvalidOption for a window that isn't between 0 and 30 days.
     """
     given: Any = window
     if not isinstance(given, timedelta) or not timedelta() < given <= LONGEST:
@@ -144,7 +143,7 @@ def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
 
 
 async def astats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
-    """`stats`, for async code."""
+    """Return `stats` in async code."""
     return await sync_to_async(stats, thread_sensitive=True)(database=database, window=window)
 
 
@@ -176,10 +175,10 @@ def _queues(
 
 
 def percentile(histogram: Sequence[float], share: float) -> float:
-    """The seconds within which so great a `share` of a histogram's executions ended, about.
+    """Return the seconds within which a `share` of a histogram's executions ended, about.
 
-    Within a bucket they are taken to be spread evenly; the last one has no end, and counts as its
-    beginning.
+    Executions are taken to be spread evenly within a bucket; the last bucket has no end, and counts
+    as its beginning.
     """
     wanted = share * sum(histogram)
     lower = 0.0
