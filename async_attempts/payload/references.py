@@ -12,7 +12,8 @@ from django.db import connections
 from django.db.models import Model
 
 from async_attempts.exceptions import AttemptsError, InvalidArguments, UnknownTarget
-from async_attempts.targets import import_class, load_instance
+from async_attempts.imports import import_class
+from async_attempts.instances import load_instance
 
 from .places import UnstorableError
 
