@@ -36,7 +36,7 @@ from async_attempts import (
     schedule,
 )
 from async_attempts.exceptions import AttemptsError, InvalidSetting, UnsupportedType
-from async_attempts.payload import stored
+from async_attempts.payload import serialization
 from async_attempts.targets import target_of
 from tests.roof.admin_pages import OneDatabase
 from tests.shop.secretive import limited, take, take_handed
@@ -181,7 +181,7 @@ def database_is_away(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
 
 
 def encoder_is_broken(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stored, "encode", refusing)
+    patch.setattr(serialization, "encode", refusing)
 
 
 Kind = type[Exception] | tuple[type[Exception], ...]

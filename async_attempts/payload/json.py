@@ -1,4 +1,4 @@
-"""Plain data to and from strict, compact JSON in UTF-8."""
+"""Strict, compact JSON in UTF-8."""
 
 from __future__ import annotations
 
