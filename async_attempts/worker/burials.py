@@ -21,7 +21,7 @@ from ..models import AbstractAttempt
 from ..models.sizes import require_fetched
 from ..store import Store, Verdict, store_for
 from ..store.transactions import is_about_a_value
-from ..targets import Policy, known_policy, method_of
+from ..targets import Policy, known_policy, target_named
 from .acknowledging import announce_rescue
 from .announcing import Announcer, InThreads
 from .connecting import use_own_connection
@@ -131,7 +131,7 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
     try:
         require_fetched(row.args, str(row.pk), "its target's policy isn't looked for.")
         open_sealed(row.args, context_of("args", row.pk, row, store.alias))
-        return method_of(row.target, row.method_name).policy
+        return target_named(row.target, row.method_name).policy
     except Exception:
         return None
 

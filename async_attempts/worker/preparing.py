@@ -14,14 +14,14 @@ from ..payload.limits import most_args_bytes
 from ..plaintext import hide_values
 from ..results import handed_over
 from ..store import Claim, store_for
-from ..targets import Resolved, resolve
+from ..targets import Target, resolve
 
 
 class Prepared(NamedTuple):
     """A claim, what it calls, with what arguments, and the ids of its prerequisites."""
 
     claim: Claim
-    resolved: Resolved
+    resolved: Target
     arguments: Arguments
     prerequisites: tuple[UUID, ...] = ()
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from async_attempts import Attempt, call
 from async_attempts.store import store_for
-from async_attempts.targets import methods, registry
+from async_attempts.targets import decorator, target
 from async_attempts.worker import burials
 from async_attempts.worker.announcing import AtOnce
 from async_attempts.worker.burials import Death, _buried
@@ -37,8 +37,8 @@ def ignored_its_timeout(database, function, *arguments, **columns):
 @pytest.fixture
 def _unknown_here(monkeypatch):
     """As in a supervisor: its children alone have imported the targets."""
-    monkeypatch.setattr(registry, "_policies", {})
-    monkeypatch.setattr(methods, "_methods", {})
+    monkeypatch.setattr(decorator, "_policies", {})
+    monkeypatch.setattr(target, "_targets", {})
 
 
 @pytest.mark.usefixtures("_unknown_here")

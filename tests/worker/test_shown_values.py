@@ -23,7 +23,7 @@ from async_attempts.exceptions import (
     Tampered,
 )
 from async_attempts.models import Failure
-from async_attempts.targets.arguments import Shapes
+from async_attempts.targets import CallSignature
 from async_attempts.worker import runner
 from tests.shop import effects, secretive
 from tests.shop.models import Customer
@@ -155,7 +155,7 @@ def test_what_a_target_raises(database, told, acting, perform, target):
 
 def test_arguments_that_do_not_fit_any_more(database, told, perform, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Shapes, "check", lambda *_: None)
+        patch.setattr(CallSignature, "check", lambda *_: None)
         enqueued(database, effects.write, CANARY, key=[CANARY])
     perform(database)
     (error,) = told

@@ -1,34 +1,31 @@
-"""Limit keys: of those that share one, only so many attempts run at once."""
+"""Limit keys: a number of attempts with the same key may run at once."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
-from async_attempts.exceptions import InvalidOption
-from async_attempts.limits import MOST_AT_ONCE
-
-if TYPE_CHECKING:
-    from async_attempts.payload import Arguments
-
-    from .naming import TargetName
-    from .policy import Policy
+from ..exceptions import InvalidOption
+from ..limits import MOST_AT_ONCE
+from ..payload import Arguments
+from .names import TargetName
+from .policy import Policy
 
 LIMIT_KEY_LENGTH: Final = 255
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
-def place_of(
+def limit_of(
     name: TargetName, policy: Policy, given: tuple[Any, Any], arguments: Arguments
 ) -> tuple[str, int | None]:
-    """The limit key of an attempt, and how many of that key may run at once; "": no limit.
+    """Return the limit key of an attempt, and how many with it may run at once; "": no limit.
 
-    `given`: what the call says of the two, "" and None if nothing; a key of False turns the
-    author's off. An author's key that is a function is called with the attempt's arguments; its
-    None is no limit. A concurrency without a key is the target's own. Raises InvalidOption, naming
-    the option.
+    `given`: the call's own key and concurrency, "" and None by default; a key of False turns the
+    author's off. If the author's key is a function, it is called with the attempt's arguments and
+    returns None for no limit. A concurrency without a key limits the target's own attempts. Raises
+    InvalidOption, naming the option.
     """
     key, concurrency = given
     if key == "" and concurrency is None and policy.limit_key is None is policy.concurrency:

@@ -1,4 +1,4 @@
-"""Find a model's row again, where the project's routers keep it."""
+"""Find a model's row again where the project's routers keep it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models.base import ModelState
 
-from async_attempts.exceptions import ObjectGone
+from .exceptions import ObjectGone
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
 
 def load_instance(model: type[Model], pk: object, database: str | None) -> Model:
-    """The row as it is now, read where the routers would write it, else from `database`.
+    """Return the row as it is now, read where the routers would write it, else from `database`.
 
     Not from a replica, which may lag behind the enqueueing transaction. Raises ObjectGone if there
     is no such row.
@@ -25,26 +25,28 @@ def load_instance(model: type[Model], pk: object, database: str | None) -> Model
     try:
         return cast("Model", rows.get(pk=pk))
     except rows.model.DoesNotExist as error:
-        raise gone(model, pk) from error
+        raise _gone(model, pk) from error
 
 
 def load_by_text(model: type[Model], pk_text: str, database: str | None) -> Model:
-    """`load_instance` by the primary key's text, as its field's `value_to_string` makes it."""
+    """Return the row with this primary key, given as its field's `value_to_string` makes it.
+
+    Raises ObjectGone, also for text that is no primary key.
+    """
     try:
         pk = model._meta.pk.to_python(pk_text)
         return load_instance(model, pk, database)
     except (ObjectGone, ValidationError, ValueError, TypeError) as error:
-        raise gone(model, pk_text) from error
+        raise _gone(model, pk_text) from error
 
 
-def gone(model: type[Model], pk: object) -> ObjectGone:
-    """The error for a row that isn't there."""
+def _gone(model: type[Model], pk: object) -> ObjectGone:
     label = model._meta.label
     return ObjectGone(f"{label} with primary key {pk!r} does not exist any more.", label)
 
 
 def _probe(model: type[Model], pk: object, database: str | None) -> Model:
-    """An instance that lets the routers decide as they would for the one to be read.
+    """Return an instance for the routers, which decide as they would for the stored one.
 
     Made without `__init__`: a project's own may read what only a stored row has.
     """

@@ -1,11 +1,10 @@
-"""Paths to the parts of arguments that can't be stored; they show no value."""
+"""Errors for values that can't be stored: the path to the part, and never a value."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from async_attempts.exceptions import InvalidArguments, UnsupportedType
-
+from ..exceptions import InvalidArguments, UnsupportedType
 from .limits import MAX_DEPTH
 
 LONGEST_NAME: Final = 60
@@ -22,13 +21,8 @@ class UnstorableError(Exception):
 
     def as_error(self) -> InvalidArguments:
         """Return the error for the caller."""
-        reason = f": {self.why}" if self.why else "."
-        in_clear = f"{self.what} can't be stored{reason}"
-        return UnsupportedType(f"{self._place(self.path)}: {in_clear}", in_clear)
-
-    @staticmethod
-    def _place(path: list[str]) -> str:
-        return "".join(reversed(path)).removeprefix(".")
+        in_clear = f"{self.what} can't be stored{f': {self.why}' if self.why else '.'}"
+        return UnsupportedType(f"{_joined(self.path)}: {in_clear}", in_clear)
 
 
 class TooDeepError(UnstorableError):
@@ -43,7 +37,11 @@ class TooDeepError(UnstorableError):
             "is nested too deep, or contains itself; what is stored may be "
             f"{MAX_DEPTH} brackets deep."
         )
-        return InvalidArguments(f"{self._place(self.path[-2:])}: {in_clear}", f"it {in_clear}")
+        return InvalidArguments(f"{_joined(self.path[-2:])}: {in_clear}", f"it {in_clear}")
+
+
+def _joined(path: list[str]) -> str:
+    return "".join(reversed(path)).removeprefix(".")
 
 
 def by_index(index: int) -> str:

@@ -1,7 +1,7 @@
-"""The only place that imports by a stored name, and where from it may.
+"""Import modules and classes by a stored name; nothing else in the package does.
 
-That is inside the packages of installed apps, and what the setting `TARGETS` names. A name that is
-not allowed is refused before anything is imported: importing runs code.
+Allowed are names inside the packages of installed apps, and those that the setting `TARGETS` names.
+Any other is refused before anything is imported, since importing runs code.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.core.signals import setting_changed
 
-from async_attempts.conf import SETTING, settings
-from async_attempts.exceptions import InvalidTarget, UnknownTarget
+from .conf import SETTING, settings
+from .exceptions import InvalidTarget, UnknownTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @cache
 def import_class(dotted_name: str) -> type:
-    """The class called `dotted_name` ("shop.clients.OrderClient", also a class in a class).
+    """Return the class called `dotted_name` ("shop.clients.OrderClient"), also one in a class.
 
     Raises InvalidTarget for a name that may not be imported, having imported nothing, or that is
-    no class's; UnknownTarget for a module or a class that this code does not have.
+    not a class's; UnknownTarget for a module or a class that this code does not have.
     """
     require_importable(dotted_name)
     _, owner = import_owner(dotted_name)
@@ -39,7 +39,7 @@ def import_class(dotted_name: str) -> type:
 
 
 def require_importable(dotted_name: str) -> None:
-    """Raises InvalidTarget unless `dotted_name` is in an installed app or matches `TARGETS`."""
+    """Raise InvalidTarget unless `dotted_name` is in an installed app or matches `TARGETS`."""
     require_public(dotted_name)
     in_app = any(
         dotted_name == app.name or dotted_name.startswith(f"{app.name}.")
@@ -53,7 +53,7 @@ def require_importable(dotted_name: str) -> None:
 
 
 def require_public(dotted_name: str) -> None:
-    """Raises InvalidTarget for a name with an empty, private or dunder part."""
+    """Raise InvalidTarget for a name with an empty, private or dunder part."""
     for part in dotted_name.split("."):
         if not part.isidentifier() or part.startswith("_"):
             raise InvalidTarget(
@@ -63,19 +63,20 @@ def require_public(dotted_name: str) -> None:
 
 
 def matches_targets(dotted_name: str) -> bool:
-    """Whether `TARGETS` has this very name or a glob (`shop.clients.*`) that matches it."""
+    """Return True if `TARGETS` has this very name, or a glob (`shop.clients.*`) that matches it."""
     return any(fnmatchcase(dotted_name, pattern) for pattern in settings().TARGETS)
 
 
 def import_owner(dotted_name: str) -> tuple[ModuleType, ModuleType | type]:
-    """The module in which `dotted_name` lies, and what it names: that module or a class in it.
+    """Return the module in which `dotted_name` lies, and that module or the class that it names.
 
-    For names that `require_importable` let pass. Raises as `import_class` does.
+    For names that `require_importable` has let pass. Raises as `import_class` does.
     """
     module, class_path = _import_module_of(dotted_name)
     owner: ModuleType | type = module
     for name in class_path:
-        found = static_attribute(owner, name)
+        # inspect.getattr_static would also find what belongs to the metaclass.
+        found = namespace_of(owner, name)[name]
         if not isinstance(found, type):
             raise InvalidTarget(
                 f"{dotted_name!r} can't be a target: {name!r} in {owner.__name__!r} is neither a "
@@ -85,26 +86,19 @@ def import_owner(dotted_name: str) -> tuple[ModuleType, ModuleType | type]:
     return module, owner
 
 
-def static_attribute(owner: ModuleType | type, name: str) -> object:
-    """What the owner's namespace, or a base's, holds under `name`; no descriptor or hook runs.
-
-    Raises UnknownTarget if there is no such name. (`inspect.getattr_static` would also find what
-    belongs to the metaclass.)
-    """
-    return namespace_of(owner, name)[name]
-
-
 def namespace_of(owner: ModuleType | type, name: str) -> Mapping[str, object]:
-    """The live namespace, the owner's own or a base's, that holds `name`. Raises UnknownTarget."""
-    places = owner.__mro__ if isinstance(owner, type) else (owner,)
-    for place in places:
-        if name in vars(place):
-            return vars(place)
+    """Return the live namespace, the owner's own or a base's, that holds `name`.
+
+    No descriptor or hook runs. Raises UnknownTarget if there is no such name.
+    """
+    for holder in owner.__mro__ if isinstance(owner, type) else (owner,):
+        if name in vars(holder):
+            return vars(holder)
     raise UnknownTarget(f"{owner.__name__!r} has no {name!r} in this version of the code.")
 
 
 def _import_module_of(dotted_name: str) -> tuple[ModuleType, list[str]]:
-    """The innermost module that `dotted_name` goes through, and the names left over."""
+    """Return the innermost module that `dotted_name` goes through, and the names left over."""
     module_name, *rest = dotted_name.split(".")
     module = _import(module_name)
     while rest and _is_submodule(module, module_name, rest[0]):

@@ -8,7 +8,7 @@ import pytest
 from django.utils.functional import SimpleLazyObject
 
 from async_attempts.exceptions import InvalidTarget
-from async_attempts.targets import TargetName, name_of, resolve, target_column
+from async_attempts.targets import TargetName, decorator, resolve, target, target_column, target_of
 from tests.shop import clients, legacy
 from tests.shop.clients import ExpressClient, OrderClient, Parcel, PostedOrder
 from tests.shop.models import Customer
@@ -68,7 +68,7 @@ PARCEL = saved(Parcel(order_number=7, position='a"b'))
 def test_each_kind_of_target_has_its_name(
     given: tuple[Any, ...], name: tuple[str, str | None, str]
 ):
-    assert name_of(*given) == name
+    assert target_of(*given).name == name
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ STRANGE = saved(Customer(pk=1))
 )
 def test_what_may_not_be_called_is_refused_with_the_remedy(given: tuple[Any, ...], why: str):
     with pytest.raises(InvalidTarget, match=why):
-        name_of(*given)
+        target_of(*given)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,21 @@ def test_a_function_that_its_own_name_no_longer_leads_to_is_refused(
     first = clients.send_welcome
     monkeypatch.setattr(clients, "send_welcome", clients.greet)
     with pytest.raises(InvalidTarget, match="another function"):
-        name_of(first)
+        target_of(first)
+
+
+def test_a_class_that_its_own_name_no_longer_leads_to_is_refused(monkeypatch: pytest.MonkeyPatch):
+    replaced = type("Replaced", (), {"cancel": vars(OrderClient)["cancel"]})
+    replaced.__module__ = MODULE
+    monkeypatch.setattr(clients, "Replaced", OrderClient, raising=False)
+    with pytest.raises(InvalidTarget, match="another class"):
+        target_of(replaced, "cancel")
+
+
+def test_a_former_name_of_a_method_may_lead_to_another_class(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(target, "_targets", {})
+    monkeypatch.setitem(decorator._aliases, f"{CLIENT}.void", f"{POSTED}.close_all")
+    assert target_of(OrderClient, "void").name == (POSTED, None, "close_all")
 
 
 @pytest.fixture
@@ -205,12 +219,12 @@ def test_a_glob_in_the_settings_makes_targets_of_what_its_module_defines(
     target: Any, method_name: str, named: Callable[..., None]
 ):
     with pytest.raises(InvalidTarget):
-        name_of(target, method_name)
+        target_of(target, method_name)
     named(f"{LEGACY}.*")
-    assert name_of(target, method_name).method_name == method_name
+    assert target_of(target, method_name).name.method_name == method_name
     named("tests.shop.models.*")
     with pytest.raises(InvalidTarget):
-        name_of(target, method_name)
+        target_of(target, method_name)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +241,7 @@ def test_a_glob_in_the_settings_makes_targets_of_what_its_module_defines(
 def test_a_glob_does_not_reach_what_its_module_has_imported(name: str, named: Callable[..., None]):
     named(f"{LEGACY}.*")
     with pytest.raises(InvalidTarget):
-        name_of(name)
+        target_of(name)
 
 
 @pytest.mark.parametrize("name", ["getcwd", "Printer.join", "ImportedClient.undecorated"])
@@ -235,11 +249,11 @@ def test_an_exact_name_in_the_settings_may_be_anything_inside_the_module(
     name: str, named: Callable[..., None]
 ):
     named(f"{LEGACY}.{name}")
-    assert str(name_of(f"{LEGACY}.{name}")) == f"{LEGACY}.{name}"
+    assert str(target_of(f"{LEGACY}.{name}").name) == f"{LEGACY}.{name}"
 
 
 def test_an_exact_name_may_lie_outside_of_the_installed_apps(named: Callable[..., None]):
     named("posixpath.join")
-    assert name_of("posixpath.join") == ("posixpath", None, "join")
+    assert target_of("posixpath.join").name == ("posixpath", None, "join")
     with pytest.raises(InvalidTarget):
-        name_of("posixpath.split")
+        target_of("posixpath.split")

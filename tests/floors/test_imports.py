@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from async_attempts.exceptions import InvalidTarget, UnknownTarget
-from async_attempts.targets import import_class, known_policy, method_of, registered, registry
+from async_attempts.imports import import_class
+from async_attempts.targets import decorator, known_policy, registered, target_named
 from tests.shop.clients import OrderClient
 from tests.shop.legacy import Printer
 
@@ -183,8 +184,8 @@ def test_a_policy_is_looked_up_without_an_import(
 
 def test_what_was_found_once_is_known_by_all_its_names():
     assert known_policy("tests.shop.clients.ExpressClient", "nothing") is None
-    inherited = method_of("tests.shop.clients.ExpressClient", "describe").policy
+    inherited = target_named("tests.shop.clients.ExpressClient", "describe").policy
     assert known_policy("tests.shop.clients.ExpressClient", "describe") is inherited
-    for alias, name in registry._aliases.items():
+    for alias, name in decorator._aliases.items():
         assert known_policy(*alias.rsplit(".", 1)) is registered()[name]
-    assert registry._aliases
+    assert decorator._aliases
