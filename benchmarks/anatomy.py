@@ -40,11 +40,11 @@ def anatomy() -> dict[str, float]:
     from async_attempts.payload import load_arguments
     from async_attempts.store import Claim
     from async_attempts.targets import TargetName, resolve
-    from async_attempts.worker.hand import Hand
-    from async_attempts.worker.leftovers import Connections
-    from async_attempts.worker.memory import Page, now
-    from async_attempts.worker.runner import SUCCEEDED, Execution, Runner
-    from async_attempts.worker.timeouts import AlarmWatch, Deadline
+    from async_attempts.worker.execution.connection_cleanup import Connections
+    from async_attempts.worker.execution.runner import SUCCEEDED, Execution, Runner
+    from async_attempts.worker.execution.timeouts import AlarmWatch, Deadline
+    from async_attempts.worker.loop.in_flight import Hand
+    from async_attempts.worker.shared.shared_memory import Page, now
 
     from .attempts import arguments_of, fulfill
 

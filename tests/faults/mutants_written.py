@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 BROKEN = "tests/roof/test_admin_broken_rows.py::"
-BURIAL = "tests/worker/test_burial_policies.py::"
+BURIAL = "tests/worker/processes/test_reaper_policies.py::"
 IMPORT = "tests/floors/test_importable.py::"
 LOOKUP = "tests/roof/test_admin_lookups.py::"
 PLAIN = "tests/roof/test_seal_plaintext.py::"
@@ -35,7 +35,7 @@ MUTANTS: Final = (
         "a burial imports only what it has authenticated",
         (
             (
-                "worker/burials.py",
+                "worker/processes/reaper.py",
                 "        open_sealed(row.args, context_of",
                 "        (row.args, context_of",
             ),

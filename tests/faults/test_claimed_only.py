@@ -12,14 +12,15 @@ import pytest
 
 from async_attempts.lifecycle import FailureKind
 from async_attempts.store import Verdict
-from async_attempts.worker import preparing, runner
-from async_attempts.worker.burials import Death
-from async_attempts.worker.hand import Hand
-from async_attempts.worker.memory import Begun
+from async_attempts.worker.execution import prepare as preparing
+from async_attempts.worker.execution import runner
+from async_attempts.worker.loop.in_flight import Hand
+from async_attempts.worker.processes.reaper import Death
+from async_attempts.worker.shared.shared_memory import Begun
 from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
+from tests.worker.helpers.attempts import enqueued, failures, stored
 
 POISON = "poison"
 

@@ -9,16 +9,16 @@ from async_attempts import current_attempt
 from async_attempts.lifecycle import Released
 from async_attempts.models import DatabaseNow, Worker
 from async_attempts.store import store_for
+from async_attempts.worker.execution.prepare import prepared
+from async_attempts.worker.execution.runner import Execution, Runner
 from async_attempts.worker.executors.event_loop import EventLoop
-from async_attempts.worker.preparing import prepared
-from async_attempts.worker.runner import Execution, Runner
 from tests.faults.conftest import LEASE
 from tests.faults.fleet import ALONE, drained, started, stopped, workers_named
 from tests.faults.leases import let_leases_run_out
 from tests.shop import effects, hazards
 from tests.store.rows import registered
-from tests.worker.attempts import drain, enqueued, failures, states, stored
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.attempts import drain, enqueued, failures, states, stored
+from tests.worker.helpers.processes import PATIENCE, until
 
 
 def test_what_a_frozen_group_held_is_performed_by_another(database, mortals, book):

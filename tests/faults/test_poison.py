@@ -12,7 +12,7 @@ from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, drained, processes, started
 from tests.faults.leases import let_leases_run_out
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
+from tests.worker.helpers.attempts import enqueued, failures, stored
 
 DEATHS_OF_A_CHILD = sorted(hazards.DEATHS.keys() - {"group"})
 

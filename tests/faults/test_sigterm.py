@@ -13,11 +13,11 @@ from unittest import mock
 import pytest
 
 from async_attempts.models import Worker
-from async_attempts.worker.stopping import Stopping
+from async_attempts.worker.shared.stop_event import Stopping
 from tests.faults.fleet import drained, started
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, states, stored
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import enqueued, failures, states, stored
+from tests.worker.helpers.processes import lines, until
 
 THREADS = 2
 HANDED_BACK = 4

@@ -7,8 +7,8 @@ import pytest
 from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, all_have_ended, drained, started, stopped
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 TIMEOUT = {"timeout": 1, "priority": 9}
 GRACE = 1

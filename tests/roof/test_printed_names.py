@@ -18,9 +18,9 @@ from async_attempts.models import Attempt, Schedule
 from async_attempts.payload import Arguments
 from async_attempts.results.endings import Ending
 from async_attempts.store import Ticked, store_for
-from async_attempts.worker import ticking
-from async_attempts.worker.missing_keys import MissingKeys
-from async_attempts.worker.ticking import Ticking
+from async_attempts.worker.execution.missing_keys import MissingKeys
+from async_attempts.worker.maintenance import schedule_ticks as ticking
+from async_attempts.worker.maintenance.schedule_ticks import Ticking
 from tests.shop import clients
 
 EVIL = "shop\n2026-01-01 ERROR all is lost\x1b[2J\u202e"

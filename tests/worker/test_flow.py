@@ -12,7 +12,7 @@ from async_attempts import Attempt, Ending, InvalidOption, ResultNotKept, call, 
 from async_attempts.models import DatabaseNow, Dependency
 from async_attempts.store import depending
 from tests.shop import flows
-from tests.worker.attempts import drain, enqueued, put, states, stored
+from tests.worker.helpers.attempts import drain, enqueued, put, states, stored
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,10 @@ from django.utils.translation import gettext as _
 from ...conf import settings
 from ...encryption import opening_problem
 from ...exceptions import AttemptsError, InvalidSetting
-from ...worker.embedded import perform_here
-from ...worker.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
-from ...worker.readiness import NotReady, require_ready, too_small_pools
-from ...worker.supervisor import Supervisor
+from ...worker.health.readiness import NotReady, require_ready, too_small_pools
+from ...worker.processes.in_process import perform_here
+from ...worker.processes.supervisor import Supervisor
+from ...worker.shared.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
 from ._arguments import (
     NO_DATABASE,
     USAGE,

@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from ...encryption import may_block
 from ...exceptions import AttemptTimeout
 from ...store import TOO_LATE, Claim, Said
-from ..batches import FAIR_SECONDS
-from ..current import _current, unheard
-from ..memory import Page, now
-from ..preparing import Prepared
-from ..runner import RELEASED, Execution, Lease
-from ..timeouts import MESSAGE
-from .async_executions import AsyncExecution
+from ..execution.current import _current, unheard
+from ..execution.prepare import Prepared
+from ..execution.runner import RELEASED, Execution, Lease
+from ..execution.timeouts import MESSAGE
+from ..loop.batch_size import FAIR_SECONDS
+from ..shared.shared_memory import Page, now
+from .async_execution import AsyncExecution
 from .call_threads import CLOSING, CallThreads, SharedThread
 
 logger = logging.getLogger("async_attempts")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..batches import BATCH_SECONDS
-from ..hand import Hand
-from ..memory import now
-from ..runner import Runner
-from ..stopping import Stopping
+from ..execution.runner import Runner
+from ..loop.batch_size import BATCH_SECONDS
+from ..loop.in_flight import Hand
+from ..shared.shared_memory import now
+from ..shared.stop_event import Stopping
 
 
 class Inline:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from ..bell import Bell
-from ..hand import Hand
-from ..runner import Runner
+from ..execution.runner import Runner
+from ..loop.in_flight import Hand
+from ..shared.wake_pipe import Bell
 from .event_loop import EventLoop
 
 
