@@ -41,7 +41,7 @@ WAKING = "tests/worker/loop/test_wakeup.py::"
 BEGUN = (
     "tests/worker/processes/test_child_slot.py::test_only_what_had_begun_counts_a_crash_of_its_own"
 )
-UNHEARD = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
+UNANSWERED = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
 FROZEN = "tests/faults/test_frozen.py::test_nothing_is_begun_when_the_lease_may_have_run_out"
 FROZEN_LOOP = (
     "tests/faults/test_frozen.py::test_nothing_that_waits_for_the_event_loop_is_begun_either"
@@ -140,7 +140,7 @@ MUTANTS: Final = (
             ),
         ),
         (
-            "tests/worker/execution/test_atomic.py::test_what_was_expired_in_hand_is_not_performed[sqlite]",
+            "tests/worker/execution/test_atomic.py::test_what_was_expired_in_flight_is_not_performed[sqlite]",
         ),
     ),
     Mutant(
@@ -168,7 +168,7 @@ MUTANTS: Final = (
                 "if False:",
             ),
         ),
-        ("tests/worker/loop/test_deadlines.py::test_what_expires_in_hand_is_not_begun[sqlite]",),
+        ("tests/worker/loop/test_deadlines.py::test_what_expires_in_flight_is_not_begun[sqlite]",),
     ),
     Mutant(
         "SKIP LOCKED",
@@ -271,8 +271,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/processes/reaper.py",
-                "if self.is_innocent or seqs.get(row.id) != row.claim_seq:",
-                "if self.is_innocent:",
+                "if self.is_blameless or seqs.get(row.id) != row.claim_seq:",
+                "if self.is_blameless:",
             ),
         ),
         (f"{BEGUN}[11-ended by SIGSEGV]",),
@@ -282,7 +282,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/processes/reaper.py",
-                "        if self.culprits:\n            return None\n",
+                "        if self.timed_out:\n            return None\n",
                 "",
             ),
         ),
@@ -304,11 +304,11 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop/claim_loop.py",
-                "self.store.release_unknown(me.worker.pk, in_hand)",
+                "self.store.release_unknown(me.worker.pk, in_flight)",
                 "Unknown.NOTHING",
             ),
         ),
-        (f"{UNHEARD}[postgresql]",),
+        (f"{UNANSWERED}[postgresql]",),
     ),
     Mutant(
         "the time for others to renew after an outage",

@@ -11,7 +11,7 @@ OFFERED = f"{LOCKED}test_a_finish_records_the_others_and_says_what_is_locked"
 UNKNOWN = "tests/worker/loop/test_unknown_claims.py::"
 ORPHANS = "tests/store/test_orphans.py::"
 SESSIONS = "tests/worker/shared/test_own_sessions.py::"
-CRADLES = "tests/worker/processes/test_child_slot.py::"
+CHILD_SLOT = "tests/worker/processes/test_child_slot.py::"
 WATCH = "tests/worker/shared/test_lease_watch.py::"
 
 MUTANTS: Final = (
@@ -78,7 +78,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "waiting for the database is not being stuck",
-        (("worker/processes/child_slot.py", "not self.page.is_at_database and", ""),),
-        (f"{CRADLES}test_a_loop_that_waits_for_the_database_is_not_stuck",),
+        (("worker/processes/child_slot.py", "not self.state.is_at_database and", ""),),
+        (f"{CHILD_SLOT}test_a_loop_that_waits_for_the_database_is_not_stuck",),
     ),
 )  # fmt: skip

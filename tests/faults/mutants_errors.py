@@ -8,7 +8,7 @@ from tests.faults.mutants import Mutant
 
 OUTAGES = "tests/worker/execution/test_cipher_outages.py::"
 MISSING = "tests/worker/execution/test_missing_keys.py::"
-ANNOUNCING = "tests/worker/execution/test_announcer.py::"
+ANNOUNCER = "tests/worker/execution/test_announcer.py::"
 RUNNER = "worker/execution/runner.py"
 
 MUTANTS: Final = (
@@ -82,9 +82,9 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "a burial that failed waits before the next try",
+        "a reaper that failed waits before the next try",
         (("worker/processes/supervisor.py", "due_at=now() + pause", "due_at=now()"),),
-        (f"{OUTAGES}test_a_burial_that_fails_is_tried_again_ever_later[sqlite]",),
+        (f"{OUTAGES}test_a_reaper_that_fails_is_tried_again_ever_later[sqlite]",),
     ),
     Mutant(
         "claims pass over a missing key ever longer",
@@ -148,7 +148,7 @@ MUTANTS: Final = (
                 "        told(hook)\n        return\n",
             ),
         ),
-        (f"{ANNOUNCING}test_no_hook_is_called_in_the_thread_that_announces",),
+        (f"{ANNOUNCER}test_no_hook_is_called_in_the_thread_that_announces",),
     ),
     Mutant(
         "the log doesn't wait for hooks",
@@ -159,7 +159,7 @@ MUTANTS: Final = (
                 "self._hooks.put(partial(signal.line",
             ),
         ),
-        (f"{ANNOUNCING}test_a_hook_that_hangs_holds_up_neither_its_caller_nor_the_log",),
+        (f"{ANNOUNCER}test_a_hook_that_hangs_holds_up_neither_its_caller_nor_the_log",),
     ),
     Mutant(
         "so many calls of hooks wait and no more",
@@ -170,7 +170,7 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{ANNOUNCING}test_what_is_too_much_is_left_out_and_that_is_told",),
+        (f"{ANNOUNCER}test_what_is_too_much_is_left_out_and_that_is_told",),
     ),
     Mutant(
         "a hook leaves no transaction to the next one",
@@ -181,7 +181,7 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{ANNOUNCING}test_a_hook_leaves_no_connection_and_no_block_to_the_next_one[sqlite]",),
+        (f"{ANNOUNCER}test_a_hook_leaves_no_connection_and_no_block_to_the_next_one[sqlite]",),
     ),
     Mutant(
         "the process that buries waits for hooks only so long",
@@ -198,6 +198,6 @@ MUTANTS: Final = (
                 "import Announcer, AtOnce",
             ),
         ),
-        (f"{ANNOUNCING}test_a_hook_that_hangs_after_a_crash_keeps_no_drain_for_ever[sqlite]",),
+        (f"{ANNOUNCER}test_a_hook_that_hangs_after_a_crash_keeps_no_drain_for_ever[sqlite]",),
     ),
 )

@@ -7,9 +7,9 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 LOOP: Final = "tests/worker/executors/test_event_loop.py::"
-CRADLES: Final = "tests/worker/processes/test_child_slot.py::"
+CHILD_SLOT: Final = "tests/worker/processes/test_child_slot.py::"
 ALARMS: Final = "tests/worker/execution/test_alarm.py::"
-INHERITED: Final = (
+SIGNALS_OF_TARGETS: Final = (
     "tests/worker/processes/test_signals_of_targets.py::"
     "test_each_signal_ends_what_a_target_has_begun"
 )
@@ -34,12 +34,12 @@ MUTANTS: Final = (
                 "0 < self.deadline <= moment",
             ),
         ),
-        (f"{CRADLES}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
+        (f"{CHILD_SLOT}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
     ),
     Mutant(
         "a moved deadline of which nobody was told",
         (("worker/shared/shared_memory.py", "self.ends_by < self.deadline <= moment", "False"),),
-        (f"{CRADLES}test_a_moved_deadline_has_to_be_told_of_again",),
+        (f"{CHILD_SLOT}test_a_moved_deadline_has_to_be_told_of_again",),
     ),
     Mutant(
         "the suspicion of all that a starved process had begun",
@@ -50,14 +50,14 @@ MUTANTS: Final = (
                 "        self.kill()\n",
             ),
         ),
-        (f"{CRADLES}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
+        (f"{CHILD_SLOT}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
     ),
     Mutant(
         "the end of a starved process",
         (
             (
                 "worker/processes/supervisor.py",
-                "starved := cradle.starved()",
+                "starved := child_slot.starved()",
                 "starved := frozenset()",
             ),
         ),
@@ -68,11 +68,11 @@ MUTANTS: Final = (
         (
             (
                 "worker/processes/child_slot.py",
-                "self.is_innocent or self.page.end == End.FAULTY",
-                "False",
+                " or self.state.end == End.FAULTY",
+                "",
             ),
         ),
-        (f"{CRADLES}test_nobody_is_to_blame_for_a_fault_of_the_process_itself",),
+        (f"{CHILD_SLOT}test_nobody_is_to_blame_for_a_fault_of_the_process_itself",),
     ),
     Mutant(
         "the note of a timeout that is raised in the main thread",
@@ -143,7 +143,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/execution/timeouts.py",
-                "            signal.signal(signal.SIGALRM, self._ring)\n",
+                "            signal.signal(signal.SIGALRM, self._handler)\n",
                 "            pass\n",
             ),
         ),
@@ -227,13 +227,13 @@ MUTANTS: Final = (
                 "signal.signal(number, signal.SIG_IGN)",
             ),
         ),
-        (f"{INHERITED}[sqlite-1]",),
+        (f"{SIGNALS_OF_TARGETS}[sqlite-1]",),
     ),
     Mutant(
         "the signals of processes that a target forks",
         (("worker/processes/inherited_signals.py", "        self.are_reset = wanted\n", ""),),
         (
-            f"{INHERITED}[sqlite-3]",
+            f"{SIGNALS_OF_TARGETS}[sqlite-3]",
             f"{HANDED_ON}[sqlite-15]",
         ),
     ),

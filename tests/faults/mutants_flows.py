@@ -8,7 +8,7 @@ from tests.faults.mutants import Mutant
 
 REVISITS = "tests/store/test_revisits.py::"
 PLACES = "tests/store/test_places.py::"
-LOOKOUT = "tests/worker/loop/test_poller.py::"
+POLLER = "tests/worker/loop/test_poller.py::"
 CLOSERS = f"{REVISITS}test_two_closers_of_one_group_leave_nobody_waiting"
 RETRIED = f"{REVISITS}test_a_prerequisite_that_is_retried_in_an_open_transaction_is_not_waited_for"
 
@@ -95,7 +95,7 @@ MUTANTS: Final = (
     Mutant(
         "the visits of a drain",
         (("worker/loop/poller.py", " and not self._store.revisits", ""),),
-        (f"{LOOKOUT}test_what_was_passed_over_is_waited_for[sqlite]",),
+        (f"{POLLER}test_what_was_passed_over_is_waited_for[sqlite]",),
     ),
     Mutant(
         "the wake after a park without the lock",
@@ -143,6 +143,6 @@ MUTANTS: Final = (
                 "are_due or bool(",
             ),
         ),
-        (f"{LOOKOUT}{HELD_BACK}[sqlite]",),
+        (f"{POLLER}{HELD_BACK}[sqlite]",),
     ),
 )

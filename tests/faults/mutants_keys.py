@@ -17,7 +17,7 @@ FORMATS = "tests/worker/execution/test_other_formats.py::"
 MUTANTS: Final = (
     Mutant(
         "a claim passes over the keys that its process lacks",
-        (("worker/loop/claim_loop.py", "            passed_over=self.lookout.passed_over,\n", ""),),
+        (("worker/loop/claim_loop.py", "            passed_over=self.poller.passed_over,\n", ""),),
         ((f"{MISSING}test_what_other_keys_sealed_is_performed_behind_any_number_of_them[sqlite]"),),
     ),
     Mutant(
@@ -210,7 +210,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was put off while a worker came is brought back",
-        (("worker/maintenance/maintenance.py", "0 if self._comes_to_an_end else 2", "1"),),
+        (("worker/maintenance/maintenance.py", "0 if self._exits_when_done else 2", "1"),),
         (f"{MISSING}test_what_was_put_off_while_a_worker_came_is_brought_back_later[sqlite]",),
     ),
     Mutant(

@@ -31,7 +31,7 @@ QUEUES = {"default": {}, "emails": {}, "fulfilment": {"concurrency": 5}}
 
 def impatient() -> None:
     """A loop that is silent for three seconds is taken to be stuck."""
-    mock.patch("async_attempts.worker.processes.child_slot.UNHEARD", 3.0).start()
+    mock.patch("async_attempts.worker.processes.child_slot.STUCK_AFTER", 3.0).start()
 
 
 @pytest.fixture

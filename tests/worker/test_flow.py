@@ -369,7 +369,7 @@ def test_an_empty_group_writes_nothing(database, on):
 def test_a_database_that_fails_when_others_are_told_ends_nobody(database, on, monkeypatch):
     monkeypatch.setattr(depending.Depending, "close", fails)
     on(flows.fetch, 1).then(flows.increase).enqueue()
-    drain(database, max_attempts=1)
+    drain(database, stop_after=1)
     assert states(database) == ["succeeded", "waiting"]
 
 

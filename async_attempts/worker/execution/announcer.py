@@ -51,13 +51,13 @@ class AtOnce:
 
     def announce(self, signal: Announced, sender: type, **named: Any) -> None:
         if signal.line.receivers:
-            told(partial(signal.line.send_robust, sender, **named))
+            call_safely(partial(signal.line.send_robust, sender, **named))
         if signal.has_listeners(sender):
             self.call(partial(signal.send_robust, sender, **named))
 
     def call(self, hook: Announcement) -> None:
         blocks = open_blocks()
-        told(hook)
+        call_safely(hook)
         connections_here().clean(blocks)
 
 
@@ -91,7 +91,7 @@ class Lane:
 
     def _live(self) -> None:
         while (announcement := self._next()) is not None:
-            told(announcement)
+            call_safely(announcement)
             del announcement
             connections_here().clean(NO_BLOCKS)
         connections.close_all()
@@ -160,7 +160,7 @@ class InThreads:
         self._lines.join(max(LAST_LINES, until - now()))
 
 
-def told(announcement: Announcement) -> None:
+def call_safely(announcement: Announcement) -> None:
     """Do it; nothing that it raises leaves this function."""
     try:
         announcement()

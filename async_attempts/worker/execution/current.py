@@ -18,7 +18,7 @@ from .prepare import Prepared
 from .timeouts import Deadline
 
 
-def unheard(said: Said) -> None:
+def ignore_progress(said: Said) -> None:
     """Where nobody writes down what is said."""
 
 
@@ -28,7 +28,7 @@ class CurrentAttempt:
     __slots__ = ("_claim", "_deadline", "_prerequisites", "_say")
 
     def __init__(
-        self, ready: Prepared, deadline: Deadline, say: Callable[[Said], None] = unheard
+        self, ready: Prepared, deadline: Deadline, say: Callable[[Said], None] = ignore_progress
     ) -> None:
         self._claim = ready.claim
         self._prerequisites = ready.prerequisites

@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
         return given or settings().DEFAULT_TIMEOUT
 
 
-def prepared(claim: Claim) -> Prepared:
+def prepare(claim: Claim) -> Prepared:
     """Open the arguments of `claim` and find its target.
 
     Raises what opening and finding raise: see `errors.outcome_of_preparing`, and

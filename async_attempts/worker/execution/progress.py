@@ -39,7 +39,7 @@ class UnwrittenProgress:
         # Of those that run atomically: their own transaction holds their row.
         self._held: dict[Key, Said] = {}
         self._written_at = 0.0
-        self.ring: Callable[[], None] | None = None
+        self.wake: Callable[[], None] | None = None
 
     # --- by those who perform
 
@@ -47,8 +47,8 @@ class UnwrittenProgress:
         """To be written soon."""
         is_first = not self._said
         self._said[said.claim.fence] = said
-        if is_first and self.ring is not None:
-            self.ring()
+        if is_first and self.wake is not None:
+            self.wake()
 
     def hold(self, said: Said) -> None:
         """To be written with the outcome."""

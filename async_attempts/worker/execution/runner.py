@@ -36,7 +36,7 @@ from ...payload import Arguments, dump_value
 from ...payload.limits import MAX_RESULT_BYTES
 from ...plaintext import Plaintext, hide_values
 from ...store import TOO_LATE, Claim, Store
-from ..shared.shared_memory import Page, now
+from ..shared.shared_memory import ChildState, now
 from .connection_cleanup import (
     NO_BLOCKS,
     BrokenTransaction,
@@ -55,7 +55,7 @@ from .outcomes import (
     outcome_of_target,
     unexpected,
 )
-from .prepare import Prepared, prepared
+from .prepare import Prepared, prepare
 from .progress import UnwrittenProgress
 from .sessions import has_left_transaction, tells_of_lost_session
 from .testcases import saved_testcase
@@ -83,7 +83,7 @@ class Execution(NamedTuple):
     outcome: Outcome
     exception: BaseException | None = None
     recorded: bool = False
-    place: int | None = None
+    offset: int | None = None
     seconds: float = 0.0
 
 
@@ -95,7 +95,7 @@ class Lease(Protocol):
         """Until when nobody rescues this worker, by `memory.now()`: then nothing is begun."""
 
 
-class Elsewhere(Protocol):
+class AsyncExecutor(Protocol):
     """Who performs `async def` targets, several at once."""
 
     def perform(self, ready: Prepared) -> bool:
@@ -124,17 +124,17 @@ class Runner:
         store: Store,
         lease: Lease,
         watch: Watch,
-        page: Page | None = None,
+        child_state: ChildState | None = None,
         *,
-        elsewhere: Elsewhere | None = None,
+        async_executor: AsyncExecutor | None = None,
         progress: UnwrittenProgress | None = None,
         missing_keys: MissingKeys | None = None,
     ) -> None:
         self.store = store
         self.lease = lease
         self.watch = watch
-        self.page = page
-        self.elsewhere = elsewhere
+        self.child_state = child_state
+        self.async_executor = async_executor
         self.progress = progress or UnwrittenProgress(store)
         self.missing_keys = missing_keys or MissingKeys()
         self.connections = connections_here()
@@ -151,9 +151,9 @@ class Runner:
             execution = self._begin(claim)
         except BaseException as exception:
             outcome = unexpected(claim, exception)
-            execution = Execution(claim, outcome, exception, place=self._noted)
-        if self.page is not None and execution is not None and execution.place is not None:
-            self.page.move(execution.place, 0.0)
+            execution = Execution(claim, outcome, exception, offset=self._noted)
+        if self.child_state is not None and execution is not None and execution.offset is not None:
+            self.child_state.move(execution.offset, 0.0)
         return execution
 
     def _begin(self, claim: Claim) -> Execution | None:
@@ -165,20 +165,20 @@ class Runner:
             return Execution(claim, TOO_LATE)
         if moment >= self.connections.looks_at:
             self.connections.replace_ended(moment)
-        place = None
-        if self.page is not None:
-            place = self.page.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
-            self._noted = place
+        offset = None
+        if self.child_state is not None:
+            offset = self.child_state.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
+            self._noted = offset
         if signals.started.receivers:
             signals.started.send_robust(Execution, claim=claim)
         blocks = NO_BLOCKS
         try:
             if self.connections.are_clean():
-                execution = self._perform(claim, place, blocks, moment)
+                execution = self._perform(claim, offset, blocks, moment)
             else:
                 with saved_testcase():
                     blocks = open_blocks()
-                    execution = self._perform(claim, place, blocks, moment)
+                    execution = self._perform(claim, offset, blocks, moment)
         finally:
             if self.watch.has_raised:
                 self.watch.has_raised = False
@@ -188,44 +188,46 @@ class Runner:
         return execution
 
     def _perform(
-        self, claim: Claim, place: int | None, blocks: Mapping[str, int], began: float
+        self, claim: Claim, offset: int | None, blocks: Mapping[str, int], began: float
     ) -> Execution | None:
         try:
             ready = self._prepared(claim, blocks)
         except (UnknownKey, UnknownFormat, CipherUnavailable) as error:
-            return Execution(claim, self.missing_keys.put_off(claim, error), error, place=place)
+            return Execution(claim, self.missing_keys.put_off(claim, error), error, offset=offset)
         except BaseException as exception:
-            return Execution(claim, outcome_of_preparing(claim, exception), exception, place=place)
+            return Execution(
+                claim, outcome_of_preparing(claim, exception), exception, offset=offset
+            )
         policy = ready.resolved.policy
-        if ready.resolved.is_coroutine and self.elsewhere is not None:
-            if self.page is not None and place is not None:
+        if ready.resolved.is_coroutine and self.async_executor is not None:
+            if self.child_state is not None and offset is not None:
                 # It begins there, not here.
                 self._noted = None
-                self.page.recorded(place)
-            return None if self.elsewhere.perform(ready) else Execution(claim, RELEASED)
+                self.child_state.recorded(offset)
+            return None if self.async_executor.perform(ready) else Execution(claim, RELEASED)
         try:
             if policy.atomic:
-                return self._perform_atomically(ready, place, blocks, began)
-            outcome = copy_context().run(self._called, ready, place, blocks)
-            return Execution(claim, outcome, None, False, place, now() - began)
+                return self._perform_atomically(ready, offset, blocks, began)
+            outcome = copy_context().run(self._called, ready, offset, blocks)
+            return Execution(claim, outcome, None, False, offset, now() - began)
         except BaseException as exception:
             outcome = outcome_of_target(claim, policy, exception)
-            return Execution(claim, outcome, exception, False, place, now() - began)
+            return Execution(claim, outcome, exception, False, offset, now() - began)
 
     def _prepared(self, claim: Claim, blocks: Mapping[str, int]) -> Prepared:
         """`prepared`, once more when a session that it read by was lost."""
         try:
-            return prepared(claim)
+            return prepare(claim)
         except Error as error:
             if not tells_of_lost_session(error):
                 raise
         self.connections.clean(blocks)
-        return prepared(claim)
+        return prepare(claim)
 
-    def _called(self, ready: Prepared, place: int | None, blocks: Mapping[str, int]) -> Outcome:
+    def _called(self, ready: Prepared, offset: int | None, blocks: Mapping[str, int]) -> Outcome:
         """Call the target within its timeout; in a context of its own."""
         function: Callable[..., Any] = ready.resolved.function
-        self._deadline = deadline = Deadline(now() + ready.timeout, self.page, place)
+        self._deadline = deadline = Deadline(now() + ready.timeout, self.child_state, offset)
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready, deadline, say))
         deadline.on_move = self._moved
@@ -257,20 +259,20 @@ class Runner:
         self.watch.begin(self._deadline)
 
     def _perform_atomically(
-        self, ready: Prepared, place: int | None, blocks: Mapping[str, int], began: float
+        self, ready: Prepared, offset: int | None, blocks: Mapping[str, int], began: float
     ) -> Execution:
         """`_in_one_transaction`; once more, then given back, where the target wasn't called."""
         try:
-            return self._in_one_transaction(ready, place, began)
+            return self._in_one_transaction(ready, offset, began)
         except NotCalled:
             self.connections.clean(blocks)
         try:
-            return self._in_one_transaction(ready, place, began)
+            return self._in_one_transaction(ready, offset, began)
         except NotCalled as not_called:
             error, claim = not_called.error, ready.claim
-            return Execution(claim, given_back(claim, error), error, place=place)
+            return Execution(claim, given_back(claim, error), error, offset=offset)
 
-    def _in_one_transaction(self, ready: Prepared, place: int | None, began: float) -> Execution:
+    def _in_one_transaction(self, ready: Prepared, offset: int | None, began: float) -> Execution:
         """Call the target and finish the attempt in one transaction: both happen, or neither."""
         claim = ready.claim
         connection = connections[claim.database]
@@ -282,12 +284,12 @@ class Runner:
                 if not self.store.hold(claim.worker_id, claim):
                     if self.store.still_holds(claim.worker_id, claim):
                         # Another transaction changes the row: nothing waits for its end here.
-                        return Execution(claim, RELEASED, place=place)
+                        return Execution(claim, RELEASED, offset=offset)
                     raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
                 is_held = True
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):
-                    outcome = copy_context().run(self._called, ready, place, open_blocks())
+                    outcome = copy_context().run(self._called, ready, offset, open_blocks())
                 if connection.needs_rollback:
                     raise BrokenTransaction("The target left its transaction to be rolled back.")
                 if has_left_transaction(connection):
@@ -304,7 +306,7 @@ class Runner:
             # The first hook after the commit is ours, so this came out of one of the target's.
             logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
         self.progress.committed(claim)
-        return Execution(claim, outcome, None, True, place, now() - began)
+        return Execution(claim, outcome, None, True, offset, now() - began)
 
 
 def unprepared() -> float:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from ...conf import settings
 from ...exceptions import AttemptTimeout
-from ..shared.shared_memory import Page, now
+from ..shared.shared_memory import ChildState, now
 
 AT_ONCE: Final = 1e-6
 """Seconds: a timer that is set to none at all never rings."""
@@ -33,18 +33,20 @@ class Deadline:
     Noted on the page for the supervisor, if there is one.
     """
 
-    __slots__ = ("_page", "_place", "at", "on_move")
+    __slots__ = ("_child_state", "_offset", "at", "on_move")
 
-    def __init__(self, at: float, page: Page | None = None, place: int | None = None) -> None:
+    def __init__(
+        self, at: float, child_state: ChildState | None = None, offset: int | None = None
+    ) -> None:
         self.at = at
         self.on_move: Callable[[], None] | None = None
-        self._page = page
-        self._place = place
+        self._child_state = child_state
+        self._offset = offset
 
     def note(self) -> None:
         """Have the supervisor wait until then, and somewhat longer for it to be told."""
-        if self._page is not None and self._place is not None:
-            self._page.move(self._place, self.at + settings().TIMEOUT_GRACE)
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.move(self._offset, self.at + settings().TIMEOUT_GRACE)
 
     def move(self, at: float) -> None:
         """Have another deadline from now on; any thread may do that."""
@@ -56,23 +58,23 @@ class Deadline:
 
     def told(self) -> None:
         """Its execution is told now: after the grace it is to blame for going on."""
-        if self._page is not None and self._place is not None:
-            self._page.told(self._place, now() + settings().TIMEOUT_GRACE)
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.told(self._offset, now() + settings().TIMEOUT_GRACE)
 
 
 class BorrowedAlarm:
     """SIGALRM and its timer, taken from whoever uses them, and given back with what is left."""
 
-    def __init__(self, ring: Callable[[int, FrameType | None], None]) -> None:
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
         self._taken_at = now()
         self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, 0)
-        self._ring = ring
-        self._previous = signal.signal(signal.SIGALRM, ring)
+        self._handler = handler
+        self._previous = signal.signal(signal.SIGALRM, handler)
 
     def set(self, seconds: float) -> None:
         """Ring after so many seconds, whatever has become of the handler meanwhile."""
-        if signal.getsignal(signal.SIGALRM) is not self._ring:  # a tenth of setting it
-            signal.signal(signal.SIGALRM, self._ring)
+        if signal.getsignal(signal.SIGALRM) is not self._handler:  # a tenth of setting it
+            signal.signal(signal.SIGALRM, self._handler)
         signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
 
     def give_back(self) -> None:
@@ -122,7 +124,7 @@ class AlarmWatch:
         self._current: Deadline | None = None
         self._armed_for = _FAR
         self._noted: tuple[Deadline, float] | None = None
-        self._alarm = BorrowedAlarm(self._ring)
+        self._alarm = BorrowedAlarm(self._on_alarm)
         self._timekeeper = timekeeper
         if timekeeper is not None:
             timekeeper.watches.append(self)
@@ -162,7 +164,7 @@ class AlarmWatch:
         self._armed_for = at
         self._alarm.set(at - now())
 
-    def _ring(self, number: int, frame: FrameType | None) -> None:
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         self._armed_for = _FAR
         deadline = self._current
         if deadline is None:

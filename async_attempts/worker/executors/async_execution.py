@@ -14,7 +14,7 @@ from ..execution.outcomes import outcome_of_target, unexpected
 from ..execution.prepare import Prepared
 from ..execution.runner import RELEASED, Execution, kept, refuse_unawaited
 from ..execution.timeouts import MESSAGE, Deadline
-from ..shared.shared_memory import Page, now
+from ..shared.shared_memory import ChildState, now
 
 LATER: Final = 60.0
 """Seconds until an attempt is claimable again of which not even an outcome could be made."""
@@ -23,25 +23,25 @@ LATER: Final = 60.0
 class AsyncExecution:
     """All of it belongs to the event loop's thread; any thread may move the deadline."""
 
-    def __init__(self, ready: Prepared, page: Page | None) -> None:
+    def __init__(self, ready: Prepared, child_state: ChildState | None) -> None:
         self.ready = ready
         self.current: CurrentAttempt | None = None
         self.returned: Any = None
         self.raised: BaseException | None = None
         self.result: Execution | None = None
         self.was_told = False
-        self._page = page
-        self._place: int | None = None
+        self._child_state = child_state
+        self._offset: int | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, say: Callable[[Said], None]) -> CurrentAttempt:
         """The target is called now, in the task that calls this."""
         self._began = now()
         ends_at = self._began + self.ready.timeout
-        if self._page is not None:
+        if self._child_state is not None:
             claim, until = self.ready.claim, ends_at + settings().TIMEOUT_GRACE
-            self._place = self._page.begin(claim.id_bytes, claim.claim_seq, until)
-        self._deadline = Deadline(ends_at, self._page, self._place)
+            self._offset = self._child_state.begin(claim.id_bytes, claim.claim_seq, until)
+        self._deadline = Deadline(ends_at, self._child_state, self._offset)
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self.ready.timeout, self._tell)
@@ -54,7 +54,7 @@ class AsyncExecution:
         """Whether the target was called."""
         return self.current is not None
 
-    def judge(self) -> None:
+    def conclude(self) -> None:
         """Make an outcome of what the target has returned or raised; seals it. Never raises."""
         if self.result is not None or self.current is None:
             return
@@ -64,7 +64,7 @@ class AsyncExecution:
             outcome, error = self._outcome(error)
         except BaseException as exception:
             outcome, error = unexpected(claim, exception), exception
-        self.result = Execution(claim, outcome, error, False, self._place, seconds)
+        self.result = Execution(claim, outcome, error, False, self._offset, seconds)
 
     def _outcome(self, error: BaseException | None) -> tuple[Outcome, BaseException | None]:
         claim = self.ready.claim
@@ -79,7 +79,7 @@ class AsyncExecution:
     def given_back(self) -> Execution:
         """What it came to if it was cancelled before it began, or if no outcome could be made."""
         outcome = RELEASED if self.current is None else Released(LATER)
-        return Execution(self.ready.claim, outcome, place=self._place)
+        return Execution(self.ready.claim, outcome, offset=self._offset)
 
     def cannot_be_told(self) -> None:
         """Its target has ended, and isn't told of its timeout any more."""
@@ -90,8 +90,8 @@ class AsyncExecution:
     def end(self) -> None:
         """Nothing of it goes on any more."""
         self.cannot_be_told()
-        if self._page is not None and self._place is not None:
-            self._page.move(self._place, 0.0)
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.move(self._offset, 0.0)
 
     def _moved(self) -> None:
         # The target may call from a thread of its own.

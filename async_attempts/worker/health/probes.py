@@ -19,7 +19,7 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text exposition format."""
 
 
-class Vitals(Protocol):
+class WorkerStatus(Protocol):
     """How the worker does, read from memory that its processes share; ages in seconds."""
 
     def tick_ages(self) -> list[float]:
@@ -31,7 +31,7 @@ class Vitals(Protocol):
     def performed(self) -> int:
         """Executions that have ended since the worker's start."""
 
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """Attempts claimed and not yet finished."""
 
     def missing_keys(self) -> Mapping[str, int]:
@@ -49,31 +49,31 @@ class Answer(NamedTuple):
     media_type: str = "text/plain; charset=utf-8"
 
 
-def livez(vitals: Vitals) -> Answer:
+def livez(status: WorkerStatus) -> Answer:
     """503 as long as a child's claim loop hasn't ticked for LEASE seconds, 30 at least.
 
     Asks no database.
 
     A worker that stops has no loop to tick; how long that may take is its supervisor's concern.
     """
-    if vitals.stopping():
+    if status.stopping():
         return Answer(200, "ok: stopping")
     silent = [
         f"child {number} has not ticked for {age:.0f} s"
-        for number, age in enumerate(vitals.tick_ages())
+        for number, age in enumerate(status.tick_ages())
         if age > max(settings().LEASE, SILENCE)
     ]
     return Answer(503, "; ".join(silent)) if silent else Answer(200, "ok")
 
 
-def readyz(vitals: Vitals, readiness: Readiness) -> Answer:
+def readyz(status: WorkerStatus, readiness: Readiness) -> Answer:
     """503 while it stops, its lease is overdue, or its database isn't there or isn't migrated.
 
     The database is asked at most once a second.
     """
-    if vitals.stopping():
+    if status.stopping():
         return Answer(503, "stopping")
-    if (age := vitals.lease_age()) > settings().LEASE:
+    if (age := status.lease_age()) > settings().LEASE:
         return Answer(503, f"the lease was not renewed for {age:.0f} s")
     problem = readiness.problem()
     if problem is None:
@@ -84,9 +84,9 @@ def readyz(vitals: Vitals, readiness: Readiness) -> Answer:
     return Answer(503, str(problem))
 
 
-def metrics(vitals: Vitals) -> Answer:
+def metrics(status: WorkerStatus) -> Answer:
     """The worker's own figures, then what the setting METRICS gives; 500 if that raises."""
-    own = "".join(_own_metrics(vitals))
+    own = "".join(_own_metrics(status))
     hook = settings().METRICS
     if hook is None:
         return Answer(200, own, METRICS_TYPE)
@@ -101,23 +101,23 @@ def metrics(vitals: Vitals) -> Answer:
     return Answer(200, own + more.rstrip("\n") + "\n" * bool(more), METRICS_TYPE)
 
 
-def _own_metrics(vitals: Vitals) -> Iterator[str]:
-    yield _metric("performed_total", "counter", "Executions ended.", {"": vitals.performed()})
-    yield _metric("in_hand", "gauge", "Attempts claimed, not finished.", {"": vitals.in_hand()})
+def _own_metrics(status: WorkerStatus) -> Iterator[str]:
+    yield _metric("performed_total", "counter", "Executions ended.", {"": status.performed()})
+    yield _metric("in_flight", "gauge", "Attempts claimed, not finished.", {"": status.in_flight()})
     yield _metric(
         "tick_age_seconds",
         "gauge",
         "Since a child's claim loop last ticked.",
-        {f'{{child="{number}"}}': age for number, age in enumerate(vitals.tick_ages())},
+        {f'{{child="{number}"}}': age for number, age in enumerate(status.tick_ages())},
     )
-    yield _metric("lease_age_seconds", "gauge", "Since the last renewal.", {"": vitals.lease_age()})
+    yield _metric("lease_age_seconds", "gauge", "Since the last renewal.", {"": status.lease_age()})
     yield _metric(
         "missing_key_total",
         "counter",
         "Attempts put off for want of a key.",
         {
             f'{{key="{_escaped(key_id)}"}}': number
-            for key_id, number in sorted(vitals.missing_keys().items())
+            for key_id, number in sorted(status.missing_keys().items())
         },
     )
 

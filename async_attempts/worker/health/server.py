@@ -23,10 +23,10 @@ from django.db import connections
 
 from ...exceptions import InvalidOption
 from ..shared.orphans import die_with_parent
-from .probes import Answer, Vitals, livez, metrics, readyz
+from .probes import Answer, WorkerStatus, livez, metrics, readyz
 from .readiness import Readiness
 
-__all__ = ["Vitals", "start"]
+__all__ = ["WorkerStatus", "start"]
 
 logger = logging.getLogger("async_attempts")
 
@@ -63,7 +63,7 @@ IMPATIENT: Final[dict[str, dict[str, Any]]] = {
 """A database's `OPTIONS`, by its vendor, that let a question end."""
 
 
-def start(port: int, vitals: Vitals, *, database: str, host: str = "") -> int:
+def start(port: int, status: WorkerStatus, *, database: str, host: str = "") -> int:
     """Fork the process that answers on `port`, and return its id.
 
     `database`: the alias that `/readyz` asks for. `host` "" is every address of the machine. The
@@ -78,7 +78,7 @@ def start(port: int, vitals: Vitals, *, database: str, host: str = "") -> int:
         try:
             pid = os.fork()
             if pid == 0:
-                _serve(listener, vitals, database, supervisor)
+                _serve(listener, status, database, supervisor)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
@@ -105,7 +105,9 @@ def _listener(port: int, host: str) -> socket.socket:
         ) from error
 
 
-def _serve(listener: socket.socket, vitals: Vitals, database: str, supervisor: int) -> NoReturn:
+def _serve(
+    listener: socket.socket, status: WorkerStatus, database: str, supervisor: int
+) -> NoReturn:
     """All that the forked process does; what its parent had planned stays the parent's."""
     try:
         _end_with(supervisor)
@@ -116,7 +118,7 @@ def _serve(listener: socket.socket, vitals: Vitals, database: str, supervisor: i
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _hurry(database)
-        Server(listener, vitals, database, supervisor).serve_forever()
+        Server(listener, status, database, supervisor).serve_forever()
     except BaseException as error:
         logger.critical("health: ended by %s", type(error).__name__)
     finally:
@@ -181,12 +183,12 @@ class Turns:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._places = threading.BoundedSemaphore(1 + MAX_WAITING)
+        self._room = threading.BoundedSemaphore(1 + MAX_WAITING)
 
     @contextmanager
     def take(self) -> Iterator[bool]:
         """True while it is this thread's turn; False if that doesn't come within PATIENCE s."""
-        if not self._places.acquire(blocking=False):
+        if not self._room.acquire(blocking=False):
             yield False
             return
         try:
@@ -197,7 +199,7 @@ class Turns:
                 if has_turn:
                     self._turn.release()
         finally:
-            self._places.release()
+            self._room.release()
 
 
 class Server(ThreadingHTTPServer):
@@ -208,12 +210,12 @@ class Server(ThreadingHTTPServer):
     """
 
     def __init__(
-        self, listener: socket.socket, vitals: Vitals, database: str, supervisor: int
+        self, listener: socket.socket, status: WorkerStatus, database: str, supervisor: int
     ) -> None:
         super().__init__(listener.getsockname()[:2], Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.vitals = vitals
+        self.status = status
         self.readiness = Readiness(database)
         self.supervisor = supervisor
         self._turns = {path: Turns() for path in PATHS[1:]}
@@ -225,7 +227,7 @@ class Server(ThreadingHTTPServer):
     def answer(self, path: str, client: Any) -> Answer:
         """The answer to a request of `client` for `path`."""
         if path == "/livez":
-            return livez(self.vitals)
+            return livez(self.status)
         if path not in self._turns:
             return Answer(404, f"there are {', '.join(PATHS)}")
         self._asking.add(client)
@@ -240,8 +242,8 @@ class Server(ThreadingHTTPServer):
     def _ask(self, path: str) -> Answer:
         try:
             if path == "/metrics":
-                return metrics(self.vitals)
-            return readyz(self.vitals, self.readiness)
+                return metrics(self.status)
+            return readyz(self.status, self.readiness)
         except Exception as error:
             logger.error("health: %s raised %s", path, type(error).__name__)
             return Answer(500, f"{path} raised {type(error).__name__}")

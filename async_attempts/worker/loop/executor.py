@@ -17,11 +17,11 @@ class Executor(Protocol):
         """How many to claim while nothing is known about how long they take."""
 
     @property
-    def elsewhere(self) -> int:
+    def num_async(self) -> int:
         """How many are being performed that keep no performer busy."""
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
-        """Let what is in hand be performed: for so long, or until the loop is needed.
+        """Let what is in flight be performed: for so long, or until the loop is needed.
 
         True if there is something to read on `socket`.
         """

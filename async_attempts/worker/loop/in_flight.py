@@ -1,4 +1,4 @@
-"""What a worker has in hand: claims not begun, executions not recorded."""
+"""What a worker has in flight: claims not begun, executions not recorded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.progress import UnwrittenProgress
-from ..execution.runner import PLAIN, RELEASED, Elsewhere, Execution
+from ..execution.runner import PLAIN, RELEASED, AsyncExecutor, Execution
 from ..shared.shared_memory import now
-from .queue_filter import Doors
-from .statistics import Tallies
+from .queue_filter import QueueFilter
+from .statistics import Statistics
 
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
 """Seconds after which an outcome is offered again whose row another transaction locks."""
 
 
-class Hand:
+class InFlight:
     """Filled and emptied by the thread that claims; others take what is to begin, and bring back.
 
     Outlives an outage of the database: what was performed is recorded when it is back.
@@ -37,7 +37,7 @@ class Hand:
         self.store = store
         self.announcer = announcer or AtOnce()
         self.progress = UnwrittenProgress(store, self.announcer)
-        self.tallies = Tallies(store)
+        self.statistics = Statistics(store)
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -51,9 +51,9 @@ class Hand:
         self._taken = 0
         self._times_closed = store.times_closed
         self.closed = False
-        self.ring: Callable[[], None] | None = None
-        self.elsewhere: Elsewhere | None = None
-        self.doors: Doors | None = None
+        self.wake: Callable[[], None] | None = None
+        self.async_executor: AsyncExecutor | None = None
+        self.queue_filter: QueueFilter | None = None
 
     # --- by those who perform
 
@@ -62,8 +62,8 @@ class Hand:
         try:
             return self._unbegun.get_nowait()
         except Empty:
-            if self.ring is not None:
-                self.ring()
+            if self.wake is not None:
+                self.wake()
             return self._unbegun.get()
 
     def next_at_once(self) -> Claim | None:
@@ -76,8 +76,8 @@ class Hand:
     def ended(self, execution: Execution) -> None:
         """This was performed, and is to be recorded."""
         self._ended.append(execution)
-        if self.ring is not None:
-            self.ring()
+        if self.wake is not None:
+            self.wake()
 
     # --- by the one who claims
 
@@ -123,7 +123,7 @@ class Hand:
         return self._taken - self.unbegun
 
     def __len__(self) -> int:
-        """How many attempts are in hand in all."""
+        """How many attempts are in flight in all."""
         return len(self._claims)
 
     @property
@@ -133,11 +133,11 @@ class Hand:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in hand at all."""
+        """Whether nothing is in flight at all."""
         return not self._claims
 
     def ids_of(self, worker_id: UUID) -> list[UUID]:
-        """Of all in hand that this incarnation claimed: an earlier one may have had the same."""
+        """Of all in flight that this incarnation claimed: an earlier one may have had the same."""
         return [claim.id for claim in self._claims.values() if claim.worker_id == worker_id]
 
     def take(self, claims: Iterable[Claim]) -> None:
@@ -162,7 +162,11 @@ class Hand:
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
         here = now() - self._given[0][0] if self._given else 0.0
-        return here if self.elsewhere is None else max(here, self.elsewhere.seconds_waiting())
+        return (
+            here
+            if self.async_executor is None
+            else max(here, self.async_executor.seconds_waiting())
+        )
 
     def give_back(self) -> None:
         """What hasn't begun is released, with its count, when the rest is recorded."""
@@ -171,8 +175,8 @@ class Hand:
             self._taken -= 1
         # What was given together with them has begun.
         self._given.clear()
-        if self.elsewhere is not None:
-            unbegun = self.elsewhere.give_back()
+        if self.async_executor is not None:
+            unbegun = self.async_executor.give_back()
             self._unrecorded += [Execution(claim, RELEASED) for claim in unbegun]
 
     def collect(self) -> list[Execution]:
@@ -184,7 +188,7 @@ class Hand:
         return [execution for execution in ended if execution.outcome is not RELEASED]
 
     def record(self) -> bool:
-        """Record what has ended; all of it stays in hand when the database fails.
+        """Record what has ended; all of it stays in flight when the database fails.
 
         Outcomes whose rows somebody else locks stay, too, and are offered again. True if something
         may have become due by it.
@@ -202,14 +206,14 @@ class Hand:
             locked.update(unrecorded)
             self._set_aside(unrecorded)
         self._plan_next_offer(bool(locked))
-        self.tallies.count(self._unrecorded, lost)
+        self.statistics.count(self._unrecorded, lost)
         before, self._times_closed = self._times_closed, self.store.times_closed
         is_again = before != self._times_closed
         for execution in self._unrecorded:
             del self._claims[id(execution.claim)]
             is_again = is_again or execution.outcome not in PLAIN
-            if self._recorded is not None and execution.place is not None:
-                self._recorded(execution.place)
+            if self._recorded is not None and execution.offset is not None:
+                self._recorded(execution.offset)
         recorded, self._unrecorded = self._unrecorded, []
         return self._let_in(recorded) or is_again
 
@@ -231,9 +235,9 @@ class Hand:
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
             self.store.wake(keys)
-        if self.doors is None or not self.doors.any_shut:
+        if self.queue_filter is None or not self.queue_filter.any_held_back:
             return bool(keys)
-        return self.doors.ended({execution.claim.queue for execution in ended}) or bool(keys)
+        return self.queue_filter.ended({execution.claim.queue for execution in ended}) or bool(keys)
 
     def close(self, performers: int) -> None:
         """There will be nothing more to begin: so many performers may end."""

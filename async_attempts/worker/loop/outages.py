@@ -10,7 +10,7 @@ from django.db import Error, connections
 
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
-from ..shared.stop_event import Stopping
+from ..shared.stop_event import StopEvent
 
 logger = logging.getLogger("async_attempts")
 
@@ -33,8 +33,8 @@ def code_of(error: Error) -> object:
 class Outages:
     """Counts failures in a row and pauses between them, with jitter."""
 
-    def __init__(self, stopping: Stopping) -> None:
-        self.stopping = stopping
+    def __init__(self, stop_event: StopEvent) -> None:
+        self.stop_event = stop_event
         self._in_a_row = 0
         self._quiet_until = 0.0
 
@@ -49,13 +49,13 @@ class Outages:
             logger.warning(
                 "another transaction locks what this worker is to write; it goes on trying"
             )
-        self.stopping.bell.wait(LOCK_PAUSE)
+        self.stop_event.wake_pipe.wait(LOCK_PAUSE)
 
     def wait(self, error: Error) -> None:
         """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""
         self._in_a_row += 1
         pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
-        if self.stopping.is_set():
+        if self.stop_event.is_set():
             # There isn't much time left.
             pause = min(pause, LAST_PAUSE)
         logger.warning(
@@ -68,4 +68,4 @@ class Outages:
             # A test's transaction would end with it.
             if not is_in_testcase(connection):
                 connection.close()
-        self.stopping.bell.wait(pause)
+        self.stop_event.wake_pipe.wait(pause)

@@ -10,7 +10,7 @@ from ...store.keyless import PUT_OFF_AT_ONCE
 from ..execution.missing_keys import MissingKeys
 from ..shared.options import LONGEST_POLL
 from ..shared.shared_memory import now
-from .queue_filter import Doors
+from .queue_filter import QueueFilter
 from .wakeup import WakeUp
 
 BUSY_INTERVAL: Final = 1.0
@@ -25,7 +25,7 @@ HEAD_PAUSE: Final = 0.25
 """Seconds after which more is put off that nobody can open, while it stands before the rest."""
 
 
-class Lookout:
+class Poller:
     """Knows whether a claim is worth its statement, so that an idle worker makes none."""
 
     def __init__(
@@ -38,14 +38,14 @@ class Lookout:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
         self._missing_keys = missing_keys or MissingKeys()
-        self.doors = Doors(queues)
+        self.queue_filter = QueueFilter(queues)
         self._wakeup = wakeup
-        self._next_look = now() + BUSY_INTERVAL
-        self._looked_at = 0.0
+        self._next_poll = now() + BUSY_INTERVAL
+        self._polled_at = 0.0
         self._saw_due = False
         """By a look after which nothing was taken, nor given back."""
-        self.is_hungry = True
-        self.is_dry = False
+        self.may_claim = True
+        self.found_nothing = False
         self.has_suspects = False
         """Whether suspects are due and could be claimed, as far as the last look found."""
         self.has_late_workers = False
@@ -69,12 +69,14 @@ class Lookout:
     @property
     def is_done(self) -> bool:
         """Whether nothing is due, nor held back by limits, nor to be come back to."""
-        return self.is_dry and not self.doors.any_shut and not self._store.revisits
+        return (
+            self.found_nothing and not self.queue_filter.any_held_back and not self._store.revisits
+        )
 
     @property
     def seconds(self) -> float:
         """Until the next look, or the next visit to what was passed over."""
-        seconds = max(0.0, self._next_look - now())
+        seconds = max(0.0, self._next_poll - now())
         if self._wakeup is not None and (deafness := self._wakeup.deafness):
             # Then the socket is watched again.
             seconds = min(seconds, deafness)
@@ -87,63 +89,63 @@ class Lookout:
 
     def expect(self) -> None:
         """Something may have become due, or suspect."""
-        self.is_hungry = True
-        self.is_dry = self._saw_due = False
-        self._next_look = min(self._next_look, now() + SOON)
+        self.may_claim = True
+        self.found_nothing = self._saw_due = False
+        self._next_poll = min(self._next_poll, now() + SOON)
 
-    def look(self, *, has_room: bool) -> None:
+    def poll(self, *, has_room: bool) -> None:
         """See whether a claim is worth its statement, if it is time to look.
 
         `has_room`: what is found can be claimed; else it is looked for the dead's sake.
         """
-        look_at = self._next_look
+        poll_at = self._next_poll
         if has_room and self._wakeup is not None and self._wakeup.notified():
-            self.is_hungry = True
+            self.may_claim = True
             # The claim says if something is due, and a look follows one that finds nothing.
-            look_at = max(look_at, self._looked_at + BUSY_INTERVAL)
-        if now() >= look_at:
-            self._look(has_room)
+            poll_at = max(poll_at, self._polled_at + BUSY_INTERVAL)
+        if now() >= poll_at:
+            self._poll(has_room)
 
     def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
         """A claim took so many of those that were wanted; if partial, there may be more."""
-        self.is_hungry = claimed >= wanted or is_partial
+        self.may_claim = claimed >= wanted or is_partial
         if claimed and self._wakeup is not None:
             self._wakeup.busy()
-            if self.is_hungry:
+            if self.may_claim:
                 # Nothing else can be taken for now: let a neighbour be woken in its place.
                 self._wakeup.busy()
-        self.is_dry = not claimed and self._saw_due
+        self.found_nothing = not claimed and self._saw_due
         self._saw_due = False
-        if not self.is_hungry:
-            self._next_look = now() + (LOCKED_PAUSE if self.is_dry else 0.0)
+        if not self.may_claim:
+            self._next_poll = now() + (LOCKED_PAUSE if self.found_nothing else 0.0)
 
     def took_suspects(self, claimed: int) -> None:
         """A claim took so many suspects; the next one, if there is one, after others' turn."""
-        self.has_suspects = self.is_dry = self._saw_due = False
+        self.has_suspects = self.found_nothing = self._saw_due = False
         if claimed:
             self.suspects_since = 0.0
-        if claimed and not self.is_hungry:
-            self._next_look = now()
+        if claimed and not self.may_claim:
+            self._next_poll = now()
 
-    def _look(self, has_room: bool) -> None:
-        self._looked_at = now()
+    def _poll(self, has_room: bool) -> None:
+        self._polled_at = now()
         is_head_clean = self._put_off_keyless()
-        glance = self._store.look(self.doors.open, self.passed_over)
+        glance = self._store.look(self.queue_filter.queues, self.passed_over)
         promoted = self._store.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
-        resumed = self.doors.pause(glance.paused)
-        self.is_hungry = self.is_hungry or glance.has_due or promoted > 0 or resumed
-        self.is_dry = not (self.is_hungry or glance.has_suspects)
+        resumed = self.queue_filter.pause(glance.paused)
+        self.may_claim = self.may_claim or glance.has_due or promoted > 0 or resumed
+        self.found_nothing = not (self.may_claim or glance.has_suspects)
         self._note_suspects(glance.has_suspects)
         self.has_late_workers = glance.has_late_workers
         self.has_waiting = glance.has_waiting
         wait = BUSY_INTERVAL
-        if self.is_dry and has_room and self._wakeup is not None:
+        if self.found_nothing and has_room and self._wakeup is not None:
             wait = self._wakeup.longest_sleep()
         if glance.next_due is not None:
             wait = min(wait, glance.next_due + SOON if glance.next_due else LOCKED_PAUSE)
-        if (to_door := self.doors.seconds) is not None:
-            wait = min(wait, to_door + SOON)
+        if (to_retry := self.queue_filter.seconds) is not None:
+            wait = min(wait, to_retry + SOON)
         self.next_tick_at = None
         if (to_tick := glance.next_tick) is not None:
             self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)
@@ -152,13 +154,13 @@ class Lookout:
         if not is_head_clean:
             wait = min(wait, HEAD_PAUSE)
         # However long a poll may last, the dead are missed.
-        self._next_look = now() + min(wait, LONGEST_POLL)
+        self._next_poll = now() + min(wait, LONGEST_POLL)
 
     def _put_off_keyless(self) -> bool:
         """Put off what nobody can open, at the head of the queues; False if there may be more."""
         if not (together := self._missing_keys.together):
             return True
-        found = self._store.put_off_keyless(together, self.doors.open)
+        found = self._store.put_off_keyless(together, self.queue_filter.queues)
         self._missing_keys.note_put_off(together, found)
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
@@ -166,10 +168,10 @@ class Lookout:
         """Those that their queues' limits hold back are waited for, not made room for."""
         if are_due and not self.suspects_since:
             self.suspects_since = now()
-        elif not are_due and not self.doors.any_shut:
+        elif not are_due and not self.queue_filter.any_held_back:
             self.suspects_since = 0.0
         self.has_suspects = are_due and self._store.any_suspect_fits(
-            self.doors.open, self.passed_over
+            self.queue_filter.queues, self.passed_over
         )
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from ...store.listener import Listener
 LONGEST_PAUSE: Final = 15.0
 
 
-class Reconnecting:
+class Reconnector:
     """Gets a Listener in a thread: a network that swallows what it is sent holds up nobody."""
 
     def __init__(self, params: Callable[[], Mapping[str, Any]]) -> None:

@@ -37,7 +37,7 @@ COUNT, WAIT, RUN, HISTOGRAM = range(4)
 logger = logging.getLogger("async_attempts")
 
 
-class Tallies:
+class Statistics:
     """What the executions of one worker came to. Of one thread: the one that records."""
 
     def __init__(self, store: Store) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from ...store import Store, gate
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
-from .reconnect import Reconnecting
+from .reconnect import Reconnector
 
 logger = logging.getLogger("async_attempts")
 
@@ -116,7 +116,7 @@ class WakeUp:
     def close(self) -> None:
         """Let go, and close the connection; never raises."""
         listener = self._own_listener()
-        self._reconnecting.close()
+        self._reconnector.close()
         if listener is not None:
             if self._is_sentinel:
                 self._let_go()
@@ -127,7 +127,7 @@ class WakeUp:
     def _start(self) -> None:
         self._process = os.getpid()
         self._listener: Listener | None = None
-        self._reconnecting = Reconnecting(self._params)
+        self._reconnector = Reconnector(self._params)
         self._is_sentinel = False
         self._is_beside = False
         self._is_out = False
@@ -146,7 +146,7 @@ class WakeUp:
         return self._listener
 
     def _new_listener(self) -> Listener | None:
-        self._listener = self._reconnecting.came()
+        self._listener = self._reconnector.came()
         if self._listener is not None:
             self._short = SHORTEST
             if self._is_out:
@@ -207,7 +207,7 @@ class WakeUp:
     def _lost(self, error: Exception) -> None:
         listener, self._listener = self._listener, None
         self._is_sentinel = self._is_beside = False
-        self._reconnecting.pause()
+        self._reconnector.pause()
         if not self._is_out:
             self._is_out = True
             logger.warning(

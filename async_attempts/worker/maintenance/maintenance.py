@@ -17,7 +17,7 @@ from ..execution.missing_keys import HOUR
 from ..shared.lease_watch import LeaseWatch
 from ..shared.shared_memory import now
 from .pruning import Pruner
-from .schedule_ticks import Ticking
+from .schedule_ticks import ScheduleTicks
 
 RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
@@ -46,12 +46,12 @@ class Maintenance:
         self,
         store: Store,
         *,
-        comes_to_an_end: bool = False,
+        exits_when_done: bool = False,
         announcer: Announcer | None = None,
     ) -> None:
         self.store = store
         self.announcer = announcer or AtOnce()
-        self.ticking = Ticking(store, comes_to_an_end=comes_to_an_end)
+        self.schedule_ticks = ScheduleTicks(store, exits_when_done=exits_when_done)
         self._connected = now()
         self._next_rescue = 0.0
         self._lease_watch = LeaseWatch()
@@ -64,7 +64,7 @@ class Maintenance:
         self._expired_to: Place | None = None
         self._returns, self._next_return = 0, 0.0
         self._brought_back_to: Place | None = None
-        self._comes_to_an_end = comes_to_an_end
+        self._exits_when_done = exits_when_done
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
         self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
 
@@ -106,12 +106,12 @@ class Maintenance:
         if self._returns and moment >= self._next_return:
             found += self.bring_back()
         found += self.store.revisit()
-        return self.ticking.tick(next_tick_at) or found > 0
+        return self.schedule_ticks.tick(next_tick_at) or found > 0
 
     def begin(self) -> None:
         """From now on the calling thread comes back to what was passed over."""
         self.store.revisits.begin()
-        self._returns = 0 if self._comes_to_an_end else 2
+        self._returns = 0 if self._exits_when_done else 2
 
     def end(self) -> None:
         """Come back for the last time to what was passed over."""

@@ -27,13 +27,13 @@ than until the next tick."""
 logger = logging.getLogger("async_attempts")
 
 
-class Ticking:
+class ScheduleTicks:
     """One worker's part in all schedules."""
 
-    def __init__(self, store: Store, *, comes_to_an_end: bool = False) -> None:
+    def __init__(self, store: Store, *, exits_when_done: bool = False) -> None:
         """`comes_to_an_end`: what is due at the first tick is enqueued, and nothing after it."""
         self.store = store
-        self.comes_to_an_end = comes_to_an_end
+        self.exits_when_done = exits_when_done
         self._names: frozenset[str] = frozenset()
         self._next_declaring = 0.0
         self._not_before = 0.0
@@ -52,7 +52,7 @@ class Ticking:
         if moment >= self._next_declaring:
             self._declare()
             self._next_declaring = moment + DECLARE_INTERVAL
-        if self.comes_to_an_end:
+        if self.exits_when_done:
             self._is_over = True
             return self.enqueue()
         if next_tick_at is None or moment < max(next_tick_at, self._not_before):

@@ -22,15 +22,15 @@ from ..execution.timeouts import AlarmWatch, ThreadWatch, Timekeeper, Watch
 from ..executors.event_loop import EventLoop
 from ..executors.threads import Threads
 from ..loop.claim_loop import Loop
-from ..loop.in_flight import Hand
-from ..loop.poller import Lookout
+from ..loop.in_flight import InFlight
+from ..loop.poller import Poller
 from ..loop.wakeup import WakeUp
 from ..shared.connections import have_server_notice_death, use_own_connection
 from ..shared.options import Options
 from ..shared.orphans import die_with_parent
-from ..shared.registration import Supervised
-from ..shared.shared_memory import End, Page, now
-from ..shared.stop_event import Stopping
+from ..shared.registration import ChildRegistrar
+from ..shared.shared_memory import ChildState, End, now
+from ..shared.stop_event import StopEvent
 from .inherited_signals import ignore, reset_in_forks
 
 CRASHED: Final = 1
@@ -46,99 +46,101 @@ process every few times: for one in which no thread can.
 """
 
 
-def live(options: Options, page: Page, supervisor: int) -> int:
+def run_child(options: Options, state: ChildState, supervisor: int) -> int:
     """Be a child until told to stop, or until nothing is left to do; returns the exit code.
 
     The page says how it ended.
     """
-    Child(options, page, supervisor).live()
-    return 0 if page.end in (End.DONE, End.WORN_OUT) else CRASHED
+    Child(options, state, supervisor).run()
+    return 0 if state.end in (End.DONE, End.WORN_OUT) else CRASHED
 
 
 def resident_bytes() -> int:
     """The memory that this process has in use now (proc_pid_statm(5)); 0 where that isn't told."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        states = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return 0
-    return pages * resource.getpagesize()
+    return states * resource.getpagesize()
 
 
 class Child:
     """Its main thread performs, and its loop has a thread of its own."""
 
-    def __init__(self, options: Options, page: Page, supervisor: int) -> None:
+    def __init__(self, options: Options, state: ChildState, supervisor: int) -> None:
         self.options = options
-        self.page = page
+        self.state = state
         self.supervisor = supervisor
-        self.stopping = Stopping()
-        self._born_at = now()
+        self.stop_event = StopEvent()
+        self._started_at = now()
         self._next_weighing = 0.0
         self._is_worn_out = False
         self._listen_to_signals()
 
-    def live(self) -> None:
+    def run(self) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL)
         have_server_notice_death()
         options, store = self.options, store_for(self.options.database)
         announcer = InThreads()
-        hand = Hand(store, self.page.recorded, announcer)
-        incarnations = Supervised(store, options, self.page)
+        in_flight = InFlight(store, self.state.recorded, announcer)
+        registrar = ChildRegistrar(store, options, self.state)
         timekeeper = Timekeeper()
         timekeeper.start()
         event_loop = None
         if options.async_tasks:
             event_loop = EventLoop(
                 options.async_tasks,
-                hand.ended,
-                incarnations,
-                self.page,
-                hand.progress.say,
+                in_flight.ended,
+                registrar,
+                self.state,
+                in_flight.progress.say,
                 lost=self._end_without_blame,
             )
-            hand.elsewhere = event_loop
+            in_flight.async_executor = event_loop
 
-        missing_keys = MissingKeys(self.page.count_missing_key)
+        missing_keys = MissingKeys(self.state.count_missing_key)
 
         def runner() -> Runner:
             is_main = threading.current_thread() is threading.main_thread()
             watch: Watch = (AlarmWatch if is_main else ThreadWatch)(timekeeper)
             return Runner(
                 store,
-                incarnations,
+                registrar,
                 watch,
-                self.page,
-                elsewhere=event_loop,
-                progress=hand.progress,
+                self.state,
+                async_executor=event_loop,
+                progress=in_flight.progress,
                 missing_keys=missing_keys,
             )
 
-        performers = Threads(hand, runner, self.stopping.bell, options.threads, event_loop)
+        performers = Threads(
+            in_flight, runner, self.stop_event.wake_pipe, options.threads, event_loop
+        )
         wakeup = None
-        if not options.comes_to_an_end:
+        if not options.exits_when_done:
             wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
-        lookout = Lookout(store, options.queues, wakeup, missing_keys)
+        poller = Poller(store, options.queues, wakeup, missing_keys)
         loop = Loop(
             options,
-            hand,
+            in_flight,
             executor=performers,
-            lookout=lookout,
-            stopping=self.stopping,
-            pulse=self,
+            poller=poller,
+            stop_event=self.stop_event,
+            observer=self,
         )
 
         def go_round() -> None:
             try:
                 use_own_connection(options.database)
-                loop.run(incarnations)
-                self.page.come_to(End.WORN_OUT if self._is_worn_out else End.DONE)
+                loop.run(registrar)
+                self.state.note_end(End.WORN_OUT if self._is_worn_out else End.DONE)
             except Error:
-                self.page.come_to(End.WITHOUT_DATABASE)
+                self.state.note_end(End.WITHOUT_DATABASE)
                 raise
             finally:
                 connections.close_all()
                 # The main thread waits for it, and ends the process.
-                hand.close(options.threads)
+                in_flight.close(options.threads)
 
         thread = threading.Thread(target=go_round, name="loop")
         thread.start()
@@ -150,24 +152,24 @@ class Child:
         timekeeper.stop()
         announcer.close(options.shutdown_timeout)
 
-    def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
+    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
         """Tell the supervisor, and hear what it wants."""
-        self.page.tick(performed, in_hand)
-        self.page.want_suspects_performed(suspects_wait)
-        self._tell_stacks()
-        if self.page.is_to_stop:
-            self.stopping.set()
+        self.state.tick(performed, in_flight)
+        self.state.note_suspects(suspects_wait)
+        self._write_stacks()
+        if self.state.is_to_stop:
+            self.stop_event.set()
         elif os.getppid() != self.supervisor:
-            self._be_an_orphan()
+            self._end_as_orphan()
 
     def note_database(self, is_at_it: bool) -> None:
         """Tell the supervisor: a process that waits for the database isn't stuck."""
-        self.page.note_database(is_at_it)
+        self.state.note_database(is_at_it)
 
-    def _tell_stacks(self, *_: object) -> None:
+    def _write_stacks(self, *_: object) -> None:
         """Write all threads' stacks, if they were asked for: the loop does, or the main thread."""
-        if self.page.owes_stacks:
-            self.page.tell_stacks()
+        if self.state.stacks_requested:
+            self.state.stacks_written()
             faulthandler.dump_traceback(all_threads=True)
 
     def is_worn_out(self, performed: int) -> bool:
@@ -175,7 +177,7 @@ class Child:
         options = self.options
         if options.max_performs is not None and performed >= options.max_performs:
             self._is_worn_out = True
-        if options.max_seconds is not None and now() - self._born_at >= options.max_seconds:
+        if options.max_seconds is not None and now() - self._started_at >= options.max_seconds:
             self._is_worn_out = True
         if options.max_memory_mb is not None and now() >= self._next_weighing:
             self._next_weighing = now() + MEMORY_INTERVAL
@@ -184,13 +186,13 @@ class Child:
 
     def _end_without_blame(self) -> None:
         """End at once, by a fault of the process itself: what it has begun isn't counted for it."""
-        self.page.come_to(End.FAULTY)
+        self.state.note_end(End.FAULTY)
         os._exit(CRASHED)
 
-    def _be_an_orphan(self) -> None:
+    def _end_as_orphan(self) -> None:
         """End as told to stop; what takes longer than the lease, which nobody renews, is cut."""
-        self.stopping.set()
-        if now() >= self.page.holds_until:
+        self.stop_event.set()
+        if now() >= self.state.holds_until:
             os._exit(CRASHED)
 
     def _listen_to_signals(self) -> None:
@@ -199,7 +201,7 @@ class Child:
         ignore(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         reset_in_forks()
-        signal.set_wakeup_fd(self.stopping.bell.fd, warn_on_full_buffer=False)
-        signal.signal(signal.SIGUSR1, self._tell_stacks)
+        signal.set_wakeup_fd(self.stop_event.wake_pipe.fd, warn_on_full_buffer=False)
+        signal.signal(signal.SIGUSR1, self._write_stacks)
         faulthandler.register(LAST_RESORT, all_threads=True, chain=False)
         die_with_parent(signal.SIGTERM)

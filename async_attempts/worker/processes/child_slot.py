@@ -11,17 +11,17 @@ from uuid import UUID
 
 from ...conf import settings
 from ..shared.options import Options
-from ..shared.shared_memory import End, Page, now
-from .child import LAST_RESORT, live
-from .fork import forked
-from .reaper import Death
+from ..shared.shared_memory import ChildState, End, now
+from .child import LAST_RESORT, run_child
+from .fork import fork
+from .reaper import ChildExit
 
 logger = logging.getLogger("async_attempts")
 
 SHORT_LIFE: Final = 10.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
-UNHEARD: Final = 60.0
+STUCK_AFTER: Final = 60.0
 """Seconds, two leases at least, after which a loop that doesn't tick is taken to be stuck."""
 
 STACKS_PATIENCE: Final = 2.0
@@ -34,18 +34,18 @@ STARVED: Final = (
 )
 
 
-class Cradle:
+class ChildSlot:
     """One child after the other."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         most = 2 * options.batch_size + options.threads + options.async_tasks
-        self.page = Page(most)
+        self.state = ChildState(most)
         self.pid = 0
         self.is_done = False
         self.is_waiting = False
-        self.is_innocent = self.was_starved = False
-        self.culprits: frozenset[UUID] = frozenset()
+        self.killed_by_us = self.was_starved = False
+        self.timed_out: frozenset[UUID] = frozenset()
         self._due_at = 0.0
         self._stacks_by = 0.0
         self._short_lives = 0
@@ -60,14 +60,14 @@ class Cradle:
         return self.is_empty and not (self.is_done or self.is_waiting) and now() >= self._due_at
 
     def spawn(self) -> None:
-        """Let a child be born."""
-        self.page.clear(now())
-        self.is_innocent, self.was_starved, self.culprits = False, False, frozenset()
+        """Fork the next child."""
+        self.state.clear(now())
+        self.killed_by_us, self.was_starved, self.timed_out = False, False, frozenset()
         supervisor = os.getpid()
         try:
-            self.pid = forked(lambda: live(self.options, self.page, supervisor))
+            self.pid = fork(lambda: run_child(self.options, self.state, supervisor))
         except OSError as error:
-            logger.error("a child can't be born: %s", error.strerror)
+            logger.error("a child can't be forked: %s", error.strerror)
             self._plan_next()
 
     def signal(self, number: int) -> None:
@@ -75,27 +75,27 @@ class Cradle:
         if self.pid:
             os.kill(self.pid, number)
 
-    def ask_for_stacks(self) -> None:
+    def request_stacks(self) -> None:
         """Have the child write what its threads are doing."""
-        self.page.ask_for_stacks()
+        self.state.request_stacks()
         self._stacks_by = now() + STACKS_PATIENCE
         self.signal(signal.SIGUSR1)
 
     def insist_on_stacks(self) -> None:
         """Have them written by the last resort, if the child can't and could be expected to."""
-        if self.page.owes_stacks and self.page.ticked_at and now() >= self._stacks_by:
-            self.page.tell_stacks()
+        if self.state.stacks_requested and self.state.ticked_at and now() >= self._stacks_by:
+            self.state.stacks_written()
             self.signal(LAST_RESORT)
 
     def ask_to_stop(self) -> None:
         """Let the child finish what has begun, and end."""
         if self.pid:
-            self.page.ask_to_stop()
+            self.state.ask_to_stop()
             os.kill(self.pid, signal.SIGTERM)
 
-    def kill(self, culprits: frozenset[UUID] = frozenset()) -> None:
-        """End the child now. Only `culprits` are to blame for it; without any, nobody is."""
-        self.is_innocent, self.culprits = not culprits, culprits
+    def kill(self, timed_out: frozenset[UUID] = frozenset()) -> None:
+        """End the child now; only the attempts that ignored their timeouts are to blame."""
+        self.killed_by_us, self.timed_out = True, timed_out
         self.signal(signal.SIGKILL)
 
     def kill_starved(self) -> None:
@@ -106,51 +106,55 @@ class Cradle:
     def starved(self) -> frozenset[UUID]:
         """The attempts whose time is over, and which nothing in the child came to tell so."""
         moment = now()
-        return frozenset(b.attempt_id for b in self.page.begun() if b.is_starved(moment))
+        return frozenset(b.attempt_id for b in self.state.begun() if b.is_starved(moment))
 
-    def is_hopeless(self) -> frozenset[UUID] | None:
+    def reason_to_kill(self) -> frozenset[UUID] | None:
         """Why the child has to be killed: the attempts that ignore their timeouts.
 
         An empty set: its loop is stuck, and neither a target nor the database keeps it from going
         round. None: it is well.
         """
         moment = now()
-        going_on = [begun for begun in self.page.begun() if begun.deadline]
+        going_on = [begun for begun in self.state.begun() if begun.deadline]
         late = frozenset(b.attempt_id for b in going_on if b.ignores_its_timeout(moment))
         if late:
             return late
-        patience = max(UNHEARD, 2 * settings().LEASE)
-        silent = moment - max(self.page.born_at, self.page.ticked_at, self.page.rests_since)
-        is_stuck = not going_on and not self.page.is_at_database and silent > patience
+        patience = max(STUCK_AFTER, 2 * settings().LEASE)
+        silent = moment - max(self.state.started_at, self.state.ticked_at, self.state.rests_since)
+        is_stuck = not going_on and not self.state.is_at_database and silent > patience
         return frozenset() if is_stuck else None
 
-    def ended(self, status: int) -> Death | None:
+    def ended(self, status: int) -> ChildExit | None:
         """The child has ended, with this status of wait(2); returns what is to be buried."""
         code = os.waitstatus_to_exitcode(status)
         self.pid = 0
         self._plan_next()
         self._count_performed()
-        if self.page.end in (End.DONE, End.WORN_OUT) and not self.page.in_hand:
+        if self.state.end in (End.DONE, End.WORN_OUT) and not self.state.in_flight:
             return None
-        worker_id = self.page.worker_id
+        worker_id = self.state.worker_id
         if worker_id is None:
             return None
-        return Death(
+        return ChildExit(
             worker_id,
             self._how(code),
-            tuple(self.page.begun()),
-            self.culprits,
-            self.is_innocent or self.page.end == End.FAULTY,
+            tuple(self.state.begun()),
+            self.timed_out,
+            self._is_blameless,
             self._is_unexplained,
         )
 
     @property
     def _is_unexplained(self) -> bool:
-        killed_by_us = self.is_innocent or self.was_starved or bool(self.culprits)
-        return self.page.end == End.UNTIMELY and not killed_by_us
+        return self.state.end == End.UNTIMELY and not (self.killed_by_us or self.was_starved)
+
+    @property
+    def _is_blameless(self) -> bool:
+        """True if no attempt is to blame for the end of the child."""
+        return (self.killed_by_us and not self.timed_out) or self.state.end == End.FAULTY
 
     def _how(self, code: int) -> str:
-        if self.culprits or self.is_innocent:
+        if self.killed_by_us:
             return KILLED_BY_US
         if self.was_starved:
             return STARVED
@@ -159,22 +163,22 @@ class Cradle:
         return f"ended with the exit code {code}"
 
     def _plan_next(self) -> None:
-        self.is_done = self.page.end == End.DONE
-        if self.page.end == End.WORN_OUT:
+        self.is_done = self.state.end == End.DONE
+        if self.state.end == End.WORN_OUT:
             self._due_at = 0.0
             return
-        lived = now() - self.page.born_at
+        lived = now() - self.state.started_at
         self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE else 0
         self._due_at = now() + min(FIRST_PAUSE * 2.0**self._short_lives, LONGEST_PAUSE)
 
     def _count_performed(self) -> None:
         """All children together are to perform so many."""
-        if (most := self.options.max_attempts) is not None:
-            left = most - self.page.performed
-            self.options = replace(self.options, max_attempts=left)
+        if (most := self.options.stop_after) is not None:
+            left = most - self.state.performed
+            self.options = replace(self.options, stop_after=left)
             self.is_done = self.is_done or left <= 0
 
     @property
-    def was_stillborn(self) -> bool:
+    def died_at_start(self) -> bool:
         """Whether the last child ended before its loop had gone round once."""
-        return not self.page.ticked_at
+        return not self.state.ticked_at

@@ -14,7 +14,7 @@ from ..shared.connections import close_all_before_fork
 from .child import CRASHED
 
 
-def forked(work: Callable[[], int]) -> int:
+def fork(work: Callable[[], int]) -> int:
     """Do `work` in a new process, which ends with the exit code that it returns; returns its id.
 
     The caller's connections are closed before: a session belongs to one process.

@@ -15,19 +15,19 @@ from ..execution.runner import Runner
 from ..execution.timeouts import AlarmWatch, NoWatch, Watch
 from ..executors.inline import Inline
 from ..loop.claim_loop import Loop
-from ..loop.in_flight import Hand
-from ..loop.poller import Lookout
+from ..loop.in_flight import InFlight
+from ..loop.poller import Poller
 from ..loop.wakeup import WakeUp
 from ..shared.options import Options
-from ..shared.registration import Alone
-from ..shared.stop_event import Stopping
+from ..shared.registration import InProcessRegistrar
+from ..shared.stop_event import StopEvent
 from .inherited_signals import resetting_in_forks
 
 
-class NoPulse:
+class NoObserver:
     """That of a loop that nobody feels."""
 
-    def beat(self, performed: int, in_hand: int, suspects_wait: bool) -> None:
+    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
         """Nobody feels it."""
 
     def note_database(self, is_at_it: bool) -> None:
@@ -37,49 +37,51 @@ class NoPulse:
         return False
 
 
-def perform_here(options: Options) -> None:
+def run_in_process(options: Options) -> None:
     """Perform attempts as `options` say; returns when done, or told to by SIGTERM or SIGINT.
 
     One at a time, `async def` targets too. Who ignores the soft timeout isn't ended: there is no
     process that could be.
     """
     with (
-        Stopping() as stopping,
-        stopped_by_signals(stopping),
+        StopEvent() as stop_event,
+        stopped_by_signals(stop_event),
         watching() as watch,
         resetting_in_forks(),
     ):
-        EmbeddedLoop(options, stopping, watch).run_alone()
+        InProcessLoop(options, stop_event, watch).run_alone()
 
 
-class EmbeddedLoop(Loop):
+class InProcessLoop(Loop):
     """A loop whose own thread performs."""
 
-    def __init__(self, options: Options, stopping: Stopping, watch: Watch) -> None:
+    def __init__(self, options: Options, stop_event: StopEvent, watch: Watch) -> None:
         store = store_for(options.database)
-        self.alone = Alone(store, options)
-        hand = Hand(store)
+        self.registrar = InProcessRegistrar(store, options)
+        in_flight = InFlight(store)
         missing_keys = MissingKeys()
-        runner = Runner(store, self.alone, watch, progress=hand.progress, missing_keys=missing_keys)
+        runner = Runner(
+            store, self.registrar, watch, progress=in_flight.progress, missing_keys=missing_keys
+        )
         wakeup = None
-        if not options.comes_to_an_end:
+        if not options.exits_when_done:
             wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
         super().__init__(
             options,
-            hand,
-            executor=Inline(hand, runner, stopping),
-            lookout=Lookout(store, options.queues, wakeup, missing_keys),
-            stopping=stopping,
-            pulse=NoPulse(),
+            in_flight,
+            executor=Inline(in_flight, runner, stop_event),
+            poller=Poller(store, options.queues, wakeup, missing_keys),
+            stop_event=stop_event,
+            observer=NoObserver(),
         )
 
     def stop(self) -> None:
         """Finish what has begun, release the rest, and end."""
-        self.stopping.set()
+        self.stop_event.set()
 
     def run_alone(self) -> None:
         """Live until done or stopped."""
-        self.run(self.alone)
+        self.run(self.registrar)
 
 
 @contextmanager
@@ -96,14 +98,14 @@ def watching() -> Iterator[Watch]:
 
 
 @contextmanager
-def stopped_by_signals(stopping: Stopping) -> Iterator[None]:
+def stopped_by_signals(stop_event: StopEvent) -> Iterator[None]:
     """SIGTERM and SIGINT set `stopping`; only the main thread can listen to signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
+        stop_event.set()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

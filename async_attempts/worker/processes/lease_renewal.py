@@ -16,7 +16,7 @@ from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
 from ..shared.connections import use_own_connection
 from ..shared.lease import is_late
-from ..shared.shared_memory import Page, SupervisorPage, now
+from ..shared.shared_memory import ChildState, SupervisorState, now
 
 logger = logging.getLogger("async_attempts")
 
@@ -35,12 +35,12 @@ class TooSlow(Exception):
     """The renewal took too long."""
 
 
-class Renewing:
+class LeaseRenewal:
     """Renews every third of the lease, and says on each page until when it holds."""
 
-    def __init__(self, store: Store, pages: Sequence[Page], mine: SupervisorPage) -> None:
+    def __init__(self, store: Store, states: Sequence[ChildState], mine: SupervisorState) -> None:
         self._store = store
-        self._pages = pages
+        self._pages = states
         self._mine = mine
         self._next = now() + settings().LEASE / 3
         self._is_own = False
@@ -77,9 +77,9 @@ class Renewing:
 
     def _renew(self, lease: float) -> None:
         living = {
-            page.worker_id: page
-            for page in self._pages
-            if page.worker_id is not None and page.holds_until
+            state.worker_id: state
+            for state in self._pages
+            if state.worker_id is not None and state.holds_until
         }
         if living and not self._is_own:
             alias, vendor = self._store.alias, self._store.connection.vendor
@@ -89,28 +89,28 @@ class Renewing:
         if len(living) > 1:
             for worker_id in self._store.renew_unlocked(list(living), lease):
                 _hold(living.pop(worker_id), asked, lease)
-        for worker_id, page in living.items():
+        for worker_id, state in living.items():
             if self._store.renew(worker_id, lease):
-                _hold(page, asked, lease)
-            elif page.worker_id == worker_id and not page.has_lost(worker_id):
-                page.lose(worker_id)
+                _hold(state, asked, lease)
+            elif state.worker_id == worker_id and not state.has_lost(worker_id):
+                state.lose(worker_id)
         self._mine.renewed()
 
 
-def _hold(page: Page, asked: float, lease: float) -> None:
-    if is_late(page.holds_until, asked):
-        page.came_late(now())
-    page.hold_until(asked + lease)
+def _hold(state: ChildState, asked: float, lease: float) -> None:
+    if is_late(state.holds_until, asked):
+        state.came_late(now())
+    state.hold_until(asked + lease)
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
     """Raise TooSlow in the main thread after so many seconds, whatever it waits for."""
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def on_alarm(number: int, frame: FrameType | None) -> None:
         raise TooSlow
 
-    alarm = BorrowedAlarm(ring)
+    alarm = BorrowedAlarm(on_alarm)
     alarm.set(seconds)
     try:
         yield

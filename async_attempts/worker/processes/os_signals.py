@@ -7,21 +7,21 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
-from ..shared.wake_pipe import Bell
+from ..shared.wake_pipe import WakePipe
 
 
-class Requests:
+class OsSignals:
     """Notes what was asked for, and wakes who waits.
 
     SIGTERM, SIGINT: stop. A second SIGINT, or SIGQUIT: at once. SIGUSR1: dump the stacks of all
-    threads and what is in hand. SIGHUP: let the children finish, then begin anew with the code as
+    threads and what is in flight. SIGHUP: let the children finish, then begin anew with the code as
     it is then. SIGCHLD wakes only.
     """
 
     def __init__(self) -> None:
         self.stop = self.at_once = self.dump = self.reload = False
         self._interrupts = 0
-        self._bell = Bell()
+        self._wake_pipe = WakePipe()
         self._previous: dict[int, Any] = {}
         self._previous_fd = -1
 
@@ -35,7 +35,7 @@ class Requests:
             signal.SIGCHLD: self._on_child,
         }
         self._previous = {number: signal.signal(number, on) for number, on in handlers.items()}
-        self._previous_fd = signal.set_wakeup_fd(self._bell.fd, warn_on_full_buffer=False)
+        self._previous_fd = signal.set_wakeup_fd(self._wake_pipe.fd, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -45,11 +45,11 @@ class Requests:
             self._previous |= dict.fromkeys((signal.SIGHUP, signal.SIGUSR1), signal.SIG_IGN)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._bell.close()
+        self._wake_pipe.close()
 
     def wait(self, seconds: float) -> None:
         """Until a signal comes, for so many seconds at most."""
-        self._bell.wait(seconds)
+        self._wake_pipe.wait(seconds)
 
     def ask_to_reload(self) -> None:
         """As by SIGHUP."""

@@ -16,7 +16,7 @@ from ..execution.announcer import AtOnce
 from ..execution.runner import Execution, Runner
 from ..execution.timeouts import NoWatch
 from ..shared.options import Options
-from ..shared.registration import Alone
+from ..shared.registration import InProcessRegistrar
 from ..shared.shared_memory import now
 
 PAUSE: Final = 0.05
@@ -42,8 +42,8 @@ def perform_now(attempt: AbstractAttempt) -> None:
 
 def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
     options = Options(database=store.alias, queues=(attempt.queue,), name="perform")
-    alone = Alone(store, options)
-    with alone.born() as me:
+    registrar = InProcessRegistrar(store, options)
+    with registrar.register() as me:
         store.promote_one(attempt.pk)
         taken = Claims()
         claim = store.claim_one(me.worker.pk, attempt.pk, taken)
@@ -52,7 +52,7 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
             # Its row is locked: it is taken back when the lease runs out.
             return None
         if claim is not None:
-            runner = Runner(store, alone, NoWatch())
+            runner = Runner(store, registrar, NoWatch())
             execution = runner.perform(claim)
             if execution is not None and not _is_recorded(store, runner, execution):
                 logger.warning("%s: another transaction locks its row: nothing is recorded", claim)

@@ -43,40 +43,41 @@ Policies = Mapping[UUID, Policy]
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """How a child ended, and what it left.
+class ChildExit:
+    """The end of a child, and the attempts that it left.
 
-    `culprits`: those that were the reason why it had to be killed. `is_innocent`: no attempt was.
-    `is_unexplained`: nobody ended it, and it hadn't come to an end by itself.
+    `timed_out`: attempts that ignored their timeouts, so that it had to be killed. `is_blameless`:
+    no attempt is to blame. `is_unexplained`: it neither ended by itself nor was it killed by its
+    supervisor.
     """
 
     worker_id: UUID
     how: str
     begun: Collection[Begun] = ()
-    culprits: frozenset[UUID] = frozenset()
-    is_innocent: bool = False
+    timed_out: frozenset[UUID] = frozenset()
+    is_blameless: bool = False
     is_unexplained: bool = False
 
-    def judge(self, policies: Policies, row: Any) -> Verdict | None:
+    def verdict(self, policies: Policies, row: Any) -> Verdict | None:
         """What became of one attempt that the child held; None: it is given back uncounted."""
         if self.is_unexplained and not self.begun:
             # It died of what it had claimed, it may be: of the size of a row, say.
             return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)
         seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
-        if self.is_innocent or seqs.get(row.id) != row.claim_seq:
+        if self.is_blameless or seqs.get(row.id) != row.claim_seq:
             return None
-        if row.id in self.culprits:
+        if row.id in self.timed_out:
             return _timed_out(row, policies.get(row.id, Policy()))
-        if self.culprits:
+        if self.timed_out:
             return None
         return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
 
 
-def bury(database: str, death: Death) -> int:
-    """Take back all that the dead child held; returns an exit code.
+def reap(database: str, child_exit: ChildExit) -> int:
+    """Take back all that a dead child held; returns an exit code.
 
-    What the server hasn't noticed to be dead is waited for as long as a lease; after that, it is
-    anybody's who rescues.
+    Tries for as long as a lease: the server may not have noticed yet that the child's sessions are
+    dead. After that any worker rescues the rest.
     """
     ignore(signal.SIGINT, signal.SIGTERM)
     reset_in_forks()
@@ -84,18 +85,18 @@ def bury(database: str, death: Death) -> int:
     use_own_connection(database)
     announcer = InThreads()
     try:
-        return _buried(store_for(database), death, announcer)
+        return _take_back(store_for(database), child_exit, announcer)
     finally:
         announcer.close(settings().LEASE)
 
 
-def _buried(store: Store, death: Death, announcer: Announcer) -> int:
+def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int:
     until = now() + settings().LEASE
     pause = PAUSE
     while now() < until:
         try:
-            policies = _policies(store, death.culprits)
-            rescue = store.bury(death.worker_id, partial(death.judge, policies))
+            policies = _policies(store, child_exit.timed_out)
+            rescue = store.bury(child_exit.worker_id, partial(child_exit.verdict, policies))
         except Exception as error:
             if is_about_a_value(error) and set_malformed_aside(store):
                 continue
@@ -113,9 +114,9 @@ def _buried(store: Store, death: Death, announcer: Announcer) -> int:
     return 1
 
 
-def _policies(store: Store, culprits: Collection[UUID]) -> Policies:
+def _policies(store: Store, timed_out: Collection[UUID]) -> Policies:
     """The policies of these attempts' targets, as far as they can be had."""
-    rows = store.attempts.filter(pk__in=culprits).only(*COLUMNS) if culprits else ()
+    rows = store.attempts.filter(pk__in=timed_out).only(*COLUMNS) if timed_out else ()
     found = {row.pk: _policy_of(row, store) for row in rows}
     return {pk: policy for pk, policy in found.items() if policy is not None}
 

@@ -18,7 +18,7 @@ from ..health.probes import SILENCE
 from ..health.systemd import Systemd
 from ..shared.connections import close_all_before_fork
 from ..shared.options import Options
-from ..shared.shared_memory import Page, SupervisorPage, now
+from ..shared.shared_memory import ChildState, SupervisorState, now
 from .child import CRASHED
 from .reload import CodeChanges
 
@@ -28,12 +28,14 @@ HEALTH_PAUSE: Final = 1.0
 """Seconds after which who answers for the health is started anew."""
 
 
-class Outward:
+class Reporting:
     """Speaks for the supervisor."""
 
-    def __init__(self, options: Options, pages: Sequence[Page], mine: SupervisorPage) -> None:
+    def __init__(
+        self, options: Options, states: Sequence[ChildState], mine: SupervisorState
+    ) -> None:
         self._options = options
-        self._vitals = SharedVitals(pages, mine)
+        self._status = SharedStatus(states, mine)
         self._systemd = Systemd()
         self._health_pid = 0
         self._next_health = now()
@@ -47,14 +49,14 @@ class Outward:
 
     def tick(self) -> None:
         """Tell what has changed."""
-        if not self._health_pid and now() >= self._next_health and not self._vitals.stopping():
+        if not self._health_pid and now() >= self._next_health and not self._status.stopping():
             self._serve_health_again()
-        if not self._is_ready and self._vitals.have_all_ticked():
+        if not self._is_ready and self._status.have_all_ticked():
             self._is_ready = True
             self._systemd.ready()
         if self._is_ready:
             self._systemd.status(
-                f"{self._vitals.in_hand()} in hand, {self._vitals.performed()} performed"
+                f"{self._status.in_flight()} in flight, {self._status.performed()} performed"
             )
         interval = self._systemd.watchdog_interval
         if interval is not None and now() >= self._next_watchdog and self._is_alive():
@@ -98,7 +100,7 @@ class Outward:
 
     def _is_alive(self) -> bool:
         """As `/livez` would say."""
-        return self._vitals.stopping() or all(age < SILENCE for age in self._vitals.tick_ages())
+        return self._status.stopping() or all(age < SILENCE for age in self._status.tick_ages())
 
     def _serve_health_again(self) -> None:
         self._next_health = now() + HEALTH_PAUSE
@@ -112,39 +114,39 @@ class Outward:
             close_all_before_fork()
             self._health_pid = health.start(
                 self._options.health_port,
-                self._vitals,
+                self._status,
                 database=self._options.database,
                 host=self._options.health_host,
             )
 
 
-class SharedVitals:
+class SharedStatus:
     """How the worker does, read from the memory that its processes share."""
 
-    def __init__(self, pages: Sequence[Page], mine: SupervisorPage) -> None:
-        self._pages = pages
+    def __init__(self, states: Sequence[ChildState], mine: SupervisorState) -> None:
+        self._pages = states
         self._mine = mine
-        self._born_at = now()
+        self._started_at = now()
 
     def have_all_ticked(self) -> bool:
         """Whether every child's loop goes round."""
-        return all(page.ticked_at for page in self._pages)
+        return all(state.ticked_at for state in self._pages)
 
     def tick_ages(self) -> list[float]:
         # A newborn hasn't ticked yet; before the first of them, nobody has.
-        return [now() - max(p.ticked_at, p.born_at, self._born_at) for p in self._pages]
+        return [now() - max(p.ticked_at, p.started_at, self._started_at) for p in self._pages]
 
     def lease_age(self) -> float:
         return now() - self._mine.renewed_at
 
     def performed(self) -> int:
-        return sum(page.performed for page in self._pages)
+        return sum(state.performed for state in self._pages)
 
-    def in_hand(self) -> int:
-        return sum(page.in_hand for page in self._pages)
+    def in_flight(self) -> int:
+        return sum(state.in_flight for state in self._pages)
 
     def missing_keys(self) -> Mapping[str, int]:
-        return sum((Counter(page.missing_keys()) for page in self._pages), Counter())
+        return sum((Counter(state.missing_keys()) for state in self._pages), Counter())
 
     def stopping(self) -> bool:
         return self._mine.is_stopping

@@ -16,14 +16,14 @@ from ...backoff import Backoff
 from ...conf import settings
 from ...store import store_for
 from ..shared.options import Options
-from ..shared.shared_memory import End, SupervisorPage, now
+from ..shared.shared_memory import End, SupervisorState, now
 from .child import CRASHED
-from .child_slot import FIRST_PAUSE, LONGEST_PAUSE, Cradle
-from .fork import forked
-from .lease_renewal import Renewing
-from .os_signals import Requests
-from .reaper import Death, bury
-from .reporting import Outward
+from .child_slot import FIRST_PAUSE, LONGEST_PAUSE, ChildSlot
+from .fork import fork
+from .lease_renewal import LeaseRenewal
+from .os_signals import OsSignals
+from .reaper import ChildExit, reap
+from .reporting import Reporting
 
 logger = logging.getLogger("async_attempts")
 
@@ -33,27 +33,27 @@ TICK: Final = 0.25
 PAUSE: Final = 2.0
 """Seconds without a look that tell of a process that was stopped, or a machine that slept."""
 
-STILLBORN_AT_MOST: Final = 5
+MOST_DEATHS_AT_START: Final = 5
 
 DONE: Final = 0
 NO_DATABASE: Final = 3
 HANDED_BACK: Final = 4
 """Exit codes; the last, when something that had begun was handed back."""
 
-LAST_BURIALS: Final = 2.0
+LAST_REAPING: Final = 2.0
 """Seconds after the shutdown's timeout in which what was killed then can still be taken back. If
 the database is away, others do so when the lease has run out."""
 
 
-class Burial(NamedTuple):
+class Reaping(NamedTuple):
     """One death to be buried, for the first time or again; `due_at`: when, by `now()`."""
 
-    cradle: Cradle
-    death: Death
+    child_slot: ChildSlot
+    child_exit: ChildExit
     failed: int = 0
     due_at: float = 0.0
 
-    def again(self) -> Burial:
+    def again(self) -> Reaping:
         """The next try, ever later."""
         failed = self.failed + 1
         cap = min(settings().LEASE / 3, LONGEST_PAUSE)
@@ -66,125 +66,129 @@ class Supervisor:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.page = SupervisorPage()
-        self.cradles = [Cradle(options) for _ in range(options.processes)]
-        self.spare = Cradle(replace(options, suspects_only=True, threads=1, async_tasks=0))
+        self.state = SupervisorState()
+        self.child_slots = [ChildSlot(options) for _ in range(options.processes)]
+        self.spare = ChildSlot(replace(options, suspects_only=True, threads=1, async_tasks=0))
         self.spare.is_done = True
-        self.requests = Requests()
-        pages = [cradle.page for cradle in (*self.cradles, self.spare)]
-        self.renewing = Renewing(store_for(options.database), pages, self.page)
-        self.outward = Outward(options, [cradle.page for cradle in self.cradles], self.page)
+        self.os_signals = OsSignals()
+        states = [child_slot.state for child_slot in (*self.child_slots, self.spare)]
+        self.lease_renewal = LeaseRenewal(store_for(options.database), states, self.state)
+        self.reporting = Reporting(
+            options, [child_slot.state for child_slot in self.child_slots], self.state
+        )
         self.exit_code = DONE
-        self._burials: dict[int, Burial] = {}
-        self._put_off: list[Burial] = []
-        self._stillborn = 0
+        self._reapings: dict[int, Reaping] = {}
+        self._failed_reapings: list[Reaping] = []
+        self._deaths_at_start = 0
         self._stop_by: float | None = None
         self._handed_back = False
-        self._went_round_at = self._patient_until = now()
+        self._went_round_at = self._lenient_until = now()
 
     def run(self) -> int:
         """Live until told to stop, or until nothing is left to do; returns the exit code."""
-        with self.requests:
-            self.outward.begin()
+        with self.os_signals:
+            self.reporting.begin()
             try:
                 while not self._is_over():
                     self._go_round()
             finally:
                 self._end()
-        if self.requests.reload and self.exit_code == DONE:
-            return self.outward.reload()
+        if self.os_signals.reload and self.exit_code == DONE:
+            return self.reporting.reload()
         if self._handed_back and self.exit_code == DONE:
             return HANDED_BACK
         return self.exit_code
 
     def _go_round(self) -> None:
-        self._forgive_a_pause()
-        self._reap()
+        self._allow_for_a_freeze()
+        self._collect_exits()
         self._obey()
         if self._stop_by is None:
-            self._bury_again()
-            for cradle in self.cradles:
-                if cradle.is_due:
-                    cradle.spawn()
+            self._retry_reapers()
+            for child_slot in self.child_slots:
+                if child_slot.is_due:
+                    child_slot.spawn()
             self._perform_suspects()
-        self._look_after()
-        self.renewing.tick()
-        self.outward.tick()
-        if (edited := self.outward.edited()) is not None:
+        self._check_children()
+        self.lease_renewal.tick()
+        self.reporting.tick()
+        if (edited := self.reporting.edited()) is not None:
             logger.info("%s was edited; the worker begins anew", edited)
-            self.requests.ask_to_reload()
-        self.requests.wait(min(TICK, self.renewing.seconds))
+            self.os_signals.ask_to_reload()
+        self.os_signals.wait(min(TICK, self.lease_renewal.seconds))
 
     @property
-    def _living(self) -> Iterator[Cradle]:
-        return (cradle for cradle in (*self.cradles, self.spare) if not cradle.is_empty)
+    def _living(self) -> Iterator[ChildSlot]:
+        return (
+            child_slot for child_slot in (*self.child_slots, self.spare) if not child_slot.is_empty
+        )
 
     def _is_over(self) -> bool:
         if any(self._living):
             return False
         if self._stop_by is not None:
-            return not self._burials or now() > self._stop_by + LAST_BURIALS
-        is_buried = not (self._burials or self._put_off)
-        return is_buried and all(cradle.is_done for cradle in self.cradles)
+            return not self._reapings or now() > self._stop_by + LAST_REAPING
+        is_reaped = not (self._reapings or self._failed_reapings)
+        return is_reaped and all(child_slot.is_done for child_slot in self.child_slots)
 
     def _obey(self) -> None:
         """Do what signals have asked for."""
-        if self.requests.dump:
-            self.requests.dump = False
+        if self.os_signals.dump:
+            self.os_signals.dump = False
             self._dump()
-        if self.requests.stop and self._stop_by is None:
+        if self.os_signals.stop and self._stop_by is None:
             self._stop()
-        if self.requests.at_once:
+        if self.os_signals.at_once:
             self._stop_by = min(self._stop_by or now(), now())
 
     def _stop(self) -> None:
         self._stop_by = now() + self.options.shutdown_timeout
-        self.page.stop()
-        self.outward.stopping(self.options.shutdown_timeout)
-        for cradle in self._living:
-            cradle.ask_to_stop()
+        self.state.stop()
+        self.reporting.stopping(self.options.shutdown_timeout)
+        for child_slot in self._living:
+            child_slot.ask_to_stop()
 
-    def _forgive_a_pause(self) -> None:
+    def _allow_for_a_freeze(self) -> None:
         """Who was frozen together with the children lets them hear that their time is over."""
         if now() - self._went_round_at > PAUSE:
-            self._patient_until = now() + settings().TIMEOUT_GRACE
+            self._lenient_until = now() + settings().TIMEOUT_GRACE
         self._went_round_at = now()
 
-    def _look_after(self) -> None:
+    def _check_children(self) -> None:
         """End those who can't be waited for any longer."""
-        for cradle in self._living:
-            cradle.insist_on_stacks()
+        for child_slot in self._living:
+            child_slot.insist_on_stacks()
             if self._stop_by is not None and now() >= self._stop_by:
-                self._handed_back |= any(cradle.page.begun())
-                cradle.kill()
-            elif now() < self._patient_until:
+                self._handed_back |= any(child_slot.state.begun())
+                child_slot.kill()
+            elif now() < self._lenient_until:
                 continue
-            elif starved := cradle.starved():
+            elif starved := child_slot.starved():
                 # First: those that were told can't have ended either.
                 logger.error(
                     "child %d is killed: it is starved, %s could not be told of its timeout",
-                    cradle.pid,
+                    child_slot.pid,
                     ", ".join(map(str, starved)),
                 )
-                cradle.kill_starved()
-            elif (culprits := cradle.is_hopeless()) is not None:
+                child_slot.kill_starved()
+            elif (timed_out := child_slot.reason_to_kill()) is not None:
                 logger.error(
                     "child %d is killed: %s",
-                    cradle.pid,
-                    f"{', '.join(map(str, culprits))} ignored its timeout"
-                    if culprits
+                    child_slot.pid,
+                    f"{', '.join(map(str, timed_out))} ignored its timeout"
+                    if timed_out
                     else "its loop is stuck",
                 )
-                cradle.kill(culprits)
+                child_slot.kill(timed_out)
 
     def _perform_suspects(self) -> None:
         """Let suspects be performed that wait for a hand which never runs empty."""
-        if any(cradle.page.wants_suspects_performed for cradle in self.cradles):
+        if any(child_slot.state.suspects_due for child_slot in self.child_slots):
             self.spare.is_done = False
             if self.spare.is_due:
                 self.spare.spawn()
 
-    def _reap(self) -> None:
+    def _collect_exits(self) -> None:
         """See who has ended, and have them buried."""
         while True:
             try:
@@ -193,88 +197,93 @@ class Supervisor:
                 return
             if not pid:
                 return
-            if pid in self._burials:
-                self._buried(self._burials.pop(pid), status)
-            elif (cradle := self._cradle_of(pid)) is not None:
-                self._ended(cradle, status)
+            if pid in self._reapings:
+                self._reaper_ended(self._reapings.pop(pid), status)
+            elif (child_slot := self._child_slot_of(pid)) is not None:
+                self._child_ended(child_slot, status)
             else:
-                self.outward.ended(pid)
+                self.reporting.ended(pid)
 
-    def _cradle_of(self, pid: int) -> Cradle | None:
-        return next((cradle for cradle in self._living if cradle.pid == pid), None)
+    def _child_slot_of(self, pid: int) -> ChildSlot | None:
+        return next((child_slot for child_slot in self._living if child_slot.pid == pid), None)
 
-    def _ended(self, cradle: Cradle, status: int) -> None:
-        pid = cradle.pid
-        death = cradle.ended(status)
-        if cradle.page.end == End.WITHOUT_DATABASE:
+    def _child_ended(self, child_slot: ChildSlot, status: int) -> None:
+        pid = child_slot.pid
+        child_exit = child_slot.ended(status)
+        if child_slot.state.end == End.WITHOUT_DATABASE:
             self._give_up(NO_DATABASE)
-        elif cradle.page.end == End.UNTIMELY and self._stop_by is None:
-            self._count_stillborn(cradle)
-        if death is not None:
-            logger.warning("child %d was lost: %s", pid, death.how)
-            self._bury(Burial(cradle, death))
+        elif child_slot.state.end == End.UNTIMELY and self._stop_by is None:
+            self._count_death_at_start(child_slot)
+        if child_exit is not None:
+            logger.warning("child %d was lost: %s", pid, child_exit.how)
+            self._start_reaper(Reaping(child_slot, child_exit))
 
-    def _count_stillborn(self, cradle: Cradle) -> None:
-        self._stillborn = self._stillborn + 1 if cradle.was_stillborn else 0
-        if self._stillborn >= STILLBORN_AT_MOST:
-            logger.critical("%d children in a row died at their start; giving up", self._stillborn)
+    def _count_death_at_start(self, child_slot: ChildSlot) -> None:
+        self._deaths_at_start = self._deaths_at_start + 1 if child_slot.died_at_start else 0
+        if self._deaths_at_start >= MOST_DEATHS_AT_START:
+            logger.critical(
+                "%d children in a row died at their start; giving up", self._deaths_at_start
+            )
             self._give_up(CRASHED)
 
     def _give_up(self, code: int) -> None:
         self.exit_code = self.exit_code or code
-        self.requests.stop = True
+        self.os_signals.stop = True
 
-    def _bury(self, burial: Burial) -> None:
-        cradle = burial.cradle
+    def _start_reaper(self, reaping: Reaping) -> None:
+        child_slot = reaping.child_slot
         try:
-            pid = forked(lambda: bury(self.options.database, burial.death))
+            pid = fork(lambda: reap(self.options.database, reaping.child_exit))
         except OSError as error:
             # Its lease is renewed no more: others will rescue it. After a first try in vain another
             # child may live there.
-            if cradle.page.worker_id == burial.death.worker_id:
-                cradle.page.become(None)
-            cradle.is_waiting = False
+            if child_slot.state.worker_id == reaping.child_exit.worker_id:
+                child_slot.state.become(None)
+            child_slot.is_waiting = False
             logger.error("a dead child's attempts can't be taken back: %s", error.strerror)
             return
         # Before a drain's next child looks around, all of it is to be back.
-        self._burials[pid] = burial
+        self._reapings[pid] = reaping
         if self.options.drain:
-            cradle.is_waiting = True
+            child_slot.is_waiting = True
 
-    def _bury_again(self) -> None:
+    def _retry_reapers(self) -> None:
         """Begin the burials that failed, and whose time has come."""
-        due = [burial for burial in self._put_off if now() >= burial.due_at]
-        self._put_off = [burial for burial in self._put_off if burial not in due]
-        for burial in due:
-            self._bury(burial)
+        due = [reaping for reaping in self._failed_reapings if now() >= reaping.due_at]
+        self._failed_reapings = [reaping for reaping in self._failed_reapings if reaping not in due]
+        for reaping in due:
+            self._start_reaper(reaping)
 
-    def _buried(self, burial: Burial, status: int) -> None:
+    def _reaper_ended(self, reaping: Reaping, status: int) -> None:
         if status and self._stop_by is None:
-            again = burial.again()
+            again = reaping.again()
             logger.warning(
                 "what a child held could not be taken back; trying again in %.1f s",
                 again.due_at - now(),
             )
-            self._put_off.append(again)
+            self._failed_reapings.append(again)
             return
-        cradle = burial.cradle
-        cradle.is_waiting = False
+        child_slot = reaping.child_slot
+        child_slot.is_waiting = False
         if self.options.drain:
             # It is due again, also if all children had found nothing left: the spare one held it.
-            self.cradles[0].is_done = False
+            self.child_slots[0].is_done = False
 
     def _dump(self) -> None:
-        for cradle in self._living:
-            begun = ", ".join(str(begun.attempt_id) for begun in cradle.page.begun())
+        for child_slot in self._living:
+            begun = ", ".join(str(begun.attempt_id) for begun in child_slot.state.begun())
             logger.warning(
-                "child %d: %d in hand, begun: %s", cradle.pid, cradle.page.in_hand, begun or "none"
+                "child %d: %d in flight, begun: %s",
+                child_slot.pid,
+                child_slot.state.in_flight,
+                begun or "none",
             )
-            cradle.ask_for_stacks()
+            child_slot.request_stacks()
 
     def _end(self) -> None:
         """Leave nobody behind."""
-        for cradle in self._living:
-            cradle.kill()
+        for child_slot in self._living:
+            child_slot.kill()
             with suppress(ChildProcessError):
-                os.waitpid(cradle.pid, 0)
-        self.outward.end()
+                os.waitpid(child_slot.pid, 0)
+        self.reporting.end()

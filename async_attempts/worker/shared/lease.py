@@ -13,7 +13,7 @@ from django.db import Error, connections
 from ...conf import settings
 from ...store import Store
 from .connections import use_own_connection
-from .shared_memory import Page, now
+from .shared_memory import ChildState, now
 
 logger = logging.getLogger("async_attempts")
 
@@ -26,32 +26,32 @@ def is_late(holds_until: float, moment: float) -> bool:
     return moment > holds_until - settings().LEASE / 2
 
 
-class PageLease:
+class SupervisedLease:
     """Kept by the supervisor, which says in shared memory how it stands."""
 
-    def __init__(self, page: Page, worker_id: UUID) -> None:
-        self._page = page
+    def __init__(self, child_state: ChildState, worker_id: UUID) -> None:
+        self._child_state = child_state
         self._worker_id = worker_id
 
     @property
     def lost(self) -> bool:
         """Whether this worker was rescued."""
-        return self._page.has_lost(self._worker_id)
+        return self._child_state.has_lost(self._worker_id)
 
     @property
     def holds_until(self) -> float:
         """Until when nobody rescues it, by `memory.now()`."""
-        return self._page.holds_until
+        return self._child_state.holds_until
 
     @property
     def late_at(self) -> float:
         """When its renewal was last found to be late, by `memory.now()`."""
         moment = now()
-        return moment if is_late(self.holds_until, moment) else self._page.late_at
+        return moment if is_late(self.holds_until, moment) else self._child_state.late_at
 
     def lose(self) -> None:
         """It is found to be rescued."""
-        self._page.lose(self._worker_id)
+        self._child_state.lose(self._worker_id)
 
     def tick(self) -> None:
         """Nothing to do."""

@@ -18,7 +18,7 @@ LONGEST_POLL: Final = 5.0
 class Options:
     """What `run_attempts` was asked for; times in seconds.
 
-    `once`: one claim, then stop. `drain`: stop when nothing is due. `max_attempts`: stop after
+    `once`: one claim, then stop. `drain`: stop when nothing is due. `stop_after`: stop after
     that many executions. `batch_size`: the most that one claim takes. `poll_interval` None: as the
     settings say. `max_performs`, `max_memory_mb` and `max_seconds`: when a child is replaced by a
     fresh one. `health_host` "": all addresses of the machine.
@@ -31,7 +31,7 @@ class Options:
     drain: bool = False
     poll_interval: float | None = None
     batch_size: int = BATCH_SIZE
-    max_attempts: int | None = None
+    stop_after: int | None = None
     processes: int = 1
     threads: int = THREADS
     async_tasks: int = ASYNC_TASKS
@@ -45,6 +45,6 @@ class Options:
     suspects_only: bool = False
 
     @property
-    def comes_to_an_end(self) -> bool:
+    def exits_when_done(self) -> bool:
         """Whether the work ends by itself, and so does the patience with the database."""
         return self.once or self.drain or self.suspects_only

@@ -13,9 +13,9 @@ from ...conf import settings
 from ...encryption import openable
 from ...models import Worker
 from ...store import Store
-from .lease import LeaseKeeper, PageLease
+from .lease import LeaseKeeper, SupervisedLease
 from .options import Options
-from .shared_memory import Page, now
+from .shared_memory import ChildState, now
 
 
 def new_worker(*, queues: Sequence[str], name: str = "") -> Worker:
@@ -34,25 +34,25 @@ def new_worker(*, queues: Sequence[str], name: str = "") -> Worker:
     )
 
 
-class Incarnation(NamedTuple):
+class Registration(NamedTuple):
     """One life of a worker."""
 
     worker: Worker
-    lease: LeaseKeeper | PageLease
+    lease: LeaseKeeper | SupervisedLease
 
 
-class Incarnations(Protocol):
+class Registrar(Protocol):
     """Registers one after the other."""
 
     @property
     def holds_until(self) -> float:
         """Until when the present one's lease holds, by `memory.now()`."""
 
-    def born(self) -> AbstractContextManager[Incarnation]:
+    def register(self) -> AbstractContextManager[Registration]:
         """Live as a new one."""
 
 
-class Alone:
+class InProcessRegistrar:
     """In a process without a supervisor: a thread keeps the lease."""
 
     def __init__(self, store: Store, options: Options) -> None:
@@ -65,32 +65,32 @@ class Alone:
         return 0.0 if self._lease is None else self._lease.holds_until
 
     @contextmanager
-    def born(self) -> Iterator[Incarnation]:
+    def register(self) -> Iterator[Registration]:
         worker = new_worker(queues=self._options.queues, name=self._options.name)
         self._store.register(worker, settings().LEASE)
         with LeaseKeeper(self._store, worker.pk) as self._lease:
-            yield Incarnation(worker, self._lease)
+            yield Registration(worker, self._lease)
 
 
-class Supervised:
+class ChildRegistrar:
     """In a child: the supervisor renews what stands on its page."""
 
-    def __init__(self, store: Store, options: Options, page: Page) -> None:
+    def __init__(self, store: Store, options: Options, child_state: ChildState) -> None:
         self._store = store
         self._options = options
-        self._page = page
+        self._child_state = child_state
 
     @property
     def holds_until(self) -> float:
-        return self._page.holds_until
+        return self._child_state.holds_until
 
     @contextmanager
-    def born(self) -> Iterator[Incarnation]:
+    def register(self) -> Iterator[Registration]:
         worker = new_worker(queues=self._options.queues, name=self._options.name)
         asked = now()
         # On the page before it is in the database: whatever it claims, its supervisor will know.
-        self._page.hold_until(0.0)
-        self._page.become(worker.pk)
+        self._child_state.hold_until(0.0)
+        self._child_state.become(worker.pk)
         self._store.register(worker, settings().LEASE)
-        self._page.hold_until(asked + settings().LEASE)
-        yield Incarnation(worker, PageLease(self._page, worker.pk))
+        self._child_state.hold_until(asked + settings().LEASE)
+        yield Registration(worker, SupervisedLease(self._child_state, worker.pk))

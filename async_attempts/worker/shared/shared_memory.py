@@ -24,9 +24,19 @@ _DEADLINE, _ENDS_BY = 24, 32
 _NOBODY: Final = bytes(16)
 
 _MINE, _LOST = 0, 16
-_HOLDS_UNTIL, _BORN, _TICKED, _PERFORMED, _IN_HAND, _STOP, _WANTS, _END, _ASKED, _TOLD, _LATE = (
-    range(32, 120, 8)
-)
+(
+    _HOLDS_UNTIL,
+    _STARTED,
+    _TICKED,
+    _PERFORMED,
+    _IN_FLIGHT,
+    _STOP,
+    _SUSPECTS,
+    _END,
+    _REQUESTED,
+    _WRITTEN,
+    _LATE,
+) = range(32, 120, 8)
 _RESTS: Final = 120
 _MISSING: Final = 128
 _NAMED: Final = struct.Struct("24sd")
@@ -74,7 +84,7 @@ class Begun(NamedTuple):
         return self.ends_by < self.deadline <= moment
 
 
-class Page:
+class ChildState:
     """One child's facts; each is written by one side only."""
 
     def __init__(self, rows: int) -> None:
@@ -83,12 +93,12 @@ class Page:
         self._free = deque(range(_TABLE, _TABLE + rows * _BEGUN.size, _BEGUN.size))
         self._missing: dict[str, int] = {}
 
-    def clear(self, born_at: float) -> None:
+    def clear(self, started_at: float) -> None:
         """For the next child, which is born at that moment of `now()`."""
         self._memory[:] = bytes(len(self._memory))
         self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
         self._missing.clear()
-        self._write(_BORN, born_at)
+        self._write(_STARTED, started_at)
 
     def _number(self, offset: int) -> float:
         return self._numbers[offset // _NUMBER.size]
@@ -113,11 +123,11 @@ class Page:
         """When the claim loop last went round; 0: never."""
         return self._number(_TICKED)
 
-    def tick(self, performed: int, in_hand: int) -> None:
+    def tick(self, performed: int, in_flight: int) -> None:
         """The claim loop goes round."""
         self._write(_TICKED, now())
         self._write(_PERFORMED, performed)
-        self._write(_IN_HAND, in_hand)
+        self._write(_IN_FLIGHT, in_flight)
 
     @property
     def is_at_database(self) -> bool:
@@ -138,29 +148,29 @@ class Page:
         return int(self._number(_PERFORMED))
 
     @property
-    def in_hand(self) -> int:
-        return int(self._number(_IN_HAND))
+    def in_flight(self) -> int:
+        return int(self._number(_IN_FLIGHT))
 
     @property
-    def wants_suspects_performed(self) -> bool:
+    def suspects_due(self) -> bool:
         """Whether suspects wait while this child's hand never runs empty."""
-        return bool(self._number(_WANTS))
+        return bool(self._number(_SUSPECTS))
 
-    def want_suspects_performed(self, wanted: bool) -> None:
-        self._write(_WANTS, wanted)
+    def note_suspects(self, wanted: bool) -> None:
+        self._write(_SUSPECTS, wanted)
 
     @property
     def end(self) -> End:
         """How the child came to its end, if it did by itself."""
         return End(int(self._number(_END)))
 
-    def come_to(self, end: End) -> None:
+    def note_end(self, end: End) -> None:
         """This is how it ends. (An exit code may be a target's: `os._exit(0)`.)"""
         self._write(_END, end)
 
-    def tell_stacks(self) -> None:
+    def stacks_written(self) -> None:
         """The stacks that were asked for are told."""
-        self._write(_TOLD, self._number(_ASKED))
+        self._write(_WRITTEN, self._number(_REQUESTED))
 
     def count_missing_key(self, key_id: str, number: int = 1) -> None:
         """Add to the number of attempts that couldn't be opened for want of this key."""
@@ -186,22 +196,22 @@ class Page:
         """Note that an execution begins; returns the place of the note, None if there is none."""
         if not self._free:
             return None
-        place = self._free.popleft()
-        _BEGUN.pack_into(self._memory, place, id_bytes, claim_seq, deadline, 0.0)
-        return place
+        offset = self._free.popleft()
+        _BEGUN.pack_into(self._memory, offset, id_bytes, claim_seq, deadline, 0.0)
+        return offset
 
-    def move(self, place: int, deadline: float) -> None:
+    def move(self, offset: int, deadline: float) -> None:
         """The execution noted there has another deadline; 0: it has ended."""
-        self._write(place + _DEADLINE, deadline)
+        self._write(offset + _DEADLINE, deadline)
 
-    def told(self, place: int, ends_by: float) -> None:
+    def told(self, offset: int, ends_by: float) -> None:
         """The execution noted there was told that its time is over, and is to end by then."""
-        self._write(place + _ENDS_BY, ends_by)
+        self._write(offset + _ENDS_BY, ends_by)
 
-    def recorded(self, place: int) -> None:
+    def recorded(self, offset: int) -> None:
         """The execution noted there is recorded, or was given back."""
-        self._memory[place : place + 16] = _NOBODY
-        self._free.append(place)
+        self._memory[offset : offset + 16] = _NOBODY
+        self._free.append(offset)
 
     def begun(self) -> Iterator[Begun]:
         """What had begun and wasn't recorded."""
@@ -213,9 +223,9 @@ class Page:
     # --- written by the supervisor (the first lease also by the child)
 
     @property
-    def born_at(self) -> float:
+    def started_at(self) -> float:
         """When the child was born; 0: there was none."""
-        return self._number(_BORN)
+        return self._number(_STARTED)
 
     @property
     def holds_until(self) -> float:
@@ -242,12 +252,12 @@ class Page:
         return self._memory[_LOST : _LOST + 16] == worker_id.bytes
 
     @property
-    def owes_stacks(self) -> bool:
+    def stacks_requested(self) -> bool:
         """Whether the child has been asked for its threads' stacks, and hasn't told them."""
-        return self._number(_ASKED) > self._number(_TOLD)
+        return self._number(_REQUESTED) > self._number(_WRITTEN)
 
-    def ask_for_stacks(self) -> None:
-        self._write(_ASKED, self._number(_ASKED) + 1)
+    def request_stacks(self) -> None:
+        self._write(_REQUESTED, self._number(_REQUESTED) + 1)
 
     @property
     def is_to_stop(self) -> bool:
@@ -257,7 +267,7 @@ class Page:
         self._write(_STOP, 1)
 
 
-class SupervisorPage:
+class SupervisorState:
     """What the supervisor tells those who answer for its health."""
 
     def __init__(self) -> None:

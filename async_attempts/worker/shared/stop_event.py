@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from .wake_pipe import Bell
+from .wake_pipe import WakePipe
 
 
-class Stopping:
+class StopEvent:
     """Like `threading.Event`, but safe to set in a signal handler of the thread that waits.
 
     An Event's lock may be held by the very code that the handler interrupts, which then never goes
@@ -16,19 +16,19 @@ class Stopping:
 
     def __init__(self) -> None:
         self._is_set = False
-        self.bell = Bell()
+        self.wake_pipe = WakePipe()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.bell.close()
+        self.wake_pipe.close()
 
     def set(self) -> None:
         """Stop, and wake up whoever waits."""
         if not self._is_set:
             self._is_set = True
-            self.bell.ring()
+            self.wake_pipe.wake()
 
     def is_set(self) -> bool:
         """Whether to stop."""
@@ -37,4 +37,4 @@ class Stopping:
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or as soon as it is set; another ring may end it early."""
         if not self._is_set:
-            self.bell.wait(seconds)
+            self.wake_pipe.wait(seconds)

@@ -10,26 +10,26 @@ from typing import Final
 MOST_AT_ONCE: Final = 4096
 
 
-class Bell:
+class WakePipe:
     """A pipe, since a signal handler may ring at any moment, even the interpreter's own in C."""
 
     def __init__(self) -> None:
-        self._hears, self._rings = os.pipe()
-        for end in (self._hears, self._rings):
+        self._reader, self._writer = os.pipe()
+        for end in (self._reader, self._writer):
             os.set_blocking(end, False)
         self._poll = select.poll()
-        self._poll.register(self._hears, select.POLLIN)
+        self._poll.register(self._reader, select.POLLIN)
 
     @property
     def fd(self) -> int:
         """For `signal.set_wakeup_fd`."""
-        return self._rings
+        return self._writer
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake who waits, or who will wait next."""
         # A full pipe wakes as well.
         with suppress(BlockingIOError):
-            os.write(self._rings, b"\0")
+            os.write(self._writer, b"\0")
 
     def wait(self, seconds: float, socket: int | None = None) -> bool:
         """Return after `seconds`, as soon as it rings, or when `socket` has something to read.
@@ -44,9 +44,9 @@ class Bell:
             if socket is not None:
                 self._poll.unregister(socket)
         with suppress(BlockingIOError):
-            os.read(self._hears, MOST_AT_ONCE)
+            os.read(self._reader, MOST_AT_ONCE)
         return any(fd == socket for fd, _ in ready)
 
     def close(self) -> None:
-        for end in (self._hears, self._rings):
+        for end in (self._reader, self._writer):
             os.close(end)

@@ -14,7 +14,7 @@ import pytest
 from async_attempts.exceptions import AttemptTimeout
 from async_attempts.worker.execution.timeouts import AlarmWatch, Deadline, ThreadWatch, Watch
 from async_attempts.worker.processes.lease_renewal import TooSlow, at_most
-from async_attempts.worker.shared.shared_memory import Page, now
+from async_attempts.worker.shared.shared_memory import ChildState, now
 from tests.shop import effects
 from tests.worker.execution.test_timeouts import (
     SHORT,
@@ -101,28 +101,28 @@ def test_a_renewal_gives_back_the_alarm(rung):
     assert rung == []
 
 
-def told_of(page: Page) -> list[bool]:
+def told_of(child_state: ChildState) -> list[bool]:
     """Of each execution that goes on, whether it was told that its time is over."""
-    return [begun.ends_by >= begun.deadline for begun in page.begun() if begun.deadline]
+    return [begun.ends_by >= begun.deadline for begun in child_state.begun() if begun.deadline]
 
 
 def test_who_is_told_is_noted_as_such_before_it_is_raised(timekeeper):
-    page = Page(2)
+    child_state = ChildState(2)
     found: dict[str, list[bool]] = {}
 
     def perform(name: str, watch: Watch) -> None:
-        place = page.begin(uuid4().bytes, 1, now() + 60)
-        deadline = Deadline(now() + 0.1, page, place)
+        offset = child_state.begin(uuid4().bytes, 1, now() + 60)
+        deadline = Deadline(now() + 0.1, child_state, offset)
         deadline.note()
-        found[f"{name} begins"] = told_of(page)
+        found[f"{name} begins"] = told_of(child_state)
         try:
             watch.begin(deadline)
             loop_for_ever()
         except AttemptTimeout:
-            found[name] = told_of(page)
+            found[name] = told_of(child_state)
         watch.end()
-        assert place is not None
-        page.move(place, 0.0)
+        assert offset is not None
+        child_state.move(offset, 0.0)
 
     thread = threading.Thread(target=lambda: perform("thread", ThreadWatch(timekeeper)))
     thread.start()
@@ -135,15 +135,15 @@ def test_who_is_told_is_noted_as_such_before_it_is_raised(timekeeper):
 
 
 def test_the_timekeeper_tells_whom_the_alarm_does_not_reach(timekeeper):
-    page = Page(1)
+    child_state = ChildState(1)
     watch = AlarmWatch(timekeeper)
-    deadline = Deadline(now() + 0.1, page, page.begin(uuid4().bytes, 1, now() + 60))
+    deadline = Deadline(now() + 0.1, child_state, child_state.begin(uuid4().bytes, 1, now() + 60))
     deadline.note()
     watch.begin(deadline)
     # As in C code, which comes back from a signal to where it was.
     signal.signal(signal.SIGALRM, lambda *_: None)
     limit = now() + 5
-    while (told := told_of(page)) == [False] and now() < limit:
+    while (told := told_of(child_state)) == [False] and now() < limit:
         time.sleep(0.01)
     watch.close()
     assert told == [True]
@@ -165,30 +165,30 @@ def test_the_timekeeper_rings_for_a_timer_that_a_target_has_taken(timekeeper, le
 
 
 def test_who_was_told_and_extends_its_deadline_has_to_be_told_again():
-    page = Page(1)
-    deadline = Deadline(now(), page, page.begin(uuid4().bytes, 1, now() + 60))
+    child_state = ChildState(1)
+    deadline = Deadline(now(), child_state, child_state.begin(uuid4().bytes, 1, now() + 60))
     deadline.on_move = lambda: None
     deadline.note()
     deadline.told()
-    assert told_of(page) == [True]
+    assert told_of(child_state) == [True]
     deadline.move(now() + 60)
-    assert told_of(page) == [False]
+    assert told_of(child_state) == [False]
 
 
 def test_who_was_told_gets_no_more_time_by_others_that_are_looked_after(timekeeper):
     """As in C code that lets other threads go on, and never comes back."""
-    page = Page(1)
+    child_state = ChildState(1)
     watch = AlarmWatch(timekeeper)
-    deadline = Deadline(now() + 0.05, page, page.begin(uuid4().bytes, 1, now() + 60))
+    deadline = Deadline(now() + 0.05, child_state, child_state.begin(uuid4().bytes, 1, now() + 60))
     deadline.note()
     watch.begin(deadline)
     signal.signal(signal.SIGALRM, lambda *_: None)
     limit = now() + 5
-    while told_of(page) == [False] and now() < limit:
+    while told_of(child_state) == [False] and now() < limit:
         time.sleep(0.01)
-    (first,) = page.begun()
+    (first,) = child_state.begun()
     for _ in range(3):
         timekeeper.look_earlier()
         time.sleep(0.05)
     watch.close()
-    assert list(page.begun()) == [first]
+    assert list(child_state.begun()) == [first]

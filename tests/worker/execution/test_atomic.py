@@ -107,7 +107,7 @@ def test_a_person_is_told_that_it_is_running_atomically(database, acting):
     assert attempt.status == "succeeded"
 
 
-def test_what_was_expired_in_hand_is_not_performed(database, acting, caplog):
+def test_what_was_expired_in_flight_is_not_performed(database, acting, caplog):
     def expire_the_next() -> None:
         stored(following).expire("by hand")
 

@@ -202,9 +202,9 @@ def test_what_was_altered_of_its_edges_lets_nobody_begin(database, on, noted):
 
 def test_edges_added_to_what_waits_for_nothing_hand_it_nothing(database, on, noted):
     other = on(flows.fetch, 9).using(keep_result=True).enqueue()
-    alone = on(flows.look_back).using(queue="default").enqueue()
+    registrar = on(flows.look_back).using(queue="default").enqueue()
     edges(database).create(
-        attempt=alone, prerequisite=other, condition="success", place=0, state="met"
+        attempt=registrar, prerequisite=other, condition="success", place=0, state="met"
     )
     drain(database)
     assert ("look_back", []) in noted

@@ -24,9 +24,9 @@ from async_attempts.worker.execution import missing_keys, runner
 from async_attempts.worker.execution.missing_keys import MissingKeys
 from async_attempts.worker.execution.runner import Runner
 from async_attempts.worker.execution.timeouts import NoWatch
-from async_attempts.worker.maintenance.schedule_ticks import Ticking
-from async_attempts.worker.processes import reaper as burials
-from async_attempts.worker.processes.reaper import Death
+from async_attempts.worker.maintenance.schedule_ticks import ScheduleTicks
+from async_attempts.worker.processes import reaper
+from async_attempts.worker.processes.reaper import ChildExit
 from async_attempts.worker.shared.shared_memory import now
 from tests.shop import effects
 from tests.shop.vault import Vault
@@ -267,7 +267,7 @@ def test_schedules_are_declared_when_the_cipher_is_back(database, out_of_reach, 
         "async_attempts.worker.maintenance.schedule_ticks.declare", side_effect=Outage(SECRET)
     )
     with declare:
-        assert not Ticking(store).tick(None)
+        assert not ScheduleTicks(store).tick(None)
     assert "schedules can't be declared" in caplog.text
     assert SECRET not in caplog.text
 
@@ -320,24 +320,24 @@ def test_no_child_dies_of_it_and_all_is_performed_once_it_is_back(
     assert worker.output.count("could not be opened") < 5
 
 
-def fail_to_bury(failed: Path, times: int) -> None:
-    def bury(database: str, death: Death) -> int:
+def fail_to_reap(failed: Path, times: int) -> None:
+    def reap(database: str, child_exit: ChildExit) -> int:
         if len(lines(failed)) >= times:
-            return burials.bury(database, death)
+            return reaper.reap(database, child_exit)
         with failed.open("a") as file:
             file.write(f"{now()}\n")
         return 1
 
-    mock.patch("async_attempts.worker.processes.supervisor.bury", bury).start()
+    mock.patch("async_attempts.worker.processes.supervisor.reap", reap).start()
 
 
 @pytest.mark.slow
 @pytest.mark.only("sqlite", reason="nothing is asked of the database")
-def test_a_burial_that_fails_is_tried_again_ever_later(database, workers, tmp_path):
+def test_a_reaper_that_fails_is_tried_again_ever_later(database, workers, tmp_path):
     failed = tmp_path / "failed"
     enqueued(database, effects.write_and_die, str(tmp_path / "path"), 1)
     worker = workers.start(
-        "--drain", f"--database={database}", prepare=partial(fail_to_bury, failed, 5)
+        "--drain", f"--database={database}", prepare=partial(fail_to_reap, failed, 5)
     )
     assert worker.exit_code() == 0, worker.output
     moments = [float(moment) for (moment,) in lines(failed)]

@@ -188,13 +188,13 @@ def test_an_async_targets_deadline_can_be_moved(database, acting):
         await asyncio.sleep(lasts)
 
     acting(move)
-    later, elsewhere = (
+    later, on_loop = (
         enqueued(database, effects.act_asynchronously, 60, 0.5, in_thread=n, options=SHORT)
         for n in (False, True)
     )
     earlier = enqueued(database, effects.act_asynchronously, 0.1, PATIENCE, in_thread=False)
     drain_in_threads(database)
-    assert (stored(later).status, stored(elsewhere).status) == ("succeeded", "succeeded")
+    assert (stored(later).status, stored(on_loop).status) == ("succeeded", "succeeded")
     assert has_timed_out(earlier)
 
 

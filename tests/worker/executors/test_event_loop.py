@@ -17,10 +17,10 @@ from asgiref.sync import sync_to_async
 from async_attempts import Attempt
 from async_attempts.lifecycle import Released, Retried, Succeeded
 from async_attempts.store import store_for
-from async_attempts.worker.execution.prepare import prepared
+from async_attempts.worker.execution.prepare import prepare
 from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.executors.event_loop import EventLoop
-from async_attempts.worker.shared.shared_memory import Begun, Page, now
+from async_attempts.worker.shared.shared_memory import Begun, ChildState, now
 from tests.shop import effects
 from tests.shop.vault import Vault
 from tests.store.rows import registered
@@ -39,14 +39,14 @@ class Performer:
     def __init__(self, database: str) -> None:
         self.store = store_for(database)
         self.worker = registered(self.store)
-        self.page = Page(10)
+        self.child_state = ChildState(10)
         self.executions: list[Execution] = []
         self.was_lost = threading.Event()
         self.loop = EventLoop(
             2,
             self.executions.append,
             SimpleNamespace(holds_until=float("inf")),
-            self.page,
+            self.child_state,
             lost=self.was_lost.set,
         )
 
@@ -57,12 +57,12 @@ class Performer:
             enqueued(self.store.alias, effects.act_asynchronously, name, options=options)
         claims = self.store.claim(self.worker.pk, ["default"], len(names), suspects=False)
         assert len(claims) == len(names)
-        return all(self.loop.perform(prepared(claim)) for claim in claims)
+        return all(self.loop.perform(prepare(claim)) for claim in claims)
 
     @property
     def begun(self) -> list[Begun]:
         """What is noted as going on."""
-        return [begun for begun in self.page.begun() if begun.deadline]
+        return [begun for begun in self.child_state.begun() if begun.deadline]
 
     def outcomes(self, number: int) -> list[tuple[type, str]]:
         """Wait until so many have come back: their outcomes, and the errors' classes."""
@@ -156,7 +156,7 @@ def test_who_cancels_all_that_it_finds_loses_nobody(performer, actions):
     outcomes = performer.outcomes(4)
     # One that had not begun yet is given back as such.
     assert {outcome for outcome, _ in outcomes} <= {Succeeded, Retried, Released}
-    performer.until(lambda: performer.loop.in_flight == 0)
+    performer.until(lambda: performer.loop.running == 0)
     performer.perform("nothing", "nothing")
     assert performer.outcomes(6)[4:] == [(Succeeded, "NoneType")] * 2
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from async_attempts.exceptions import InvalidOption
-from async_attempts.worker.health import server as health
+from async_attempts.worker.health import server
 from tests.worker.helpers.monitors import start
 from tests.worker.helpers.processes import until
 
@@ -24,17 +24,17 @@ __all__ = ["start"]
 
 def test_alive_while_every_child_ticks(start):
     monitor = start(LEASE=20)
-    monitor.vitals.show(ticks=(19, 0))
+    monitor.status.show(ticks=(19, 0))
     alive = monitor.ask("/livez")
     assert (alive.status, alive.text) == (200, "ok")
-    monitor.vitals.show(ticks=(0, 31))
+    monitor.status.show(ticks=(0, 31))
     dead = monitor.ask("/livez")
     assert (dead.status, dead.text) == (503, "child 1 has not ticked for 31 s")
 
 
 def test_alive_while_it_stops_though_nothing_ticks(start):
     monitor = start(LEASE=20)
-    monitor.vitals.show(ticks=(100, 100), stopping=True)
+    monitor.status.show(ticks=(100, 100), stopping=True)
     assert monitor.ask("/livez").status == 200
 
 
@@ -54,14 +54,14 @@ def test_asking_leaves_no_connection_behind(database, start):
 
 def test_not_ready_while_it_stops(start):
     monitor = start()
-    monitor.vitals.show(stopping=True)
+    monitor.status.show(stopping=True)
     answer = monitor.ask("/readyz")
     assert (answer.status, answer.text) == (503, "stopping")
 
 
 def test_not_ready_when_its_lease_is_overdue(start):
     monitor = start(LEASE=20)
-    monitor.vitals.show(lease=21)
+    monitor.status.show(lease=21)
     answer = monitor.ask("/readyz")
     assert (answer.status, answer.text) == (503, "the lease was not renewed for 21 s")
 
@@ -114,14 +114,14 @@ def number() -> int:
 
 def test_its_figures_and_then_the_projects(start):
     monitor = start(METRICS=f"{__name__}.exposition")
-    monitor.vitals.show(ticks=(0.5, 1.25), lease=float("inf"), performed=12_345_678, in_hand=9)
+    monitor.status.show(ticks=(0.5, 1.25), lease=float("inf"), performed=12_345_678, in_flight=9)
     answer = monitor.ask("/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
     assert samples == [
         "async_attempts_worker_performed_total 12345678",
-        "async_attempts_worker_in_hand 9",
+        "async_attempts_worker_in_flight 9",
         'async_attempts_worker_tick_age_seconds{child="0"} 0.5',
         'async_attempts_worker_tick_age_seconds{child="1"} 1.25',
         "async_attempts_worker_lease_age_seconds +Inf",
@@ -150,7 +150,7 @@ def test_a_hook_that_fails_is_told_by_its_class(start, hook, told):
 def test_a_hook_that_hangs_leaves_room_for_the_rest(start):
     monitor = start(METRICS=f"{__name__}.hanging")
     with ExitStack() as clients:
-        for _ in range(2 * health.MAX_CLIENTS):
+        for _ in range(2 * server.MAX_CLIENTS):
             clients.enter_context(monitor.client(b"GET /metrics HTTP/1.0\r\n\r\n"))
         until(monitor.answers, monitor.supervisor)
     assert monitor.ask("/readyz").status == 200
@@ -186,7 +186,7 @@ def test_requests_are_not_logged(start):
 
 def test_slow_clients_hold_nobody_up_for_long(start):
     monitor = start()
-    many = 2 * health.MAX_CLIENTS
+    many = 2 * server.MAX_CLIENTS
     with ExitStack() as clients:
         slow = [clients.enter_context(monitor.client(b"GET /live")) for _ in range(many)]
         until(monitor.answers, monitor.supervisor)
@@ -199,7 +199,7 @@ def test_slow_clients_hold_nobody_up_for_long(start):
 def test_beyond_its_limit_the_oldest_client_makes_room(start, sent):
     monitor = start(deadline=60.0)
     with ExitStack() as clients:
-        idle = [clients.enter_context(monitor.client(sent)) for _ in range(health.MAX_CLIENTS)]
+        idle = [clients.enter_context(monitor.client(sent)) for _ in range(server.MAX_CLIENTS)]
         assert monitor.ask("/livez").status == 200
         assert idle[0].recv(1) == b""
         idle[1].settimeout(0.5)
@@ -215,7 +215,7 @@ def test_a_client_that_waits_for_its_answer_does_not_make_room(database, start):
         monitor = start(database, place, deadline=60.0)
         asking = clients.enter_context(monitor.client(b"GET /readyz HTTP/1.0\r\n\r\n"))
         clients.enter_context(silent.accept()[0])
-        for _ in range(2 * health.MAX_CLIENTS):
+        for _ in range(2 * server.MAX_CLIENTS):
             clients.enter_context(monitor.client(b""))
         assert monitor.ask("/livez").status == 200
         assert b" 503 " in asking.recv(100)
@@ -227,7 +227,7 @@ def test_those_who_wait_for_an_answer_leave_room_for_livez(database, start):
         silent = clients.enter_context(socket.create_server(("127.0.0.1", 0)))
         place = {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1])}
         monitor = start(database, place, deadline=60.0, METRICS=f"{__name__}.hanging")
-        for _ in range(health.MAX_CLIENTS):
+        for _ in range(server.MAX_CLIENTS):
             for path in (b"readyz", b"metrics"):
                 request = b"GET /" + path + b" HTTP/1.0\r\n\r\n"
                 clients.enter_context(monitor.client(request))
@@ -317,7 +317,7 @@ def test_a_port_in_use_is_refused_before_anything_is_forked(host):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InvalidOption, match=rf"--health-port.*{port}.*in use.*free port"):
-            health.start(port, NOT_ASKED, database="default", host=host)
+            server.start(port, NOT_ASKED, database="default", host=host)
 
 
 @pytest.mark.parametrize(
@@ -332,4 +332,4 @@ def test_a_port_in_use_is_refused_before_anything_is_forked(host):
 )
 def test_where_nobody_can_listen_is_refused(port, host, remedy):
     with pytest.raises(InvalidOption, match=f"--health-port: .*{remedy}"):
-        health.start(port, NOT_ASKED, database="default", host=host)
+        server.start(port, NOT_ASKED, database="default", host=host)

@@ -74,9 +74,9 @@ def test_a_reload_says_when_it_began(address, heard):
 
 def test_a_status_is_sent_when_it_is_another(address, heard):
     systemd = Systemd({"NOTIFY_SOCKET": address})
-    for text in ("idle", "idle", "3 in hand", "idle"):
+    for text in ("idle", "idle", "3 in flight", "idle"):
         systemd.status(text)
-    assert heard() == ["STATUS=idle", "STATUS=3 in hand", "STATUS=idle"]
+    assert heard() == ["STATUS=idle", "STATUS=3 in flight", "STATUS=idle"]
 
 
 def test_a_status_can_assign_nothing_else(address, heard):

@@ -16,12 +16,12 @@ from async_attempts.worker.executors.call_threads import CallThreads
 from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.loop.claim_loop import Loop
-from async_attempts.worker.loop.in_flight import Hand
-from async_attempts.worker.loop.poller import Lookout
-from async_attempts.worker.processes.in_process import NoPulse
+from async_attempts.worker.loop.in_flight import InFlight
+from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.processes.in_process import NoObserver
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.registration import Alone
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.registration import InProcessRegistrar
+from async_attempts.worker.shared.stop_event import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued
 
@@ -30,31 +30,36 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     """Perform what is due in so many threads, and so many async targets at once."""
     store = store_for(database)
     options = Options(database=database, queues=("default", "emails", "fulfilment"), drain=True)
-    hand, stopping, timekeeper = Hand(store), Stopping(), Timekeeper()
-    alone = Alone(store, options)
+    in_flight, stop_event, timekeeper = InFlight(store), StopEvent(), Timekeeper()
+    registrar = InProcessRegistrar(store, options)
     timekeeper.start()
-    for_async = EventLoop(async_tasks, hand.ended, alone, say=hand.progress.say)
+    for_async = EventLoop(async_tasks, in_flight.ended, registrar, say=in_flight.progress.say)
 
     missing_keys = MissingKeys()
 
     def runner() -> Runner:
         return Runner(
             store,
-            alone,
+            registrar,
             ThreadWatch(timekeeper),
-            elsewhere=for_async,
-            progress=hand.progress,
+            async_executor=for_async,
+            progress=in_flight.progress,
             missing_keys=missing_keys,
         )
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
-    executor = Threads(hand, runner, stopping.bell, threads + 1, for_async)
-    lookout = Lookout(store, options.queues, None)
+    executor = Threads(in_flight, runner, stop_event.wake_pipe, threads + 1, for_async)
+    poller = Poller(store, options.queues, None)
     loop = Loop(
-        options, hand, executor=executor, lookout=lookout, stopping=stopping, pulse=NoPulse()
+        options,
+        in_flight,
+        executor=executor,
+        poller=poller,
+        stop_event=stop_event,
+        observer=NoObserver(),
     )
     try:
-        loop.run(alone)
+        loop.run(registrar)
     finally:
         executor.close()
         for_async.close()

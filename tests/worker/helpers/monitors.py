@@ -19,13 +19,13 @@ import psutil
 import pytest
 from django.db import connections
 
-from async_attempts.worker.health import server as health
+from async_attempts.worker.health import server
 from tests.worker.helpers.processes import WorkerProcess, until
 
 LAYOUT = struct.Struct("ddd?qq")
 
 
-class Vitals:
+class WorkerStatus:
     """The vital signs of two children, in a file that processes map: shared memory."""
 
     def __init__(self, path: Path) -> None:
@@ -39,9 +39,9 @@ class Vitals:
         lease: float = 0,
         stopping: bool = False,
         performed: int = 0,
-        in_hand: int = 0,
+        in_flight: int = 0,
     ) -> None:
-        LAYOUT.pack_into(self._memory, 0, *ticks, lease, stopping, performed, in_hand)
+        LAYOUT.pack_into(self._memory, 0, *ticks, lease, stopping, performed, in_flight)
 
     def _read(self) -> tuple[Any, ...]:
         return LAYOUT.unpack_from(self._memory)
@@ -58,7 +58,7 @@ class Vitals:
     def performed(self) -> int:
         return int(self._read()[4])
 
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         return int(self._read()[5])
 
     def missing_keys(self) -> dict[str, int]:
@@ -74,9 +74,9 @@ class Answer(NamedTuple):
 class Monitor:
     """Asks the server that a supervisor has started."""
 
-    def __init__(self, supervisor: WorkerProcess, vitals: Vitals, pid: int) -> None:
+    def __init__(self, supervisor: WorkerProcess, status: WorkerStatus, pid: int) -> None:
         self.supervisor = supervisor
-        self.vitals = vitals
+        self.status = status
         self.pid = pid
         self.host, self.port = _address(pid)
 
@@ -119,10 +119,10 @@ def supervise(
 ) -> None:
     """What a supervisor does, as far as health is concerned; ends as the server ends."""
     connections.databases[database].update(alterations)
-    health.DEADLINE = deadline
+    server.DEADLINE = deadline
     if not kernel:
-        mock.patch.object(health, "die_with_parent").start()
-    pid = health.start(0, Vitals(directory / "vitals"), database=database, host=host)
+        mock.patch.object(server, "die_with_parent").start()
+    pid = server.start(0, WorkerStatus(directory / "status"), database=database, host=host)
     (directory / "written").write_text(str(pid))
     (directory / "written").rename(directory / "pid")
     _, status = os.waitpid(pid, 0)
@@ -149,7 +149,7 @@ def start(workers: Any, tmp_path: Path) -> Iterator[Start]:
             host: str = "",
             **settings: Any,
         ) -> Monitor:
-            (tmp_path / "vitals").write_bytes(b"\0" * LAYOUT.size)
+            (tmp_path / "status").write_bytes(b"\0" * LAYOUT.size)
             workers.settings = settings
             supervisor = workers.start(
                 prepare=partial(
@@ -165,7 +165,7 @@ def start(workers: Any, tmp_path: Path) -> Iterator[Start]:
             until((tmp_path / "pid").exists, supervisor)
             pid = int((tmp_path / "pid").read_text())
             cleanup.callback(_killed, psutil.Process(pid))
-            return Monitor(supervisor, Vitals(tmp_path / "vitals"), pid)
+            return Monitor(supervisor, WorkerStatus(tmp_path / "status"), pid)
 
         yield start
 

@@ -12,7 +12,7 @@ from tests.worker.helpers.attempts import drain, enqueued, stored
 SOON = {"expires_at": timedelta(seconds=0.3)}
 
 
-def test_what_expires_in_hand_is_not_begun(database, monkeypatch):
+def test_what_expires_in_flight_is_not_begun(database, monkeypatch):
     monkeypatch.setattr(effects, "action", lambda: time.sleep(0.45))
     drain(database)  # what the first one imports delays no claim of what expires soon
     enqueued(database, effects.act)

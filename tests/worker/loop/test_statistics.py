@@ -14,7 +14,7 @@ from async_attempts import Expire, Fail, Snooze
 from async_attempts.models import Tally
 from async_attempts.store import store_for
 from async_attempts.worker.execution.runner import SUCCEEDED, Execution
-from async_attempts.worker.loop import statistics as tallies
+from async_attempts.worker.loop import statistics
 from async_attempts.worker.maintenance.maintenance import Maintenance
 from tests.shop import effects
 from tests.store.rows import claim_of
@@ -44,7 +44,7 @@ def writing(database, monkeypatch):
 @pytest.fixture
 def counting(database):
     """Counts as a worker does, and has an execution to count."""
-    counting = tallies.Tallies(store_for(database))
+    counting = statistics.Statistics(store_for(database))
     claim = claim_of(store_for(database), enqueued(database, effects.record))
     return counting, Execution(claim, SUCCEEDED)
 
@@ -141,7 +141,7 @@ def test_a_lost_claim_is_not_counted(database, acting):
 
 def test_it_is_written_once_in_a_while(counting, writing, monkeypatch):
     moment = [0.0]
-    monkeypatch.setattr(tallies, "now", lambda: moment[0])
+    monkeypatch.setattr(statistics, "now", lambda: moment[0])
     counting, execution = counting
     for moment[0] in (1000.0, 1006.0, 1012.0, 1018.0, 1029.0):
         counting.count([execution], ())

@@ -1,4 +1,4 @@
-"""What was in hand when a worker died is performed alone."""
+"""What was in flight when a worker died is performed alone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from async_attempts.api import call, enqueue_many
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.worker.execution.runner import SUCCEEDED, Execution
-from async_attempts.worker.loop import poller as lookout
+from async_attempts.worker.loop import poller
 from async_attempts.worker.loop import suspects as suspect
 from async_attempts.worker.loop.claim_loop import Loop
-from async_attempts.worker.loop.in_flight import Hand
-from async_attempts.worker.loop.poller import Lookout
+from async_attempts.worker.loop.in_flight import InFlight
+from async_attempts.worker.loop.poller import Poller
 from async_attempts.worker.loop.suspects import PATIENCE, Suspects
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.registration import Incarnation, new_worker
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.registration import Registration, new_worker
+from async_attempts.worker.shared.stop_event import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain, enqueued, put, states, stored
 from tests.worker.helpers.processes import lines, until
@@ -34,13 +34,13 @@ class Hands:
         self.store = store_for(database)
         self.worker = new_worker(queues=["default"])
         self.store.register(self.worker, 30)
-        self.hand = Hand(self.store)
-        self.lookout = Lookout(self.store, ("default",), None)
-        self.suspects = Suspects(self.hand, self.lookout)
+        self.in_flight = InFlight(self.store)
+        self.poller = Poller(self.store, ("default",), None)
+        self.suspects = Suspects(self.in_flight, self.poller)
 
     def claim(self, *, suspects: bool) -> int:
         claims = self.store.claim(self.worker.pk, ["default"], 1, suspects=suspects)
-        self.hand.take(claims)
+        self.in_flight.take(claims)
         return len(claims)
 
 
@@ -52,60 +52,60 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def hands(database: str, moment: list[float]) -> Hands:
+def in_flights(database: str, moment: list[float]) -> Hands:
     """With one suspect and one other due, and both seen."""
-    hands = Hands(database)
+    in_flights = Hands(database)
     put(enqueued(database, effects.act), num_crashes=1)
     enqueued(database, effects.act)
-    hands.lookout.has_suspects, hands.lookout.suspects_since = True, moment[0]
-    return hands
+    in_flights.poller.has_suspects, in_flights.poller.suspects_since = True, moment[0]
+    return in_flights
 
 
 @here
-def test_one_is_next_when_the_hand_is_empty(hands):
-    assert hands.suspects.are_next()
-    hands.claim(suspects=False)
-    assert not hands.suspects.are_next()
-    assert hands.suspects.let_run_empty()
+def test_one_is_next_when_the_hand_is_empty(in_flights):
+    assert in_flights.suspects.are_next()
+    in_flights.claim(suspects=False)
+    assert not in_flights.suspects.are_next()
+    assert in_flights.suspects.let_run_empty()
 
 
 @here
-def test_nothing_else_is_claimed_while_one_is_in_hand(hands, moment):
-    hands.suspects.took(hands.claim(suspects=True))
-    assert hands.suspects.let_run_empty()
+def test_nothing_else_is_claimed_while_one_is_in_flight(in_flights, moment):
+    in_flights.suspects.took(in_flights.claim(suspects=True))
+    assert in_flights.suspects.let_run_empty()
     moment[0] += 10 * PATIENCE
-    assert hands.suspects.let_run_empty()
-    hands.hand.give_back()
-    hands.hand.record()
-    assert not hands.suspects.let_run_empty()
+    assert in_flights.suspects.let_run_empty()
+    in_flights.in_flight.give_back()
+    in_flights.in_flight.record()
+    assert not in_flights.suspects.let_run_empty()
 
 
 @here
-def test_a_hand_that_does_not_run_empty_claims_on_and_says_so(hands, moment):
-    hands.claim(suspects=False)
-    assert not hands.suspects.wait_too_long()
+def test_a_hand_that_does_not_run_empty_claims_on_and_says_so(in_flights, moment):
+    in_flights.claim(suspects=False)
+    assert not in_flights.suspects.wait_too_long()
     moment[0] += PATIENCE * 1.01
-    assert hands.suspects.wait_too_long()
-    assert not hands.suspects.let_run_empty()
+    assert in_flights.suspects.wait_too_long()
+    assert not in_flights.suspects.let_run_empty()
 
 
 @here
-def test_a_claim_that_finds_none_keeps_nobody_from_anything(hands):
-    hands.suspects.took(0)
-    assert not hands.suspects.let_run_empty()
-    assert not hands.suspects.are_next()
+def test_a_claim_that_finds_none_keeps_nobody_from_anything(in_flights):
+    in_flights.suspects.took(0)
+    assert not in_flights.suspects.let_run_empty()
+    assert not in_flights.suspects.are_next()
 
 
 def test_a_drain_performs_them_too_and_clears_what_they_are_suspected_of(database, acting):
-    in_hand = []
-    acting(lambda: in_hand.append(states(database).count("running")))
+    in_flight = []
+    acting(lambda: in_flight.append(states(database).count("running")))
     attempts = [enqueued(database, effects.act) for _ in range(6)]
     for attempt in attempts[::2]:
         put(attempt, num_crashes=1)
     drain(database)
     assert [(a.status, a.num_crashes) for a in map(stored, attempts)] == [("succeeded", 0)] * 6
     # The three suspects, each by itself; the others may have been claimed together.
-    assert sorted(in_hand)[:3] == [1, 1, 1]
+    assert sorted(in_flight)[:3] == [1, 1, 1]
 
 
 def test_another_process_performs_them_when_the_hand_never_runs_empty(database, workers, tmp_path):
@@ -128,31 +128,31 @@ def test_another_process_performs_them_when_the_hand_never_runs_empty(database, 
 
 
 @here
-def test_what_is_due_beside_one_that_is_alone_keeps_no_loop_busy(hands, monkeypatch):
+def test_what_is_due_beside_one_that_is_alone_keeps_no_loop_busy(in_flights, monkeypatch):
     """What can't be claimed yet is no reason to go round and round."""
     # Not until the next look, however long the machine takes for this.
-    monkeypatch.setattr(lookout, "now", lambda: 1000.0)
+    monkeypatch.setattr(poller, "now", lambda: 1000.0)
     waits: list[float] = []
-    executor = mock.Mock(performers=4, first_batch=4, elsewhere=0)
+    executor = mock.Mock(performers=4, first_batch=4, num_async=0)
     executor.work.side_effect = lambda seconds, *_: waits.append(seconds)
     loop = Loop(
-        Options(database=hands.store.alias, queues=("default",)),
-        hands.hand,
+        Options(database=in_flights.store.alias, queues=("default",)),
+        in_flights.in_flight,
         executor=executor,
-        lookout=hands.lookout,
-        stopping=Stopping(),
-        pulse=mock.Mock(**{"is_worn_out.return_value": False}),
+        poller=in_flights.poller,
+        stop_event=StopEvent(),
+        observer=mock.Mock(**{"is_worn_out.return_value": False}),
     )
-    me = Incarnation(hands.worker, mock.Mock())
+    me = Registration(in_flights.worker, mock.Mock())
     loop._go_round(me)
-    [suspect] = [hands.hand.next_at_once()]
+    [suspect] = [in_flights.in_flight.next_at_once()]
     assert suspect is not None
-    hands.lookout.expect()
-    hands.lookout.look(has_room=True)
-    assert hands.lookout.is_hungry
+    in_flights.poller.expect()
+    in_flights.poller.poll(has_room=True)
+    assert in_flights.poller.may_claim
     waits.clear()
     loop._go_round(me)
     assert min(waits) > 0
-    hands.hand.ended(Execution(suspect, SUCCEEDED))
+    in_flights.in_flight.ended(Execution(suspect, SUCCEEDED))
     loop._go_round(me)
-    assert hands.hand.unbegun == 1
+    assert in_flights.in_flight.unbegun == 1

@@ -57,7 +57,7 @@ def test_a_drain_whose_second_claim_is_cancelled_leaves_nothing_claimed(database
     assert stored(first).status == "succeeded"
 
 
-def test_a_worker_that_goes_on_gives_back_what_it_never_took_in_hand(database, monkeypatch):
+def test_a_worker_that_goes_on_gives_back_what_it_never_took_in_flight(database, monkeypatch):
     attempt = enqueued(database, effects.record)
     other = call(effects.record).using(database=database, queue="emails").enqueue()
     monkeypatch.setattr(effects, "seen", [])

@@ -106,7 +106,7 @@ def test_one_that_can_not_listen_polls_and_warns_once_without_a_secret(database,
     with override_settings(ASYNC_ATTEMPTS=nobody):
         wake_up = WakeUp(store_for(database), LONG)
         until(lambda: wake_up.longest_sleep() == 1.0 and caplog.records)
-        until(lambda: wake_up.longest_sleep() and wake_up._reconnecting._pauses > 1)
+        until(lambda: wake_up.longest_sleep() and wake_up._reconnector._pauses > 1)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "OperationalError" in caplog.text
     assert PASSWORD not in caplog.text
@@ -147,7 +147,7 @@ def test_it_listens_where_the_setting_says(database, monkeypatch):
 def test_what_comes_too_late_is_closed(database):
     wake_up = WakeUp(store_for(database), None)
     wake_up.longest_sleep()
-    connecting = wake_up._reconnecting._thread
+    connecting = wake_up._reconnector._thread
     assert connecting is not None
     wake_up.close()
     connecting.join()

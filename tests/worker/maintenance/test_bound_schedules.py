@@ -15,7 +15,7 @@ from async_attempts.exceptions import Tampered
 from async_attempts.models import Schedule
 from async_attempts.models.schedule import BOUND
 from async_attempts.store import store_for
-from async_attempts.worker.maintenance.schedule_ticks import Ticking
+from async_attempts.worker.maintenance.schedule_ticks import ScheduleTicks
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain, enqueued, stored
 from tests.worker.helpers.forging import flipped, require_refused, subsets, swap
@@ -148,7 +148,7 @@ def test_what_was_edited_in_the_table_says_so_and_does_not_tick(store, caplog, e
     row = made(store)
     edit(row, **edited)
     let_tick(store)
-    one = Ticking(store)
+    one = ScheduleTicks(store)
     with caplog.at_level(logging.ERROR):
         assert not one.enqueue()
     assert caplog.text.count("edited past the form") == 1

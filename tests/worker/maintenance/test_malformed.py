@@ -16,8 +16,8 @@ from async_attempts.store.malformed import Malformed
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker.execution.announcer import AtOnce
 from async_attempts.worker.maintenance.maintenance import Maintenance
-from async_attempts.worker.processes import reaper as burials
-from async_attempts.worker.processes.reaper import Death
+from async_attempts.worker.processes import reaper
+from async_attempts.worker.processes.reaper import ChildExit
 from tests.shop import effects
 from tests.store.malformed import moments, put_raw, without_checks
 from tests.store.refusals import CLAIMS, refused
@@ -126,13 +126,13 @@ def test_what_a_dead_worker_held_is_taken_back_past_a_malformed_row(unchecked):
         bad, good = enqueued(unchecked, effects.record), enqueued(unchecked, effects.record)
         store.claim(dead.pk, ["default"], 5)
         put_raw(unchecked, bad.pk, started_at=value)
-        death = Death(dead.pk, "ended by SIGKILL", is_innocent=True)
-        assert burials._buried(store, death, AtOnce()) == 0
+        child_exit = ChildExit(dead.pk, "ended by SIGKILL", is_blameless=True)
+        assert reaper._take_back(store, child_exit, AtOnce()) == 0
         assert (stored(good).state, stored(good).num_attempts) == ("pending", 0)
         store.attempts.filter(pk=good.pk).delete()
 
 
-def test_a_burial_tells_what_it_set_aside_and_outlives_an_outage(database, monkeypatch, caplog):
+def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monkeypatch, caplog):
     store = store_for(database)
     dead = registered(store)
     good = enqueued(database, effects.record)
@@ -152,8 +152,8 @@ def test_a_burial_tells_what_it_set_aside_and_outlives_an_outage(database, monke
 
     monkeypatch.setattr(type(store), "bury", first_failing)
     monkeypatch.setattr(type(store), "set_malformed_aside", first_away)
-    death = Death(dead.pk, "ended by SIGKILL", is_innocent=True)
-    assert burials._buried(store, death, AtOnce()) == 0
+    child_exit = ChildExit(dead.pk, "ended by SIGKILL", is_blameless=True)
+    assert reaper._take_back(store, child_exit, AtOnce()) == 0
     assert "malformed rows can't be set aside: OperationalError" in caplog.text
     assert "attempt 7 was mended: bad" in caplog.text
     assert stored(good).state == "pending"

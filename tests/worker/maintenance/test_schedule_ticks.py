@@ -12,11 +12,11 @@ from async_attempts import Arguments, Attempt, recurring, schedules, signals
 from async_attempts.models import Schedule
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
-from async_attempts.worker.loop import poller as lookouts
-from async_attempts.worker.loop.poller import Lookout
-from async_attempts.worker.maintenance import schedule_ticks as ticking
+from async_attempts.worker.loop import poller as pollers
+from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.maintenance import schedule_ticks
 from async_attempts.worker.maintenance.maintenance import Maintenance
-from async_attempts.worker.maintenance.schedule_ticks import DECLARE_INTERVAL, Ticking
+from async_attempts.worker.maintenance.schedule_ticks import DECLARE_INTERVAL, ScheduleTicks
 from async_attempts.worker.shared.options import LONGEST_POLL
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain
@@ -33,7 +33,7 @@ def _nothing_declared(monkeypatch):
 def moment(monkeypatch):
     """The time by the worker's clock, which stands still."""
     moment = [1000.0]
-    for module in (ticking, lookouts):
+    for module in (schedule_ticks, pollers):
         monkeypatch.setattr(module, "now", lambda: moment[0])
     return moment
 
@@ -53,17 +53,17 @@ def next_tick_in(store, seconds):
 
 
 def looked(store):
-    lookout = Lookout(store, ("default",), Idle(600.0))
-    lookout.took(0, 1)
-    lookout.look(has_room=True)
-    return lookout
+    poller = Poller(store, ("default",), Idle(600.0))
+    poller.took(0, 1)
+    poller.poll(has_room=True)
+    return poller
 
 
 def test_an_idle_worker_sleeps_until_the_next_tick(recorded, moment):
     next_tick_in(recorded, 2)
-    lookout = looked(recorded)
-    assert 1 < lookout.seconds <= 2.1
-    assert moment[0] + 1 < lookout.next_tick_at <= moment[0] + 2.01
+    poller = looked(recorded)
+    assert 1 < poller.seconds <= 2.1
+    assert moment[0] + 1 < poller.next_tick_at <= moment[0] + 2.01
 
 
 def test_a_tick_that_stays_due_keeps_no_worker_awake(recorded, moment):
@@ -72,7 +72,7 @@ def test_a_tick_that_stays_due_keeps_no_worker_awake(recorded, moment):
 
 
 def test_before_the_next_tick_no_statement_is_made(recorded, moment, django_assert_num_queries):
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     assert not one.tick(None)
     with django_assert_num_queries(0, using=recorded.alias):
         for at in (None, moment[0] + 1):
@@ -91,7 +91,7 @@ def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
 ):
     next_tick_in(recorded, -1)
     schedules._in_code.clear()
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     one.tick(None)
     with django_assert_max_num_queries(24, using=recorded.alias):
         for _ in range(50):
@@ -102,7 +102,7 @@ def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
 
 def test_what_can_not_be_enqueued_is_logged(recorded, moment, caplog):
     next_tick_in(recorded, -1)
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     one.tick(None)
     recorded.schedules.update(target="tests.shop.effects.nothing")
     with caplog.at_level(logging.ERROR):
@@ -116,7 +116,7 @@ def test_what_can_not_be_enqueued_is_logged(recorded, moment, caplog):
 def stuck(recorded, moment):
     """A worker that has tried in vain for a while: a schedule's target is gone."""
     recurring("0 0 1 1 *", name="stuck", method_args=["gone"])(effects.record)
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     one.tick(None)
     one._next_declaring = float("inf")
     gone = {"target": "tests.shop.effects.nothing", "next_tick": seconds_from_now(-1)}
@@ -129,7 +129,7 @@ def stuck(recorded, moment):
 
 def test_what_stays_due_does_not_hold_up_the_others(recorded, moment, stuck):
     recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(2))
-    moment[0] += ticking.LONGEST_PAUSE
+    moment[0] += schedule_ticks.LONGEST_PAUSE
     assert not stuck.tick(moment[0])
     recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(0))
     moment[0] += 1
@@ -140,7 +140,7 @@ def test_what_stays_due_does_not_hold_up_the_others(recorded, moment, stuck):
 
 
 def test_who_comes_too_late_for_ticks_is_in_time_for_the_next(recorded, moment):
-    one, other = Ticking(recorded), Ticking(recorded)
+    one, other = ScheduleTicks(recorded), ScheduleTicks(recorded)
     for each in (one, other):
         each.tick(None)
     for _ in range(20):
@@ -154,7 +154,7 @@ def test_who_comes_too_late_for_ticks_is_in_time_for_the_next(recorded, moment):
 
 def test_what_a_receiver_raises_ends_no_worker(recorded, moment, caplog):
     recurring("0 0 1 1 *", name="refused", method_args=["no"])(effects.record)
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     one.tick(None)
     next_tick_in(recorded, -1)
 
@@ -174,7 +174,7 @@ def test_what_a_receiver_raises_ends_no_worker(recorded, moment, caplog):
 
 
 def test_what_code_declares_is_declared_once_a_minute(recorded, moment):
-    one = Ticking(recorded)
+    one = ScheduleTicks(recorded)
     one.tick(None)
     recorded.schedules.all().delete()
     moment[0] += DECLARE_INTERVAL - 1
@@ -207,7 +207,7 @@ def test_a_drain_does_not_wait_for_what_comes_each_second(at_home):
 
 def test_a_worker_that_goes_on_enqueues_what_comes(at_home):
     recurring("* * * * * *", name="each second", method_args=["ticked"])(effects.record)
-    call_command("run_attempts", max_attempts=2, database=at_home, verbosity=0)
+    call_command("run_attempts", stop_after=2, database=at_home, verbosity=0)
     ticks = list(Attempt.objects.using(at_home).values_list("scheduled_at", flat=True))
     assert len(ticks) >= 2
     assert len({*ticks}) == len(ticks)
@@ -217,7 +217,7 @@ def test_a_worker_that_goes_on_enqueues_what_comes(at_home):
 @pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
 def test_workers_of_two_databases_enqueue_each_tick_once():
     recurring("* * * * *", name="each minute", method_args=["ticked"])(effects.record)
-    workers = [Ticking(store_for(alias)) for alias in ("default", "postgresql")]
+    workers = [ScheduleTicks(store_for(alias)) for alias in ("default", "postgresql")]
     for each in workers:
         each.tick(None)
         next_tick_in(each.store, -1)

@@ -76,8 +76,8 @@ def test_a_database_that_is_not_configured_is_a_usage_error():
         "--poll-interval=soon",
         "--batch-size=0",
         "--batch-size=1.5",
-        "--max-attempts=0",
-        "--max-attempts=-1",
+        "--stop-after=0",
+        "--stop-after=-1",
         "--processes=0",
         "--threads=0",
         "--async-tasks=0",
@@ -102,7 +102,7 @@ def test_several_processes_on_sqlite_are_a_usage_error(database):
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite has one process anyway")
-@pytest.mark.parametrize(("option", "flag"), [("once", "--once"), ("max_attempts", "--max-att")])
+@pytest.mark.parametrize(("option", "flag"), [("once", "--once"), ("stop_after", "--stop-aft")])
 def test_what_can_not_be_shared_by_processes_is_a_usage_error(database, option, flag):
     with pytest.raises(CommandError, match=f"--processes: {flag}.* is for one process") as error:
         call_command("run_attempts", processes=2, database=database, **{option: 1})
@@ -212,17 +212,17 @@ def test_a_drain_ends_well_though_attempts_fail(database, acting):
     assert states(database) == ["scheduled", "failed"]
 
 
-def test_max_attempts_ends_the_worker_after_so_many_executions(database):
+def test_stop_after_ends_the_worker_after_so_many_executions(database):
     enqueue_many(call(effects.record, n).using(database=database) for n in range(5))
-    call_command("run_attempts", max_attempts=3, database=database, verbosity=0)
+    call_command("run_attempts", stop_after=3, database=database, verbosity=0)
     assert performed_in_order() == [0, 1, 2]
     assert states(database) == ["succeeded"] * 3 + ["pending"] * 2
 
 
-def test_max_attempts_counts_executions_that_fail(database, acting):
+def test_stop_after_counts_executions_that_fail(database, acting):
     acting(raising(ValueError()))
     attempt = enqueued(database, effects.act_thrice)
-    call_command("run_attempts", max_attempts=2, database=database, verbosity=0)
+    call_command("run_attempts", stop_after=2, database=database, verbosity=0)
     assert stored(attempt).num_attempts == 2
 
 

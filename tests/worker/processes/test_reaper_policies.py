@@ -13,8 +13,8 @@ from async_attempts import Attempt, call
 from async_attempts.store import store_for
 from async_attempts.targets import methods, registry
 from async_attempts.worker.execution.announcer import AtOnce
-from async_attempts.worker.processes import reaper as burials
-from async_attempts.worker.processes.reaper import Death, _buried
+from async_attempts.worker.processes import reaper
+from async_attempts.worker.processes.reaper import ChildExit, _take_back
 from async_attempts.worker.shared.shared_memory import Begun
 from tests.shop import clients, hazards
 
@@ -29,8 +29,8 @@ def ignored_its_timeout(database, function, *arguments, **columns):
     rows = Attempt._base_manager.using(database).filter(pk=attempt.pk)
     rows.update(**columns)
     begun = (Begun(claim.id, claim.claim_seq, 0.0),)
-    death = Death(worker.pk, "killed", begun, frozenset({claim.id}))
-    assert _buried(store, death, AtOnce()) == 0
+    child_exit = ChildExit(worker.pk, "killed", begun, frozenset({claim.id}))
+    assert _take_back(store, child_exit, AtOnce()) == 0
     return rows.get()
 
 
@@ -66,7 +66,7 @@ def test_arguments_that_do_not_open_keep_nothing_from_being_taken_back(database)
 @pytest.mark.usefixtures("_unknown_here")
 def test_arguments_over_the_limit_are_not_fetched(database, monkeypatch):
     opened = []
-    monkeypatch.setattr(burials, "open_sealed", lambda *given: opened.append(given))
+    monkeypatch.setattr(reaper, "open_sealed", lambda *given: opened.append(given))
     attempt = ignored_its_timeout(database, clients.send_welcome, 1, args=bytes(3_000_000))
     assert (attempt.status, opened) == ("scheduled", [])
 

@@ -30,7 +30,7 @@ def test_after_so_many_executions(database, workers, tmp_path):
     worker = workers.start(*flags, f"--database={database}")
     until(lambda: all_succeeded(database), worker)
     assert len(pids(path)) == 20
-    # One that is worn out ends what it has begun, and may have two more of a batch in hand.
+    # One that is worn out ends what it has begun, and may have two more of a batch in flight.
     most = max(pids(path).count(pid) for pid in pids(path))
     assert 5 <= most <= 5 + 2 + 2
     assert len(set(pids(path))) >= 3
@@ -94,7 +94,7 @@ def test_all_children_together_perform_as_many_as_were_asked_for(database, worke
     path = tmp_path / "path"
     for _ in range(20):
         enqueued(database, effects.write, str(path))
-    flags = ("--max-attempts=8", "--max-performs=3", "--threads=1", "--batch-size=1")
+    flags = ("--stop-after=8", "--max-performs=3", "--threads=1", "--batch-size=1")
     worker = workers.start(*flags, f"--database={database}")
     assert worker.exit_code() == 0, worker.output
     assert len(pids(path)) == states(database).count("succeeded") == 8

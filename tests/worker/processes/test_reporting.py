@@ -14,11 +14,11 @@ from typing import Final
 import pytest
 
 from async_attempts.worker.health.probes import SILENCE, livez
-from async_attempts.worker.processes import reporting as outward
-from async_attempts.worker.processes.reporting import Outward, SharedVitals
-from async_attempts.worker.shared import shared_memory as memory
+from async_attempts.worker.processes import reporting
+from async_attempts.worker.processes.reporting import Reporting, SharedStatus
+from async_attempts.worker.shared import shared_memory
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.shared_memory import Page, SupervisorPage
+from async_attempts.worker.shared.shared_memory import ChildState, SupervisorState
 from tests.worker.helpers.processes import until
 
 WATCHDOG_USEC: Final = 90_000_000
@@ -31,7 +31,7 @@ Heard = Callable[[], list[str]]
 def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which stands still."""
     moment = [1000.0]
-    for module in (memory, outward):
+    for module in (shared_memory, reporting):
         monkeypatch.setattr(module, "now", lambda: moment[0])
     return moment
 
@@ -62,51 +62,54 @@ def heard(address: str) -> Iterator[Heard]:
 
 
 @pytest.fixture
-def pages(moment: list[float]) -> list[Page]:
+def states(moment: list[float]) -> list[ChildState]:
     """Those of two children, which were born now."""
-    pages = [Page(1), Page(1)]
-    for page in pages:
-        page.clear(moment[0])
-    return pages
+    states = [ChildState(1), ChildState(1)]
+    for state in states:
+        state.clear(moment[0])
+    return states
 
 
 @pytest.fixture
-def mine(moment: list[float]) -> SupervisorPage:
-    return SupervisorPage()
+def mine(moment: list[float]) -> SupervisorState:
+    return SupervisorState()
 
 
 @pytest.fixture
 def told(
-    pages: list[Page], mine: SupervisorPage, address: str, monkeypatch: pytest.MonkeyPatch
-) -> Outward:
+    states: list[ChildState],
+    mine: SupervisorState,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Reporting:
     """Speaks for their supervisor to systemd, whose watchdog waits."""
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", str(WATCHDOG_USEC))
-    return Outward(Options(database="default", queues=("default",)), pages, mine)
+    return Reporting(Options(database="default", queues=("default",)), states, mine)
 
 
-def test_it_is_ready_when_the_loop_of_every_child_has_gone_round(told, pages, heard):
-    pages[0].tick(performed=0, in_hand=0)
+def test_it_is_ready_when_the_loop_of_every_child_has_gone_round(told, states, heard):
+    states[0].tick(performed=0, in_flight=0)
     told.tick()
     assert "READY=1" not in heard()
-    pages[1].tick(performed=3, in_hand=2)
+    states[1].tick(performed=3, in_flight=2)
     told.tick()
-    assert {"READY=1", "STATUS=2 in hand, 3 performed"} <= set(heard())
+    assert {"READY=1", "STATUS=2 in flight, 3 performed"} <= set(heard())
     told.tick()
     assert heard() == []
 
 
-def test_the_watchdog_waits_for_a_loop_that_hangs_and_no_longer(told, pages, heard, moment):
-    for page in pages:
-        page.tick(0, 0)
+def test_the_watchdog_waits_for_a_loop_that_hangs_and_no_longer(told, states, heard, moment):
+    for state in states:
+        state.tick(0, 0)
     told.tick()
     assert "WATCHDOG=1" in heard()
     moment[0] += INTERVAL
-    pages[0].tick(0, 0)
+    states[0].tick(0, 0)
     told.tick()
     assert "WATCHDOG=1" not in heard()
     moment[0] += 1
-    pages[1].tick(0, 0)
+    states[1].tick(0, 0)
     told.tick()
     assert "WATCHDOG=1" in heard()
 
@@ -123,15 +126,15 @@ def test_the_watchdog_is_told_while_the_worker_stops_though_nothing_ticks(
     assert heard() == ["WATCHDOG=1"] * 2
 
 
-def test_a_child_that_replaces_another_has_as_much_time_as_that_had(pages, mine, moment):
-    vitals = SharedVitals(pages, mine)
+def test_a_child_that_replaces_another_has_as_much_time_as_that_had(states, mine, moment):
+    status = SharedStatus(states, mine)
     moment[0] += 3600
-    pages[0].tick(0, 0)
-    pages[1].clear(moment[0])
-    assert livez(vitals).status == 200
+    states[0].tick(0, 0)
+    states[1].clear(moment[0])
+    assert livez(status).status == 200
     moment[0] += SILENCE + 1
-    pages[0].tick(0, 0)
-    silent = livez(vitals)
+    states[0].tick(0, 0)
+    silent = livez(status)
     assert (silent.status, silent.text) == (503, "child 1 has not ticked for 31 s")
 
 
@@ -161,7 +164,7 @@ def test_a_worker_tells_how_it_does_from_its_start_to_its_end(database, workers,
     flags = (f"--health-port={port}", f"--database={database}")
     worker = workers.start(*flags, prepare=partial(notify, address))
     until(partial(has_told, "READY=1"), worker)
-    until(partial(has_told, "STATUS=0 in hand, 0 performed"), worker)
+    until(partial(has_told, "STATUS=0 in flight, 0 performed"), worker)
     assert ask(port, "/livez") == (200, "ok")
     assert ask(port, "/readyz") == (200, "ok")
     status, figures = ask(port, "/metrics")
@@ -174,8 +177,8 @@ def test_a_worker_tells_how_it_does_from_its_start_to_its_end(database, workers,
     assert not worker.group()
 
 
-def test_what_the_children_could_not_open_is_added_up(pages, mine):
-    for page in pages:
-        page.count_missing_key("1a2b3c4d")
-    pages[1].count_missing_key("none")
-    assert SharedVitals(pages, mine).missing_keys() == {"1a2b3c4d": 2, "none": 1}
+def test_what_the_children_could_not_open_is_added_up(states, mine):
+    for state in states:
+        state.count_missing_key("1a2b3c4d")
+    states[1].count_missing_key("none")
+    assert SharedStatus(states, mine).missing_keys() == {"1a2b3c4d": 2, "none": 1}

@@ -1,4 +1,4 @@
-"""SIGUSR1: what is in hand, and what every thread does."""
+"""SIGUSR1: what is in flight, and what every thread does."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def all_told(worker: WorkerProcess, *texts: str) -> bool:
     return all(text in worker.output for text in texts)
 
 
-def test_what_is_in_hand_is_told_with_the_stacks_of_all_threads(database, workers, tmp_path):
+def test_what_is_in_flight_is_told_with_the_stacks_of_all_threads(database, workers, tmp_path):
     go = str(tmp_path / "go")
     worker, [attempt] = begun(database, workers, tmp_path / "began", effects.wait_for, go)
     worker.signal(signal.SIGUSR1)
-    in_hand = f"1 in hand, begun: {attempt.pk}"
-    until(lambda: all_told(worker, in_hand, "wait_for", "go_round", "supervisor.py"), worker)
+    in_flight = f"1 in flight, begun: {attempt.pk}"
+    until(lambda: all_told(worker, in_flight, "wait_for", "go_round", "supervisor.py"), worker)
     assert "/began" not in worker.output
     assert stored(attempt).state == "running"
 

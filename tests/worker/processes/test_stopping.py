@@ -10,9 +10,9 @@ import pytest
 
 from async_attempts.models import Worker
 from async_attempts.worker.execution.timeouts import NoWatch
-from async_attempts.worker.processes.in_process import EmbeddedLoop
+from async_attempts.worker.processes.in_process import InProcessLoop
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.stop_event import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued, stored
 from tests.worker.helpers.processes import lines, until
@@ -23,7 +23,7 @@ def test_a_signal_lets_the_begun_end_and_releases_the_rest(database, workers, tm
     began, go = tmp_path / "began", tmp_path / "go"
     slow = enqueued(database, effects.wait_for, str(began), str(go))
     others = [enqueued(database, effects.write, str(tmp_path / "others")) for _ in range(3)]
-    # What one claim took stays in hand; else it would be given back, as the first one is slow.
+    # What one claim took stays in flight; else it would be given back, as the first one is slow.
     worker = workers.start("--once", "--threads=1", f"--database={database}")
     until(lambda: lines(began), worker)
     assert [stored(other).state for other in others] == ["running"] * 3
@@ -52,7 +52,7 @@ def test_nothing_but_a_second_sigint_cuts_anything_short(database, workers, tmp_
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     for told, number in enumerate(numbers, start=1):
         worker.signal(number)
-        # When it tells what is in hand, it has done what it was told before this one.
+        # When it tells what is in flight, it has done what it was told before this one.
         worker.signal(signal.SIGUSR1)
         until(partial(has_told, told), worker)
     go.touch()
@@ -63,10 +63,10 @@ def test_nothing_but_a_second_sigint_cuts_anything_short(database, workers, tmp_
 def test_a_round_that_hears_that_it_is_the_last_claims_nothing(database):
     attempt = enqueued(database, effects.act)
     options = Options(database=database, queues=("default",))
-    stopping = Stopping()
-    loop = EmbeddedLoop(options, stopping, NoWatch())
-    loop.pulse = mock.Mock()
-    loop.pulse.beat.side_effect = lambda *_, **__: stopping.set()
+    stop_event = StopEvent()
+    loop = InProcessLoop(options, stop_event, NoWatch())
+    loop.observer = mock.Mock()
+    loop.observer.loop_ticked.side_effect = lambda *_, **__: stop_event.set()
     loop.run_alone()
     assert (stored(attempt).status, stored(attempt).claim_seq) == ("pending", 0)
 

@@ -18,9 +18,9 @@ from async_attempts import Backoff
 from async_attempts.lifecycle import FailureKind
 from async_attempts.models import Attempt, Worker
 from async_attempts.targets import Policy
-from async_attempts.worker.processes import reaper as burials
-from async_attempts.worker.processes.reaper import Death
-from async_attempts.worker.processes.supervisor import LAST_BURIALS, Burial, Supervisor
+from async_attempts.worker.processes import reaper
+from async_attempts.worker.processes.reaper import ChildExit
+from async_attempts.worker.processes.supervisor import LAST_REAPING, Reaping, Supervisor
 from async_attempts.worker.shared import orphans
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.shared_memory import Begun
@@ -46,12 +46,12 @@ def has_succeeded(attempt: Attempt) -> bool:
 
 
 def die_at_birth() -> None:
-    live = mock.patch("async_attempts.worker.processes.child_slot.live")
+    live = mock.patch("async_attempts.worker.processes.child_slot.run_child")
     live.start().side_effect = lambda *_: os._exit(9)
 
 
 def die_by_a_signal_at_birth() -> None:
-    live = mock.patch("async_attempts.worker.processes.child_slot.live")
+    live = mock.patch("async_attempts.worker.processes.child_slot.run_child")
     live.start().side_effect = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)
 
 
@@ -74,21 +74,21 @@ def test_children_that_die_at_work_are_no_reason_to_give_up(database, workers, t
     assert worker.exit_code() == 0, worker.output
 
 
-def fail_to_bury_once(failed: Path) -> None:
-    def bury(database: str, death: Death) -> int:
+def fail_to_reap_once(failed: Path) -> None:
+    def reap(database: str, child_exit: ChildExit) -> int:
         if failed.exists():
-            return burials.bury(database, death)
+            return reaper.reap(database, child_exit)
         failed.touch()
         os._exit(1)
 
-    mock.patch("async_attempts.worker.processes.supervisor.bury", bury).start()
+    mock.patch("async_attempts.worker.processes.supervisor.reap", reap).start()
 
 
 def test_what_could_not_be_taken_back_at_first_is_taken_back(database, workers, tmp_path):
     workers.settings["LEASE"] = 3600
     failed = tmp_path / "failed"
     attempt = enqueued(database, effects.write_and_die, str(tmp_path / "path"), 1)
-    prepare = partial(fail_to_bury_once, failed)
+    prepare = partial(fail_to_reap_once, failed)
     worker = workers.start("--drain", f"--database={database}", prepare=prepare)
     assert worker.exit_code() == 0, worker.output
     assert failed.exists()
@@ -96,13 +96,13 @@ def test_what_could_not_be_taken_back_at_first_is_taken_back(database, workers, 
     assert stored(attempt).status == "succeeded"
 
 
-def bury_in_vain() -> None:
-    def bury(database: str, death: Death) -> int:
+def reap_in_vain() -> None:
+    def reap(database: str, child_exit: ChildExit) -> int:
         orphans.die_with_parent(signal.SIGKILL)
         time.sleep(3600)
         return 1
 
-    mock.patch("async_attempts.worker.processes.supervisor.bury", bury).start()
+    mock.patch("async_attempts.worker.processes.supervisor.reap", reap).start()
 
 
 @pytest.mark.slow
@@ -110,12 +110,12 @@ def bury_in_vain() -> None:
 def test_what_cannot_be_taken_back_does_not_hold_up_the_end(database, workers, tmp_path):
     """As in an outage: others take it back when the lease has run out."""
     enqueued(database, effects.write_and_die, str(tmp_path / "path"), 1)
-    worker = workers.start("--shutdown-timeout=1", f"--database={database}", prepare=bury_in_vain)
+    worker = workers.start("--shutdown-timeout=1", f"--database={database}", prepare=reap_in_vain)
     until(lambda: "was lost" in worker.output, worker)
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
     worker.exit_code()
-    assert time.monotonic() - asked < 1 + LAST_BURIALS + 5
+    assert time.monotonic() - asked < 1 + LAST_REAPING + 5
     until(lambda: not worker.group())
 
 
@@ -124,20 +124,22 @@ class BrokenBackoff(Backoff):
         raise RuntimeError(num_attempts)
 
 
-def test_who_lives_where_the_dead_cannot_be_buried_keeps_its_lease(monkeypatch):
+def test_who_lives_where_the_dead_cannot_be_reaped_keeps_its_lease(monkeypatch):
     monkeypatch.setattr(
-        "async_attempts.worker.processes.supervisor.forked", raising(BlockingIOError())
+        "async_attempts.worker.processes.supervisor.fork", raising(BlockingIOError())
     )
     supervisor = Supervisor(Options(database="default", queues=("default",)))
-    (cradle,) = supervisor.cradles
+    (child_slot,) = supervisor.child_slots
     dead, living = uuid4(), uuid4()
-    cradle.page.become(dead)
-    supervisor._bury(Burial(cradle, Death(dead, "ended by SIGKILL")))
-    assert cradle.page.worker_id is None
-    cradle.page.become(living)
-    supervisor._put_off.append(Burial(cradle, Death(dead, "ended by SIGKILL"), failed=1))
-    supervisor._bury_again()
-    assert cradle.page.worker_id == living
+    child_slot.state.become(dead)
+    supervisor._start_reaper(Reaping(child_slot, ChildExit(dead, "ended by SIGKILL")))
+    assert child_slot.state.worker_id is None
+    child_slot.state.become(living)
+    supervisor._failed_reapings.append(
+        Reaping(child_slot, ChildExit(dead, "ended by SIGKILL"), failed=1)
+    )
+    supervisor._retry_reapers()
+    assert child_slot.state.worker_id == living
 
 
 def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back():
@@ -145,7 +147,7 @@ def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back():
     policies = {attempt_id: Policy(backoff=BrokenBackoff())}
     row = SimpleNamespace(id=attempt_id, claim_seq=1, num_attempts=1, max_attempts=None)
     begun = (Begun(attempt_id, 1, 0.0),)
-    verdict = Death(uuid4(), "killed", begun, frozenset({attempt_id})).judge(policies, row)
+    verdict = ChildExit(uuid4(), "killed", begun, frozenset({attempt_id})).verdict(policies, row)
     assert verdict is not None
     assert (verdict.kind, verdict.reason) == (FailureKind.TIMEOUT, "")
     assert 15 <= verdict.delay <= 30

@@ -13,7 +13,7 @@ from django.test import TestCase, override_settings
 from async_attempts import Attempt
 from async_attempts.models import Worker
 from async_attempts.worker.loop.outages import Outages
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.stop_event import StopEvent
 from tests.shop import effects
 from tests.shop.models import Ledger
 from tests.worker.helpers.attempts import drain, enqueued, failures, performed, raising, stored
@@ -200,9 +200,9 @@ class WithinTestCase(TestCase):
 
     def test_an_outage_does_not_close_the_connection(self):
         connection = connections[self.alias].connection
-        with Stopping() as stopping:
-            stopping.set()
-            Outages(stopping).wait(OperationalError("gone"))
+        with StopEvent() as stop_event:
+            stop_event.set()
+            Outages(stop_event).wait(OperationalError("gone"))
         assert connections[self.alias].connection is connection
         assert performed(self.alias, effects.record).status == "succeeded"
 

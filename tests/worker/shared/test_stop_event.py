@@ -5,16 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.stop_event import StopEvent
 
 INTERRUPTED = """
 import signal, sys
-from async_attempts.worker.shared.stop_event import Stopping
+from async_attempts.worker.shared.stop_event import StopEvent
 
 def interrupted_at(place):
     "Whether a signal came at the line number `place` of all that waiting executes."
-    stopping, count = Stopping(), 0
-    signal.signal(signal.SIGTERM, lambda *args: stopping.set())
+    stop_event, count = StopEvent(), 0
+    signal.signal(signal.SIGTERM, lambda *args: stop_event.set())
 
     def trace(frame, event, argument):
         nonlocal count
@@ -27,10 +27,10 @@ def interrupted_at(place):
         return trace
 
     sys.settrace(trace)
-    stopping.wait(0.01)
+    stop_event.wait(0.01)
     sys.settrace(None)
-    assert stopping.is_set() == (count >= place)
-    return stopping.is_set()
+    assert stop_event.is_set() == (count >= place)
+    return stop_event.is_set()
 
 place = 1
 while interrupted_at(place):
@@ -48,8 +48,8 @@ def test_it_may_interrupt_every_line_of_waiting():
 
 
 def test_it_ends_a_later_wait_at_once():
-    stopping = Stopping()
-    stopping.set()
-    stopping.wait(3_600)
-    stopping.wait(3_600)
-    assert stopping.is_set()
+    stop_event = StopEvent()
+    stop_event.set()
+    stop_event.wait(3_600)
+    stop_event.wait(3_600)
+    assert stop_event.is_set()

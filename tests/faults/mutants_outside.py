@@ -9,7 +9,7 @@ from tests.faults.mutants import Mutant
 HEALTH = "tests/worker/health/test_server.py::"
 ONCE_A_SECOND = f"{HEALTH}test_the_database_is_asked_once_a_second_however_often_it_is_asked"
 READINESS = "tests/worker/health/test_readiness.py::"
-LOOKOUT = "tests/worker/loop/test_poller.py::"
+POLLER = "tests/worker/loop/test_poller.py::"
 LOOK_RATE = "tests/store/test_look_rate.py::"
 FLOOD = "tests/worker/loop/test_wakeup_flood.py::"
 
@@ -65,10 +65,10 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop/poller.py",
-                "look_at = max(look_at, self._looked_at + BUSY_INTERVAL)",
+                "poll_at = max(poll_at, self._polled_at + BUSY_INTERVAL)",
                 "return",
             ),
         ),
-        (f"{LOOKOUT}test_notifications_without_end_leave_it_a_look_each_second[sqlite]",),
+        (f"{POLLER}test_notifications_without_end_leave_it_a_look_each_second[sqlite]",),
     ),
 )
