@@ -5,13 +5,7 @@ A `Store` for each database, of one part for each subject. All databases pass on
 
 from __future__ import annotations
 
-from functools import cache
-
-from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
-from django.db import connections
-
-from ..conf import MODEL_SETTING
+from ..conf import MODEL_SETTING, cached
 from .claim import TOO_LATE, Claim, Claimed, Unknown
 from .missing_keys import Cursor, PutOff
 from .outcomes import Result, Unrecorded
@@ -21,7 +15,7 @@ from .queues import Room
 from .retention import Walk
 from .schedules import Ticked
 from .statistics import Tallied
-from .store import Store, driver_problem
+from .store import Store
 from .workers import Rescue, Verdict, VerdictOf
 
 __all__ = [
@@ -47,25 +41,11 @@ __all__ = [
 ]
 
 
+@cached("DATABASES", MODEL_SETTING)
 def store_for(alias: str) -> Store:
     """Return the store of the database `alias`.
 
     Raises django.db.utils.ConnectionDoesNotExist for an alias that isn't in DATABASES, and
     ImproperlyConfigured for a kind of database, or a driver, that the package doesn't support.
     """
-    return _store(alias)
-
-
-@cache
-def _store(alias: str) -> Store:
-    if problem := driver_problem(alias, connections[alias].vendor):
-        raise ImproperlyConfigured(problem)
     return Store(alias)
-
-
-def _forget(*, setting: str, **kwargs: object) -> None:
-    if setting in ("DATABASES", MODEL_SETTING):
-        _store.cache_clear()
-
-
-setting_changed.connect(_forget)

@@ -70,6 +70,8 @@ class Store:
 
 def _dialect_of(alias: str) -> tuple[type[Dialect], type[Insert]]:
     vendor = connections[alias].vendor
+    if problem := driver_problem(alias, vendor):
+        raise ImproperlyConfigured(problem)
     if vendor == "postgresql":
         from .dialects.postgresql import PostgreSQL
         from .dialects.postgresql_insert import PostgreSQLInsert
