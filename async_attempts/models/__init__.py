@@ -16,7 +16,6 @@ from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
 from .failure import Failure, is_unsealed, sealed_details
-from .pace import Pace
 from .querysets import AttemptManager, AttemptQuerySet
 from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
 from .schedule import Schedule
@@ -36,7 +35,6 @@ __all__ = [
     "Dependency",
     "Edge",
     "Failure",
-    "Pace",
     "Queue",
     "Schedule",
     "Slot",

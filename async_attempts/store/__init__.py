@@ -15,9 +15,8 @@ from django.db import connections
 from ..conf import MODEL_SETTING
 from .base import Store
 from .claims import TOO_LATE, Claim, Claims, Unknown
-from .expiring import Place
 from .finishing import Result, Unrecorded
-from .keyless import PutOff
+from .keyless import Cursor, PutOff
 from .limiting import Room
 from .looking import Glance
 from .progressing import Said
@@ -31,9 +30,9 @@ __all__ = [
     "TOO_LATE",
     "Claim",
     "Claims",
+    "Cursor",
     "Glance",
     "Judge",
-    "Place",
     "PutOff",
     "Rescue",
     "Result",

@@ -10,7 +10,6 @@ from .changing import Changing
 from .counting import Counting
 from .declaring import Declaring
 from .expiring import Expiring
-from .forgetting import Forgetting
 from .handing import Handing
 from .keyless import Keyless
 from .leasing import Leasing
@@ -36,7 +35,6 @@ class Store(
     Changing,
     Expiring,
     Pruning,
-    Forgetting,
     Pausing,
     Handing,
     Tallying,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import transaction
 
@@ -17,7 +17,7 @@ from ..models.dependency import note_prerequisites
 from ..models.promise import Promised, Promises
 from .backlog import Backlog
 from .chunks import CHUNK_BYTES, CHUNK_ROWS, by_key, chunks
-from .coalescing import Coalescing, Draft
+from .debounce import Debounce
 from .rows import seconds_from_now, status_when_due
 from .transactions import refuse_wrong_transaction, wrong_transaction
 from .writing import DECIDED, Many
@@ -29,7 +29,7 @@ A_FEW: Final = 32
 RE_READS: Final = 10
 
 
-class Inserting(Coalescing, Backlog):
+class Inserting(Debounce, Backlog):
     """From nothing to pending, scheduled or waiting."""
 
     def insert(self, attempt: AbstractAttempt) -> bool:
@@ -42,8 +42,8 @@ class Inserting(Coalescing, Backlog):
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0] is attempt
         kind = self._prepare(attempt)
-        if attempt.paced is not None:
-            self._coalesce(Draft(attempt, attempt.paced))
+        if attempt.debounce_key is not None:
+            attempt.__dict__ = self._debounce(attempt).__dict__
             return True
         return self.redone(lambda: self._write([attempt], kind)) == 1
 
@@ -57,8 +57,8 @@ class Inserting(Coalescing, Backlog):
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0]
         kind = self._prepare(attempt, promised)
-        if attempt.paced is not None:
-            return self._coalesce(Draft(attempt, attempt.paced))
+        if attempt.debounce_key is not None:
+            return self._debounce(attempt)
         return self._write_or_get(attempt, kind)
 
     def _write_or_get(self, attempt: AbstractAttempt, kind: Kind | None = None) -> AbstractAttempt:
@@ -90,10 +90,11 @@ class Inserting(Coalescing, Backlog):
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
         many = self._prepare_many(list(attempts))
-        if drafts := _drafts(many):
+        if debounced := _debounced(many):
+            name = debounced[0].debounce_key.pacing.name
             raise InvalidOption(
-                f"bulk_create: {drafts[0].attempt} has {drafts[0].pacing.name}, which may let a "
-                "row that is there take its place; use enqueue_many."
+                f"bulk_create: {debounced[0]} has {name}, which may let a row that is there take "
+                "its place; use enqueue_many."
             )
 
         def work() -> None:
@@ -118,8 +119,6 @@ class Inserting(Coalescing, Backlog):
         `promises`: what is known of them, if they are promised.
         """
         many = self._prepare_many(attempts, promises)
-        if drafts := _drafts(many):
-            return self._insert_or_coalesce(many, drafts)
         return self._all_or_none(many, lambda: self._write_or_get_many(many))
 
     def insert_parts(
@@ -138,9 +137,7 @@ class Inserting(Coalescing, Backlog):
                     raise wrong
                 # No savepoint: PostgreSQL would have to keep one for each part in mind.
                 many = self._prepare_many(attempts, promises)
-                drafts = _drafts(many)
-                work = self._coalescing(many, drafts) if drafts else None
-                found = work() if work else self._write_or_get_many(many)
+                found = self._write_or_get_many(many)
                 # All debounced calls of one key have one row.
                 new += len({attempt.pk for attempt in found if attempt.created})
         return new
@@ -148,9 +145,15 @@ class Inserting(Coalescing, Backlog):
     def _write_or_get_many(self, many: Many) -> list[AbstractAttempt]:
         if self._write_whole(many):
             return list(many.rows)
-        found = self._write_or_get_each(many.sealed(), many.kind)
-        self.link(many.rows, found)
-        return found
+        rows, debounced = many.sealed(), _debounced(many)
+        ordinary = [row for row in rows if row.debounce_key is None] if debounced else rows
+        found = self._write_or_get_each(ordinary, many.kind)
+        self.link(ordinary, found)
+        if not debounced:
+            return found
+        ids = [row.pk for row in ordinary]
+        by_id = dict(zip(ids, found, strict=True)) | self._debounce_each(debounced)
+        return [by_id[row.pk] for row in rows]
 
     def _write_or_get_each(
         self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
@@ -167,31 +170,6 @@ class Inserting(Coalescing, Backlog):
                 there = attempt if attempt.created else self._taken(attempt)
                 found[id(attempt)] = there or self._write_or_get(attempt)
         return [found[id(attempt)] for attempt in attempts]
-
-    def _insert_or_coalesce(self, many: Many, drafts: Sequence[Draft]) -> list[AbstractAttempt]:
-        """`insert_or_get_many` where some are debounced or throttled."""
-        try:
-            return self._all_or_none(many, self._coalescing(many, drafts))
-        except BaseException:
-            for draft in drafts:
-                draft.restore()
-            raise
-
-    def _coalescing(
-        self, many: Many, drafts: Sequence[Draft]
-    ) -> Callable[[], list[AbstractAttempt]]:
-        """What writes all of them, within a transaction; to be called again when that is undone."""
-        ids = [attempt.pk for attempt in many.rows]
-        ordinary = [attempt for attempt in many.sealed() if attempt.paced is None]
-        own_ids = [attempt.pk for attempt in ordinary]
-
-        def work() -> list[AbstractAttempt]:
-            own = self._write_or_get_each(ordinary)
-            self.link(ordinary, own)
-            found = dict(zip(own_ids, own, strict=True)) | self._coalesce_each(drafts)
-            return [found[pk] for pk in ids]
-
-        return work
 
     def _write_whole(self, many: Many) -> bool:
         """Write all of them in a way that is only for many, if there is one for these."""
@@ -237,7 +215,7 @@ class Inserting(Coalescing, Backlog):
         if len(many.rows) > min(A_FEW, batch_size) or self._is_listened_to:
             return False
         if any(
-            row.unique_key is not None or row.loads_defaults or row.paced is not None or row.edges
+            row.unique_key is not None or row.loads_defaults or row.debounce_key or row.edges
             for row in many.rows
         ):
             return False
@@ -297,8 +275,8 @@ class Inserting(Coalescing, Backlog):
         return self.attempts.filter(unique_key=key).first()
 
 
-def _drafts(many: Many) -> list[Draft]:
+def _debounced(many: Many) -> list[Any]:
     """Those that are debounced or throttled: none of them is of a kind."""
     if many.kind is not None:
         return []
-    return [Draft(row, row.paced) for row in many.rows if row.paced is not None]
+    return [row for row in many.rows if row.debounce_key is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from django.db.models import F, Q
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow, Worker
 from .counting import Counting
-from .expiring import Expiring, Place
 from .headers import HEADER, among, but_for, header_of
 from .limiting import Limiting
 from .missing import WAITS
@@ -42,6 +41,13 @@ SELECT id FROM (
 KINDS: Final = "num_crashes = 0", "num_crashes > 0"
 
 
+class Cursor(NamedTuple):
+    """The last row that a walk over the scheduled attempts has seen."""
+
+    scheduled_at: datetime
+    id: UUID
+
+
 class PutOff(NamedTuple):
     """The number of attempts put off, by header, and the headers that a live worker can open."""
 
@@ -49,7 +55,7 @@ class PutOff(NamedTuple):
     opened: set[bytes]
 
 
-class Keyless(Expiring, Limiting, Counting):
+class Keyless(Limiting, Counting):
     """From pending to scheduled without a worker, a claim and its release in one; and back."""
 
     def put_off_keyless(self, causes: Mapping[bytes, Released], queues: Sequence[str]) -> PutOff:
@@ -90,24 +96,37 @@ class Keyless(Expiring, Limiting, Counting):
         return found
 
     def bring_back(
-        self, openable: Collection[str], within: float, *, after: Place | None = None
-    ) -> tuple[int, Place | None]:
+        self, openable: Collection[str], within: float, *, after: Cursor | None = None
+    ) -> tuple[int, Cursor | None]:
         """Let come at once what waits for a key, and has one of these headers, in hexadecimal.
 
         `openable`: "" in it stands for all headers.
 
-        Looks at the next scheduled attempts after a place, those of the next `within` seconds.
-        Returns how many were let come, and the place to go on after; None at the end.
+        Looks at the next scheduled attempts after a row, those of the next `within` seconds.
+        Returns how many were let come, and the row to go on after; None at the end.
         """
-        place = after or Place(Status.SCHEDULED)
-        seen = self._next(place, SEEN_AT_ONCE)
+        seen = self._scheduled(after, SEEN_AT_ONCE)
         if not seen:
             return 0, None
         *_, last = seen
-        is_end = len(seen) < SEEN_AT_ONCE or last[0] > self.now() + timedelta(seconds=within)
+        until = self.now() + timedelta(seconds=within)
+        is_end = len(seen) < SEEN_AT_ONCE or last.scheduled_at > until
+        return self._let_come(openable, [one.id for one in seen]), None if is_end else last
 
-        number = self._let_come(openable, [one[1] for one in seen])
-        return number, None if is_end else Place(Status.SCHEDULED, tuple(last[:2]))
+    def _scheduled(self, after: Cursor | None, limit: int) -> list[Cursor]:
+        """The next scheduled attempts, the earliest first."""
+        rows = self.attempts.filter(status=Status.SCHEDULED).order_by("scheduled_at", "id")
+        columns = rows.values_list("scheduled_at", "id")
+        # Each part is one range of the index; an OR of both would be none.
+        parts = [Q()]
+        if after is not None:
+            moment, pk = after
+            parts = [Q(scheduled_at=moment, id__gt=pk), Q(scheduled_at__gt=moment)]
+        seen: list[Cursor] = []
+        for part in parts:
+            if len(seen) < limit:
+                seen += map(Cursor._make, columns.filter(part)[: limit - len(seen)])
+        return seen
 
     def _let_come(self, openable: Collection[str], ids: Sequence[UUID]) -> int:
         # Compared by the database: what rows hold there may be anything.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -20,7 +20,7 @@ from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .dooming import as_uuid
-from .expiring import WALKS, Place
+from .keyless import Cursor
 from .limiting import Which
 from .mysql_inserting import MySQLInserting
 from .progressing import Said
@@ -64,6 +64,7 @@ AT_ONCE_AGAIN: Final = (0.0, 0.002)
 """Seconds before each try: a claim of another worker's locks for a moment what it passes over."""
 
 DELETED_AT_ONCE: Final = 200
+CLAIM_ORDER: Final = ("queue", "num_crashes", "-priority", "scheduled_at", "id")
 
 NUM_ATTEMPTS, CLAIM_SEQ = COLUMNS.index("num_attempts"), COLUMNS.index("claim_seq")
 
@@ -86,13 +87,22 @@ class MySQLStore(MySQLInserting, Store):
                 forced.enter_context(force)
             return super().whole(work)
 
-    def _next(self, place: Place, limit: int) -> list[tuple[Any, ...]]:
+    def _scheduled(self, after: Cursor | None, limit: int) -> list[Cursor]:
         """By the index in whose order the walk is, and not by another of the same status."""
-        index = self._index_over(WALKS[place.status])
+        with self._by_index_over("scheduled_at", "id"):
+            return super()._scheduled(after, limit)
+
+    def _overdue_ids(self, limit: int) -> list[UUID]:
+        """By itself, a look at a table with few rows that have ended reads it as a whole."""
+        with self._by_index_over("expires_at"):
+            return super()._overdue_ids(limit)
+
+    def _by_index_over(self, *fields: str) -> AbstractContextManager[None]:
+        """Let the ORM read attempts by the index over these columns; a project may have none."""
+        index = self._index_over(fields)
         if index is None:
-            return super()._next(place, limit)
-        with self._forcing(f"FROM {self.names['attempt']}", " WHERE ", index):
-            return super()._next(place, limit)
+            return nullcontext()
+        return self._forcing(f"FROM {self.names['attempt']}", " WHERE ", index)
 
     def _put_off(self, ids: Sequence[UUID], causes: Mapping[bytes, Released]) -> Counter[bytes]:
         with self._locking_by_id():
@@ -161,11 +171,6 @@ class MySQLStore(MySQLInserting, Store):
     def delete_workers(self, ids: Sequence[UUID]) -> None:
         """Reading the small table as a whole would wait for a worker that froze in a claim."""
         self._delete_by_id(self.names["worker"], "id", ids)
-
-    def delete_paces(self, keys: Sequence[bytes]) -> None:
-        """Reading a small table as a whole would wait for every open call."""
-        names = self.pace_names
-        self._delete_by(names["pace"], names["key"], "UNHEX(%s)", [key.hex() for key in keys])
 
     def delete_slots(self, ids: Sequence[int]) -> None:
         """Reading a small table as a whole would wait for a worker that looks for a place."""
@@ -315,5 +320,5 @@ class MySQLStore(MySQLInserting, Store):
         """By itself, a claim sorts a small table as a whole, and locks more than it takes; and a
         look for suspects reads all that is pending.
         """
-        index = self._index_over(WALKS[Status.PENDING])
+        index = self._index_over(CLAIM_ORDER)
         return f"FORCE INDEX ({index})" if index else ""

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 from django.db import IntegrityError
 
-from ..models import AbstractAttempt
+from ..models import AbstractAttempt, AttemptQuerySet
 from ..models.beginning import Kind
-from .coalescing import Held, Last
+from ..models.debounce import DebounceKey
 from .inserting import Inserting
 from .transactions import redone_first
 
 _T = TypeVar("_T")
 
 DUPLICATE_ENTRY: Final = 1062
-
-HOLD: Final = """
-INSERT INTO {pace} ({key}, calls, period, look_at) VALUES (%s, %s, 0, UTC_TIMESTAMP(6))
-ON DUPLICATE KEY UPDATE calls = calls + %s
-"""
-"""It locks exclusively at once: of two with shared locks each would wait for the other."""
 
 
 class _DuplicateEntry(Exception):
@@ -92,16 +85,19 @@ class MySQLInserting(Inserting):
             cursor.execute("SELECT @@in_transaction")
             return bool(cursor.fetchone() == (0,))
 
-    def _hold_pace(self, key: bytes, calls: int) -> Held:
-        mine = self.paces.filter(pk=key).select_for_update().values_list(*Held._fields)
-        if self._locks_no_gaps and (there := mine.first()) is not None:
-            held = Held._make(there)
-            held = held._replace(calls=held.calls + calls)
-            self.paces.filter(pk=key).update(calls=held.calls)
-            return held
-        with self.connection.cursor() as cursor:
-            cursor.execute(HOLD.format(**self.pace_names), [key, calls, calls])
-        return Held._make(mine.get())
+    def _write_keyed(self, row: AbstractAttempt) -> bool:
+        if self._locks_no_gaps:
+            mine = self.attempts.filter(unique_key=row.unique_key).select_for_update()
+            if list(mine.values_list("pk")):
+                return False
+        return super()._write_keyed(row)
+
+    def _of_debounce(self, key: DebounceKey, *, is_first_look: bool = True) -> AttemptQuerySet[Any]:
+        rows = super()._of_debounce(key)
+        if is_first_look or self._locks_no_gaps:
+            return rows
+        # At REPEATABLE READ only a locking read sees what is newer than the snapshot.
+        return rows.select_for_update()
 
     @property
     def _locks_no_gaps(self) -> bool:
@@ -112,15 +108,6 @@ class MySQLInserting(Inserting):
         """
         connection: Any = self.connection
         return bool(connection.isolation_level == "read committed")
-
-    def _look(self, attempt_id: UUID) -> Last | None:
-        if (last := super()._look(attempt_id)) is not None:
-            return last
-        # At REPEATABLE READ only a locking read sees what is newer than the snapshot.
-        newer = self.attempts.filter(pk=attempt_id).select_for_update()
-        columns = [name for name in Last._fields if name != "waits"]
-        row = newer.values_list(*columns).first()
-        return None if row is None else Last._make((*row, True))
 
     def _is_primary(self, attempt: AbstractAttempt) -> bool:
         return self.attempts.filter(pk=attempt.pk).exists()

@@ -31,7 +31,6 @@ from ..models import (
     AttemptQuerySet,
     DatabaseNow,
     Failure,
-    Pace,
     Queue,
     Schedule,
     Tally,
@@ -89,10 +88,6 @@ class Rows:
     @property
     def queues(self) -> QuerySet[Queue]:
         return Queue._base_manager.using(self.alias)
-
-    @property
-    def paces(self) -> QuerySet[Pace]:
-        return Pace._base_manager.using(self.alias)
 
     @property
     def tallies(self) -> QuerySet[Tally]:
@@ -154,12 +149,6 @@ class Rows:
         """The first bytes of a sealed value that is too large to be fetched; `one`: its row."""
         first = Substr(column, 1, HEADER_BYTES, output_field=BinaryField())
         return bytes(one.values_list(first, flat=True).first() or b"")
-
-    @cached_property
-    def pace_names(self) -> dict[str, str]:
-        """The table of paces and its key, as SQL writes them."""
-        quote = self.connection.ops.quote_name
-        return {"pace": quote(Pace._meta.db_table), "key": quote("key")}
 
     def now(self) -> datetime:
         """The database's clock."""
