@@ -26,8 +26,8 @@ class Keep:
     count: int | None = None
 
     @property
-    def deletes_at_once(self) -> bool:
-        """Whether nothing is kept at all."""
+    def is_nothing(self) -> bool:
+        """True if the next pruning deletes whatever has ended so."""
         return self.age == 0
 
 
@@ -54,20 +54,14 @@ class Retention:
     ) -> None:
         self.general = general
         self.by_queue = {queue: {**general, **own} for queue, own in by_queue.items()}
-        self.deletes_successes = any(
-            status == "succeeded" and keep.deletes_at_once for _, status, keep in self.each()
-        )
-        """Whether any queue does: all that the others pay for it is to look here."""
+        self.is_to_be_pruned_soon = any(keep.is_nothing for *_, keep in self.each())
+        """True if a queue keeps nothing of a status."""
         self.counts = any(keep.count is not None for *_, keep in self.each())
         """Whether something is kept by count."""
 
     def of(self, queue: str) -> Mapping[str, Keep]:
         """What is kept in this queue, by status."""
         return self.by_queue.get(queue, self.general)
-
-    def deletes_success_in(self, queue: str) -> bool:
-        """Whether an attempt of this queue is deleted when it succeeds."""
-        return self.of(queue).get("succeeded", FOR_EVER).deletes_at_once
 
     def each(self) -> Iterator[tuple[str | None, str, Keep]]:
         """What is said: queue (None is every other), status, and what is kept."""
@@ -116,7 +110,7 @@ def _age(place: str, status: str, value: Any) -> float | None:
     if is_number and seconds == 0 and status != "succeeded":
         raise InvalidSetting(
             f"{place} must be more than 0: people have to see what {status}. Only 'succeeded' may "
-            "be 0, and is deleted at once."
+            "be 0, and is deleted by the next pruning."
         )
     if not is_number or not 0 <= seconds <= LONGEST:
         raise InvalidSetting(

@@ -316,11 +316,10 @@ class Migration(migrations.Migration):
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["expires_at"],
-                        lead=("status",),
+                        lead=("completed_at",),
                         name="aa_attempt_expires",
                         where=models.Q(
-                            ("expires_at__isnull", False),
-                            ("status__in", ("scheduled", "pending", "waiting")),
+                            ("completed_at__isnull", True), ("expires_at__isnull", False)
                         ),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(

@@ -70,11 +70,8 @@ class AbstractAttempt(AwaitedRow):
             ),
             SelectiveIndex(
                 fields=("expires_at",),
-                where=Q(
-                    expires_at__isnull=False,
-                    status__in=(Status.SCHEDULED, Status.PENDING, Status.WAITING),
-                ),
-                lead=("status",),
+                where=Q(expires_at__isnull=False, completed_at__isnull=True),
+                lead=("completed_at",),
                 name="aa_%(class)s_expires",
             ),
             SelectiveIndex(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
-from ..models import AttemptQuerySet, Dependency, Failure
+from ..models import Dependency, Failure
 from .depending import Depending
 
 
@@ -25,15 +24,6 @@ class Deleting(Depending):
     def delete_dependencies(self, ids: Sequence[UUID]) -> None:
         """Delete what says what these attempts waited for."""
         self.dependencies.filter(attempt_id__in=ids)._raw_delete(self.alias)
-
-    def lock_without_dependents(self, rows: AttemptQuerySet[Any]) -> list[UUID]:
-        """Lock those of `rows` that nothing depends on, and that nobody else locks."""
-        free = rows.filter(has_dependents=False).order_by("pk")
-        free = free.select_for_update(skip_locked=True)
-        ids = list(free.values_list("pk", flat=True))
-        edges = self.dependencies.filter(prerequisite_id__in=ids)
-        needed = set(edges.values_list("prerequisite_id", flat=True))
-        return [pk for pk in ids if pk not in needed]
 
     @cached_property
     def is_referred_to(self) -> bool:

@@ -41,4 +41,6 @@ class Expiring(Depending):
         return list(self._overdue().values_list("pk", flat=True)[:limit])
 
     def _overdue(self) -> AttemptQuerySet[Any]:
-        return self.attempts.filter(status__in=LIVE, expires_at__lte=DatabaseNow(), claimed_by=None)
+        # By the index of what has no `completed_at`.
+        late = self.attempts.filter(completed_at=None, expires_at__lte=DatabaseNow())
+        return late.filter(status__in=LIVE, claimed_by=None)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import BinaryField, Case, Value, When
 
-from ..conf import retention
 from ..lifecycle import (
     NOT_KEPT,
     Expired,
@@ -24,9 +23,9 @@ from ..lifecycle import (
     Status,
     Succeeded,
 )
-from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker
+from ..models import AttemptQuerySet, DatabaseNow, Failure
 from .claims import TOO_LATE, Claim
-from .deleting import Deleting
+from .depending import Depending
 from .revisits import QUICK
 from .rows import UNCOUNTED, ended, seconds_from_now
 
@@ -95,7 +94,7 @@ def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
         yield some
 
 
-class Finishing(Deleting):
+class Finishing(Depending):
     """From running to what came of it."""
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
@@ -156,11 +155,7 @@ class Finishing(Deleting):
         """Write what became of these claims, which are locked: what is alike together."""
         alike: defaultdict[tuple[Outcome, int, bool], list[Claim]] = defaultdict(list)
         with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
-        succeeded = [claim for claim, outcome in current if isinstance(outcome, Succeeded)]
-        gone = self._delete_succeeded(worker_id, succeeded)
         for claim, outcome in current:
-            if claim.id in gone:
-                continue
             cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
             recorded = CANCELLED if cancelled else outcome
             if isinstance(recorded, Succeeded) and recorded.result:
@@ -200,9 +195,7 @@ class Finishing(Deleting):
 
     def _succeed(self, worker_id: UUID, results: Sequence[Result]) -> int:
         """Let those of these plain successes be recorded that are still held; returns how many."""
-        succeeded = len(self._delete_succeeded(worker_id, [claim for claim, _ in results]))
-        if succeeded == len(results):
-            return succeeded
+        succeeded = 0
         with_dependents: list[UUID] = []
         for drops, claims in _alike(results):
             for seq, ids in _by_seq(claims):
@@ -251,30 +244,6 @@ class Finishing(Deleting):
             **ended(Status.SUCCEEDED, sealed_result=Case(*kept), num_crashes=0)
         )
 
-    def _delete_succeeded(self, worker_id: UUID, claims: Sequence[Claim]) -> set[UUID]:
-        """Delete those of `claims`, successes, whose queue keeps none; returns which.
-
-        What others depend on, or a project's own rows refer to, is left to be updated, and pruned.
-        """
-        if not retention().deletes_successes or self.is_referred_to:
-            return set()
-        unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
-        deleted = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
-        gone = set(chain.from_iterable(deleted))
-        if gone:
-            self.tell_waiters()
-        return gone
-
-    def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
-        rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
-        held = self.lock_without_dependents(rows)
-        if claim_seq > 1:
-            # Nothing can have failed that was never claimed before.
-            self.delete_failures(held)
-        self.delete_dependencies(held)
-        self.delete(held)
-        return held
-
     def _fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[UUID]) -> AttemptQuerySet[Any]:
         """Those rows that are still held under the claim of this number."""
         return self.attempts.filter(
@@ -285,22 +254,7 @@ class Finishing(Deleting):
         """Those that this worker let succeed, and under which claim."""
         ids = [claim.id for claim in claims]
         mine = self.attempts.filter(pk__in=ids, claimed_by=worker_id, status=Status.SUCCEEDED)
-        succeeded = dict(mine.values_list("id", "claim_seq"))
-        return succeeded | self._gone(worker_id, claims)
-
-    def _gone(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
-        """Those whose row is gone as a success leaves it, in a queue that keeps none.
-
-        None of a worker that was rescued: what it held may have been another's success since.
-        """
-        if not retention().deletes_successes:
-            return {}
-        unkept = {c.id: c.claim_seq for c in claims if retention().deletes_success_in(c.queue)}
-        me = self.workers.filter(pk=worker_id, state=Worker.State.LIVE)
-        if not unkept or not me.exists():
-            return {}
-        there = set(self.attempts.filter(pk__in=unkept).values_list("pk", flat=True))
-        return {pk: seq for pk, seq in unkept.items() if pk not in there}
+        return dict(mine.values_list("id", "claim_seq"))
 
     def _sorted_out(
         self, worker_id: UUID, results: Sequence[Result], left: Sequence[Claim]

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.db import transaction
 
-from ..conf import retention
 from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
@@ -142,7 +141,7 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         claims = [claim for claim, outcome in results if is_plain(outcome)]
         if not claims or len(claims) < len(results):
             return super()._finish(worker_id, results)
-        if len({claim.claim_seq for claim in claims}) > 1 or _deletes_any(claims):
+        if len({claim.claim_seq for claim in claims}) > 1:
             return super()._finish(worker_id, results)
         if len({drops_result(outcome) for _, outcome in results}) > 1:
             return super()._finish(worker_id, results)
@@ -199,12 +198,6 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
             return SUCCEED.format(gate=gate or "NULL", result=noted, **self.names)
 
         return cache(sql)
-
-
-def _deletes_any(claims: Sequence[Claim]) -> bool:
-    """Whether the success of one of them is to delete it."""
-    kept = retention()
-    return kept.deletes_successes and any(kept.deletes_success_in(c.queue) for c in claims)
 
 
 def _best_first(row: Sequence[Any]) -> tuple[int, int, bytes]:

@@ -21,6 +21,9 @@ from .ticking import Ticking
 
 RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
+UNKEPT_INTERVAL: Final = 10.0
+"""Seconds between two walks where a queue keeps no successes."""
+
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
 TALLIES_KEPT: Final = 30 * DAY
@@ -96,7 +99,8 @@ class Maintenance:
         if moment >= self._next_prune:
             self.prune()
             is_through = self._pruner.is_through and self._forgotten_to is None
-            self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
+            interval = UNKEPT_INTERVAL if retention().is_to_be_pruned_soon else PRUNE_INTERVAL
+            self._next_prune = moment + (interval if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         if moment >= self._next_orphans:
             found += self.take_back_orphans()
