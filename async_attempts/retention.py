@@ -26,8 +26,8 @@ class Keep:
     count: int | None = None
 
     @property
-    def deletes_at_once(self) -> bool:
-        """True if nothing is kept at all."""
+    def is_nothing(self) -> bool:
+        """True if the next pruning deletes whatever has ended so."""
         return self.age == 0
 
 
@@ -54,20 +54,14 @@ class Retention:
     ) -> None:
         self.general = general
         self.by_queue = {queue: {**general, **own} for queue, own in by_queue.items()}
-        self.deletes_successes = any(
-            status == "succeeded" and keep.deletes_at_once for _, status, keep in self.each()
-        )
-        """True if any queue deletes successes; checked first, since it is cheap."""
+        self.is_to_be_pruned_soon = any(keep.is_nothing for *_, keep in self.each())
+        """True if a queue keeps nothing of a status."""
         self.counts = any(keep.count is not None for *_, keep in self.each())
         """True if a rule has a count."""
 
     def of(self, queue: str) -> Mapping[str, Keep]:
         """Return the rules of this queue, by status."""
         return self.by_queue.get(queue, self.general)
-
-    def deletes_success_in(self, queue: str) -> bool:
-        """Return True if an attempt of this queue is deleted when it succeeds."""
-        return self.of(queue).get("succeeded", FOR_EVER).deletes_at_once
 
     def each(self) -> Iterator[tuple[str | None, str, Keep]]:
         """Yield all rules as (queue, status, rule); the queue None is every other."""
@@ -115,7 +109,7 @@ def _age(path: str, status: str, value: Any) -> float | None:
     if age == 0 and status != "succeeded":
         raise InvalidSetting(
             f"{path} must be more than 0: people have to see what {status}. Only 'succeeded' may "
-            "be 0, and is deleted at once."
+            "be 0, and is deleted by the next pruning."
         )
     return age
 

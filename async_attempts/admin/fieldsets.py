@@ -13,7 +13,7 @@ from ..models import AbstractAttempt
 from ..models.columns import AttemptColumns
 
 _PROMISE: Final = """
-id target target_pk method_name about idempotence_token unique_until schedule metadata
+id target target_pk method_name about idempotence_token schedule metadata
 """
 _STATE: Final = """
 reason error_class how_far cancel_requested num_attempts num_crashes claim_seq

@@ -1,4 +1,4 @@
-"""Attempts, their failures, dependencies, paces and limits; workers, tallies and schedules."""
+"""Attempts, their failures, dependencies and limits; workers, tallies and schedules."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -19,32 +19,6 @@ class Migration(migrations.Migration):
     dependencies = [migrations.swappable_dependency(settings.ASYNC_ATTEMPTS_ATTEMPT_MODEL)]
 
     operations = [
-        migrations.CreateModel(
-            name="Pace",
-            fields=[
-                (
-                    "key",
-                    async_attempts.models.fields.DigestField(
-                        max_length=16, primary_key=True, serialize=False
-                    ),
-                ),
-                ("attempt_id", models.UUIDField(null=True)),
-                ("calls", models.IntegerField(default=0)),
-                ("period", models.FloatField(default=0.0)),
-                ("look_at", models.DateTimeField(db_index=True)),
-            ],
-            options={
-                "default_permissions": (),
-                "constraints": [
-                    async_attempts.models.bounds.Bounds(
-                        moments=("look_at",),
-                        name="aa_pace_bounds",
-                        numbers={"calls": (0, 2147483646), "period": (0, 3155760000.0)},
-                    ),
-                    async_attempts.models.bounds.HexIds(ids=("attempt_id",), name="aa_pace_ids"),
-                ],
-            },
-        ),
         migrations.CreateModel(
             name="Queue",
             fields=[
@@ -229,17 +203,6 @@ class Migration(migrations.Migration):
                 ),
                 ("unique_key", async_attempts.models.fields.DigestField(max_length=16, null=True)),
                 (
-                    "unique_until",
-                    models.CharField(
-                        choices=[
-                            ("kept", "as long as the row is kept"),
-                            ("begun", "until it begins"),
-                        ],
-                        default="kept",
-                        max_length=5,
-                    ),
-                ),
-                (
                     "status",
                     async_attempts.models.fields.StatusField(
                         default="pending", verbose_name="status"
@@ -350,6 +313,14 @@ class Migration(migrations.Migration):
                         lead=("status",),
                         name="aa_attempt_triage",
                         where=models.Q(("status__in", ("failed", "expired"))),
+                    ),
+                    async_attempts.models.indexes.SelectiveIndex(
+                        fields=["expires_at"],
+                        lead=("completed_at",),
+                        name="aa_attempt_expires",
+                        where=models.Q(
+                            ("completed_at__isnull", True), ("expires_at__isnull", False)
+                        ),
                     ),
                     async_attempts.models.indexes.SelectiveIndex(
                         fields=["subject_type", "subject_id"],

@@ -14,7 +14,6 @@ from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
 from .failure import Failure, is_unsealed, sealed_details
-from .pace import Pace
 from .ports import Changes
 from .querysets import AttemptManager, AttemptQuerySet
 from .queue import QUEUE_ITSELF, Queue, Slot, key_of_limit
@@ -34,7 +33,6 @@ __all__ = [
     "Dependency",
     "Edge",
     "Failure",
-    "Pace",
     "Queue",
     "Schedule",
     "Slot",

@@ -69,6 +69,12 @@ class AbstractAttempt(AwaitedRow):
                 name="aa_%(class)s_triage",
             ),
             SelectiveIndex(
+                fields=("expires_at",),
+                where=Q(expires_at__isnull=False, completed_at__isnull=True),
+                lead=("completed_at",),
+                name="aa_%(class)s_expires",
+            ),
+            SelectiveIndex(
                 fields=("subject_type", "subject_id"),
                 where=Q(subject_type__isnull=False),
                 name="aa_%(class)s_subject",

@@ -33,12 +33,6 @@ class AttemptColumns(models.Model):
     target's `@attemptable`, else from the settings.
     """
 
-    class UniqueUntil(models.TextChoices):
-        """How long a unique key is taken."""
-
-        KEPT = "kept", _("as long as the row is kept")
-        BEGUN = "begun", _("until it begins")
-
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     queue = models.CharField(_("queue"), max_length=QUEUE_LENGTH)
     priority = models.SmallIntegerField(_("priority"))
@@ -48,9 +42,6 @@ class AttemptColumns(models.Model):
     args = MeasuredBinaryField(_("arguments"), most=most_args_bytes)
     idempotence_token = models.CharField(_("idempotence token"), max_length=TOKEN_LENGTH, null=True)
     unique_key = DigestField(max_length=16, null=True)
-    unique_until = models.CharField(
-        max_length=5, choices=UniqueUntil.choices, default=UniqueUntil.KEPT
-    )
 
     status = StatusField(verbose_name=_("status"), default=Status.PENDING)
     reason: models.TextField[str, str] = MeasuredTextField(

@@ -19,8 +19,7 @@ EDITABLE: Final = frozenset(
     "queue priority max_attempts timeout expires_at metadata subject_type subject_id".split()
 )
 PROMISE: Final = frozenset(
-    "id target target_pk method_name args idempotence_token unique_key unique_until "
-    "schedule created_at".split()
+    "id target target_pk method_name args idempotence_token unique_key schedule created_at".split()
 )
 STATE: Final = frozenset(
     "status reason num_attempts num_crashes claim_seq claimed_by cancel_requested scheduled_at "
@@ -30,7 +29,7 @@ STATE: Final = frozenset(
 
 BESIDE_COLUMNS: Final = (
     "_state _plain _loaded _prefetched_objects_cache edges is_prerequisite "
-    "keeps_for_others pacing paced".split()
+    "keeps_for_others pacing debounce_key".split()
 )
 
 OPTIONS: Final = frozenset({"scheduled_at", "keep_result", "limit_key", "concurrency"})

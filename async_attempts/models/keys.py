@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Final
 
 from ..targets import Pacing, TargetName
 from .options import check_token
+
+DEBOUNCE_BYTES: Final = 12
+"""So many of a digest leave four for a number."""
 
 
 def key_of_token(name: TargetName, token: str | None) -> bytes | None:
@@ -20,9 +24,9 @@ def key_of_tick(schedule: str, tick: datetime) -> bytes:
     return unique_key("schedule", schedule, tick.astimezone(UTC).isoformat())
 
 
-def key_of_pace(name: TargetName, pacing: Pacing) -> bytes:
-    """The key of what is debounced, or throttled, together."""
-    return unique_key(pacing.name, *name, pacing.key)
+def digest_of_debounce(name: TargetName, pacing: Pacing) -> bytes:
+    """The first bytes of the unique keys of what is debounced, or throttled, together."""
+    return unique_key(pacing.name, *name, pacing.key)[:DEBOUNCE_BYTES]
 
 
 def unique_key(*parts: str | None) -> bytes:

@@ -22,10 +22,10 @@ from ..targets import Policy, Target, limit_of, target_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
 from .database import database_of
+from .debounce import DebounceKey, debounce_key_of
 from .dependency import Edge, Prerequisite, as_edges, digest_of, is_new, prerequisites_of
 from .keys import key_of_tick, key_of_token
 from .options import as_seconds, check_metadata, check_moment, check_number
-from .pace import Paced, paced
 from .sizes import require_fetched, size_of_unfetched
 
 DEFAULT_QUEUE: Final = "default"
@@ -90,7 +90,7 @@ class PromiseRow(PromptRow):
     pacing: Mapping[str, Any] | None = None
     """What the caller says of debounce and throttle, by the names of the options."""
 
-    paced: Paced | None = None
+    debounce_key: DebounceKey | None = None
     """What comes of it and of what the target's author said, once it is promised."""
 
     _plain: Arguments | None = None
@@ -230,7 +230,7 @@ class PromiseRow(PromptRow):
             relative = self._fill_in(target)
             moments = row["scheduled_at"], row["expires_at"]
             is_alike = is_untouched and not callable(target.policy.limit_key)
-            if is_alike and moments == (None, None) and self.paced is None:
+            if is_alike and moments == (None, None) and self.debounce_key is None:
                 columns = {column: row[column] for column in FILLED_IN} | DUE_NOW
                 kind = Kind(type(self), columns, target.signature)
                 row.update(DUE_NOW)
@@ -243,8 +243,8 @@ class PromiseRow(PromptRow):
         self._refuse_given_state()
         row["target"], row["target_pk"], row["method_name"] = name
         row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
-        if (this := paced(name, policy, self.pacing or {}, row)) is not None:
-            self.paced = this
+        if (this := debounce_key_of(name, policy, self.pacing or {}, row)) is not None:
+            self.debounce_key = this
         due = this.pacing.debounce if this else policy.delay
         for column, default in (
             ("priority", policy.priority or 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ..conf import retention, settings
+from ..conf import settings
 from ..exceptions import InvalidTransition
 from ..lifecycle import RUNNING, Status
 from . import ports
@@ -32,18 +32,11 @@ class VerbsRow(GuardedRow):
     def perform(self) -> None:
         """Claim and perform this attempt here and now, if it is due, and record the outcome.
 
-        What the target raises is recorded as a failure, not raised. Where a queue keeps no
-        successes, only this copy of the row is left of one.
+        What the target raises is recorded as a failure, not raised.
         Raises InvalidTransition when the attempt isn't pending and due, or is running.
         """
         ports.perform(self)
-        try:
-            self.refresh_from_db()
-        except type(self).DoesNotExist:
-            if not retention().deletes_success_in(self.queue):
-                raise
-            # Its success is all that can have deleted it.
-            self.status = Status.SUCCEEDED
+        self.refresh_from_db()
 
     @writing
     def expire(self, reason: str = "") -> None:

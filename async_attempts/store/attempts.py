@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import transaction
 
@@ -17,7 +17,7 @@ from ..models.dependency import note_prerequisites
 from ..models.promise import Promised, Promises
 from .chunks import CHUNK_BYTES, CHUNK_ROWS, by_key, chunks
 from .database import Database
-from .debounce import Debounce, Draft
+from .debounce import Debounce
 from .edges import Edges
 from .expressions import seconds_from_now, status_when_due
 from .insert import DECIDED, Insert, Many
@@ -53,8 +53,8 @@ class Attempts:
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0] is attempt
         kind = self._prepare(attempt)
-        if attempt.paced is not None:
-            self.debounce.write(Draft(attempt, attempt.paced))
+        if attempt.debounce_key is not None:
+            attempt.__dict__ = self.debounce.write(attempt).__dict__
             return True
         return self.database.retry_on_conflict(lambda: self.statement.write([attempt], kind)) == 1
 
@@ -68,8 +68,8 @@ class Attempts:
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0]
         kind = self._prepare(attempt, promised)
-        if attempt.paced is not None:
-            return self.debounce.write(Draft(attempt, attempt.paced))
+        if attempt.debounce_key is not None:
+            return self.debounce.write(attempt)
         return self._write_or_get(attempt, kind)
 
     def _write_or_get(self, attempt: AbstractAttempt, kind: Kind | None = None) -> AbstractAttempt:
@@ -97,10 +97,11 @@ class Attempts:
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
         many = self._prepare_many(list(attempts))
-        if drafts := _drafts(many):
+        if debounced := _debounced(many):
+            name = debounced[0].debounce_key.pacing.name
             raise InvalidOption(
-                f"bulk_create: {drafts[0].attempt} has {drafts[0].pacing.name}, which may let a "
-                "row that is there take its place; use enqueue_many."
+                f"bulk_create: {debounced[0]} has {name}, which may let a row that is there take "
+                "its place; use enqueue_many."
             )
 
         def work() -> None:
@@ -125,8 +126,6 @@ class Attempts:
         `promises`: what is known of them, if they are promised.
         """
         many = self._prepare_many(attempts, promises)
-        if drafts := _drafts(many):
-            return self._insert_or_coalesce(many, drafts)
         return self._all_or_none(many, lambda: self._write_or_get_many(many))
 
     def insert_parts(
@@ -145,9 +144,7 @@ class Attempts:
                     raise wrong
                 # No savepoint: PostgreSQL would have to keep one for each part in mind.
                 many = self._prepare_many(attempts, promises)
-                drafts = _drafts(many)
-                work = self._coalescing(many, drafts) if drafts else None
-                found = work() if work else self._write_or_get_many(many)
+                found = self._write_or_get_many(many)
                 # All debounced calls of one key have one row.
                 new += len({attempt.pk for attempt in found if attempt.created})
         return new
@@ -155,9 +152,15 @@ class Attempts:
     def _write_or_get_many(self, many: Many) -> list[AbstractAttempt]:
         if self.statement.write_whole(many):
             return list(many.rows)
-        found = self._write_or_get_each(many.sealed(), many.kind)
-        self.edges.link(many.rows, found)
-        return found
+        rows, debounced = many.sealed(), _debounced(many)
+        ordinary = [row for row in rows if row.debounce_key is None] if debounced else rows
+        found = self._write_or_get_each(ordinary, many.kind)
+        self.edges.link(ordinary, found)
+        if not debounced:
+            return found
+        ids = [row.pk for row in ordinary]
+        by_id = dict(zip(ids, found, strict=True)) | self.debounce.write_each(debounced)
+        return [by_id[row.pk] for row in rows]
 
     def _write_or_get_each(
         self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
@@ -174,31 +177,6 @@ class Attempts:
                 there = attempt if attempt.created else self._taken(attempt)
                 found[id(attempt)] = there or self._write_or_get(attempt)
         return [found[id(attempt)] for attempt in attempts]
-
-    def _insert_or_coalesce(self, many: Many, drafts: Sequence[Draft]) -> list[AbstractAttempt]:
-        """`insert_or_get_many` where some are debounced or throttled."""
-        try:
-            return self._all_or_none(many, self._coalescing(many, drafts))
-        except BaseException:
-            for draft in drafts:
-                draft.restore()
-            raise
-
-    def _coalescing(
-        self, many: Many, drafts: Sequence[Draft]
-    ) -> Callable[[], list[AbstractAttempt]]:
-        """What writes all of them, within a transaction; to be called again when that is undone."""
-        ids = [attempt.pk for attempt in many.rows]
-        ordinary = [attempt for attempt in many.sealed() if attempt.paced is None]
-        own_ids = [attempt.pk for attempt in ordinary]
-
-        def work() -> list[AbstractAttempt]:
-            own = self._write_or_get_each(ordinary)
-            self.edges.link(ordinary, own)
-            found = dict(zip(own_ids, own, strict=True)) | self.debounce.write_each(drafts)
-            return [found[pk] for pk in ids]
-
-        return work
 
     def _all_or_none(self, many: Many, work: Callable[[], _T], batch_size: int = CHUNK_ROWS) -> _T:
         """Do `work` in one transaction; rows of one that was undone are new again."""
@@ -244,7 +222,7 @@ class Attempts:
         if len(many.rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
             return False
         if any(
-            row.unique_key is not None or row.loads_defaults or row.paced is not None or row.edges
+            row.unique_key is not None or row.loads_defaults or row.debounce_key or row.edges
             for row in many.rows
         ):
             return False
@@ -301,8 +279,8 @@ class Attempts:
         return None
 
 
-def _drafts(many: Many) -> list[Draft]:
+def _debounced(many: Many) -> list[Any]:
     """Those that are debounced or throttled: none of them is of a kind."""
     if many.kind is not None:
         return []
-    return [Draft(row, row.paced) for row in many.rows if row.paced is not None]
+    return [row for row in many.rows if row.debounce_key is not None]

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from ..lifecycle import Status
-from ..models import AbstractAttempt
+from ..models import AbstractAttempt, AttemptQuerySet
 from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.promise import Promises, seal_many
@@ -170,6 +170,18 @@ class Insert:
     def with_key(self, key: bytes | None) -> AbstractAttempt | None:
         """Return the row that has this unique key."""
         return self.database.attempts.filter(unique_key=key).first()
+
+    def write_keyed(self, row: AbstractAttempt) -> bool:
+        """Write a row; False if its key is taken. Waits for a caller that may have taken it."""
+        return self.write([row]) == 1
+
+    def rows_between(self, first: bytes, last: bytes, look: int) -> AttemptQuerySet[Any]:
+        """Return the attempts with unique keys in this range, the last one first.
+
+        `look`: the number of looks at it before this one.
+        """
+        rows = self.database.attempts.filter(unique_key__gte=first, unique_key__lte=last)
+        return rows.order_by("-unique_key")
 
     def retry_for_tokens(self, work: Callable[[], _T]) -> _T:
         """As `retry_on_conflict`, for many that may wait for other callers of the same tokens."""

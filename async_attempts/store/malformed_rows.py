@@ -23,7 +23,6 @@ from ..models import (
     DatabaseNow,
     Dependency,
     Failure,
-    Pace,
     Queue,
     Schedule,
     Slot,
@@ -50,7 +49,7 @@ logger = logging.getLogger("async_attempts")
 
 MENDED_AT_A_TIME: Final = 1000
 
-SMALL_TABLES: Final[tuple[type[Model], ...]] = (Schedule, Worker, Queue, Slot, Pace, Tally)
+SMALL_TABLES: Final[tuple[type[Model], ...]] = (Schedule, Worker, Queue, Slot, Tally)
 LARGE_TABLES: Final[tuple[type[Model], ...]] = (Dependency, Failure)
 
 COUNTED_BY_CLAIMS: Final = (

@@ -222,8 +222,9 @@ class MissingKeys:
             ]
         )
         seen: list[Cursor] = []
-        for part in parts:
-            seen += map(Cursor._make, columns.filter(part)[: SEEN_AT_ONCE - len(seen)])
+        with self.dialect.by_index_over("scheduled_at", "id"):
+            for part in parts:
+                seen += map(Cursor._make, columns.filter(part)[: SEEN_AT_ONCE - len(seen)])
         return seen
 
     def _let_come(self, openable: Collection[str], ids: Sequence[UUID]) -> int:

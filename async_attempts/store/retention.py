@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 
-from ..lifecycle import FINAL, Status, sources_of
+from ..lifecycle import FINAL, LIVE, Status
 from ..models import DatabaseNow, Dependency, Failure
 from ..retention import FOR_EVER
 from ..retention import Retention as Keeps
@@ -56,13 +56,14 @@ class Retention:
 
         What is claimed, or locked by others, is left.
         """
+        # By the index of what has no `completed_at`.
         overdue = self.database.attempts.filter(
-            expires_at__lte=DatabaseNow(),
-            claimed_by=None,
-            status__in=sources_of("expire") & {*Status},
+            completed_at=None, expires_at__lte=DatabaseNow(), status__in=LIVE, claimed_by=None
         )
-        # Looked at first: on SQLite a transaction that writes nothing holds up callers.
-        if not (ids := list(overdue.order_by("pk").values_list("pk", flat=True)[:limit])):
+        with self.dialect.by_index_over("expires_at"):
+            ids = list(overdue.values_list("pk", flat=True)[:limit])
+        # An idle worker only looks: on SQLite it would keep others from writing.
+        if not ids:
             return []
 
         def work() -> list[UUID]:

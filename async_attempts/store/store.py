@@ -44,7 +44,7 @@ class Store:
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
         self.workers = Workers(database, dialect, self.dependencies, self.limits)
-        self.debounce = Debounce(database, dialect, insert)
+        self.debounce = Debounce(database, insert)
         self.attempts = Attempts(database, insert, self.debounce, self.edges, self.queues)
         self.schedules = Schedules(database, self.attempts)
         self.changes = Changes(database, self.dependencies)

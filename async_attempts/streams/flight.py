@@ -21,6 +21,7 @@ from ..models.columns import TOKEN_LENGTH
 from ..models.keys import key_of_token
 from ..models.options import check_token, timeout_seconds
 from ..models.promise import DEFAULT_QUEUE
+from ..retention import FOR_EVER
 from ..store import store_for
 from ..store.chunks import in_batches
 from ..store.transactions import refuse_waiting_in_block
@@ -190,7 +191,7 @@ class Flight:
             return
         kept = retention().of(queue)
         counted = [status for status, keep in kept.items() if keep.count is not None]
-        if retention().deletes_success_in(queue):
+        if kept.get("succeeded", FOR_EVER).is_nothing:
             what = "keeps no successes"
         elif counted:
             what = f"keeps only a number of what has {counted[0]} (count)"

@@ -16,13 +16,13 @@ BATCH: Final = 500
 
 INTO: Final = """
 INSERT INTO async_attempts_attempt (
-    id, queue, target, method_name, args, scheduled_at, created_at, status, unique_until,
+    id, queue, target, method_name, args, scheduled_at, created_at, status,
     priority, num_attempts, num_crashes, claim_seq, blockers,
     cancel_requested, keep_result, has_dependents,
     reason, error_class, progress_note, limit_key, metadata
 ) """
 
-CONSTANTS: Final = """'pending', 'kept', 0, 0, 0, 0, 0, FALSE, FALSE, FALSE, '', '', '', '', '{}'"""
+CONSTANTS: Final = """'pending', 0, 0, 0, 0, 0, FALSE, FALSE, FALSE, '', '', '', '', '{}'"""
 
 _T = TypeVar("_T")
 

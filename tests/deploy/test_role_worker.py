@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from async_attempts import Attempt, call, parallel, stats
 from async_attempts.lifecycle import FINAL
-from async_attempts.models import Dependency, Failure, Pace, Schedule, Slot, Tally, Worker
+from async_attempts.models import Dependency, Failure, Schedule, Slot, Tally, Worker
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.health.readiness import require_ready
@@ -136,7 +136,6 @@ def prune(database: str) -> None:
     call(limited.one_of_two, "").using(database=database).enqueue()
     rows.update(status="expired", completed_at=long_ago, created_at=long_ago, blockers=0)
     Dependency.objects.using(database).update(state="unmet")
-    Pace.objects.using(database).update(look_at=long_ago)
     Slot.objects.using(database).create(queue="default", key=b"gone", number=0)
     Tally.objects.using(database).create(
         minute=long_ago, queue="default", target="gone", outcome="succeeded"
@@ -147,7 +146,6 @@ def prune(database: str) -> None:
     )
     Maintenance(store_for(database)).prune()
     assert not rows.exists()
-    assert not Pace.objects.using(database).exists()
     assert not Worker.objects.using(database).exists()
     assert not Tally.objects.using(database).exists()
 

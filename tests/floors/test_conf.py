@@ -406,7 +406,6 @@ def test_a_queue_keeps_what_it_says_and_else_what_all_do():
             "failed": Keep(60),
         }
         assert kept.of("a queue of an older release") == kept.of("default")
-        assert (kept.deletes_successes, kept.deletes_success_in("emails")) == (True, True)
-        assert not kept.deletes_success_in("default")
+        assert kept.is_to_be_pruned_soon
     with with_setting():
-        assert not retention().deletes_successes
+        assert not retention().is_to_be_pruned_soon

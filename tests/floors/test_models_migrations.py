@@ -11,10 +11,10 @@ from django.core.management import call_command
 from django.db import connections
 
 from async_attempts import Attempt, call
-from async_attempts.models import Dependency, Failure, Pace, Schedule, Tally, Worker
+from async_attempts.models import Dependency, Failure, Schedule, Tally, Worker
 from tests.shop import clients
 
-MODELS = (Attempt, Dependency, Failure, Pace, Schedule, Tally, Worker)
+MODELS = (Attempt, Dependency, Failure, Schedule, Tally, Worker)
 TABLES = {model._meta.db_table for model in MODELS}
 
 

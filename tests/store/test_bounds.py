@@ -14,7 +14,6 @@ from async_attempts.models import (
     DatabaseNow,
     Dependency,
     Failure,
-    Pace,
     Queue,
     Schedule,
     Slot,
@@ -115,7 +114,6 @@ def test_an_id_has_32_small_characters(store, worker, value):
             {"name": "s", "cron": "* * * * *", "timezone": "UTC", "target": "t", "args": b""},
         ),
         (Queue, "tokens_at", {"name": "q"}),
-        (Pace, "look_at", {"key": bytes(16), "look_at": LAST}),
         (Tally, "minute", {"minute": LAST, "queue": "q", "target": "t", "outcome": "failed"}),
     ],
 )

@@ -8,26 +8,22 @@ import pytest
 from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
-from async_attempts.lifecycle import Status
 from async_attempts.store.claim import TOO_LATE
 from async_attempts.store.expressions import seconds_from_now
-from async_attempts.store.retention import START
 
 from .rows import enqueued, every_column, one_in_each_state, put, row, states
 
 LIVE = ("pending", "scheduled", "waiting")
 
 
-def whole_walk(store, limit):
-    """All that one walk expires, and how many steps it took."""
-    expired, steps = [], 0
-    place: Place | None = START
-    while place is not None:
-        ids, place = store.retention.expire_overdue(limit, after=place)
+def expire_all(store, limit):
+    """All that is expired, and in how many batches."""
+    expired, batches = [], 0
+    while ids := store.retention.expire_overdue(limit):
         assert len(ids) <= limit
         expired += ids
-        steps += 1
-    return expired, steps
+        batches += 1
+    return expired, batches
 
 
 def test_only_what_is_live_unclaimed_and_past_its_time_expires(store, worker):
@@ -37,7 +33,7 @@ def test_only_what_is_live_unclaimed_and_past_its_time_expires(store, worker):
         for attempt in attempts.values():
             put(store, attempt, expires_at=seconds_from_now(seconds))
     spared = [states(store, attempts) for attempts in (in_time, unlimited)]
-    expired, _ = whole_walk(store, 100)
+    expired, _ = expire_all(store, 100)
     assert {*expired} == {late[state].pk for state in LIVE}
     assert [states(store, attempts) for attempts in (in_time, unlimited)] == spared
     assert states(store, late) == {s: "expired" if s in LIVE else s for s in late}
@@ -49,7 +45,7 @@ def test_an_expired_row_says_why_and_keeps_the_rest(store):
     for attempt in now + later:
         put(store, attempt, expires_at=seconds_from_now(-1))
     before = {columns["id"]: columns for columns in every_column(store)}
-    whole_walk(store, 100)
+    expire_all(store, 100)
     for columns in every_column(store):
         assert columns["completed_at"] is not None
         kept = before[columns["id"]]
@@ -65,7 +61,7 @@ def test_what_waits_for_others_expires_too_and_what_depends_on_it(store):
     [last] = enqueued(store, depends_on=[late])
     put(store, late, expires_at=seconds_from_now(-1))
     put(store, in_time, expires_at=seconds_from_now(3600))
-    expired, _ = whole_walk(store, 2)
+    expired, _ = expire_all(store, 2)
     assert expired == [late.pk]
     found = [row(store, one) for one in (late, in_time, unlimited, last)]
     assert [one.status for one in found] == ["expired", "waiting", "waiting", "expired"]
@@ -75,14 +71,14 @@ def test_what_waits_for_others_expires_too_and_what_depends_on_it(store):
 def test_it_can_be_retried(store):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=seconds_from_now(-1))
-    whole_walk(store, 100)
+    expire_all(store, 100)
     store.database.attempts.filter(pk=attempt.pk).retry()
     again = row(store, attempt)
     assert (again.state, again.expires_at, again.reason) == ("pending", None, "")
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
-def test_a_walk_in_steps_finds_every_one(store, limit):
+def test_batches_find_every_one(store, limit):
     """Of several queues, priorities, moments and statuses, some rows alike in all of these."""
     wanted = set()
     for number, attempt in enumerate(enqueued(store, 24)):
@@ -104,26 +100,16 @@ def test_a_walk_in_steps_finds_every_one(store, limit):
         "scheduled",
         "waiting",
     }
-    expired, steps = whole_walk(store, limit)
+    expired, batches = expire_all(store, limit)
     assert ({*expired}, len(expired)) == (wanted, len(wanted))
-    assert steps >= 24 / limit
-    assert whole_walk(store, limit)[0] == []
+    assert batches == -(-len(wanted) // limit)
+    assert store.retention.expire_overdue(limit) == []
 
 
-def test_a_step_looks_at_no_more_than_its_limit(store):
-    attempts = enqueued(store, 5)
-    put(store, attempts[4], expires_at=seconds_from_now(-1))
-    assert store.retention.expire_overdue(4) == ([], store.retention.expire_overdue(4)[1])
-    ids, place = store.retention.expire_overdue(4, after=store.retention.expire_overdue(4)[1])
-    assert (ids, place.status) == ([attempts[4].pk], "scheduled")
-    assert store.retention.expire_overdue(4, after=place) == ([], Place(Status.WAITING))
-    assert store.retention.expire_overdue(4, after=Place(Status.WAITING)) == ([], None)
-
-
-def test_a_step_over_what_is_in_time_is_one_read(store):
+def test_what_is_in_time_costs_one_read(store):
     enqueued(store, 3, expires_at=timedelta(hours=1))
     with CaptureQueriesContext(store.database.connection) as queries:
-        assert store.retention.expire_overdue(3)[0] == []
+        assert store.retention.expire_overdue(3) == []
     assert [query["sql"][:6] for query in queries] == ["SELECT"]
 
 
@@ -132,7 +118,7 @@ def test_the_databases_clock_decides(store):
     late, in_time = enqueued(store, 2)
     put(store, late, expires_at=datetime.now(UTC) + timedelta(minutes=59))
     put(store, in_time, expires_at=datetime.now(UTC) + timedelta(minutes=61))
-    assert whole_walk(store, 10)[0] == [late.pk]
+    assert expire_all(store, 10)[0] == [late.pk]
 
 
 def test_it_is_not_part_of_a_callers_transaction(store):
@@ -144,16 +130,14 @@ def test_it_is_not_part_of_a_callers_transaction(store):
 
 def test_a_claim_between_the_look_and_the_move_wins(store, worker, monkeypatch):
     [attempt] = enqueued(store, expires_at=timedelta(hours=1))
-    look = store._next
 
-    def look_and_lose(place, limit):
-        seen = look(place, limit)
+    def look_and_lose(limit):
         assert len(store.claims.claim(worker.pk, ["default"], 1)) == 1
         put(store, attempt, expires_at=seconds_from_now(-1))
-        return [(*columns, True) for *columns, _ in seen]
+        return [attempt.pk]
 
-    monkeypatch.setitem(store.__dict__, "_next", look_and_lose)
-    assert store.retention.expire_overdue()[0] == []
+    monkeypatch.setitem(store.__dict__, "_overdue_ids", look_and_lose)
+    assert store.retention.expire_overdue() == []
     assert row(store, attempt).state == "running"
 
 
@@ -165,6 +149,6 @@ def test_what_somebody_holds_is_left_for_the_next_time(store, sessions):
     other = sessions()
     other.begin()
     other.do(held.request_cancel)
-    assert whole_walk(store, 10)[0] == [free.pk]
+    assert expire_all(store, 10)[0] == [free.pk]
     other.rollback()
-    assert whole_walk(store, 10)[0] == [held.pk]
+    assert expire_all(store, 10)[0] == [held.pk]

@@ -10,7 +10,7 @@ from django.db import transaction
 from async_attempts.encryption import HEADER_BYTES
 from async_attempts.lifecycle import Released, Status
 from async_attempts.models import Worker
-from async_attempts.store import missing_keys
+from async_attempts.store import Cursor, missing_keys
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.missing_keys import reason_for, reason_for_form
 from async_attempts.store.rotation import Resealer
@@ -230,7 +230,7 @@ def test_it_looks_no_further_ahead_than_anything_is_put_off(store, monkeypatch):
     for number, attempt in enumerate(attempts):
         later = seconds_from_now(60 + number * 1000)
         forge(store, attempt, status="scheduled", scheduled_at=later, reason=REASON)
-    place: Place | None = None
+    place: Cursor | None = None
     found = []
     for _ in range(5):
         number, place = store.missing_keys.bring_back([HEADER.hex()], 3600, after=place)

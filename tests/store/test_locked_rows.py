@@ -87,21 +87,6 @@ def test_what_is_recorded_locked_and_lost_is_told_apart(store, worker, claimed, 
 
 
 @ROW_LOCKS
-def test_a_success_that_is_not_kept_is_deleted_once_it_is_unlocked(
-    store, worker, claimed, somebody, settings
-):
-    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"KEEP": {"succeeded": 0}}
-    locked, other = claimed(2)
-    somebody.do(lock_row, store, locked)
-    unrecorded = store.outcomes.finish(worker.pk, [(locked, Succeeded()), (other, Succeeded())])
-    assert (unrecorded, unrecorded.locked) == ([], [locked])
-    assert [attempt.pk for attempt in store.database.attempts.all()] == [locked.id]
-    somebody.rollback()
-    assert store.outcomes.finish(worker.pk, [(locked, Succeeded())]).locked == []
-    assert not store.database.attempts.exists()
-
-
-@ROW_LOCKS
 def test_an_atomic_attempt_is_not_begun_while_somebody_locks_it(store, worker, claimed, somebody):
     [claim] = claimed()
     somebody.do(lock_row, store, claim)

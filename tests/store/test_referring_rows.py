@@ -84,7 +84,7 @@ def test_what_is_overdue_is_expired(store, refer):
     [attempt] = enqueued(store)
     put(store, attempt, expires_at=attempt.created_at)
     refer()
-    assert store.retention.expire_overdue()[0] == [attempt.pk]
+    assert store.retention.expire_overdue() == [attempt.pk]
 
 
 def test_people_can_end_it(store, refer):

@@ -18,7 +18,7 @@ from async_attempts.models.sizes import fetched
 from async_attempts.payload import Arguments
 from async_attempts.payload.limits import MAX_DETAILS_BYTES, MAX_REASON_BYTES
 from async_attempts.store import store_for
-from async_attempts.store.attempts import Inserting
+from async_attempts.store.insert import Insert
 from async_attempts.worker.execution.outcomes import error_of
 from tests.shop import clients
 from tests.store.large import LARGE, TOLD, json_of, marked, octets, peak_below, text, write
@@ -171,11 +171,11 @@ def test_the_winner_of_a_token_is_read_without_it(store, monkeypatch):
     )
     key = store.database.attempts.values_list("unique_key", flat=True).get()
     with peak_below(MIB):
-        seen = [store._with_key(bytes(key))]
+        seen = [store.attempts.statement.with_key(bytes(key))]
         if store.database.connection.vendor == "mysql":
             # As where the plain statement doesn't see it.
-            monkeypatch.setattr(Inserting, "_with_key", lambda *_: None)
-            seen.append(store._with_key(bytes(key)))
+            monkeypatch.setattr(Insert, "with_key", lambda *_: None)
+            seen.append(store.attempts.statement.with_key(bytes(key)))
     assert {row.reason for row in seen} == {TOLD}
     assert {row.idempotence_token for row in seen} == {"t"}
 

@@ -158,15 +158,6 @@ def test_what_comes_too_late_wakes_who_waits(database, no_polling, when_heard):
         attempt.result(30)
 
 
-def test_a_deleted_success_wakes_who_waits(database, no_polling, when_heard):
-    attempt = enqueued(database, effects.act)
-    queues = {"default": {"keep": {"succeeded": 0}}, "emails": {}, "fulfilment": {}}
-    with override_settings(ASYNC_ATTEMPTS={**settings.ASYNC_ATTEMPTS, "QUEUES": queues}):
-        when_heard(drain, database)
-        with pytest.raises(Exception, match="is gone"):
-            attempt.result(30)
-
-
 def test_what_ends_before_one_who_waits_joins_is_seen(database, no_polling, beside, monkeypatch):
     other, attempt = (enqueued(database, effects.act) for _ in range(2))
     beside.do(wait, other)

@@ -94,6 +94,10 @@ class Dialect:
         """
         return nullcontext()
 
+    def by_index_over(self, *fields: str) -> AbstractContextManager[Any]:
+        """Return a context in which attempts are read by the index over these columns."""
+        return nullcontext()
+
     # --- claims
 
     def due(self, which: Q) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC
 from functools import cached_property
 from typing import Any, ClassVar, Final, TypeVar
@@ -248,11 +248,22 @@ class MySQL(Dialect):
         """By itself, a claim sorts a small table as a whole, and locks more than it takes; and a
         look for suspects reads all that is pending.
         """
-        # A project may have no such index.
+        index = self._index_over(CLAIM_INDEX)
+        return f"FORCE INDEX ({index})" if index else ""
+
+    def by_index_over(self, *fields: str) -> AbstractContextManager[Any]:
+        """By itself, a look at a table with few rows that have ended reads it as a whole."""
+        index = self._index_over(fields)
+        if index is None:
+            return nullcontext()
+        selected = f"FROM {self.database.names['attempt']}"
+        return _forcing(self.database.alias, selected, " WHERE ", index)
+
+    def _index_over(self, fields: Sequence[str]) -> str | None:
+        """Return the index of attempts over these columns; a project may have none."""
         indexes = self.database.model._meta.indexes
-        names = [index.name for index in indexes if list(index.fields) == CLAIM_INDEX]
-        quote = self.database.connection.ops.quote_name
-        return f"FORCE INDEX ({quote(names[0])})" if names else ""
+        names = [index.name for index in indexes if list(index.fields) == list(fields)]
+        return self.database.connection.ops.quote_name(names[0]) if names else None
 
 
 def _forcing(

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from django.db import IntegrityError
 
-from ...models import AbstractAttempt
+from ...models import AbstractAttempt, AttemptQuerySet
 from ...models.beginning import Kind
 from ..insert import Insert
 from ..transactions import retry_first_on_deadlock
@@ -83,6 +83,29 @@ class MySQLInsert(Insert):
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@in_transaction")
             return bool(cursor.fetchone() == (0,))
+
+    def write_keyed(self, row: AbstractAttempt) -> bool:
+        if self._locks_no_gaps:
+            mine = self.database.attempts.filter(unique_key=row.unique_key).select_for_update()
+            if list(mine.values_list("pk")):
+                return False
+        return super().write_keyed(row)
+
+    def rows_between(self, first: bytes, last: bytes, look: int) -> AttemptQuerySet[Any]:
+        rows = super().rows_between(first, last, look)
+        # At REPEATABLE READ only a locking read sees what is newer than the snapshot.
+        is_stale = look > 1 or (look and not self._locks_no_gaps)
+        return rows.select_for_update() if is_stale else rows
+
+    @property
+    def _locks_no_gaps(self) -> bool:
+        """Whether those who wait for a key that isn't committed yet can do so by reading it.
+
+        Of those who wait by inserting it, when it is rolled back, each holds the gap into which
+        the others insert, and all but one are ended. At REPEATABLE READ so it is with readers.
+        """
+        connection: Any = self.database.connection
+        return bool(connection.isolation_level == "read committed")
 
     def _is_primary(self, attempt: AbstractAttempt) -> bool:
         return self.database.attempts.filter(pk=attempt.pk).exists()

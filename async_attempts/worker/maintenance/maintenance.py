@@ -10,7 +10,7 @@ from typing import Final
 from ... import signals
 from ...conf import retention, settings
 from ...encryption import openable
-from ...store import Rescue, Store
+from ...store import Cursor, Rescue, Store
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, AtOnce
@@ -22,11 +22,15 @@ from .schedule_ticks import ScheduleTicks
 
 RESCUE_PAUSE: Final = 1.0
 PRUNE_INTERVAL: Final = 60.0
+UNKEPT_INTERVAL: Final = 10.0
+"""Seconds between two walks where a queue keeps no successes."""
+
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
 TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
+EXPIRED_AT_ONCE: Final = 1000
 RETURN_PAUSE: Final = 0.1
 RETURN_AGAIN: Final = 10.0
 """Seconds after which a worker looks once more for what others have put off for want of its keys:
@@ -58,13 +62,11 @@ class Maintenance:
         self._lease_watch = LeaseWatch()
         self._next_prune = self._connected + PRUNE_INTERVAL
         self._pruner = Pruner(store)
-        self._has_more_paces = False
         self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
         self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
-        self._expired_to: Place | None = None
         self._returns, self._next_return = 0, 0.0
-        self._brought_back_to: Place | None = None
+        self._brought_back_to: Cursor | None = None
         self._exits_when_done = exits_when_done
         self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
         self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
@@ -93,14 +95,13 @@ class Maintenance:
             if not self.seconds_to_rescue(late_at):
                 self.rescue()
         if moment >= self._next_expire:
-            self.expire_overdue()
-            is_through = self._expired_to is None
-            self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
+            has_more = self.expire_overdue() == EXPIRED_AT_ONCE
+            self._next_expire = moment + (EXPIRE_PAUSE if has_more else EXPIRE_INTERVAL)
         if moment >= self._next_prune:
             self.prune()
-            is_through = self._pruner.is_through and not self._has_more_paces
-            is_through = is_through and self._forgotten_to is None
-            self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
+            is_through = self._pruner.is_through and self._forgotten_to is None
+            interval = UNKEPT_INTERVAL if retention().is_to_be_pruned_soon else PRUNE_INTERVAL
+            self._next_prune = moment + (interval if is_through else PRUNE_PAUSE)
         found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
         if moment >= self._next_orphans:
             found += self.take_back_orphans()
@@ -151,14 +152,15 @@ class Maintenance:
                 announce_rescue(self.store, rescue, self.announcer)
         return number
 
-    def expire_overdue(self) -> None:
-        """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""
-        expired, self._expired_to = self.store.retention.expire_overdue(after=self._expired_to)
+    def expire_overdue(self) -> int:
+        """Expire attempts that no worker claimed before `expires_at`; returns their number."""
+        expired = self.store.retention.expire_overdue(EXPIRED_AT_ONCE)
         if expired:
             alias = self.store.database.alias
             self.announcer.announce(
                 signals.overdue, Maintenance, database=alias, attempt_ids=expired
             )
+        return len(expired)
 
     def bring_back(self) -> int:
         """Make due, of the next scheduled attempts, those that waited for this process's keys."""
@@ -182,16 +184,9 @@ class Maintenance:
         self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
         return closed + woken
 
-    def _forget_paces(self) -> None:
-        for _ in range(PRUNE_BATCHES):
-            self._has_more_paces = self.store.forget_paces() > 0
-            if not self._has_more_paces:
-                return
-
     def prune(self) -> None:
         """Delete a few batches of what isn't kept, going on where the last time stopped."""
         self.store.workers.forget(DAY)
-        self._forget_paces()
         self._forgotten_to = self.store.limits.forget_slots(self._forgotten_to or 0)
         self.store.statistics.forget_tallies(TALLIES_KEPT)
         for _ in range(PRUNE_BATCHES):

@@ -36,10 +36,8 @@ def counted(database):
 def writing(database, monkeypatch):
     """What is written to the table of tallies is put here."""
     written = []
-    store = type(store_for(database))
-    monkeypatch.setattr(
-        store.statistics, "add_tallies", lambda _, c: written.append(c) if c else None
-    )
+    statistics = type(store_for(database).statistics)
+    monkeypatch.setattr(statistics, "add_tallies", lambda _, c: written.append(c) if c else None)
     return written
 
 

@@ -12,8 +12,8 @@ from django.db import transaction
 
 from async_attempts import Attempt, call
 from async_attempts.calls import enqueue_many
+from async_attempts.exceptions import InvalidOption
 from async_attempts.lifecycle import Released, Retried, Snoozed, Succeeded
-from async_attempts.models import Pace
 from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 
@@ -308,83 +308,37 @@ def test_a_rollback_brings_the_arguments_back(store, paced):
     assert arguments(store) == [1, 4]
 
 
-def paces(store):
-    return Pace.objects.using(store.database.alias)
-
-
-def let_time_pass(store):
-    paces(store).update(look_at=seconds_from_now(-1))
-
-
-@both
-def test_a_pace_is_kept_while_its_last_attempt_waits_and_forgotten_after_its_period(
-    store, worker, paced
-):
-    claim = begun(store, worker, paced(store, 1))
-    waiting = paced(store, 1, key="waits")
-    assert store.forget_paces() == 0
-    let_time_pass(store)
-    assert store.forget_paces() == (1 if paced is debounced else 0)
-    put(store, claim, started_at=seconds_from_now(-4000))
-    let_time_pass(store)
-    store.forget_paces()
-    assert paces(store).get().attempt_id == waiting.pk
-    assert paced(store, 2, key="waits").pk == waiting.pk
-    assert paced(store, 2).created
-
-
-def test_a_throttled_one_that_is_gone_may_have_begun_just_now(store, worker):
+def test_of_a_throttled_one_that_is_gone_nothing_is_known(store, worker):
     first = throttled(store, 1)
     begun(store, worker, first)
     store.database.attempts.filter(pk=first.pk).delete()
     second = throttled(store, 2)
-    assert second.scheduled_at - second.created_at == pytest.approx(HOUR, abs=NEAR)
+    assert (second.created, second.status) == (True, "pending")
 
 
-def test_one_that_is_gone_is_forgotten_a_period_after_that_was_seen(store, worker):
-    first = throttled(store, 1)
-    begun(store, worker, first)
-    store.database.attempts.filter(pk=first.pk).delete()
-    let_time_pass(store)
-    assert store.forget_paces() == 0
-    seen = paces(store).get()
-    assert seen.attempt_id is None
-    second = throttled(store, 2)
-    assert (second.status, second.scheduled_at) == ("scheduled", seen.look_at)
-    second.delete()
-    paces(store).update(attempt_id=None)
-    let_time_pass(store)
-    assert throttled(store, 3).status == "pending"
-
-
-@row_locks
 @both
-def test_forgetting_waits_for_no_call(store, sessions, paced):
-    paced(store, 1).expire()
-    let_time_pass(store)
-    caller, other = sessions(), sessions()
-    caller.begin()
-    caller.do(paced, store, 2)
-    other.be_impatient()
-    assert other.do(store.forget_paces) == 0
-    caller.commit()
-    assert not paced(store, 3).created
+def test_the_last_attempt_counts_whatever_is_kept_of_those_before_it(store, worker, paced):
+    first, second = (begun(store, worker, paced(store, number)) for number in (1, 2))
+    store.database.attempts.filter(pk=first.id).delete()
+    third = paced(store, 3)
+    assert (third.created, paced(store, 4).pk) == (True, third.pk)
+    if paced is throttled:
+        assert third.scheduled_at == row(store, second).started_at + HOUR
 
 
-@row_locks
-@both
-def test_forgetting_some_waits_for_no_call_of_another(store, sessions, paced):
-    for n in range(5):
-        paced(store, n, key=n).expire()
-    paces(store).update(period=0)
-    let_time_pass(store)
-    caller, other = sessions(), sessions()
-    caller.begin()
-    caller.do(paced, store, 2, key=2)
-    other.be_impatient()
-    assert other.do(store.forget_paces) == 4
-    caller.commit()
-    assert not paced(store, 3, key=2).created
+def test_the_calls_of_an_adaptive_debounce_are_counted_in_its_metadata(store):
+    options = {"max_wait": 10 * HOUR, "adaptive": True}
+    debounced(store, 1, HOUR, metadata={"a": 1}, **options)
+    found = debounced(store, 2, HOUR, metadata={"b": 2}, **options)
+    assert row(store, found).metadata == found.metadata == {"b": 2, "debounce_calls": 2}
+    assert "debounce_calls" not in debounced(store, 3, key="plain").metadata
+
+
+def test_metadata_leave_room_for_the_count_of_calls(store):
+    options = {"max_wait": 10 * HOUR, "adaptive": True}
+    with pytest.raises(InvalidOption, match="metadata: takes"):
+        debounced(store, 1, HOUR, metadata={"a": "x" * 16_374}, **options)
+    debounced(store, 1, HOUR, metadata={"a": "x" * 16_340}, **options)
 
 
 @row_locks

@@ -1,0 +1,70 @@
+"""Debounce and throttle: the unique keys by which several calls become one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ..exceptions import InvalidOption
+from ..targets import Pacing, Policy, TargetName, pacing_of
+from .bounds import MOST_COUNTED
+from .keys import digest_of_debounce
+from .options import check_metadata
+
+NUMBER_BYTES: Final = 4
+CALLS: Final = "debounce_calls"
+"""The key of `metadata` that counts the calls of an adaptive debounce while one attempt waits."""
+
+
+class DebounceKey(NamedTuple):
+    """What the attempts of one target and key have in common: the first bytes of their unique keys.
+
+    The other four are a number, one more for each attempt.
+    """
+
+    digest: bytes
+    pacing: Pacing
+
+    @property
+    def first(self) -> bytes:
+        """The unique key of the first attempt."""
+        return self.digest + bytes(NUMBER_BYTES)
+
+    @property
+    def last(self) -> bytes:
+        """The greatest unique key that an attempt may have."""
+        return self.digest + b"\xff" * NUMBER_BYTES
+
+    @staticmethod
+    def after(unique_key: bytes) -> bytes:
+        """The unique key of the attempt after the one that has this key."""
+        return (int.from_bytes(unique_key) + 1).to_bytes(len(unique_key))
+
+
+def debounce_key_of(
+    name: TargetName, policy: Policy, given: Mapping[str, Any], row: Mapping[str, Any]
+) -> DebounceKey | None:
+    """Return how a new row of these columns is debounced or throttled, if it is.
+
+    Raises InvalidOption for options that are wrong, and for a token or a time beside them.
+    """
+    pacing = pacing_of(policy, given)
+    if pacing is None:
+        return None
+    off = f"leave it out, or say {pacing.name}=False for this call"
+    if row["idempotence_token"] is not None:
+        raise InvalidOption(
+            f"idempotence_token, {pacing.name}: a token keeps the first call, {pacing.name} the "
+            f"last one of several; {off}."
+        )
+    if row.get("edges") or row.get("is_prerequisite"):
+        raise InvalidOption(
+            f"depends_on, {pacing.name}: the attempt that waits already keeps what it depends on, "
+            f"and what depends on it; {off}."
+        )
+    if row["scheduled_at"] is not None:
+        raise InvalidOption(f"scheduled_at, {pacing.name}: both say when it is due; {off}.")
+    if pacing.adaptive:
+        check_metadata(row["metadata"])
+        check_metadata({**row["metadata"], CALLS: MOST_COUNTED})
+    return DebounceKey(digest_of_debounce(name, pacing), pacing)
