@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 
 from ..lifecycle import FINAL, LIVE, Status
-from ..models import DatabaseNow, Dependency, Failure
+from ..models import AttemptQuerySet, DatabaseNow, Dependency, Failure
 from ..retention import FOR_EVER
 from ..retention import Retention as Keeps
 from .claim import TOO_LATE
@@ -56,17 +56,12 @@ class Retention:
 
         What is claimed, or locked by others, is left.
         """
-        # By the index of what has no `completed_at`.
-        overdue = self.database.attempts.filter(
-            completed_at=None, expires_at__lte=DatabaseNow(), status__in=LIVE, claimed_by=None
-        )
-        with self.dialect.by_index_over("expires_at"):
-            ids = list(overdue.values_list("pk", flat=True)[:limit])
         # An idle worker only looks: on SQLite it would keep others from writing.
-        if not ids:
+        if not (ids := self._overdue_ids(limit)):
             return []
 
         def work() -> list[UUID]:
+            overdue = self._overdue()
             rows = self.database.skipping_locked(overdue.filter(pk__in=ids).order_by("pk"))
             locked = list(rows.values_list("pk", flat=True))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
@@ -75,6 +70,15 @@ class Retention:
             return locked
 
         return self.database.in_transaction(work)
+
+    def _overdue_ids(self, limit: int) -> list[UUID]:
+        with self.dialect.by_index_over("expires_at"):
+            return list(self._overdue().values_list("pk", flat=True)[:limit])
+
+    def _overdue(self) -> AttemptQuerySet[Any]:
+        # By the index of what has no `completed_at`.
+        late = self.database.attempts.filter(completed_at=None, expires_at__lte=DatabaseNow())
+        return late.filter(status__in=LIVE, claimed_by=None)
 
     def prune(
         self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None

@@ -164,6 +164,6 @@ def test_operators_do_by_name(at_home):
 def test_a_name_that_the_database_refuses_is_logged_and_left_out(at_home, monkeypatch, caplog):
     store = store_for(at_home)
     recurring("0 3 * * *", name="nightly")(reports.recount)
-    monkeypatch.setattr(store.database.schedules, "declare", lambda declared: {*declared})
+    monkeypatch.setattr(store.schedules, "declare", lambda declared: {*declared})
     assert schedules.declare(store) == frozenset()
     assert "schedule nightly: left out: name: " in caplog.text

@@ -62,7 +62,7 @@ def test_a_worker_that_dies_between_finish_and_close_is_made_up_for(store, worke
     [prerequisite] = enqueued(store)
     dependent = dependent_on(store, prerequisite)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database.dependencies, "close_when_committed", lambda _ids: None)
+        patch.setattr(store.dependencies, "close_when_committed", lambda _ids: None)
         finish(store, worker, store.claims.claim(worker.pk, ["default"], 1))
     assert status(store, dependent) == "waiting"
     assert store.dependencies.sweep() == 1
@@ -133,7 +133,7 @@ def test_a_retry_that_comes_before_the_close_is_waited_for(store, worker, monkey
     [prerequisite] = enqueued(store)
     dependent = dependent_on(store, prerequisite)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database.dependencies, "close_when_committed", lambda _ids: None)
+        patch.setattr(store.dependencies, "close_when_committed", lambda _ids: None)
         prerequisite.fail()
     prerequisite.retry()
     store.dependencies.sweep()

@@ -136,7 +136,7 @@ def test_a_claim_between_the_look_and_the_move_wins(store, worker, monkeypatch):
         put(store, attempt, expires_at=seconds_from_now(-1))
         return [attempt.pk]
 
-    monkeypatch.setitem(store.__dict__, "_overdue_ids", look_and_lose)
+    monkeypatch.setattr(store.retention, "_overdue_ids", look_and_lose)
     assert store.retention.expire_overdue() == []
     assert row(store, attempt).state == "running"
 

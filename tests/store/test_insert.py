@@ -99,7 +99,7 @@ def test_a_database_that_returns_nothing_is_asked_when_somebody_reads(store, mon
     monkeypatch.setattr(features, "can_return_columns_from_insert", False)
     attempt = new(store.database.alias, scheduled_at=MINUTES_30)
     with CaptureQueriesContext(store.database.connection) as queries:
-        assert type(store)(store.database.alias).insert(attempt)
+        assert type(store)(store.database.alias).attempts.insert(attempt)
     assert len(queries) == 1
     assert (attempt.status, attempt.scheduled_at) == ("scheduled", row(store, attempt).scheduled_at)
 
@@ -190,7 +190,7 @@ def test_everybody_who_listens_hears_of_a_new_attempt(store):
 
 def test_each_database_has_one_store(store):
     assert store_for(store.database.alias) is store_for(store.database.alias)
-    assert store_for(store.alias).database.connection.alias == store.database.alias
+    assert store_for(store.database.alias).database.connection.alias == store.database.alias
 
 
 def test_a_token_is_free_again_when_its_row_is_gone(store):

@@ -115,7 +115,7 @@ def test_a_rescued_worker_that_ends_stays_rescued(store, worker):
 )
 def test_a_lease_is_not_part_of_a_callers_transaction(store, worker, verb, arguments):
     with transaction.atomic(store.database.alias), pytest.raises(RuntimeError):
-        getattr(store.database.workers, verb)(*arguments(worker))
+        getattr(store.workers, verb)(*arguments(worker))
 
 
 def test_workers_that_ended_long_ago_are_forgotten_while_another_is_frozen_in_a_claim(

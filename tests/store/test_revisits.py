@@ -168,7 +168,7 @@ def test_a_prerequisite_that_is_retried_in_an_open_transaction_is_not_waited_for
     failed, other = enqueued(store, 2)
     follower = dependent_on(store, failed, other)
     with monkeypatch.context() as patch:
-        patch.setattr(store.database.dependencies, "close_when_committed", lambda _ids: None)
+        patch.setattr(store.dependencies, "close_when_committed", lambda _ids: None)
         failed.fail()
     person = sessions()
     person.begin()

@@ -377,7 +377,7 @@ def test_a_tick_is_over_even_where_the_clock_was_read_before_it(store):
     tick = schedule(store).next_tick
     pk = schedule(store).pk
     ticked = store.database.in_transaction(
-        lambda: store.database.schedules._enqueue_tick(store.database.schedules, pk)
+        lambda: store.schedules._enqueue_tick(store.database.schedules, pk)
     )
     assert (ticked.attempt.scheduled_at, schedule(store).last_tick) == (tick, tick)
     assert schedule(store).next_tick > tick

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
 from async_attempts.calls import enqueue_many
-from async_attempts.store import inserting
+from async_attempts.store import attempts
 from tests.shop import clients
 from tests.shop.models import Order
 from tests.shop.unsaved import new_attempt
@@ -207,7 +207,7 @@ def test_callers_of_the_same_tokens_in_another_order_wait_in_no_circle(
     store, sessions, monkeypatch, enqueueing
 ):
     # Each row by a statement of its own, as on MariaDB.
-    monkeypatch.setattr(inserting, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(attempts, "CHUNK_ROWS", 1)
     first, second = sessions(), sessions()
     for session in (first, second):
         session.begin()

@@ -60,21 +60,21 @@ def test_what_cannot_be_claimed_for_another_reason_is_found(refusing, worker):
     bad, *good = poisoned(refusing, 3)
     make_pending(refusing, bad)
     with pytest.raises(Error) as raised:
-        refusing.claim(worker.pk, ["default"], 5)
+        refusing.claims.claim(worker.pk, ["default"], 5)
     assert is_about_a_value(raised.value)
-    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+    [found] = refusing.malformed_rows.set_aside(worker.pk, ["default"])
     assert found.has_failed
     failed = row(refusing, bad)
     assert failed.status == "failed"
     assert failed.reason.startswith("it can't be claimed: ")
-    claims = refusing.claim(worker.pk, ["default"], 5)
+    claims = refusing.claims.claim(worker.pk, ["default"], 5)
     assert [(claim.id, claim.claim_seq) for claim in claims] == [(one.pk, 1) for one in good]
 
 
 def test_a_single_one_is_found_by_itself(refusing, worker):
     [bad] = poisoned(refusing, 1)
     make_pending(refusing, bad)
-    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+    [found] = refusing.malformed_rows.set_aside(worker.pk, ["default"])
     assert (row(refusing, bad).status, found.has_failed) == ("failed", True)
 
 
@@ -92,10 +92,10 @@ def test_what_cannot_be_promoted_is_found_too(refusing, worker):
     bad, *good = poisoned(refusing, 3, status="scheduled")
     make_pending(refusing, bad, "scheduled")
     with pytest.raises(Error):
-        refusing.promote()
-    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+        refusing.claims.promote()
+    [found] = refusing.malformed_rows.set_aside(worker.pk, ["default"])
     assert (row(refusing, bad).status, found.has_failed) == ("failed", True)
-    assert refusing.promote() == len(good)
+    assert refusing.claims.promote() == len(good)
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -177,12 +177,12 @@ def test_what_is_behind_many_healthy_ones_is_found(refusing, worker, status):
     put(refusing, template, scheduled_at=seconds_from_now(-60))
     multiply(refusing, template, 2 * TRIED_AT_ONCE)
     make_pending(refusing, bad, status)
-    work = partial(refusing.claim, worker.pk, ["default"], 500)
+    work = partial(refusing.claims.claim, worker.pk, ["default"], 500)
     with pytest.raises(Error):
-        (refusing.promote if status == "scheduled" else work)()
-    [found] = refusing.set_malformed_aside(worker.pk, ["default"])
+        (refusing.claims.promote if status == "scheduled" else work)()
+    [found] = refusing.malformed_rows.set_aside(worker.pk, ["default"])
     assert (row(refusing, bad).status, found.has_failed) == ("failed", True)
-    assert refusing.attempts.filter(status=status).count() == 2 * TRIED_AT_ONCE + 1
+    assert refusing.database.attempts.filter(status=status).count() == 2 * TRIED_AT_ONCE + 1
 
 
 def test_what_is_behind_a_queue_that_is_paused_is_found(refusing, worker, monkeypatch):
@@ -190,10 +190,10 @@ def test_what_is_behind_a_queue_that_is_paused_is_found(refusing, worker, monkey
     bad, *_ = poisoned(refusing, 2)
     make_pending(refusing, bad)
     enqueued(refusing, 10, queue="emails", priority=50)
-    Queue._base_manager.using(refusing.alias).update_or_create(
+    Queue._base_manager.using(refusing.database.alias).update_or_create(
         name="emails", defaults={"is_paused": True}
     )
     with pytest.raises(Error):
-        refusing.claim(worker.pk, ["emails", "default"], 5)
-    assert refusing.set_malformed_aside(worker.pk, ["emails", "default"])
+        refusing.claims.claim(worker.pk, ["emails", "default"], 5)
+    assert refusing.malformed_rows.set_aside(worker.pk, ["emails", "default"])
     assert row(refusing, bad).status == "failed"

@@ -36,7 +36,7 @@ def test_a_success_is_recorded_and_pruned(unkept, worker, claimed, outcome):
     claims = claimed(3)
     [waiting] = enqueued(unkept)
     results = [(claim, outcome) for claim in claims]
-    assert unkept.finish(worker.pk, results) == []
+    assert unkept.outcomes.finish(worker.pk, results) == []
     assert {row(unkept, claim).status for claim in claims} == {"succeeded"}
     # An answer that was lost.
     assert finish_and_prune(unkept, worker, results) == {waiting.pk}
@@ -44,9 +44,9 @@ def test_a_success_is_recorded_and_pruned(unkept, worker, claimed, outcome):
 
 def test_its_failures_go_with_it_and_no_others(unkept, worker, claimed):
     gone, stays = claimed(2)
-    unkept.finish(worker.pk, [(claim, Retried(0, ERROR)) for claim in (gone, stays)])
-    unkept.promote()
-    again = {claim.id: claim for claim in unkept.claim(worker.pk, ["default"], 2)}
+    unkept.outcomes.finish(worker.pk, [(claim, Retried(0, ERROR)) for claim in (gone, stays)])
+    unkept.claims.promote()
+    again = {claim.id: claim for claim in unkept.claims.claim(worker.pk, ["default"], 2)}
     assert len(failures(unkept)) == 2
     assert finish_and_prune(unkept, worker, [(again[gone.id], Succeeded())]) == {stays.id}
     assert [failure.attempt_id for failure in failures(unkept)] == [stays.id]
@@ -55,7 +55,7 @@ def test_its_failures_go_with_it_and_no_others(unkept, worker, claimed):
 def test_a_batch_may_be_of_all_kinds(unkept, worker, claimed):
     plain, result, failed, released = claimed(4)
     [other] = enqueued(unkept, queue="emails")
-    [kept] = unkept.claim(worker.pk, ["emails"], 1)
+    [kept] = unkept.claims.claim(worker.pk, ["emails"], 1)
     outcomes = [
         (plain, Succeeded()),
         (result, Succeeded(b"sealed")),
@@ -70,7 +70,7 @@ def test_a_batch_may_be_of_all_kinds(unkept, worker, claimed):
 
 def test_its_token_is_free_again(unkept, worker):
     [attempt] = enqueued(unkept, idempotence_token="once")
-    claim = unkept.claim_one(worker.pk, attempt.pk)
+    claim = unkept.claims.claim_one(worker.pk, attempt.pk)
     assert finish_and_prune(unkept, worker, [(claim, Succeeded())]) == set()
     assert enqueued(unkept, idempotence_token="once")[0].created
 
@@ -81,7 +81,7 @@ def test_pruning_waits_for_nothing_that_runs_atomically(unkept, worker, claimed,
     *over, running = claimed(5)
     performing, other = sessions(), sessions()
     performing.begin()
-    assert performing.do(unkept.hold, worker.pk, running)
+    assert performing.do(unkept.outcomes.hold, worker.pk, running)
     other.be_impatient()
     results = [(claim, outcome) for claim in over]
     assert other.do(finish_and_prune, unkept, worker, results) == {running.id}
@@ -93,7 +93,7 @@ def test_many_are_deleted_while_a_caller_writes_edges_of_others(
     unkept, worker, claimed, sessions, number
 ):
     [prerequisite] = enqueued(unkept)
-    unkept.claim(worker.pk, ["default"], 1)
+    unkept.claims.claim(worker.pk, ["default"], 1)
     claims = claimed(number)
     caller = sessions()
     caller.begin()
@@ -108,13 +108,13 @@ def test_many_are_deleted_while_another_worker_is_frozen_over_a_failure(
     unkept, worker, claimed, sessions, number
 ):
     other, *claims = claimed(number + 1)
-    unkept.finish(worker.pk, [(claim, Retried(0, ERROR)) for claim in (other, *claims)])
+    unkept.outcomes.finish(worker.pk, [(claim, Retried(0, ERROR)) for claim in (other, *claims)])
     put(unkept, other, status="waiting")
-    unkept.promote()
-    claims = unkept.claim(worker.pk, ["default"], number)
+    unkept.claims.promote()
+    claims = unkept.claims.claim(worker.pk, ["default"], number)
     frozen = sessions()
     frozen.begin()
-    frozen.do(lambda: unkept.failures.select_for_update().get(attempt_id=other.id))
+    frozen.do(lambda: unkept.database.failures.select_for_update().get(attempt_id=other.id))
     finish_and_prune(unkept, worker, [(claim, Succeeded()) for claim in claims])
     assert [failure.attempt_id for failure in failures(unkept)] == [other.id]
 

@@ -138,7 +138,7 @@ def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monke
     good = enqueued(database, effects.record)
     store.claims.claim(dead.pk, ["default"], 5)
     bury, set_aside = (
-        type(store.workers).reap,
+        type(store.database.workers).reap,
         iter([OperationalError(), [Malformed("attempt", 7, "bad")]]),
     )
     errors = iter([DataError(), DataError()])
