@@ -101,7 +101,7 @@ class Debounce(Writing):
         key: Any = attempt.debounce_key
         begun: set[UUID] = set()
         for number in range(TRIES):
-            last = self._last_of(key, is_first_look=number == 0)
+            last = self._last_of(key, number)
             if last is None or not last.waits or last.id in begun:
                 row = self._begin(attempt, key, last, calls)
             else:
@@ -115,18 +115,18 @@ class Debounce(Writing):
             "enqueueing; enqueue again."
         )
 
-    def _last_of(self, key: DebounceKey, *, is_first_look: bool) -> Last | None:
+    def _last_of(self, key: DebounceKey, look: int) -> Last | None:
         """Read, without a lock: an open transaction must hold up nothing that has begun."""
         waits = ExpressionWrapper(WAITS, output_field=BooleanField())
-        rows = self._of_debounce(key, is_first_look=is_first_look).annotate(waits=waits)
+        rows = self._of_debounce(key, look).annotate(waits=waits)
         row = rows.values_list(*Last._fields).first()
         if row is None:
             return None
         pk, unique_key, *others = row
         return Last(pk, bytes(unique_key), *others)
 
-    def _of_debounce(self, key: DebounceKey, *, is_first_look: bool = True) -> AttemptQuerySet[Any]:
-        """The attempts of this key, the last one first."""
+    def _of_debounce(self, key: DebounceKey, look: int) -> AttemptQuerySet[Any]:
+        """The attempts of this key, the last one first; `look`: how often it was looked before."""
         rows = self.attempts.filter(unique_key__gte=key.first, unique_key__lte=key.last)
         return rows.order_by("-unique_key")
 
@@ -157,9 +157,9 @@ class Debounce(Writing):
         return row
 
     def _calls_of(self, waiting: UUID) -> int:
-        """Lock the attempt; returns how many adaptive calls it stands for."""
+        """Lock the attempt if it waits; returns how many adaptive calls it stands for."""
         no_key = self.connection.features.has_select_for_no_key_update
-        rows = self.attempts.filter(pk=waiting).select_for_update(no_key=no_key)
+        rows = self.attempts.filter(WAITS, pk=waiting).select_for_update(no_key=no_key)
         metadata = rows.values_list("metadata", flat=True).first()
         calls = metadata.get(CALLS) if isinstance(metadata, dict) else None
         return calls if type(calls) is int else 0

@@ -92,12 +92,11 @@ class MySQLInserting(Inserting):
                 return False
         return super()._write_keyed(row)
 
-    def _of_debounce(self, key: DebounceKey, *, is_first_look: bool = True) -> AttemptQuerySet[Any]:
-        rows = super()._of_debounce(key)
-        if is_first_look or self._locks_no_gaps:
-            return rows
+    def _of_debounce(self, key: DebounceKey, look: int) -> AttemptQuerySet[Any]:
+        rows = super()._of_debounce(key, look)
         # At REPEATABLE READ only a locking read sees what is newer than the snapshot.
-        return rows.select_for_update()
+        is_stale = look > 1 or (look and not self._locks_no_gaps)
+        return rows.select_for_update() if is_stale else rows
 
     @property
     def _locks_no_gaps(self) -> bool:
