@@ -56,8 +56,6 @@ class Retention:
         self.by_queue = {queue: {**general, **own} for queue, own in by_queue.items()}
         self.is_to_be_pruned_soon = any(keep.is_nothing for *_, keep in self.each())
         """True if a queue keeps nothing of a status."""
-        self.counts = any(keep.count is not None for *_, keep in self.each())
-        """True if a rule has a count."""
 
     def of(self, queue: str) -> Mapping[str, Keep]:
         """Return the rules of this queue, by status."""

@@ -7,10 +7,9 @@ oldest, counts what is kept by count, and needs no index of what has ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -41,6 +40,17 @@ class Walk(NamedTuple):
 
 
 START: Final = Walk()
+
+
+class Look(NamedTuple):
+    """A step of a walk: the attempts that aren't to be kept, its moment, and the walk so far.
+
+    `walk`: None at the end.
+    """
+
+    unwanted: list[UUID]
+    moment: datetime | None
+    walk: Walk | None
 
 
 class Retention:
@@ -89,15 +99,15 @@ class Retention:
         deleted and the walk as far as it has come; None when it has reached the end.
         """
         refuse_callers_block(self.database.alias)
-        old, surplus, walk = self._look_on(retention, limit, walk or START)
-        if not old and not any(surplus.values()):
+        unwanted, moment, walk = self._look_on(retention, limit, walk or START)
+        if not unwanted:
             return 0, walk
-        unwanted = Q(_older_than(retention), pk__in=old)
-        for status, ids in surplus.items():
-            unwanted |= Q(status=status, pk__in=ids)
 
         def work() -> int:
-            rows = self.database.attempts.filter(unwanted, status__in=FINAL)
+            # An attempt that was retried since the look, and has ended again, is looked at the next time.
+            rows = self.database.attempts.filter(
+                pk__in=unwanted, status__in=FINAL, completed_at__lt=moment
+            )
             locked = rows.order_by("pk").select_for_update(skip_locked=True)
             found = list(locked.values_list("pk", flat=True))
             needed = self.dependencies.still_needed(found)
@@ -117,25 +127,25 @@ class Retention:
         self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None
     ) -> tuple[int, Walk | None]:
         """As `prune`, and deletes nothing: returns how many it would delete."""
-        old, surplus, walk = self._look_on(retention, limit, walk or START)
-        unwanted = [*old, *chain.from_iterable(surplus.values())]
+        unwanted, _, walk = self._look_on(retention, limit, walk or START)
         return len(unwanted) - len(self.dependencies.still_needed(unwanted)), walk
 
-    def _look_on(
-        self, retention: Keeps, limit: int, walk: Walk
-    ) -> tuple[list[UUID], dict[str, list[UUID]], Walk | None]:
-        """Return, of the next attempts, those too old, and by status those that are too many."""
+    def _look_on(self, retention: Keeps, limit: int, walk: Walk) -> Look:
+        """Look at the next attempts of the walk."""
         rows = self.database.attempts.order_by("-pk")
         if walk.before is not None:
             rows = rows.filter(pk__lt=walk.before)
         is_old = ExpressionWrapper(_older_than(retention), output_field=BooleanField())
-        seen = list(rows.values_list("pk", "queue", "status", is_old)[:limit])
-        old = [pk for pk, *_, is_old in seen if is_old]
+        columns = rows.values_list("pk", "queue", "status", is_old, DatabaseNow())
+        seen = list(columns[:limit])
         kept = Counter(walk.kept)
-        young = [row[:3] for row in seen if not row[3]] if retention.counts else []
-        surplus = _surplus(retention, young, kept)
-        is_through = len(seen) < limit
-        return old, surplus, None if is_through else Walk(seen[-1][0], kept)
+        unwanted = [
+            pk
+            for pk, queue, status, is_old, _ in seen
+            if is_old or _is_surplus(retention, queue, status, kept)
+        ]
+        moment = seen[0][-1] if seen else None
+        return Look(unwanted, moment, None if len(seen) < limit else Walk(seen[-1][0], kept))
 
     @cached_property
     def _is_referred_to(self) -> bool:
@@ -159,17 +169,12 @@ def _older_than(retention: Keeps) -> Q:
     return old
 
 
-def _surplus(
-    retention: Keeps, young: Sequence[Sequence[Any]], kept: Counter[tuple[str, str]]
-) -> dict[str, list[UUID]]:
-    """Return those of `young` that are too many, by status; counts the others into `kept`."""
-    surplus: dict[str, list[UUID]] = {status: [] for status in FINAL}
-    for pk, queue, status in young:
-        count = retention.of(queue).get(status, FOR_EVER).count
-        if count is None or status not in FINAL:
-            continue
-        if kept[queue, status] < count:
-            kept[queue, status] += 1
-        else:
-            surplus[status].append(pk)
-    return surplus
+def _is_surplus(retention: Keeps, queue: str, status: str, kept: Counter[tuple[str, str]]) -> bool:
+    """True if the queue has enough newer ones of this status; else counts it into `kept`."""
+    count = retention.of(queue).get(status, FOR_EVER).count
+    if count is None or status not in FINAL:
+        return False
+    if kept[queue, status] >= count:
+        return True
+    kept[queue, status] += 1
+    return False

@@ -46,10 +46,9 @@ FROZEN = "tests/faults/test_frozen.py::test_nothing_is_begun_when_the_lease_may_
 FROZEN_LOOP = (
     "tests/faults/test_frozen.py::test_nothing_that_waits_for_the_event_loop_is_begun_either"
 )
-UNKEPT = "tests/store/test_unkept_successes.py::"
 OVERDUE = "tests/store/test_expire_overdue.py::"
 RACES = "tests/store/test_rescue_races.py::"
-COALESCING = "tests/store/test_coalescing.py::"
+DEBOUNCE = "tests/store/test_debounce.py::"
 LIMITS = "tests/store/test_limits_of_queues.py::"
 PLACES = "tests/store/test_places.py::"
 
@@ -359,56 +358,40 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the sparing of what is claimed when the overdue expire",
-        (("store/expiring.py", "DatabaseNow(), claimed_by=None)", "DatabaseNow())"),),
+        (("store/expiring.py", "status__in=LIVE, claimed_by=None)", "status__in=LIVE)"),),
         (
             f"{OVERDUE}test_a_claim_between_the_look_and_the_move_wins[postgresql]",
             f"{OVERDUE}test_only_what_is_live_unclaimed_and_past_its_time_expires[sqlite]",
         ),
     ),
     Mutant(
-        "the fence of a success that deletes its row",
-        (
-            (
-                "store/finishing.py",
-                "held = self.lock_without_dependents(rows)",
-                "held = [UUID(bytes=one) for one in ids]",
-            ),
-        ),
-        (f"{UNKEPT}test_a_lost_claim_deletes_nothing[sqlite-plain-expired_by_a_person]",),
-    ),
-    Mutant(
         "the sparing of a success that others wait for",
-        (
-            ("store/deleting.py", "rows.filter(has_dependents=False)", "rows"),
-            ("store/pruning.py", "needed = self.waited_for(found)", "needed = set()"),
-        ),
-        (
-            f"{UNKEPT}test_what_others_wait_for_is_kept[sqlite-plain]",
-            "tests/store/test_prune.py::test_what_others_wait_for_is_left[sqlite-age]",
-        ),
-    ),
-    Mutant(
-        "the doubt about a row that is gone since its worker was taken for dead",
-        (("store/finishing.py", "if not unkept or not me.exists():", "if not unkept:"),),
-        (f"{UNKEPT}test_what_another_let_succeed_since_is_not_taken_for_its_own[sqlite]",),
+        (("store/pruning.py", "needed = self.waited_for(found)", "needed = set()"),),
+        ("tests/store/test_prune.py::test_what_others_wait_for_is_left[sqlite-age]",),
     ),
     Mutant(
         "a debounced call changes nothing that has begun",
-        (("store/coalescing.py", "filter(WAITS, pk=last_id)", "filter(pk=last_id)"),),
+        (("store/debounce.py", "filter(WAITS, pk=waiting).update", "filter(pk=waiting).update"),),
         (
-            f"{COALESCING}test_a_call_during_a_claim_makes_a_new_one[postgresql-debounced]",
-            f"{COALESCING}test_a_call_during_a_claim_makes_a_new_one[mariadb-throttled]",
+            f"{DEBOUNCE}test_a_call_during_a_claim_makes_a_new_one[postgresql-debounced]",
+            f"{DEBOUNCE}test_a_call_during_a_claim_makes_a_new_one[mariadb-throttled]",
         ),
     ),
     Mutant(
-        "the period of a throttle",
-        (("store/coalescing.py", "Greatest(free_at, DatabaseNow())", "DatabaseNow()"),),
-        (f"{COALESCING}test_calls_and_claims_at_once_lose_nothing[postgresql-throttle]",),
+        "an adaptive call counts those before it under their lock",
+        (("store/debounce.py", ".select_for_update(no_key=no_key)", ""),),
+        (f"{DEBOUNCE}test_fifty_adaptive_calls_at_once_are_all_counted[postgresql]",),
     ),
     Mutant(
-        "forgetting waits for no caller",
-        (("store/forgetting.py", "select_for_update(skip_locked=True)", "select_for_update()"),),
-        (f"{COALESCING}test_forgetting_waits_for_no_call[postgresql-debounced]",),
+        "the period of a throttle",
+        (
+            (
+                "store/debounce.py",
+                "Greatest(last.free_at(pacing.throttle), DatabaseNow())",
+                "DatabaseNow()",
+            ),
+        ),
+        (f"{DEBOUNCE}test_calls_and_claims_at_once_lose_nothing[postgresql-throttle]",),
     ),
     Mutant(
         "a place is held until its claim is over",

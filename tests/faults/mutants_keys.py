@@ -250,7 +250,7 @@ MUTANTS: Final = (
         (
             (
                 "store/keyless.py",
-                " or last[0] > self.now() + timedelta(seconds=within)",
+                " or last.scheduled_at > until",
                 "",
             ),
         ),

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from async_attempts import Attempt, call
 from async_attempts.calls import enqueue_many
@@ -19,6 +19,7 @@ from tests.shop import clients
 
 from .rows import ERROR, enqueued, let_lease_run_out, put, registered, row
 from .sessions import PATIENCE, at_once, wait_until_somebody_waits
+from .test_tokens import REPEATABLE_READ
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -474,10 +475,43 @@ def test_fifty_at_once_leave_one_with_the_last_ones_arguments(store, paced):
     assert arguments(store) == [committed[-1]]
 
 
+def test_fifty_adaptive_calls_at_once_are_all_counted(store):
+    options = {"max_wait": 1000 * HOUR, "adaptive": True}
+    at_once(50, lambda number: debounced(store, number, HOUR, **options))
+    [attempt] = store.database.attempts
+    assert attempt.metadata == {"debounce_calls": 50}
+    assert attempt.scheduled_at - attempt.created_at == pytest.approx(50 * HOUR, abs=NEAR)
+
+
 @both
 def test_fifty_at_once_in_autocommit(store, paced):
     found = at_once(50, lambda number: paced(store, number).pk)
     assert len(set(found)) == store.database.attempts.count() == 1
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite has one writer and no snapshots")
+@pytest.mark.parametrize("has_begun", [True, False])
+@both
+def test_a_caller_with_an_older_snapshot_finds_the_last_one_or_may_do_it_again(
+    store, worker, sessions, paced, has_begun
+):
+    first = paced(store, 1)
+    caller = sessions()
+    caller.execute(REPEATABLE_READ[store.database.connection.vendor])
+    caller.begin()
+    assert caller.do(store.database.attempts.count) == 1
+    begun(store, worker, first)
+    last = None if has_begun else paced(store, 2)
+    try:
+        found = caller.do(paced, store, 3)
+    except OperationalError:
+        assert store.database.connection.vendor == "postgresql"
+        caller.rollback()
+        found = caller.do(paced, store, 3)
+    else:
+        caller.commit()
+    assert found.created if last is None else found.pk == last.pk
+    assert arguments(store) == [1, 3]
 
 
 class _Record:
