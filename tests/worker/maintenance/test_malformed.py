@@ -138,7 +138,7 @@ def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monke
     good = enqueued(database, effects.record)
     store.claims.claim(dead.pk, ["default"], 5)
     bury, set_aside = (
-        type(store.database.workers).reap,
+        type(store.workers).reap,
         iter([OperationalError(), [Malformed("attempt", 7, "bad")]]),
     )
     errors = iter([DataError(), DataError()])
@@ -153,7 +153,7 @@ def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monke
             raise found
         return found
 
-    monkeypatch.setattr(type(store.database.workers), "reap", first_failing)
+    monkeypatch.setattr(type(store.workers), "reap", first_failing)
     monkeypatch.setattr(type(store.malformed_rows), "set_aside", first_away)
     child_exit = ChildExit(dead.pk, "ended by SIGKILL", is_blameless=True)
     assert reaper._take_back(store, child_exit, AtOnce()) == 0
