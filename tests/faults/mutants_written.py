@@ -23,11 +23,11 @@ MUTANTS: Final = (
         "the admin imports nothing that a row names",
         (
             (
-                "admin/explaining.py",
+                "admin/explanation.py",
                 "policy = known_policy(attempt.target, attempt.method_name)",
                 "policy = method_of(attempt.target, attempt.method_name).policy",
             ),
-            ("admin/explaining.py", "import known_policy", "import method_of"),
+            ("admin/explanation.py", "import known_policy", "import method_of"),
         ),
         (f"{BROKEN}test_no_page_imports_what_a_row_names[sqlite-tests.shop.exiting]",),
     ),
