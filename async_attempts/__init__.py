@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .statistics import Executions, QueueStats, Stats, astats, stats
     from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
-    from .worker.current import CurrentAttempt, current_attempt
+    from .worker.execution.current import CurrentAttempt, current_attempt
 
 __all__ = [
     "AbstractAttempt",
@@ -141,7 +141,7 @@ _HOMES = {
     ".schedules": ("recurring",),
     ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),
-    ".worker.current": ("CurrentAttempt", "current_attempt"),
+    ".worker.execution.current": ("CurrentAttempt", "current_attempt"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

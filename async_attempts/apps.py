@@ -22,7 +22,7 @@ class AsyncAttemptsConfig(AppConfig):
         from . import results
         from .models import upstairs
         from .store import store_for
-        from .worker.performing import perform_now
+        from .worker.processes.perform_now import perform_now
 
         upstairs.bind(store_for=store_for, perform=perform_now, waiting=results)
         autodiscover_modules("attempts", "listeners")

@@ -33,7 +33,7 @@ from .store import store_for
 from .store.listener import has_password
 from .store.missing import is_form
 from .store.rows import driver_problem, needs_immediate
-from .targets import Policy, known_target, registered
+from .targets import Policy, registered, target_of
 
 TAG: Final = "async_attempts"
 KEY_REMEDY: Final = "Make a key with: manage.py attempts make-key"
@@ -115,7 +115,7 @@ def _policies() -> Iterator[tuple[str, Policy]]:
 def _listeners() -> Iterator[CheckMessage]:
     for listener in listeners():
         try:
-            known_target(listener.name)
+            target_of(listener.name)
         except InvalidTarget as error:
             yield Error(
                 f"@on({listener.subscriptions[0].pattern!r}): no worker can call this listener: "

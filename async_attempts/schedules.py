@@ -13,8 +13,8 @@ from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
 from .plaintext import hides_arguments
 from .printable import printable
+from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
-from .targets.registry import own_name, reading_of, underlying
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -72,7 +72,7 @@ def recurring(
             queue=queue,
             priority=priority,
         )
-        _put(declared, reading_of(function))
+        _put(declared, module_load_id(function))
         return function
 
     return decorate

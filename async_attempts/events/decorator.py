@@ -14,9 +14,9 @@ from ..targets import (
     TargetOptions,
     attemptable,
     is_marked,
+    module_load_id,
     own_name,
     policy_with,
-    reading_of,
     underlying,
 )
 from .listeners import Condition, Listener, Subscription, registry
@@ -89,7 +89,7 @@ def _listener(function: Callable[..., Any]) -> Listener:
     Raises InvalidTarget if a module has two functions of one name, which leads to the second.
     """
     name = str(own_name(function))
-    reading = reading_of(function)
+    reading = module_load_id(function)
     known = registry.listeners.get(name)
     if known is None:
         return Listener(name, function, reading)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from inspect import Parameter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +14,7 @@ from ..conf import settings
 from ..exceptions import ConditionFailed, InvalidArguments, InvalidOption
 from ..payload import Arguments
 from ..plaintext import hides_arguments
-from ..targets import known_target, policy_of
-from ..targets.arguments import BY_NAME
+from ..targets import policy_of, target_of
 from .listeners import Listener, Subscription, registry
 
 if TYPE_CHECKING:
@@ -111,12 +109,12 @@ class Event:
 
     def _keywords(self, listener: Listener, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return the listener's keyword arguments. Raises InvalidTarget, InvalidArguments."""
-        shapes = known_target(listener.name).shapes
+        signature = target_of(listener.name).signature
         keywords = dict(payload)
-        if shapes.known is not None and _is_keyword(shapes.known.parameters.get(NAME)):
+        if signature.has_keyword(NAME):
             keywords[NAME] = self.name
         try:
-            shapes.check((), keywords)
+            signature.check((), keywords)
         except InvalidArguments as error:
             raise InvalidArguments(
                 f"emit({self.name!r}): {error} A listener has a parameter for each argument of "
@@ -169,10 +167,6 @@ class Event:
         given = self.options.get("metadata", {})
         # What is no mapping is refused where metadata is checked.
         return {**given, NAME: self.name} if isinstance(given, Mapping) else given
-
-
-def _is_keyword(parameter: Parameter | None) -> bool:
-    return parameter is not None and parameter.kind in BY_NAME
 
 
 @hides_arguments

@@ -24,7 +24,7 @@ from ..models.promise import DEFAULT_QUEUE
 from ..store import store_for
 from ..store.depending import in_batches
 from ..store.transactions import refuse_waiting_in_block
-from ..targets import known_target
+from ..targets import target_of
 
 logger = logging.getLogger("async_attempts")
 
@@ -184,7 +184,7 @@ class Flight:
                 f"token: item {self._place} has an idempotence token of its own; leave one of the "
                 "two out."
             )
-        of_target = known_target(made.target).method.policy.queue
+        of_target = target_of(made.target).policy.queue
         queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
         if queue in self._queues:
             return
@@ -229,7 +229,7 @@ class Flight:
     def _not_found(self, calls: Sequence[Call]) -> Sequence[Call]:
         """Those that weren't enqueued before. Once all of a few weren't, nobody looks any more."""
         tokens = [one.options["idempotence_token"] for one in calls]
-        names = [known_target(one.target).name for one in calls]
+        names = [target_of(one.target).name for one in calls]
         keys = list(map(key_of_token, names, tokens))
         rows = self._store.attempts.filter(unique_key__in=keys)
         found = list(rows.values_list("unique_key", "pk", "status"))

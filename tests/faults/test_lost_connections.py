@@ -24,8 +24,8 @@ from tests.faults.fleet import (
 from tests.faults.leases import let_leases_run_out
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 pytestmark = has_connections
 

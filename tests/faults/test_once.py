@@ -16,8 +16,8 @@ from tests.faults.leases import let_leases_run_out
 from tests.faults.moments import OF_ATOMIC, OF_LEASED, OF_TRANSACTIONS, die_at
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import PATIENCE, until
 
 EACH = 100
 

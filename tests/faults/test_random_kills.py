@@ -10,7 +10,7 @@ from async_attempts.models import Worker
 from tests.faults.fleet import KILLS, all_have_ended, processes, started
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.processes import until
+from tests.worker.helpers.processes import until
 
 ATTEMPTS = 400
 DEATHS = 18

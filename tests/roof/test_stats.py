@@ -34,7 +34,7 @@ from async_attempts.store.rows import seconds_from_now
 from tests.shop import effects
 from tests.store.rows import a_moment, enqueued, multiply, one_in_each_state, put, registered
 from tests.store.test_plans import SQL, observed
-from tests.worker.attempts import drain
+from tests.worker.helpers.attempts import drain
 
 GREET = "tests.shop.clients.greet"
 

@@ -12,8 +12,8 @@ from ...lifecycle import FINAL
 from ...retention import FOR_EVER, Keep, Retention
 from ...store import Store
 from ...values import CENTURY
-from ...worker.memory import now
-from ...worker.pruning import Pruner
+from ...worker.maintenance.pruning import Pruner
+from ...worker.shared.shared_memory import now
 
 TELL_EVERY: Final = 2.0
 AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
