@@ -9,10 +9,9 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final, Protocol
 
 from asgiref.sync import iscoroutinefunction
-from django.core.signals import setting_changed
 from django.db.models import Model
 
-from ..conf import SETTING, settings
+from ..conf import SETTING, forget_on, settings
 from ..exceptions import InvalidTarget
 from ..imports import import_owner, matches_targets, namespace_of, require_importable
 from ..instances import load_by_text
@@ -262,9 +261,4 @@ def _is_named_in_targets(
     return homes == {module.__name__} and matches_targets(full_name)
 
 
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, "INSTALLED_APPS"):
-        _targets.clear()
-
-
-setting_changed.connect(_forget)
+forget_on(_targets.clear, SETTING, "INSTALLED_APPS")

@@ -1,4 +1,4 @@
-"""What `attempts queues` lists, and does."""
+"""The list and the verbs of `attempts queues`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_COUNTED: Final = 100_000
 
 
 def queues(store: Store) -> Iterator[tuple[str, ...]]:
-    """The declared queues as the rows of a table."""
+    """Yield the declared queues as the rows of a table."""
     paused = store.look(()).paused
     for name, own in limits().items():
         state = "paused" if name in paused else "active"

@@ -81,7 +81,7 @@ def test_expiring_goes_on_until_it_is_through_and_then_rests(database, monkeypat
     assert told == [1, 2, 3, 3]
     assert stored(others[0]).status == "pending"
     assert one._expired_to is None
-    assert caplog.text.count("expired 1 attempts that nobody had claimed") == 3
+    assert caplog.text.count("expired 1 attempts that no worker claimed") == 3
     put(others[0], expires_at=seconds_from_now(-1))
     one.tick(has_late_workers=False, late_at=0.0)
     assert stored(others[0]).status == "pending"
