@@ -26,7 +26,7 @@ MAX_CACHED: Final = 4096
 REMEDY: Final = f"decorate it with @attemptable or name it in {SETTING}['TARGETS']"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Target:
     """A function of a module or a method of a class that may be called."""
 
@@ -44,6 +44,9 @@ class Target:
     needs_instance: bool
     kinds: dict[type, Any] = field(default_factory=dict)
     """By model, what that keeps of this target."""
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
 
     @property
     def model(self) -> type[Model] | None:
