@@ -14,10 +14,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any, Final
 
-from django.core.signals import setting_changed
 from django.db import connections
 
-from ..conf import MODEL_SETTING, SETTING, settings
+from ..conf import MODEL_SETTING, SETTING, cached, settings
 from ..models import get_attempt_model
 
 DUE: Final = ""
@@ -79,23 +78,10 @@ def pass_gate(connection: Any, of: str = DUE) -> None:
             cursor.execute(f"SELECT {gate}", [])
 
 
-_gates: dict[tuple[str, str], str | None] = {}
-
-
+@cached(SETTING, MODEL_SETTING, "DATABASES")
 def gate_of(alias: str, of: str = DUE) -> str | None:
     """`passing_gate` for a database, made once."""
-    try:
-        return _gates[alias, of]
-    except KeyError:
-        return _gates.setdefault((alias, of), passing_gate(connections[alias], of))
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, MODEL_SETTING, "DATABASES"):
-        _gates.clear()
-
-
-setting_changed.connect(_forget)
+    return passing_gate(connections[alias], of)
 
 
 def listening(of: str = DUE) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 
-from ..api import Call
+from ..calls import Call
 from ..exceptions import InvalidOption
 from ..plaintext import hides_arguments
 from .flight import Flight, Streamed

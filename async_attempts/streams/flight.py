@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import router
 
-from ..api import Call, enqueue_many, taken
+from ..calls import Call, enqueue_many, taken
 from ..conf import retention
 from ..exceptions import AttemptsError, InvalidOption, QueueFull
 from ..lifecycle import LIVE

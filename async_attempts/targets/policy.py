@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from ..backoff import Backoff
-from ..conf import CENTURY, PRIORITY_RANGE
+from ..conf import PRIORITY_RANGE
 from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
+from ..values import CENTURY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 BROKEN = "tests/roof/test_admin_broken_rows.py::"
-BURIAL = "tests/worker/test_burial_policies.py::"
+REAPER = "tests/worker/processes/test_reaper_policies.py::"
 IMPORT = "tests/floors/test_imports.py::"
 LOOKUP = "tests/roof/test_admin_lookups.py::"
 PLAIN = "tests/roof/test_seal_plaintext.py::"
@@ -32,15 +32,15 @@ MUTANTS: Final = (
         (f"{BROKEN}test_no_page_imports_what_a_row_names[sqlite-tests.shop.exiting]",),
     ),
     Mutant(
-        "a burial imports only what it has authenticated",
+        "a reaper imports only what it has authenticated",
         (
             (
-                "worker/burials.py",
+                "worker/processes/reaper.py",
                 "        open_sealed(row.args, context_of",
                 "        (row.args, context_of",
             ),
         ),
-        (f"{BURIAL}{NOT_IMPORTED}[sqlite-tests.shop.never_imported]",),
+        (f"{REAPER}{NOT_IMPORTED}[sqlite-tests.shop.never_imported]",),
     ),
     Mutant(
         "a script that exits when it is imported ends nothing",

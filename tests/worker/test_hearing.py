@@ -24,8 +24,8 @@ from async_attempts.store import store_for
 from async_attempts.store.gate import DUE, ENDED, channel, gate_key
 from async_attempts.store.listener import Listener
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, put, raising, stored
-from tests.worker.listeners import until
+from tests.worker.helpers.attempts import drain, enqueued, put, raising, stored
+from tests.worker.helpers.listeners import until
 
 pytestmark = pytest.mark.only("postgresql", reason="the others have no notifications")
 SOON = 1.0

@@ -27,7 +27,7 @@ from async_attempts import (
     parallel,
 )
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, make_due, performed, raising, stored
+from tests.worker.helpers.attempts import drain, enqueued, make_due, performed, raising, stored
 
 KEEP = {"keep_result": True}
 ONCE = {"max_attempts": 1}
