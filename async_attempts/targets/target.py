@@ -25,7 +25,7 @@ MAX_CACHED: Final = 4096
 REMEDY: Final = f"decorate it with @attemptable or name it in {SETTING}['TARGETS']"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Target:
     """A function of a module or a method of a class that may be called."""
 
@@ -42,7 +42,10 @@ class Target:
     is_coroutine: bool
     needs_instance: bool
     kinds: dict[type, Any] = field(default_factory=dict)
-    """A place for each model to keep what it makes of this target."""
+    """By model, what that keeps of this target."""
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
 
     @property
     def model(self) -> type[Model] | None:
@@ -69,7 +72,7 @@ class Named(Protocol):
 
 
 _targets: dict[tuple[Any, str | None], Target] = {}
-"""By two columns, or by what was given in their place if it always has the same name."""
+"""The cache: by two columns, and by each thing that was given and always has the same name."""
 
 
 def target_of(given: Any, method_name: str | None = None) -> Target:
@@ -133,7 +136,8 @@ def resolve(named: Named, database: str) -> Target:
     if named.target_pk is None or target.model is None:
         return target
     instance = load_by_text(target.model, named.target_pk, database)
-    return replace(target, function=_bound(target.found, target.owner, instance))
+    function = _bound(target.found, target.owner, instance)
+    return replace(target.of_instance(named.target_pk), function=function)
 
 
 def _cached(given: Any, method_name: str | None) -> Target | None:
