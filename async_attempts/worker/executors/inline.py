@@ -15,6 +15,7 @@ class Inline:
     performers = 1
     first_batch = 16
     num_async = 0
+    is_alone = True
 
     def __init__(self, in_flight: InFlight, runner: Runner, stop_event: StopEvent) -> None:
         self._in_flight = in_flight

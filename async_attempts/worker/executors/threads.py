@@ -16,6 +16,8 @@ from .event_loop import EventLoop
 class Threads:
     """The loop runs in a thread of its own, so that it is there while targets are slow."""
 
+    is_alone = False
+
     def __init__(
         self,
         in_flight: InFlight,

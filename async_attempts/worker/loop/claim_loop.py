@@ -24,7 +24,6 @@ from .executor import Executor
 from .in_flight import InFlight
 from .outages import Outages
 from .poller import Poller
-from .suspects import Suspects
 
 logger = logging.getLogger("async_attempts")
 
@@ -38,16 +37,19 @@ UNKNOWN_PAUSE: Final = 1.0
 
 
 class LoopObserver(Protocol):
-    """Feels how the loop does, at each of its rounds."""
+    """The process around the loop, which hears of each of its rounds."""
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
-        """So many were performed in all; so many are in flight; and suspects may wait in vain."""
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
+        """Hear the numbers of executions and of claims, and when suspects were last seen due.
+
+        `suspects_seen_at`: by `shared_memory.now()`; 0.0 if none are due.
+        """
 
     def note_database(self, is_at_it: bool) -> None:
-        """Whether the loop may wait for an answer of the database from now on."""
+        """Hear if the loop may wait for an answer of the database from now on."""
 
     def is_worn_out(self, performed: int) -> bool:
-        """Whether this process should make room for a fresh one."""
+        """Return True if this process is to make room for a fresh one."""
 
 
 class Loop:
@@ -77,7 +79,6 @@ class Loop:
             store, exits_when_done=options.exits_when_done, announcer=in_flight.announcer
         )
         self.outages = Outages(stop_event)
-        self.suspects = Suspects(in_flight, poller)
         self._has_claimed = self._found_none = False
         # From before a claim until all that it took is in flight, the worker may own more than it
         # knows; so it does after any error in between, until that is given back.
@@ -157,8 +158,11 @@ class Loop:
             self.performed += len(ended)
         if self.in_flight.is_idle:
             self.batch_size.idle()
-        waiting = self.suspects.wait_too_long()
-        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=waiting)
+        self._tell_observer()
+
+    def _tell_observer(self) -> None:
+        number, seen_at = len(self.in_flight), self.poller.suspects_seen_at
+        self.observer.loop_ticked(self.performed, number, seen_at)
 
     def _recover(self, me: Registration) -> None:
         """After a claim that failed half-way: what it took is in nobody's hand."""
@@ -195,9 +199,9 @@ class Loop:
         # This very round may have heard that it is the last one.
         if wanted <= 0 or self.stop_event.is_set() or self._unknown is Unknown.CLAIM:
             return
-        if self.suspects.are_next():
-            self.suspects.took(len(self._take(me, 1, suspects=True)))
-        elif self.poller.may_claim and not self.suspects.let_run_empty():
+        if self._takes_suspect:
+            self.poller.took_suspect(len(self._take(me, 1, suspects=True)))
+        elif self.poller.may_claim:
             self.batch_size.learn(self.in_flight.begun_in_all - self._busy)
             claims = self._take(me, wanted)
             self.poller.took(len(claims), wanted, is_partial=claims.is_partial)
@@ -227,7 +231,6 @@ class Loop:
         if self.observer.is_worn_out(self.performed):
             return 0
         if self.options.suspects_only:
-            self.poller.has_suspects = not self._found_none
             return int(self.in_flight.is_empty)
         if self.options.once:
             return 0 if self._has_claimed else self.options.batch_size
@@ -236,6 +239,14 @@ class Loop:
         if self.options.stop_after is not None:
             wanted = min(wanted, self.options.stop_after - self.performed - len(self.in_flight))
         return wanted
+
+    @property
+    def _takes_suspect(self) -> bool:
+        """True if the next claim is of one suspect, to be performed alone in this process."""
+        if self.options.suspects_only:
+            return True
+        is_alone = self.executor.is_alone and self.in_flight.is_empty
+        return is_alone and self.poller.suspects_seen_at > 0
 
     @property
     def _busy(self) -> int:
@@ -248,7 +259,8 @@ class Loop:
         if self.observer.is_worn_out(self.performed) or (most and self.performed >= most):
             return True
         if self.options.once:
-            return self._has_claimed
+            # A poll says if suspects are due, which the spare child performs.
+            return self._has_claimed and self.poller.has_polled
         if self.options.suspects_only:
             return self._found_none
         is_over = self.options.drain and self.poller.is_done and self._knows_all
@@ -283,8 +295,7 @@ class Loop:
         longest = STILL_IDLE if self.in_flight.is_empty else STILL_BUSY
         if (to_offer := self.in_flight.seconds_to_offer) is not None:
             longest = min(longest, to_offer)
-        may_claim = self.poller.may_claim and not self.suspects.let_run_empty()
-        seconds = 0.0 if may_claim else min(self.poller.seconds, longest)
+        seconds = 0.0 if self.poller.may_claim else min(self.poller.seconds, longest)
         self._rest(seconds, self.poller.socket)
 
     def _rest(self, seconds: float, socket: int | None = None) -> None:
@@ -319,7 +330,7 @@ class Loop:
             self.outages.wait(error)
             self.maintenance.reconnected()
         # Also while it isn't registered yet: it is alive, and may have been told to stop.
-        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=False)
+        self._tell_observer()
 
     def _end(self, me: Registration) -> None:
         """Give back what hasn't begun, wait for the rest, and say goodbye.
@@ -341,7 +352,7 @@ class Loop:
                 if me.lease.lost and not self.stop_event.is_set():
                     return
                 if self.in_flight.is_empty:
-                    self.observer.loop_ticked(self.performed, 0, suspects_wait=False)
+                    self._tell_observer()
                     break
             except Error as error:
                 tries -= self.in_flight.is_idle

@@ -13,6 +13,10 @@ class Executor(Protocol):
         """How many can perform at once."""
 
     @property
+    def is_alone(self) -> bool:
+        """True if the loop's own thread performs, and no other process takes the suspects."""
+
+    @property
     def first_batch(self) -> int:
         """How many to claim while nothing is known about how long they take."""
 

@@ -46,13 +46,11 @@ class Poller:
         """By a look after which nothing was taken, nor given back."""
         self.may_claim = True
         self.found_nothing = False
-        self.has_suspects = False
-        """Whether suspects are due and could be claimed, as far as the last look found."""
+        self.suspects_seen_at = 0.0
+        """When the last poll found suspects that are due and can be claimed; 0.0 if it didn't."""
         self.has_late_workers = False
         self.has_waiting = False
         """Whether something waits for a place of a limit key."""
-        self.suspects_since = 0.0
-        """Since when they are due, in vain so far."""
         self.next_tick_at: float | None = None
         """When a schedule's next tick is, by this process's clock."""
 
@@ -69,9 +67,12 @@ class Poller:
     @property
     def is_done(self) -> bool:
         """Whether nothing is due, nor held back by limits, nor to be come back to."""
-        return (
-            self.found_nothing and not self.queue_filter.any_held_back and not self._store.revisits
-        )
+        is_waiting = self.suspects_seen_at > 0 or self.queue_filter.any_held_back
+        return self.found_nothing and not is_waiting and not self._store.revisits
+
+    @property
+    def has_polled(self) -> bool:
+        return self._polled_at > 0
 
     @property
     def seconds(self) -> float:
@@ -119,11 +120,10 @@ class Poller:
         if not self.may_claim:
             self._next_poll = now() + (LOCKED_PAUSE if self.found_nothing else 0.0)
 
-    def took_suspects(self, claimed: int) -> None:
-        """A claim took so many suspects; the next one, if there is one, after others' turn."""
-        self.has_suspects = self.found_nothing = self._saw_due = False
-        if claimed:
-            self.suspects_since = 0.0
+    def took_suspect(self, claimed: int) -> None:
+        """Note the number of suspects that a claim took; the next poll tells if there are more."""
+        self.suspects_seen_at = 0.0
+        self.found_nothing = self._saw_due = False
         if claimed and not self.may_claim:
             self._next_poll = now()
 
@@ -165,14 +165,10 @@ class Poller:
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
     def _note_suspects(self, are_due: bool) -> None:
-        """Those that their queues' limits hold back are waited for, not made room for."""
-        if are_due and not self.suspects_since:
-            self.suspects_since = now()
-        elif not are_due and not self.queue_filter.any_held_back:
-            self.suspects_since = 0.0
-        self.has_suspects = are_due and self._store.any_suspect_fits(
-            self.queue_filter.queues, self.passed_over
-        )
+        """Look if the limits of their queues leave room for suspects, if any are due."""
+        queues, passed_over = self.queue_filter.queues, self.passed_over
+        can_claim = are_due and self._store.any_suspect_fits(queues, passed_over)
+        self.suspects_seen_at = now() if can_claim else 0.0
 
     def close(self) -> None:
         self._store.revisits.end()

@@ -152,10 +152,10 @@ class Child:
         timekeeper.stop()
         announcer.close(options.shutdown_timeout)
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
         """Tell the supervisor, and hear what it wants."""
         self.state.tick(performed, in_flight)
-        self.state.note_suspects(suspects_wait)
+        self.state.note_suspects(suspects_seen_at)
         self._write_stacks()
         if self.state.is_to_stop:
             self.stop_event.set()

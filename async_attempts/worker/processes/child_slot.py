@@ -43,6 +43,7 @@ class ChildSlot:
         self.state = ChildState(most)
         self.pid = 0
         self.is_done = False
+        self.ended_at = 0.0
         self.is_waiting = False
         self.killed_by_us = self.was_starved = False
         self.timed_out: frozenset[UUID] = frozenset()
@@ -128,6 +129,7 @@ class ChildSlot:
         """The child has ended, with this status of wait(2); returns what is to be buried."""
         code = os.waitstatus_to_exitcode(status)
         self.pid = 0
+        self.ended_at = now()
         self._plan_next()
         self._count_performed()
         if self.state.end in (End.DONE, End.WORN_OUT) and not self.state.in_flight:

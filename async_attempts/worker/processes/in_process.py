@@ -27,7 +27,7 @@ from .inherited_signals import resetting_in_forks
 class NoObserver:
     """That of a loop that nobody feels."""
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
         """Nobody feels it."""
 
     def note_database(self, is_at_it: bool) -> None:

@@ -182,8 +182,9 @@ class Supervisor:
                 child_slot.kill(timed_out)
 
     def _perform_suspects(self) -> None:
-        """Let suspects be performed that wait for a hand which never runs empty."""
-        if any(child_slot.state.suspects_due for child_slot in self.child_slots):
+        """Start the spare child when a child has seen suspects due since the last one ended."""
+        seen_at = max(child_slot.state.suspects_seen_at for child_slot in self.child_slots)
+        if seen_at > self.spare.ended_at:
             self.spare.is_done = False
             if self.spare.is_due:
                 self.spare.spawn()

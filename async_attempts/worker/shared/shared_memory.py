@@ -152,12 +152,12 @@ class ChildState:
         return int(self._number(_IN_FLIGHT))
 
     @property
-    def suspects_due(self) -> bool:
-        """Whether suspects wait while this child's hand never runs empty."""
-        return bool(self._number(_SUSPECTS))
+    def suspects_seen_at(self) -> float:
+        """When the claim loop last found suspects due, by `now()`; 0.0 if none are."""
+        return self._number(_SUSPECTS)
 
-    def note_suspects(self, wanted: bool) -> None:
-        self._write(_SUSPECTS, wanted)
+    def note_suspects(self, seen_at: float) -> None:
+        self._write(_SUSPECTS, seen_at)
 
     @property
     def end(self) -> End:

@@ -38,7 +38,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
         state.recorded(recorded)
         state.move(ended, 0.0)
         state.tick(performed=12, in_flight=3)
-        state.note_suspects(True)
+        state.note_suspects(99.5)
 
     done_by_a_child(live)
     assert list(state.begun()) == [Begun(second, 2, 0.0), Begun(third, 2**40, 7.0)]
@@ -47,7 +47,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
         12,
         3,
     )
-    assert state.suspects_due
+    assert state.suspects_seen_at == 99.5
     assert 0 < state.ticked_at <= now()
 
 
