@@ -17,6 +17,7 @@ from ... import signals
 from ...store import Claim, Said, Store
 from ...store.transactions import refused
 from ..shared.shared_memory import now
+from ..shared.wake_pipe import wake_nobody
 from .announcer import Announcer, AtOnce
 
 logger = logging.getLogger("async_attempts")
@@ -32,14 +33,19 @@ Key = tuple[bytes, int]
 class UnwrittenProgress:
     """What was said and isn't written yet."""
 
-    def __init__(self, store: Store, announcer: Announcer | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        announcer: Announcer | None = None,
+        wake: Callable[[], None] = wake_nobody,
+    ) -> None:
         self._store = store
         self._announcer = announcer or AtOnce()
         self._said: dict[Key, Said] = {}
         # Of those that run atomically: their own transaction holds their row.
         self._held: dict[Key, Said] = {}
         self._written_at = 0.0
-        self.wake: Callable[[], None] | None = None
+        self._wake = wake
 
     # --- by those who perform
 
@@ -47,8 +53,8 @@ class UnwrittenProgress:
         """To be written soon."""
         is_first = not self._said
         self._said[said.claim.fence] = said
-        if is_first and self.wake is not None:
-            self.wake()
+        if is_first:
+            self._wake()
 
     def hold(self, said: Said) -> None:
         """To be written with the outcome."""

@@ -10,7 +10,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
-    Iterable,
     Mapping,
 )
 from contextvars import copy_context
@@ -96,16 +95,10 @@ class Lease(Protocol):
 
 
 class AsyncExecutor(Protocol):
-    """Who performs `async def` targets, several at once."""
+    """Performs `async def` targets, several at once."""
 
     def perform(self, ready: Prepared) -> bool:
         """Perform it and bring its execution back; False if there is no room for it."""
-
-    def seconds_waiting(self) -> float:
-        """How long the next one has waited to begin."""
-
-    def give_back(self) -> Iterable[Claim]:
-        """What hasn't begun."""
 
 
 class NotCalled(Exception):

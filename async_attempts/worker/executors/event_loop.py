@@ -71,8 +71,10 @@ class EventLoop:
         self._shared_thread.serve(self._context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
-        self._thread.start()
         self.running = 0
+
+    def start(self) -> None:
+        self._thread.start()
 
     def perform(self, ready: Prepared) -> bool:
         """Let the loop perform it; waits until there is room, but not for long. Never raises."""

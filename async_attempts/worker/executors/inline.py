@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...store import Claim
 from ..execution.runner import Runner
 from ..loop.batch_size import BATCH_SECONDS
 from ..loop.in_flight import InFlight
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 
 
 class Inline:
@@ -21,6 +22,13 @@ class Inline:
         self._in_flight = in_flight
         self._runner = runner
         self._stop_event = stop_event
+
+    def seconds_waiting(self) -> float:
+        return 0.0
+
+    def give_back(self) -> tuple[Claim, ...]:
+        """Return nothing: this passes nothing on."""
+        return ()
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Perform for about as long as a batch should take; wait only when there is nothing."""

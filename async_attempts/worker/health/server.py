@@ -22,7 +22,8 @@ from typing import Any, Final, NoReturn
 from django.db import connections
 
 from ...exceptions import InvalidOption
-from ..shared.orphans import die_with_parent
+from ..shared.connections import IMPATIENT
+from ..shared.fork import die_with_parent
 from .probes import Answer, WorkerStatus, livez, metrics, readyz
 from .readiness import Readiness
 
@@ -44,23 +45,6 @@ OF_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 PATHS: Final = ("/livez", "/readyz", "/metrics")
 IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Meant for the supervisor, and sent to the whole group by a terminal."""
-
-IMPATIENT: Final[dict[str, dict[str, Any]]] = {
-    "postgresql": {
-        "connect_timeout": PATIENCE,
-        "tcp_user_timeout": PATIENCE * 1_000,
-        "keepalives_idle": 1,
-        "keepalives_interval": 1,
-        "keepalives_count": PATIENCE,
-    },
-    "mysql": {
-        "connect_timeout": PATIENCE,
-        "read_timeout": PATIENCE,
-        "write_timeout": PATIENCE,
-    },
-    "sqlite": {"timeout": PATIENCE},
-}
-"""A database's `OPTIONS`, by its vendor, that let a question end."""
 
 
 def start(port: int, status: WorkerStatus, *, database: str, host: str = "") -> int:

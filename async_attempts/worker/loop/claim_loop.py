@@ -18,7 +18,7 @@ from ..maintenance.malformed import set_malformed_aside
 from ..shared.options import Options
 from ..shared.registration import Registrar, Registration
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 from .batch_size import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executor import Executor
 from .in_flight import InFlight
@@ -70,7 +70,6 @@ class Loop:
         self.in_flight = in_flight
         self.executor = executor
         self.poller = poller
-        in_flight.queue_filter = poller.queue_filter
         self.stop_event = stop_event
         self.observer = observer
         self.performed = 0
@@ -139,9 +138,9 @@ class Loop:
             next_tick_at=self.poller.next_tick_at,
         ):
             self.poller.expect()
-        if self.in_flight.seconds_unbegun() > FAIR_SECONDS and not self.options.once:
+        if self._seconds_unbegun > FAIR_SECONDS and not self.options.once:
             self.batch_size.stuck()
-            self.in_flight.give_back()
+            self._give_back()
         self._record()
         self.in_flight.progress.write()
         self.in_flight.statistics.flush_if_due()
@@ -164,9 +163,16 @@ class Loop:
         number, seen_at = len(self.in_flight), self.poller.suspects_seen_at
         self.observer.loop_ticked(self.performed, number, seen_at)
 
+    @property
+    def _seconds_unbegun(self) -> float:
+        return max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
+
+    def _give_back(self) -> None:
+        self.in_flight.give_back(self.executor.give_back())
+
     def _recover(self, me: Registration) -> None:
         """After a claim that failed half-way: what it took is in nobody's hand."""
-        self.in_flight.give_back()
+        self._give_back()
         self.in_flight.record()
         self._release_unknown(me)
         self.poller.expect()
@@ -344,7 +350,7 @@ class Loop:
             until += self.options.shutdown_timeout
         while True:
             # Again and again: a performer may have been about to pass one on.
-            self.in_flight.give_back()
+            self._give_back()
             try:
                 self._collect()
                 self.in_flight.record()

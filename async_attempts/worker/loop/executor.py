@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
+
+from ...store import Claim
 
 
 class Executor(Protocol):
@@ -23,6 +26,12 @@ class Executor(Protocol):
     @property
     def num_async(self) -> int:
         """How many are being performed that keep no performer busy."""
+
+    def seconds_waiting(self) -> float:
+        """Return for how long the next claim that was passed on has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """Return the claims that were passed on, and haven't begun."""
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Let what is in flight be performed: for so long, or until the loop is needed.

@@ -12,8 +12,9 @@ from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.progress import UnwrittenProgress
-from ..execution.runner import PLAIN, RELEASED, AsyncExecutor, Execution
+from ..execution.runner import PLAIN, RELEASED, Execution
 from ..shared.shared_memory import now
+from ..shared.wake_pipe import wake_nobody
 from .queue_filter import QueueFilter
 from .statistics import Statistics
 
@@ -31,13 +32,22 @@ class InFlight:
     def __init__(
         self,
         store: Store,
+        queue_filter: QueueFilter | None = None,
+        *,
+        wake: Callable[[], None] = wake_nobody,
         recorded: Callable[[int], None] | None = None,
         announcer: Announcer | None = None,
     ) -> None:
+        """`wake` is called by performers that bring something back, or have nothing to do.
+
+        `recorded` gets the `offset` of each execution that is recorded.
+        """
         self.store = store
         self.announcer = announcer or AtOnce()
-        self.progress = UnwrittenProgress(store, self.announcer)
+        self.progress = UnwrittenProgress(store, self.announcer, wake)
         self.statistics = Statistics(store)
+        self._queue_filter = queue_filter or QueueFilter(())
+        self._wake = wake
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -51,9 +61,6 @@ class InFlight:
         self._taken = 0
         self._times_closed = store.times_closed
         self.closed = False
-        self.wake: Callable[[], None] | None = None
-        self.async_executor: AsyncExecutor | None = None
-        self.queue_filter: QueueFilter | None = None
 
     # --- by those who perform
 
@@ -62,8 +69,7 @@ class InFlight:
         try:
             return self._unbegun.get_nowait()
         except Empty:
-            if self.wake is not None:
-                self.wake()
+            self._wake()
             return self._unbegun.get()
 
     def next_at_once(self) -> Claim | None:
@@ -76,8 +82,7 @@ class InFlight:
     def ended(self, execution: Execution) -> None:
         """This was performed, and is to be recorded."""
         self._ended.append(execution)
-        if self.wake is not None:
-            self.wake()
+        self._wake()
 
     # --- by the one who claims
 
@@ -161,23 +166,19 @@ class InFlight:
         begun = self._taken - self.unbegun
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
-        here = now() - self._given[0][0] if self._given else 0.0
-        return (
-            here
-            if self.async_executor is None
-            else max(here, self.async_executor.seconds_waiting())
-        )
+        return now() - self._given[0][0] if self._given else 0.0
 
-    def give_back(self) -> None:
-        """What hasn't begun is released, with its count, when the rest is recorded."""
+    def give_back(self, passed_on: Iterable[Claim] = ()) -> None:
+        """Release what hasn't begun, and those `passed_on`, when the rest is recorded.
+
+        `passed_on`: claims that a performer has given to the event loop, where they wait.
+        """
         while not self.closed and (claim := self.next_at_once()) is not None:
             self._unrecorded.append(Execution(claim, RELEASED))
             self._taken -= 1
         # What was given together with them has begun.
         self._given.clear()
-        if self.async_executor is not None:
-            unbegun = self.async_executor.give_back()
-            self._unrecorded += [Execution(claim, RELEASED) for claim in unbegun]
+        self._unrecorded += [Execution(claim, RELEASED) for claim in passed_on]
 
     def collect(self) -> list[Execution]:
         """Take over what has ended; returns what was performed since the last time."""
@@ -235,9 +236,10 @@ class InFlight:
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
             self.store.wake(keys)
-        if self.queue_filter is None or not self.queue_filter.any_held_back:
+        if not self._queue_filter.any_held_back:
             return bool(keys)
-        return self.queue_filter.ended({execution.claim.queue for execution in ended}) or bool(keys)
+        queues = {execution.claim.queue for execution in ended}
+        return self._queue_filter.ended(queues) or bool(keys)
 
     def close(self, performers: int) -> None:
         """There will be nothing more to begin: so many performers may end."""

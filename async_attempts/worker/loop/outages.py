@@ -10,7 +10,7 @@ from django.db import Error, connections
 
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 
 logger = logging.getLogger("async_attempts")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 
 from ...store import Store
@@ -31,14 +31,14 @@ class Poller:
     def __init__(
         self,
         store: Store,
-        queues: Sequence[str],
+        queue_filter: QueueFilter,
         wakeup: WakeUp | None,
         missing_keys: MissingKeys | None = None,
     ) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
         self._missing_keys = missing_keys or MissingKeys()
-        self.queue_filter = QueueFilter(queues)
+        self.queue_filter = queue_filter
         self._wakeup = wakeup
         self._next_poll = now() + BUSY_INTERVAL
         self._polled_at = 0.0

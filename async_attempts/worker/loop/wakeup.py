@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from ...conf import settings
 from ...store import Store, gate
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
+from ..shared.options import Options
 from .reconnect import Reconnector
 
 logger = logging.getLogger("async_attempts")
@@ -31,6 +33,13 @@ SHORTEST: Final = 0.05
 
 _parents_listeners: Final[list[Listener]] = []
 """Inherited by a fork, and never touched: to end a session is the parent's affair."""
+
+
+def wakeup_for(store: Store, options: Options) -> WakeUp | None:
+    """Return what wakes the worker; None if it exits instead of waiting."""
+    if options.exits_when_done:
+        return None
+    return WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
 
 
 class WakeUp:

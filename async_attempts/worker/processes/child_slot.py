@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from ...conf import settings
+from ..shared.fork import fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, End, now
 from .child import LAST_RESORT, run_child
-from .fork import fork
 from .reaper import ChildExit
 
 logger = logging.getLogger("async_attempts")

@@ -7,14 +7,14 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error, connections
 
 from ...conf import settings
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
-from ..shared.connections import use_own_connection
+from ..shared.connections import IMPATIENT, use_own_connection
 from ..shared.lease import is_late
 from ..shared.shared_memory import ChildState, SupervisorState, now
 
@@ -22,11 +22,6 @@ logger = logging.getLogger("async_attempts")
 
 PATIENCE: Final = 5.0
 """Seconds that a renewal may take, a third of the lease at most: a network may swallow it."""
-
-IMPATIENT: Final[dict[str, dict[str, Any]]] = {
-    "mysql": {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2},
-}
-"""`OPTIONS`, by the vendor, of drivers that no signal interrupts while they wait."""
 
 RETRY: Final = 1.0
 
@@ -83,7 +78,8 @@ class LeaseRenewal:
         }
         if living and not self._is_own:
             alias, vendor = self._store.alias, self._store.connection.vendor
-            use_own_connection(alias, **IMPATIENT.get(vendor, {}))
+            # No signal interrupts this driver while it waits.
+            use_own_connection(alias, **(IMPATIENT[vendor] if vendor == "mysql" else {}))
             self._is_own = True
         asked = now()
         if len(living) > 1:

@@ -27,7 +27,7 @@ from ..execution.announcer import Announcer, InThreads
 from ..execution.outcomes import again_or_never
 from ..maintenance.malformed import set_malformed_aside
 from ..shared.connections import use_own_connection
-from ..shared.orphans import die_with_parent
+from ..shared.fork import die_with_parent
 from ..shared.shared_memory import Begun, now
 from .inherited_signals import ignore, reset_in_forks
 

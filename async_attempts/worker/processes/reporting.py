@@ -17,9 +17,9 @@ from ..health import server as health
 from ..health.probes import SILENCE
 from ..health.systemd import Systemd
 from ..shared.connections import close_all_before_fork
+from ..shared.fork import CRASHED
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, SupervisorState, now
-from .child import CRASHED
 from .reload import CodeChanges
 
 logger = logging.getLogger("async_attempts")

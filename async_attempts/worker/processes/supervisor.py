@@ -15,11 +15,10 @@ from typing import Final, NamedTuple
 from ...backoff import Backoff
 from ...conf import settings
 from ...store import store_for
+from ..shared.fork import CRASHED, fork
 from ..shared.options import Options
 from ..shared.shared_memory import End, SupervisorState, now
-from .child import CRASHED
 from .child_slot import FIRST_PAUSE, LONGEST_PAUSE, ChildSlot
-from .fork import fork
 from .lease_renewal import LeaseRenewal
 from .os_signals import OsSignals
 from .reaper import ChildExit, reap

@@ -45,6 +45,26 @@ PATIENT: Final[dict[str, dict[str, Any]]] = {
 }
 """`OPTIONS` for those that the project doesn't set."""
 
+IMPATIENCE: Final = 2
+"""Seconds after which probes and renewals of leases give the server up."""
+
+IMPATIENT: Final[dict[str, dict[str, Any]]] = {
+    "postgresql": {
+        "connect_timeout": IMPATIENCE,
+        "tcp_user_timeout": IMPATIENCE * 1_000,
+        "keepalives_idle": 1,
+        "keepalives_interval": 1,
+        "keepalives_count": IMPATIENCE,
+    },
+    "mysql": {
+        "connect_timeout": IMPATIENCE,
+        "read_timeout": IMPATIENCE,
+        "write_timeout": IMPATIENCE,
+    },
+    "sqlite": {"timeout": IMPATIENCE},
+}
+"""`OPTIONS` of sessions that let a question end soon."""
+
 KEEPALIVES: Final[dict[str, object]] = {
     "tcp_keepalives_idle": SILENCE // 3,
     "tcp_keepalives_interval": SILENCE // 3,

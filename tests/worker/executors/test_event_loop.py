@@ -49,6 +49,7 @@ class Performer:
             self.child_state,
             lost=self.was_lost.set,
         )
+        self.loop.start()
 
     def perform(self, *names: str, timeout: float = LONG) -> bool:
         """Let the targets with these names in `actions` begin, in this order."""

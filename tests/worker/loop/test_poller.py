@@ -16,6 +16,7 @@ from async_attempts.store.revisits import FIRST, What
 from async_attempts.store.rows import seconds_from_now
 from async_attempts.worker.loop import poller as pollers
 from async_attempts.worker.loop.poller import BUSY_INTERVAL, LOCKED_PAUSE, Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.loop.wakeup import WakeUp
 from async_attempts.worker.shared.options import LONGEST_POLL
 from async_attempts.worker.shared.registration import new_worker
@@ -67,7 +68,7 @@ def looking(database: str, moment: list[float]) -> Callable[..., Poller]:
     """A lookout that has claimed in vain, and has looked then."""
 
     def looking(seconds: float = IDLE, *, has_room: bool = True) -> Poller:
-        poller = Poller(store_for(database), ("default",), Idle(seconds))
+        poller = Poller(store_for(database), QueueFilter(("default",)), Idle(seconds))
         poller.took(0, 1)
         poller.poll(has_room=has_room)
         return poller
@@ -76,7 +77,7 @@ def looking(database: str, moment: list[float]) -> Callable[..., Poller]:
 
 
 def test_before_the_first_claim_there_may_be_something(database, moment):
-    assert Poller(store_for(database), ("default",), None).may_claim
+    assert Poller(store_for(database), QueueFilter(("default",)), None).may_claim
 
 
 def test_where_nothing_is_due_it_looks_as_seldom_as_it_may(looking):

@@ -14,11 +14,12 @@ from async_attempts.worker.execution.runner import SUCCEEDED, Execution
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.processes.supervisor import Supervisor
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.registration import Registration, new_worker
 from async_attempts.worker.shared.shared_memory import now
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain, enqueued, put, states, stored
 from tests.worker.helpers.processes import lines, until
@@ -34,12 +35,14 @@ class Claiming:
         worker = new_worker(queues=["default"])
         store.register(worker, 30)
         self.in_flight = InFlight(store)
+        executor = mock.Mock(performers=4, first_batch=4, num_async=0, is_alone=is_alone)
+        executor.seconds_waiting.return_value, executor.give_back.return_value = 0.0, ()
         self.observer = mock.Mock(**{"is_worn_out.return_value": False})
         self.loop = Loop(
             Options(database=database, queues=("default",), suspects_only=suspects_only),
             self.in_flight,
-            executor=mock.Mock(performers=4, first_batch=4, num_async=0, is_alone=is_alone),
-            poller=Poller(store, ("default",), None),
+            executor=executor,
+            poller=Poller(store, QueueFilter(("default",)), None),
             stop_event=StopEvent(),
             observer=self.observer,
         )

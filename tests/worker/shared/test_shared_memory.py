@@ -7,8 +7,7 @@ import signal
 from collections.abc import Callable
 from uuid import uuid4
 
-from async_attempts.worker.processes.fork import fork
-from async_attempts.worker.shared.orphans import die_with_parent
+from async_attempts.worker.shared.fork import die_with_parent, fork
 from async_attempts.worker.shared.shared_memory import MOST_MISSING, Begun, ChildState, now
 
 
