@@ -1,4 +1,4 @@
-"""The calling thread performs: inside a test's transaction, or where the caller wants to see it."""
+"""The executor of a worker without children: the loop's own thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..shared.wake_pipe import StopEvent
 
 
 class Inline:
-    """One attempt after the other, in between of what the loop does."""
+    """Performs one attempt after the other in the loop's own thread."""
 
     performers = 1
     first_batch = 16

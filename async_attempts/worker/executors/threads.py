@@ -1,4 +1,4 @@
-"""Several threads perform, the process's main thread the first of them."""
+"""The executor of a child: several threads, the first of them its main thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Threads:
         return iter(()) if self._event_loop is None else self._event_loop.give_back()
 
     def perform(self) -> None:
-        """Perform what comes, until the hand is closed."""
+        """Perform claims until there will be none any more."""
         runner = self._runner()
         try:
             while (claim := self._in_flight.next()) is not None:

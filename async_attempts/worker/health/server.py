@@ -92,7 +92,7 @@ def _listener(port: int, host: str) -> socket.socket:
 def _serve(
     listener: socket.socket, status: WorkerStatus, database: str, supervisor: int
 ) -> NoReturn:
-    """All that the forked process does; what its parent had planned stays the parent's."""
+    """Serve until the end of the forked process, with none of its parent's signal handlers."""
     try:
         _end_with(supervisor)
         signal.set_wakeup_fd(-1)
@@ -110,7 +110,7 @@ def _serve(
 
 
 def _end_with(parent: int) -> None:
-    """Be killed when `parent` is gone."""
+    """Have this process killed when `parent` has died."""
     die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
@@ -126,7 +126,7 @@ def _hurry(database: str) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """An HTTP request."""
 
     server: Server
     timeout = PATIENCE
@@ -151,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def version_string(self) -> str:
-        """Who answers; which Python it runs on concerns nobody."""
+        """Return the name for the `Server` header, without the version of Python."""
         return "async_attempts"
 
     def log_message(self, template: str, *args: object) -> None:
@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Turns:
-    """One thread at a time asks what may take long; few wait for it, the others are refused.
+    """A queue for a question that may take long: one thread asks, few wait, others are refused.
 
     So threads that hang in a database or in METRICS leave room for `/livez`.
     """
@@ -265,7 +265,7 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """It is served."""
+        """Forget the client."""
         with self._lock:
             self._clients.pop(request, None)
         super().shutdown_request(request)

@@ -1,4 +1,4 @@
-"""Claim what can soon begin, let it be performed, record it; until told to stop."""
+"""The claim loop: claim what can soon begin, have it performed, record it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from ...models import Worker
 from ...store import Claims, Unknown
 from ...store.transactions import is_about_a_value, waited_too_long
 from ..execution.acknowledge import announce_expired
-from ..maintenance.maintenance import Maintenance
-from ..maintenance.malformed import set_malformed_aside
+from ..maintenance.maintenance import Maintenance, set_malformed_aside
 from ..shared.options import Options
 from ..shared.registration import Registrar, Registration
 from ..shared.shared_memory import now
@@ -29,7 +28,7 @@ logger = logging.getLogger("async_attempts")
 
 STILL_BUSY: Final = 0.25
 STILL_IDLE: Final = 5.0
-"""Seconds after which the loop goes round, whether or not something woke it."""
+"""Seconds after which the loop goes on, whether or not something woke it."""
 
 LAST_TRIES: Final = 3
 UNKNOWN_PAUSE: Final = 1.0
@@ -86,7 +85,7 @@ class Loop:
         self._recorded_at = now()
 
     def run(self, registrar: Registrar) -> None:
-        """Live as one incarnation after another: as a new one when this one was rescued.
+        """Run as a registered worker, and register again whenever this one was rescued.
 
         Raises django.db.Error when the database fails and the work was to come to an end.
         """
@@ -104,7 +103,7 @@ class Loop:
             self.poller.close()
 
     def _live(self, me: Registration) -> bool:
-        """One incarnation; True when the work is done, False when its lease was lost."""
+        """Claim and record as one registered worker; return True if the work is done."""
         self.in_flight.announcer.announce(signals.worker_started, Worker, worker=me.worker)
         self._unknown = Unknown.NOTHING
         self.poller.expect()
@@ -171,7 +170,7 @@ class Loop:
         self.in_flight.give_back(self.executor.give_back())
 
     def _recover(self, me: Registration) -> None:
-        """After a claim that failed half-way: what it took is in nobody's hand."""
+        """Give back what a claim took that failed half-way: it isn't in flight."""
         self._give_back()
         self.in_flight.record()
         self._release_unknown(me)
@@ -184,7 +183,7 @@ class Loop:
 
     @property
     def _knows_all(self) -> bool:
-        """Whether this worker owns nothing that isn't in flight."""
+        """True if this worker owns nothing that isn't in flight."""
         return self._unknown is Unknown.NOTHING
 
     def _record(self) -> None:
@@ -213,7 +212,7 @@ class Loop:
             self.poller.took(len(claims), wanted, is_partial=claims.is_partial)
 
     def _take(self, me: Registration, wanted: int, *, suspects: bool = False) -> Claims:
-        """Claim so many and take them in flight; returns what there was."""
+        """Claim up to `wanted`, and add them to those in flight; return them."""
         idle = self.executor.performers - self._busy - self.in_flight.unbegun
         before, self._unknown = self._unknown, Unknown.CLAIM
         claims = self.store.claim(
@@ -233,7 +232,7 @@ class Loop:
         return claims
 
     def _room(self) -> int:
-        """How many claims can soon begin."""
+        """Return the number of claims that can soon begin."""
         if self.observer.is_worn_out(self.performed):
             return 0
         if self.options.suspects_only:
@@ -256,11 +255,11 @@ class Loop:
 
     @property
     def _busy(self) -> int:
-        """How many performers are."""
+        """The number of performers that are busy."""
         return self.in_flight.begun - self.executor.num_async
 
     def _is_done(self, me: Registration) -> bool:
-        """Whether there is nothing left to do, once the hand is empty."""
+        """Return True if there is nothing left to do; called when nothing is in flight."""
         most = self.options.stop_after
         if self.observer.is_worn_out(self.performed) or (most and self.performed >= most):
             return True
@@ -282,7 +281,7 @@ class Loop:
         return not me.lease.lost
 
     def _may_be_rescued(self, me: Registration) -> bool:
-        """Whether a drain took back what a dead worker held: that is due, too."""
+        """Take back, for a drain, what dead workers held; return True if there was something."""
         if not self.store.has_dead_workers():
             return self.maintenance.take_back_orphans() > 0
         self.maintenance.watch_leases()
@@ -294,7 +293,7 @@ class Loop:
         return self.maintenance.rescue() + self.maintenance.take_back_orphans() > 0
 
     def _wait(self) -> None:
-        """Until something has ended, something is due, or it is time to look."""
+        """Wait until something has ended, something is due, or it is time to poll."""
         if self._room() <= 0:
             self._rest(self.poller.at_most(STILL_BUSY))
             return
@@ -341,7 +340,7 @@ class Loop:
     def _end(self, me: Registration) -> None:
         """Give back what hasn't begun, wait for the rest, and say goodbye.
 
-        Who was rescued doesn't wait: what has begun is brought back to the next incarnation.
+        A rescued worker doesn't wait: what has begun is brought back after the next registration.
         """
         tries = LAST_TRIES
         # What was performed and isn't recorded will be performed again: that is worth some time.

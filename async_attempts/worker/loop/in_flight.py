@@ -1,4 +1,4 @@
-"""What a worker has in flight: claims not begun, executions not recorded."""
+"""The attempts in flight: claims that haven't begun, executions that aren't recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_PAUSE: Final = 1.0
 
 
 class InFlight:
-    """Filled and emptied by the thread that claims; others take what is to begin, and bring back.
+    """The attempts in flight: the claiming thread adds and records, performers take and return.
 
     Outlives an outage of the database: what was performed is recorded when it is back.
     """
@@ -62,7 +62,7 @@ class InFlight:
         self._times_closed = store.times_closed
         self.closed = False
 
-    # --- by those who perform
+    # --- called by performers
 
     def next(self) -> Claim | None:
         """Wait for the next claim to begin; None when there will be none any more."""
@@ -80,73 +80,73 @@ class InFlight:
             return None
 
     def ended(self, execution: Execution) -> None:
-        """This was performed, and is to be recorded."""
+        """Bring back an execution, which is to be recorded."""
         self._ended.append(execution)
         self._wake()
 
-    # --- by the one who claims
+    # --- called by the thread that claims
 
     @property
     def unbegun(self) -> int:
-        """How many claims wait to begin."""
+        """The number of claims that wait to begin."""
         return self._unbegun.qsize()
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is something to collect."""
+        """True if there is something to collect."""
         return bool(self._ended)
 
     @property
     def to_record(self) -> int:
-        """How many executions have ended and aren't recorded."""
+        """The number of executions that have ended and aren't recorded."""
         return len(self._ended) + len(self._unrecorded) + len(self._locked)
 
     @property
     def has_performed(self) -> bool:
-        """Whether something was performed that isn't recorded."""
+        """True if something was performed that isn't recorded."""
         left = (*self._unrecorded, *self._locked)
         return self.has_ended or any(e.outcome is not RELEASED for e in left)
 
     @property
     def can_record(self) -> bool:
-        """Whether something has ended that isn't set aside for a while."""
+        """True if something has ended that isn't set aside for a while."""
         return bool(self._ended or self._unrecorded or (self._locked and now() >= self.offer_at))
 
     @property
     def seconds_to_offer(self) -> float | None:
-        """Until what is locked is offered again; None if nothing is."""
+        """The seconds until locked outcomes are offered again; None if there are none."""
         return max(0.0, self.offer_at - now()) if self._locked else None
 
     @property
     def begun(self) -> int:
-        """How many executions are going on."""
+        """The number of executions that are going on."""
         return max(0, len(self._claims) - self.unbegun - self.to_record)
 
     @property
     def begun_in_all(self) -> int:
-        """How many executions have begun so far."""
+        """The number of executions that have begun so far."""
         return self._taken - self.unbegun
 
     def __len__(self) -> int:
-        """How many attempts are in flight in all."""
+        """Return the number of attempts in flight."""
         return len(self._claims)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is going on, nor about to begin."""
+        """True if nothing is going on, nor about to begin."""
         return len(self._claims) <= self.to_record
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in flight at all."""
+        """True if nothing is in flight."""
         return not self._claims
 
     def ids_of(self, worker_id: UUID) -> list[UUID]:
-        """Of all in flight that this incarnation claimed: an earlier one may have had the same."""
+        """Return the ids that this worker claimed; an earlier incarnation may have had the same."""
         return [claim.id for claim in self._claims.values() if claim.worker_id == worker_id]
 
     def take(self, claims: Iterable[Claim]) -> None:
-        """These were claimed."""
+        """Add claims that are to be performed."""
         count = 0
         for claim in claims:
             self._claims[id(claim)] = claim
@@ -156,13 +156,13 @@ class InFlight:
         self._given.append((now(), self._taken))
 
     def take_ended(self, results: Iterable[Result]) -> None:
-        """These were claimed, aren't to be performed, and could not be recorded yet."""
+        """Add claims whose outcomes are known, and whose rows somebody else locks."""
         for claim, outcome in results:
             self._claims[id(claim)] = claim
             self._locked.append(Execution(claim, outcome))
 
     def seconds_unbegun(self) -> float:
-        """How long the claim that is to begin next has waited for that."""
+        """Return for how long the next claim has waited to begin."""
         begun = self._taken - self.unbegun
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
@@ -232,7 +232,7 @@ class InFlight:
             self._pause = FIRST_PAUSE
 
     def _let_in(self, ended: Iterable[Execution]) -> bool:
-        """Wake what waits for the places of these; whether something may have become due."""
+        """Wake what waits for the slots of these; return True if something may have become due."""
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
             self.store.wake(keys)
@@ -242,7 +242,7 @@ class InFlight:
         return self._queue_filter.ended(queues) or bool(keys)
 
     def close(self, performers: int) -> None:
-        """There will be nothing more to begin: so many performers may end."""
+        """Let this number of performers end: there will be nothing more to begin."""
         self.closed = True
         for _ in range(performers):
             self._unbegun.put(None)

@@ -1,4 +1,4 @@
-"""A database that doesn't answer: wait, ever longer, and go on."""
+"""Outages of the database: pauses that grow while it doesn't answer."""
 
 from __future__ import annotations
 

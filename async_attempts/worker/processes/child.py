@@ -1,4 +1,4 @@
-"""The life of one child process: it claims, performs and records for itself."""
+"""A child process, which claims, performs and records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ..shared.options import Options
 from ..shared.registration import ChildRegistrar
 from ..shared.shared_memory import ChildState, End, now
 from ..shared.wake_pipe import LoopWait, StopEvent
-from .inherited_signals import ignore, reset_in_forks
+from .os_signals import ignore, reset_in_forks
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds: the loop's thread needs the interpreter often, and each time for a moment only."""
@@ -45,16 +45,16 @@ process every few times: for one in which no thread can.
 
 
 def run_child(options: Options, state: ChildState, supervisor: int) -> int:
-    """Be a child until told to stop, or until nothing is left to do; returns the exit code.
+    """Run a child in this process until it is done or told to stop; return the exit code.
 
-    The page says how it ended.
+    The state in shared memory says how it ended.
     """
     Child(options, state, supervisor).run()
     return 0 if state.end in (End.DONE, End.WORN_OUT) else CRASHED
 
 
 def resident_bytes() -> int:
-    """The memory that this process has in use now (proc_pid_statm(5)); 0 where that isn't told."""
+    """Return the memory that this process uses (proc_pid_statm(5)); 0 where that isn't known."""
     try:
         states = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -159,7 +159,7 @@ class Child:
             self._in_flight.close(self.options.threads)
 
     def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
-        """Tell the supervisor, and hear what it wants."""
+        """Write the state of the loop, and obey the supervisor."""
         self.state.tick(performed, in_flight)
         self.state.note_suspects(suspects_seen_at)
         self._write_stacks()
@@ -179,7 +179,7 @@ class Child:
             faulthandler.dump_traceback(all_threads=True)
 
     def is_worn_out(self, performed: int) -> bool:
-        """Whether to make room for a fresh child."""
+        """Return True if a fresh child is to take over."""
         options = self.options
         if options.max_performs is not None and performed >= options.max_performs:
             self._is_worn_out = True
@@ -196,14 +196,14 @@ class Child:
         os._exit(CRASHED)
 
     def _end_as_orphan(self) -> None:
-        """End as told to stop; what takes longer than the lease, which nobody renews, is cut."""
+        """Stop, and exit at the end of the lease, which nothing renews any more."""
         self.stop_event.set()
         if now() >= self.state.holds_until:
             os._exit(CRASHED)
 
     def _listen_to_signals(self) -> None:
-        # What is asked stands on the page; a signal only wakes the loop, whose thread is never
-        # the one that hears it: the interpreter writes to the bell from C.
+        # Requests stand in shared memory; a signal only wakes the loop, whose thread is never
+        # the one that handles it: the interpreter writes to the wake pipe from C.
         ignore(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         reset_in_forks()

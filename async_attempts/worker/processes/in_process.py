@@ -1,4 +1,4 @@
-"""A worker in the calling process and thread: for tests, and for code that calls the command."""
+"""A worker in the calling process and thread, for tests and for code that calls the command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..loop.wakeup import wakeup_for
 from ..shared.options import Options
 from ..shared.registration import InProcessRegistrar
 from ..shared.wake_pipe import StopEvent
-from .inherited_signals import resetting_in_forks
+from .os_signals import resetting_in_forks
 
 
 class NoObserver:

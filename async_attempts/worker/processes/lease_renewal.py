@@ -1,4 +1,4 @@
-"""The supervisor's one statement: it renews the lease of all its children."""
+"""Renewal of the leases of all children, in one statement of the supervisor."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class TooSlow(Exception):
 
 
 class LeaseRenewal:
-    """Renews every third of the lease, and says on each page until when it holds."""
+    """Renews every third of the lease, and writes its end to the state of each child."""
 
     def __init__(self, store: Store, states: Sequence[ChildState], mine: SupervisorState) -> None:
         self._store = store
-        self._pages = states
+        self._states = states
         self._mine = mine
         self._next = now() + settings().LEASE / 3
         self._is_own = False
@@ -43,7 +43,7 @@ class LeaseRenewal:
 
     @property
     def seconds(self) -> float:
-        """Until the next renewal."""
+        """The seconds until the next renewal."""
         return max(0.0, self._next - now())
 
     def tick(self) -> None:
@@ -63,7 +63,7 @@ class LeaseRenewal:
             self._next = now() + lease / 3
 
     def _drop_connection(self) -> None:
-        """What was interrupted at any point may take itself to be inside a transaction for ever."""
+        """Close the connection: interrupted, it may believe that it is in a transaction."""
         connection = self._store.connection
         del connections[self._store.alias]
         self._is_own = False
@@ -73,7 +73,7 @@ class LeaseRenewal:
     def _renew(self, lease: float) -> None:
         living = {
             state.worker_id: state
-            for state in self._pages
+            for state in self._states
             if state.worker_id is not None and state.holds_until
         }
         if living and not self._is_own:
@@ -101,7 +101,7 @@ def _hold(state: ChildState, asked: float, lease: float) -> None:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the main thread after so many seconds, whatever it waits for."""
+    """Raise TooSlow in the main thread after these seconds, whatever it waits for."""
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise TooSlow

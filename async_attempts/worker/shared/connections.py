@@ -1,4 +1,4 @@
-"""Sessions of the worker's own threads: outside of any pool, and with an end to every wait."""
+"""Database sessions of the worker's own threads: in no pool, and every wait has a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a child writes on its page is there for its supervisor, whatever ends the child."""
+"""The state that a child writes to shared memory outlives it, whatever ends it."""
 
 from __future__ import annotations
 
