@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from async_attempts.worker.shared import lease_watch
-from async_attempts.worker.shared.lease_watch import LeaseWatch
+from async_attempts.worker.shared.lease import LeaseWatch
 
 EARLY, LATER = (datetime(2026, 1, 1, 12, minute, tzinfo=UTC) for minute in (0, 1))
 ONE, OTHER = uuid4(), uuid4()
