@@ -1,8 +1,8 @@
-"""Waiting for attempts: of all who wait in a process, one asks the database for all of them.
+"""Waiting for attempts: one of the callers that wait in a process asks the database for all.
 
-Nobody has a thread or a connection of its own for it: the poll that has waited longest looks when a
-look is due, with the connection of its thread, and hands out what it found. So one that ends, by a
-timeout, a cancellation or a lost connection, is replaced by the next.
+There is no thread and no connection for it: the poll that has waited longest looks when a look is
+due, by the connection of its thread, and hands out what it found. If it ends, by a timeout, a
+cancellation or a lost connection, the next one looks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from weakref import ref
 
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.utils.asyncio import async_unsafe
 
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
@@ -47,7 +48,7 @@ NEVER: Final = float("-inf")
 
 
 class Poll:
-    """One who waits until enough is known of some attempts, or its time is over.
+    """The wait of one caller, until enough is known of some attempts or its time is over.
 
     No locks: the timeout of a target that waits may be raised anywhere in its thread.
     """
@@ -58,8 +59,9 @@ class Poll:
         is_enough: Callable[[Collection[Found]], bool],
         timeout: float | timedelta | None,
     ) -> None:
-        """`is_enough`: of what was found of attempts, some of which haven't ended; it must not
-        refer to the poll. `timeout`: seconds or a timedelta; None: for ever. Raises InvalidOption.
+        """`is_enough`: takes what was found of the attempts, and says if the others needn't end; it
+        must not refer to the poll. `timeout`: seconds or a timedelta; None: for ever.
+        Raises InvalidOption.
         """
         self._attempts = attempts
         self._awaited: defaultdict[str, list[UUID]] = defaultdict(list)
@@ -123,7 +125,7 @@ class Poll:
         return self._awaited[alias]
 
     def needs_look_since(self, alias: str) -> float:
-        """The moment after which a look has to begin for this poll: its first, then its last."""
+        """The earliest begin of the look that this poll needs next: its first, or its last."""
         is_told = self._told_at[alias] >= self._joined_at
         return self._deadline if is_told else self._joined_at
 
@@ -159,7 +161,7 @@ class Poll:
 
 
 class Poller:
-    """The polls of this process that wait for attempts of one database."""
+    """The polls of this process that wait for attempts of one database; one looks for all."""
 
     def __init__(self, alias: str, *, is_shared: bool = True) -> None:
         self.alias = alias
@@ -229,8 +231,9 @@ def poller_for(alias: str) -> Poller:
     return _pollers.get(alias) or _pollers.setdefault(alias, Poller(alias))
 
 
+@async_unsafe
 def wait(poll: Poll) -> None:
-    """Wait until the poll is over. Raises WaitingInTransaction."""
+    """Wait until the poll is over. Raises WaitingInTransaction, SynchronousOnlyOperation."""
     woken: SimpleQueue[None] = SimpleQueue()
     poll.wake = partial(woken.put, None)
     try:
