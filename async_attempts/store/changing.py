@@ -139,8 +139,6 @@ class Changing(Reopening):
                 self.reopen(states)
                 self.pass_gate()
             else:
-                if changed:
-                    self.tell_waiters()
                 self.close_when_committed(self.with_dependents(states))
         return Counter(states.values()), wanted[-1] if wanted else None
 

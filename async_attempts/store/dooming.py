@@ -62,8 +62,6 @@ class Dooming(Rows):
         for cause, attempts in by_value(causes).items():
             waiting = self.attempts.filter(pk__in=attempts, status=Status.WAITING)
             waiting.update(**ended(Status.EXPIRED, reason=_reason(cause), blockers=0))
-        if causes:
-            self.tell_waiters()
 
     def doom(self, ids: Sequence[UUID]) -> list[UUID]:
         """Expire what can't begin as these have expired; returns those of it that others follow.

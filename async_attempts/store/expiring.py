@@ -78,8 +78,6 @@ class Expiring(Depending):
             locked = list(rows.values_list("pk", flat=True))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
             overdue.filter(pk__in=locked).update(**columns)
-            if locked:
-                self.tell_waiters()
             self.close_when_committed(self.with_dependents(locked))
             return locked
 

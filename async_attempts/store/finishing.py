@@ -144,8 +144,7 @@ class Finishing(Deleting):
         self.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
         if any(isinstance(outcome, AGAIN) for _, outcome in current):
             self.pass_gate()
-        if over := [c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)]:
-            self.tell_waiters()
+        over = [c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)]
         self.close_when_committed(self.with_dependents(over))
         kept = {claim.id_bytes for claim, _ in current}
         return [claim for claim, _ in results if claim.id_bytes not in kept]
@@ -260,10 +259,7 @@ class Finishing(Deleting):
             return set()
         unkept = [claim for claim in claims if retention().deletes_success_in(claim.queue)]
         deleted = (self._delete_alike(worker_id, seq, ids) for seq, ids in _by_seq(unkept))
-        gone = set(chain.from_iterable(deleted))
-        if gone:
-            self.tell_waiters()
-        return gone
+        return set(chain.from_iterable(deleted))
 
     def _delete_alike(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
         rows = self._fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])

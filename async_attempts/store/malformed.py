@@ -142,8 +142,6 @@ class MalformedRows(Trials):
             columns = mended | ended(Status.FAILED, reason=problem, blockers=0)
             mine = self._one_by_key(key).filter(still or Q(), status__in=LIVE)
             failed: int = mine.update(**columns)
-            if failed:
-                self.tell_waiters()
             return failed
 
         table = str(self.model._meta.verbose_name)

@@ -14,7 +14,7 @@ from ..payload.limits import most_args_bytes
 from .base import Store
 from .claims import COLUMNS, Claim, uptime
 from .finishing import Result, Unrecorded, drops_result, is_plain
-from .gate import ENDED, gate_of, passing_gate
+from .gate import passing_gate
 from .limiting import Which
 from .postgresql_binary import IdArray, binary_cursor, moment
 from .postgresql_inserting import PostgreSQLInserting
@@ -68,11 +68,10 @@ WITH held AS MATERIALIZED (
     SET status = 'succeeded', completed_at = statement_timestamp(), num_crashes = 0{result}
     WHERE id = ANY(ARRAY(SELECT id FROM held))
 )
-SELECT count(*), array_agg(id) FILTER (WHERE has_dependents), {gate} FROM held
+SELECT count(*), array_agg(id) FILTER (WHERE has_dependents) FROM held
 """
 """Finish what succeeded under claims of one number, but for what somebody else locks. An UPDATE
-alone would wait, and lock in the order of its plan. This passes the gate of those who wait for
-attempts to end."""
+alone would wait, and lock in the order of its plan."""
 
 SUCCEED_WITH = """
 UPDATE {attempt}
@@ -155,8 +154,7 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> tuple[int, Sequence[UUID]]:
         params = {"worker": worker_id, "seq": claim_seq, "ids": IdArray(ids)}
-        sql = self._succeed_sql(gate_of(self.alias, ENDED), drops)
-        number, waited_for, _ = self._execute(sql, params).fetchone()
+        number, waited_for = self._execute(self._succeed_sql(drops), params).fetchone()
         return number, [UUID(bytes=one) for one in waited_for or ()]
 
     def _succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
@@ -193,12 +191,8 @@ class PostgreSQLStore(PostgreSQLInserting, Store):
         return lru_cache(KEPT_CLAIMS)(lambda which: CLAIM.format(which=which, **self.names))
 
     @cached_property
-    def _succeed_sql(self) -> Callable[[str | None, bool], str]:
-        def sql(gate: str | None, drops: bool) -> str:
-            noted = self._setting_result(drops)
-            return SUCCEED.format(gate=gate or "NULL", result=noted, **self.names)
-
-        return cache(sql)
+    def _succeed_sql(self) -> Callable[[bool], str]:
+        return cache(lambda drops: SUCCEED.format(result=self._setting_result(drops), **self.names))
 
 
 def _deletes_any(claims: Sequence[Claim]) -> bool:

@@ -45,7 +45,6 @@ class Progressing(Rows):
         rows = self.skipping_locked(self._running(said).order_by("id"))
         if held := self._held(said, rows):
             self._note_progress(held)
-            self.tell_waiters()
         return held
 
     def _running(self, said: Sequence[Said]) -> AttemptQuerySet[Any]:

@@ -163,8 +163,6 @@ class Rescuing(Placing):
             self.close_when_committed(self.with_dependents([row.id for row, _ in lost]))
             if taken:
                 self.pass_gate()
-            if lost:
-                self.tell_waiters()
             is_complete = not held.exists()
             if holder is not None and is_complete:
                 holder.update(state=Worker.State.RESCUED)

@@ -41,7 +41,7 @@ from ..models import (
 from ..models.bounds import MAX_METADATA_BYTES
 from ..models.sizes import as_bytes, json_text, octets
 from .claims import COLUMNS, ORDER
-from .gate import ENDED, pass_gate
+from .gate import pass_gate
 from .revisits import Revisits
 from .transactions import redone, whole
 
@@ -185,10 +185,6 @@ class Rows:
     def pass_gate(self) -> None:
         """Tell, when the open transaction commits, that something may be due earlier."""
         pass_gate(self.connection)
-
-    def tell_waiters(self) -> None:
-        """Tell, when the open transaction commits, those who wait for attempts to end."""
-        pass_gate(self.connection, ENDED)
 
     def isolation_problem(self) -> str | None:
         """What is wrong with this connection's transactions for a worker, and the remedy."""
