@@ -10,21 +10,19 @@ import importlib
 import importlib.util
 import sys
 from fnmatch import fnmatchcase
-from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.core.signals import setting_changed
 
-from .conf import SETTING, settings
+from .conf import SETTING, cached, settings
 from .exceptions import InvalidTarget, UnknownTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@cache
+@cached(SETTING, "INSTALLED_APPS")
 def import_class(dotted_name: str) -> type:
     """Return the class called `dotted_name` ("shop.clients.OrderClient"), also one in a class.
 
@@ -134,11 +132,3 @@ def _broken(module_name: str, error: BaseException) -> UnknownTarget:
         f"The module {module_name!r} exists, but importing it failed inside: "
         f"{type(error).__name__}: {error}"
     )
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, "INSTALLED_APPS"):
-        import_class.cache_clear()
-
-
-setting_changed.connect(_forget)

@@ -68,7 +68,7 @@ def log_rescued(worker_id: Any, attempt_ids: Any, failed_ids: Any, **kwargs: Any
 @receiver(signals.overdue.line)
 def log_overdue(attempt_ids: Any, **kwargs: Any) -> None:
     logger.warning(
-        "expired %d attempts that nobody had claimed before their expires_at", len(attempt_ids)
+        "expired %d attempts that no worker claimed before their expires_at", len(attempt_ids)
     )
 
 

@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ...,
 logger = logging.getLogger("async_attempts")
 
 _in_code: Final[dict[str, Declared]] = {}
-_readings: Final[dict[str, object]] = {}
+_load_ids: Final[dict[str, object]] = {}
 
 
 @hides_arguments
@@ -78,7 +78,7 @@ def recurring(
     return decorate
 
 
-def _put(declared: Declared, reading: object) -> None:
+def _put(declared: Declared, load_id: object) -> None:
     """Declare a schedule, or replace it if its module was loaded again. Raises InvalidOption."""
     name, target = declared.name, declared.target
     holder = _in_code.get(name, declared)
@@ -86,11 +86,11 @@ def _put(declared: Declared, reading: object) -> None:
         raise InvalidOption(
             f"name: {name!r} is the schedule of {holder.target} already; give {target} another."
         )
-    if holder != declared and reading is not None and reading is _readings.get(name):
+    if holder != declared and load_id is not None and load_id is _load_ids.get(name):
         raise InvalidOption(
             f"name: {target} has two schedules named {name!r}; give the second a name of its own."
         )
-    _in_code[name], _readings[name] = declared, reading
+    _in_code[name], _load_ids[name] = declared, load_id
 
 
 def declared_in_code() -> dict[str, Declared]:

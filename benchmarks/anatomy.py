@@ -53,7 +53,7 @@ def anatomy() -> dict[str, float]:
     child_state.hold_until(now() + 1e9)
     plain = [cipher().decrypt(claim.args, claim.context("args")) for claim in claims]
     silent: Any = Silent()
-    in_flight = InFlight(silent, child_state.recorded)
+    in_flight = InFlight(silent, recorded=child_state.recorded)
     runner = Runner(in_flight.store, child_state, watch, child_state)
 
     def noted(claim: Claim) -> None:

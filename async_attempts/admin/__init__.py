@@ -1,4 +1,4 @@
-"""Triage in Django's admin: what the attempts wait for, why they failed, and people's verbs.
+"""Triage in Django's admin: the states of attempts, their failures, and people's verbs.
 
 Importing it registers the attempt model in use. A project with an admin of its own says, in any
 order of the installed apps:

@@ -15,17 +15,17 @@ from django.utils.translation import gettext_lazy as _
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Failure
 from .cells import badge, call_cell, dotted_cell, moment_cell, progress_cell
-from .counting import CappedChangeList
+from .counts import CappedChangeList
 from .dependencies import SHOWN as NEIGHBOURS_SHOWN
 from .dependencies import neighbours
-from .explaining import allowed_for, explain
+from .explanation import allowed_for, explain
 from .failures import SHOWN, latest_failures
 from .fieldsets import fieldsets_of, heavy_columns, sealed_columns
 from .filters import QueueFilter, StateFilter, TargetFilter
-from .linking import link_to_subject, link_to_worker
-from .reading import AnyModelAdmin, ReadOnlyMixin
-from .searching import HELP, search
-from .selecting import FROM_PAGE
+from .links import link_to_subject, link_to_worker
+from .read_only import AnyModelAdmin, ReadOnlyMixin
+from .search_box import HELP, search
+from .selection import FROM_PAGE
 from .verbs import VerbsMixin
 
 
@@ -38,10 +38,10 @@ class AttemptChangeList(CappedChangeList):
 
 
 class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
-    """All of the attempts' admin; put it before `ModelAdmin`, or another package's.
+    """The attempts' admin as a mixin; put it before `ModelAdmin`, or another package's.
 
     Arguments and results are neither read nor shown; messages and tracebacks of failures only to
-    those who may view failures.
+    users who may view failures.
     """
 
     list_display: tuple[Any, ...] = (
@@ -102,17 +102,17 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("state"))
     def state_badge(self, attempt: AbstractAttempt) -> SafeString:
-        """Its status, or that it is running."""
+        """Return its state."""
         return badge(attempt.state)
 
     @admin.display(description=_("target"))
     def call(self, attempt: AbstractAttempt) -> SafeString:
-        """What is called."""
+        """Return its target and method."""
         return call_cell(attempt)
 
     @admin.display(description=_("executions"))
     def executions(self, attempt: AbstractAttempt) -> SafeString | str:
-        """How many have begun, of how many that may, as far as this process knows the target."""
+        """Return the executions begun, and allowed if this process knows the target."""
         if (allowed := allowed_for(attempt)) is not None:
             return f"{attempt.num_attempts}/{allowed}"
         unknown = gettext("unknown here: this process has not imported its target")
@@ -120,7 +120,7 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("due"))
     def due(self, attempt: AbstractAttempt) -> SafeString:
-        """When it is or was due, or, more to the point, since when it runs or has ended."""
+        """Return the moment at which it ended, was claimed, or is due."""
         if attempt.status in FINAL and attempt.completed_at:
             return moment_cell(gettext("ended"), attempt.completed_at)
         if attempt.state == RUNNING and attempt.started_at:
@@ -129,30 +129,30 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("last error"))
     def last_error(self, attempt: AbstractAttempt) -> SafeString | None:
-        """The class of what was raised last."""
+        """Return the class of the last error."""
         return dotted_cell(attempt.error_class) if attempt.error_class else None
 
     @admin.display(description=_("progress"))
     def how_far(self, attempt: AbstractAttempt) -> str:
-        """In percent, and what its target says of it."""
+        """Return its progress in percent, with its note."""
         return progress_cell(attempt) or self.get_empty_value_display()
 
     @admin.display(description=_("why this state"))
     def explanation(self, attempt: AbstractAttempt) -> str:
-        """One sentence."""
+        """Return the explanation of its state."""
         return explain(attempt)
 
     @admin.display(description=_("worker"))
     def performed_by(self, attempt: AbstractAttempt) -> SafeString | str:
-        """The worker that performs it, or performed it last."""
+        """Return the worker that performs it, or performed it last."""
         worker = link_to_worker(self.admin_site, attempt.claimed_by, attempt._state.db)
         return worker or self.get_empty_value_display()
 
     @admin.display(description=_("subject"))
     def about(self, attempt: AbstractAttempt) -> SafeString | str:
-        """The business object that it is about."""
+        """Return its subject."""
         return link_to_subject(self.admin_site, attempt) or self.get_empty_value_display()
 
 
 class AttemptAdmin(AttemptAdminMixin, AnyModelAdmin):
-    """The attempts' admin as it comes; `unregister` it to register one of your own."""
+    """The attempts' admin by default; `unregister` it to register your own."""

@@ -1,4 +1,4 @@
-"""How states, moments and calls look in lists and on pages."""
+"""Cells: states, moments and calls in lists and on pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_KEY: Final = 24
 
 
 def state_label(state: str) -> str:
-    """The translated word for a state, or for the reason why a verb left an attempt alone."""
+    """Return the translated word for a state, or for the reason why a verb skipped an attempt."""
     if state == RUNNING:
         return _("running")
     if state == RUNNING_ATOMICALLY:
@@ -34,14 +34,14 @@ def state_label(state: str) -> str:
 
 
 def badge(state: str) -> SafeString:
-    """A state as a word with a frame; its colour only repeats what the word says."""
+    """Return a state as a word with a coloured frame."""
     return format_html(
         '<span class="attempt-state attempt-state-{}">{}</span>', state, state_label(state)
     )
 
 
 def standing(worker: Any, now: datetime) -> str:
-    """A worker's state in words; one that is said to be live without holding its lease is lost.
+    """Return a worker's state in words; a live worker without a lease is lost.
 
     `now`: by the database's clock.
     """
@@ -54,21 +54,21 @@ def standing(worker: Any, now: datetime) -> str:
 
 
 def holds_lease(worker: Any, now: datetime) -> bool:
-    """True if it is live, as far as its lease can be read."""
+    """Return True if it is live and its lease can be read."""
     return worker.lease is not None and worker.is_live(now)
 
 
 def spoken(moment: datetime | None) -> str:
-    """A moment for a sentence: absolute, in the current time zone, and relative."""
+    """Return a moment for a sentence: absolute, in the current time zone, and relative."""
     if moment is None:
         return ""
     return f"{date_format(localtime(moment), 'DATETIME_FORMAT')} ({naturaltime(moment)})"
 
 
 def moment_cell(verb: str, moment: datetime | None) -> SafeString:
-    """What happens at `moment`: relative, as people think, and absolute, as logs are written.
+    """Return `verb` with its moment, relative and absolute.
 
-    None: at one that can't be read.
+    None: a moment that can't be read.
     """
     if moment is None:
         return format_html('<span class="attempt-moment">{} ?</span>', verb)
@@ -82,7 +82,7 @@ def moment_cell(verb: str, moment: datetime | None) -> SafeString:
 
 
 def call_cell(attempt: AbstractAttempt) -> SafeString:
-    """The target's own name and its method, short; the whole dotted name as the title."""
+    """Return the target's own name and its method; the whole dotted name is the title."""
     owner = printable(attempt.target.rpartition(".")[2])
     instance = ""
     if attempt.target_pk is not None:
@@ -96,13 +96,13 @@ def call_cell(attempt: AbstractAttempt) -> SafeString:
 
 
 def progress_cell(attempt: AbstractAttempt) -> str:
-    """What its target said last of how far it is; empty while it has said nothing."""
+    """Return the progress that its target reported last; empty if there is none."""
     if attempt.progress is None:
         return ""
     return f"{attempt.progress} % {attempt.progress_note}".rstrip()
 
 
 def dotted_cell(name: str) -> SafeString:
-    """The last part of a dotted name; the whole as the title."""
+    """Return the last part of a dotted name; the whole name is the title."""
     name = printable(name)
     return format_html('<span title="{}">{}</span>', name, name.rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""What an attempt's progress depends on: its queue, the workers and the database's clock."""
+"""The circumstances of an attempt: its queue, the workers and the database's clock."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..store import Room, Store, store_for
 from .rows import readable, readable_or_none
 
 RESCUED_WITHIN: Final = 10.0
-"""Seconds after half a lease within which a live worker takes back what a lost one held."""
+"""Seconds after half a lease within which a live worker rescues a lost worker's attempts."""
 
 
 class Circumstances:
-    """Those of one attempt; each is read when it is asked for, and nothing is locked."""
+    """The circumstances of one attempt; each is read when it is needed, without locks."""
 
     def __init__(self, attempt: AbstractAttempt) -> None:
         self.attempt = attempt
@@ -33,15 +33,12 @@ class Circumstances:
     def worker(self) -> Worker | None:
         """The worker that claimed it, if its row is still there."""
         claimed_by = self.attempt.claimed_by
-        return (
-            readable_or_none(self._store.database.workers.filter(pk=claimed_by))
-            if claimed_by
-            else None
-        )
+        workers = self._store.database.workers
+        return readable_or_none(workers.filter(pk=claimed_by)) if claimed_by else None
 
     @cached_property
     def live_workers(self) -> Sequence[Worker]:
-        """All that hold their lease."""
+        """The workers that hold their lease."""
         return readable(self._store.statistics.live_workers())
 
     @property
@@ -51,22 +48,22 @@ class Circumstances:
 
     @property
     def is_declared(self) -> bool:
-        """Whether the settings of this process name its queue."""
+        """True if the settings of this process declare its queue."""
         return self.attempt.queue in settings().QUEUES
 
     @cached_property
     def is_paused(self) -> bool:
-        """Whether no worker may claim from its queue."""
+        """True if no worker may claim from its queue."""
         queue = readable_or_none(self._store.database.queues.filter(pk=self.attempt.queue))
         return (queue or Queue(name=self.attempt.queue)).paused
 
     @cached_property
     def room(self) -> Room:
-        """What the limits of its queue leave."""
+        """The room that the limits of its queue leave."""
         return self._store.queues.room(self.attempt.queue)
 
     def seconds_to_rescue(self, worker: Any) -> float:
-        """How long the live workers may still take to take back what a lost one held."""
+        """Return the seconds that live workers may still take to rescue from a lost `worker`."""
         began = min(filter(None, (w.started_at for w in self.live_workers)), default=self.now)
         seen = (self.now - max(worker.lease or began, began)).total_seconds()
         return seconds_to_rescue() - seen
@@ -77,10 +74,10 @@ class Circumstances:
 
 
 def seconds_to_rescue() -> float:
-    """How long a worker that sees a lost one's lease run out takes at most to rescue."""
+    """Return the most seconds from a lost worker's lease running out to its rescue."""
     return settings().LEASE / 2 + RESCUED_WITHIN
 
 
 def served_by(worker: Worker) -> Sequence[str]:
-    """The queues of its row, whatever somebody wrote there."""
+    """Return the queues in a worker's row; none if its column was altered."""
     return [str(queue) for queue in worker.queues] if isinstance(worker.queues, list) else []

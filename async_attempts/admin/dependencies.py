@@ -1,4 +1,4 @@
-"""What an attempt waits for, or waited for, and what waits for it."""
+"""The prerequisites and the dependents of an attempt."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.utils.safestring import SafeString
 from ..models import AbstractAttempt, Dependency
 from .cells import badge, call_cell
 from .fieldsets import heavy_columns
-from .linking import link_to_page
+from .links import link_to_page
 from .rows import readable
 
 SHOWN: Final = 50
 
 
 class Neighbour(NamedTuple):
-    """The other attempt of a dependency, and what became of the dependency."""
+    """The other attempt of a dependency, with its condition and its verdict."""
 
     call: SafeString | str
     state: SafeString | str
@@ -29,16 +29,16 @@ class Neighbour(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Those on both sides of an attempt, the first `SHOWN` of each."""
+    """The first `SHOWN` prerequisites and dependents of an attempt."""
 
     prerequisites: Sequence[Neighbour]
     dependents: Sequence[Neighbour]
 
 
 def neighbours(site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any]) -> Neighbours:
-    """What `attempt` depends on, and what depends on it.
+    """Return the prerequisites and the dependents of `attempt`.
 
-    `seen`: the attempts that this person may see; of the others no more than the ids is told.
+    `seen`: the attempts that this user may see; of others only the ids are shown.
     """
     return Neighbours(
         _others(site, attempt, seen, Q(attempt_id=attempt.pk), "prerequisite_id"),

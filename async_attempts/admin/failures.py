@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from ..models import AbstractAttempt, Failure, Worker, get_attempt_model
 from .cells import call_cell, dotted_cell, moment_cell
 from .fieldsets import columns_apart, sealed_columns
-from .linking import link_to_page, link_to_worker
-from .reading import ReadOnlyAdmin
+from .links import link_to_page, link_to_worker
+from .read_only import ReadOnlyAdmin
 from .rows import readable
 
 SHOWN: Final = 50
@@ -26,9 +26,9 @@ SHOWN: Final = 50
 def latest_failures(
     attempt: AbstractAttempt, *, with_details: bool
 ) -> list[tuple[Failure, Worker | UUID | None]]:
-    """The latest failures of an attempt, each with its worker, or its id if the row is gone.
+    """Return the latest failures of an attempt, each with its worker, or its id if it is gone.
 
-    `with_details`: whether message and traceback are going to be read.
+    `with_details`: also read message and traceback.
     """
     # By the name that the foreign key gives it, on whatever model takes the attempt's place.
     related: Any = attempt
@@ -52,14 +52,14 @@ def of_those_seen(failures: QuerySet[Failure], attempts: QuerySet[Any] | None) -
 
 
 def is_narrowed(rows: QuerySet[Any]) -> bool:
-    """True if it may leave out a row of its table, as far as Django's own query tells."""
+    """Return True if the query may leave out rows of its table."""
     query: Any = rows.query
     is_plain = type(query) is Query and len(query.alias_map) <= 1 and not query.extra_tables
     return not is_plain or bool(query.where or query.is_sliced or query.combinator)
 
 
 class FailureAdmin(ReadOnlyAdmin):
-    """All failures; message and traceback are decrypted on the page of one, and only there."""
+    """All failures; message and traceback are decrypted only on the page of one failure."""
 
     list_display = ("failed", "kind", "error", "call", "number")
     list_display_links = ("failed", "error")
@@ -84,7 +84,7 @@ class FailureAdmin(ReadOnlyAdmin):
         return of_those_seen(failures, self._attempts_seen(request))
 
     def _attempts_seen(self, request: HttpRequest) -> QuerySet[Any] | None:
-        """The attempts that their admin shows this person; None for a site without one."""
+        """Return the attempts that their admin shows this user; None for a site without one."""
         model = get_attempt_model()
         if not self.admin_site.is_registered(model):
             return None
@@ -92,32 +92,32 @@ class FailureAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("attempt"))
     def call(self, failure: Failure) -> SafeString | str:
-        """What was called."""
+        """Return the target and method."""
         attempt = failure.attempt
         return link_to_page(self.admin_site, type(attempt), attempt.pk, call_cell(attempt))
 
     @admin.display(description=_("error"))
     def error(self, failure: Failure) -> SafeString:
-        """The class of what was raised."""
+        """Return the class of the error."""
         return dotted_cell(failure.error_class)
 
     @admin.display(description=_("failed"))
     def failed(self, failure: Failure) -> SafeString:
-        """When it failed."""
+        """Return the moment of the failure."""
         return moment_cell("", failure.failed_at)
 
     @admin.display(description=_("message"))
     def message(self, failure: Failure) -> str:
-        """What the error said."""
+        """Return the message of the error."""
         return failure.message
 
     @admin.display(description=_("traceback"))
     def traceback_as_written(self, failure: Failure) -> SafeString:
-        """Where it was raised."""
+        """Return the traceback."""
         return format_html('<pre class="attempt-traceback">{}</pre>', failure.traceback)
 
     @admin.display(description=_("worker"))
     def performed_by(self, failure: Failure) -> SafeString | str:
-        """The worker whose execution failed."""
+        """Return the worker whose execution failed."""
         worker = link_to_worker(self.admin_site, failure.worker, failure._state.db)
         return worker or self.get_empty_value_display()

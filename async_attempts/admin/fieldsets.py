@@ -1,4 +1,4 @@
-"""Which columns the page of an attempt shows, and under which headings."""
+"""The columns on the page of an attempt, under their headings."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _GROUPS: Final = (
 
 
 def sealed_columns(model: type[Model]) -> list[str]:
-    """Ciphertexts and digests, neither read nor shown anywhere in the admin."""
+    """Return the ciphertexts and digests, which the admin neither reads nor shows."""
     return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField)]
 
 
 def heavy_columns(model: type[Model]) -> list[str]:
-    """Columns that no list reads: sealed ones, and JSON, which may be long and deeply nested."""
+    """Return the columns that no list reads: sealed ones, and JSON, which may be long."""
     return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField | JSONField)]
 
 
 def columns_apart(model: type[Model]) -> list[str]:
-    """Columns not read of a row that another row's list names: `heavy_columns`, and moments."""
+    """Return the columns that a list of other rows doesn't read: `heavy_columns` and moments."""
     fields = model._meta.concrete_fields
     return [f.name for f in fields if isinstance(f, BinaryField | JSONField | DateTimeField)]
 
 
 def asks_sealed_column(model: type[Model], lookup: str) -> bool:
-    """True for a lookup such as `args__gt` or `failures__details`: it would tell by bits."""
+    """Return True for a lookup such as `args__gt`, which would tell a sealed value bit by bit."""
     here: Any = model
     for name in lookup.split(LOOKUP_SEP):
         try:
@@ -60,7 +60,7 @@ def asks_sealed_column(model: type[Model], lookup: str) -> bool:
 
 
 def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]]]:
-    """All columns in groups, those that a project added in the last one."""
+    """Return all columns in groups, a project's own columns in the last one."""
     groups: list[tuple[Any, dict[str, Any]]] = [
         (title, {"fields": names.split()}) for title, names in _GROUPS
     ]

@@ -19,7 +19,7 @@ from .cells import STATES, state_label
 
 
 class ChoiceFilter(SimpleListFilter):
-    """Refuses what isn't a choice: an unknown filter must not widen what a verb acts on."""
+    """A filter that refuses unknown values, which would widen what a verb acts on."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         value = self.value()
@@ -30,12 +30,12 @@ class ChoiceFilter(SimpleListFilter):
         return self.narrow(queryset, value)
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """The rows for which this filter's `value` holds: by the column of its name."""
+        """Return the rows whose column of this filter's name has `value`."""
         return rows.filter(**{str(self.parameter_name): value})
 
 
 class StateFilter(ChoiceFilter):
-    """By status; running is one more choice, and pending means not running."""
+    """A filter by status; running is one more choice, and pending means not running."""
 
     title = _("state")
     parameter_name = "state"
@@ -55,7 +55,7 @@ class StateFilter(ChoiceFilter):
 
 
 class QueueFilter(ChoiceFilter):
-    """By the queues that the settings declare."""
+    """A filter by the queues that the settings declare."""
 
     title = _("queue")
     parameter_name = "queue"
@@ -67,7 +67,7 @@ class QueueFilter(ChoiceFilter):
 
 
 class TargetFilter(ChoiceFilter):
-    """By the functions that the code has made attemptable."""
+    """A filter by the attemptable functions."""
 
     title = _("target")
     parameter_name = "target"

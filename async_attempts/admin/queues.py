@@ -18,7 +18,7 @@ from ..lifecycle import Status
 from ..limits import UNLIMITED
 from ..models import Queue
 from ..store import Store, store_for
-from .reading import ReadOnlyAdmin
+from .read_only import ReadOnlyAdmin
 
 MOST_COUNTED: Final = 1000
 
@@ -32,25 +32,25 @@ class QueueAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may pause and resume queues."""
+        """Return True if the user may pause and resume queues."""
         return request.user.has_perm(f"{self.opts.app_label}.pause_queue")
 
     @admin.action(permissions=["pause"], description=_("Pause: let no worker claim of it"))
     def pause(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
-        """Let no worker claim of these."""
+        """Let no worker claim from these queues."""
         n = self._set_paused(request, queryset, paused=True)
         told = ngettext("%(n)d queue paused.", "%(n)d queues paused.", n) % {"n": n}
         self.message_user(request, told, messages.SUCCESS if n else messages.WARNING)
 
     @admin.action(permissions=["pause"], description=_("Resume: let workers claim of it"))
     def resume(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
-        """Let workers claim of these again."""
+        """Let workers claim from these queues again."""
         n = self._set_paused(request, queryset, paused=False)
         told = ngettext("%(n)d queue resumed.", "%(n)d queues resumed.", n) % {"n": n}
         self.message_user(request, told, messages.SUCCESS if n else messages.WARNING)
 
     def _set_paused(self, request: HttpRequest, chosen: QuerySet[Queue], *, paused: bool) -> int:
-        """Returns how many weren't so before."""
+        """Pause or resume queues; return the number of queues that changed."""
         if request.method != "POST" or not self.has_pause_permission(request):
             raise PermissionDenied
         others = [queue for queue in chosen if queue.paused != paused]
@@ -68,19 +68,19 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def state_word(self, queue: Queue) -> str:
-        """Whether workers claim of it, and why not."""
+        """Return whether workers claim from it, or why not."""
         if queue.name not in limits():
             return gettext("no longer declared")
         return gettext("paused") if queue.paused else gettext("active")
 
     @admin.display(description=_("pending"))
     def pending(self, queue: Queue) -> str:
-        """How many are due and not ended."""
+        """Return the number of its due attempts that haven't ended."""
         mine = self._store.database.attempts.filter(queue=queue.name, status=Status.PENDING)
         number = mine[:MOST_COUNTED].count()
         return f"{number}+" if number == MOST_COUNTED else str(number)
 
     @admin.display(description=_("limits"))
     def limits(self, queue: Queue) -> str:
-        """What the settings allow, in words."""
+        """Return its limits in words."""
         return str(limits().get(queue.name, UNLIMITED)) or self.get_empty_value_display()

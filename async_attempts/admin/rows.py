@@ -1,4 +1,4 @@
-"""Rows as the admin reads them: a value that can't be read or shown hides nothing else.
+"""Rows with values that can't be read or shown: the admin shows the rest of them.
 
 PostgreSQL's `infinity`, years that Python doesn't have and JSON that is nested too deeply each make
 reading a whole page of rows fail. Such a value is None on the page.

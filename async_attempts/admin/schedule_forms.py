@@ -1,4 +1,4 @@
-"""The form by which a person makes or changes a schedule; each error is at its field."""
+"""The form that adds or changes a schedule; each error is at its field."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ DECLARED: Final = "cron timezone target catch_up overlap priority".split()
 
 
 class ArgumentsField(forms.JSONField):
-    """What is stored is never shown, so the field begins empty, without a "null" in it."""
+    """A JSON field that begins empty, not with "null": stored arguments are never shown."""
 
     def prepare_value(self, value: Any) -> Any:
         return "" if value is None else super().prepare_value(value)
 
 
 class ScheduleForm(_Form):
-    """All that a schedule is declared by."""
+    """The declaration of a schedule."""
 
     method_args = ArgumentsField(
         label=capfirst(_("arguments")),
@@ -96,7 +96,7 @@ class ScheduleForm(_Form):
         # Read before the form changes the target that they are bound to.
         kept = self.instance.arguments
         if kept != Arguments() and given.get("target") != self.instance.target:
-            # Whoever can't read them could else have them told by a target of their own.
+            # Else a person who can't read them could send them to a target of their own.
             raise InvalidArguments(
                 gettext("The arguments are another target's: give those of this one, {} for none.")
             )

@@ -1,4 +1,4 @@
-"""Pause, resume and run now: as actions of the list and as buttons of the page."""
+"""The verbs pause, resume and run now, as actions of the list and as buttons of a page."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from django.utils.translation import ngettext
 from ..exceptions import AttemptsError
 from ..models import Schedule
 from ..store import store_for
-from .selecting import SelectingMixin
+from .selection import SelectingMixin
 
 PERMISSION: Final = {"pause": "pause", "resume": "pause", "run_now": "enqueue"}
 BUTTONS: Final = {"pause": _("Pause"), "resume": _("Resume"), "run_now": _("Run now")}
 
 
 class ScheduleVerbsMixin(SelectingMixin):
-    """What operators do with schedules, whoever declares them."""
+    """The verbs, for all schedules, however they were declared."""
 
     actions: Sequence[str] = ("pause", "resume", "run_now")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may pause and resume schedules."""
+        """Return True if the user may pause and resume schedules."""
         return request.user.has_perm(f"{self.opts.app_label}.pause_schedule")
 
     def has_enqueue_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may enqueue attempts of schedules now."""
+        """Return True if the user may enqueue attempts of schedules now."""
         return request.user.has_perm(f"{self.opts.app_label}.enqueue_schedule")
 
     @admin.action(permissions=["pause"], description=_("Pause: enqueue nothing more"))
     def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
-        """Enqueue nothing more until they are resumed."""
+        """Stop enqueueing for these schedules until they are resumed."""
         self._require(request, "pause")
         ids = list(queryset.filter(is_paused=False).values_list("pk", flat=True))
         n = self._store.schedules.pause(ids)
@@ -49,7 +49,7 @@ class ScheduleVerbsMixin(SelectingMixin):
 
     @admin.action(permissions=["pause"], description=_("Resume: go on with the next run"))
     def resume(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
-        """Go on with the next tick."""
+        """Resume these schedules with the next tick."""
         self._require(request, "resume")
         paused = queryset.filter(is_paused=True)
         resumed = self._one_by_one(request, paused, lambda pk: self._store.schedules.resume([pk]))
@@ -59,7 +59,7 @@ class ScheduleVerbsMixin(SelectingMixin):
 
     @admin.action(permissions=["enqueue"], description=_("Run now: enqueue an attempt"))
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
-        """Enqueue an attempt of each, beside its ticks."""
+        """Enqueue an attempt of each schedule, beside its ticks."""
         self._require(request, "run_now")
         enqueued = self._one_by_one(request, queryset, self._store.schedules.enqueue_now)
         self._log(request, enqueued, "Run now.")
@@ -68,7 +68,7 @@ class ScheduleVerbsMixin(SelectingMixin):
         return self._told(request, n, told)
 
     def verbs_for(self, request: HttpRequest, schedule: Schedule) -> dict[str, Promise]:
-        """The verbs that this user may apply to `schedule` now, as buttons."""
+        """Return the buttons that this user has for `schedule`."""
         verbs = ("resume" if schedule.is_paused else "pause", "run_now")
         return {verb: BUTTONS[verb] for verb in verbs if self._may(request, verb)}
 
@@ -87,7 +87,7 @@ class ScheduleVerbsMixin(SelectingMixin):
     def _one_by_one(
         self, request: HttpRequest, queryset: QuerySet[Schedule], act: Callable[[UUID], object]
     ) -> list[UUID]:
-        """Do this to each; returns the ids of those where it could be done, and tells the rest."""
+        """Call `act` with each id; return the ids that succeeded, and show the other errors."""
         done = []
         for schedule in queryset.only("pk", "name"):
             try:

@@ -1,4 +1,4 @@
-"""The schedules: what is enqueued when; to pause, to resume, to run now, and to make new ones."""
+"""The schedules: their next ticks, their verbs, and forms for new ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ..models import Schedule, get_attempt_model
 from ..store import store_for
 from .cells import moment_cell
 from .fieldsets import sealed_columns
-from .linking import link_to_page
-from .reading import AnyModelAdmin, SealedMixin
+from .links import link_to_page
+from .read_only import AnyModelAdmin, SealedMixin
 from .rows import ReadableMixin
 from .schedule_forms import ScheduleForm
 from .schedule_verbs import ScheduleVerbsMixin
-from .selecting import FROM_PAGE
+from .selection import FROM_PAGE
 
 UPCOMING: Final = 5
 OVERDUE: Final = timedelta(minutes=1)
@@ -36,7 +36,7 @@ SHOWN: Final = "state_word upcoming last_run last_tick num_skipped last_skipped 
 
 
 class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmin):
-    """All schedules. What code declares can be paused here, and changed there."""
+    """All schedules. Those that code declares can be paused here, and changed only in code."""
 
     form = ScheduleForm
     list_display = ("name", "cron", "timezone", "next", "state_word", "last_run", "source")
@@ -56,7 +56,7 @@ class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmi
         return is_ours and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A worker would make a declared one anew.
+        # A worker would add a declared one again.
         is_over = obj is None or obj.source == Schedule.Source.ADMIN or not obj.is_declared
         return is_over and super().has_delete_permission(request, obj)
 
@@ -87,12 +87,12 @@ class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmi
 
     @admin.display(description=_("next run"), ordering="next_tick")
     def next(self, schedule: Schedule) -> SafeString | None:
-        """When the next tick is."""
+        """Return the next tick."""
         return None if schedule.next_tick is None else moment_cell("", schedule.next_tick)
 
     @admin.display(description=_("state"))
     def state_word(self, schedule: Schedule) -> str:
-        """Whether it is going, and why not."""
+        """Return whether it enqueues, or why not."""
         if not schedule.is_declared:
             return gettext("no longer declared in code")
         if schedule.is_paused:
@@ -102,7 +102,7 @@ class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmi
 
     @admin.display(description=_("last attempt"))
     def last_run(self, schedule: Schedule) -> SafeString | str | None:
-        """The attempt that it enqueued last."""
+        """Return the attempt that it enqueued last."""
         if schedule.last_attempt is None:
             return self.get_empty_value_display()
         model, text = get_attempt_model(), str(schedule.last_attempt)
@@ -110,7 +110,7 @@ class ScheduleAdmin(ScheduleVerbsMixin, SealedMixin, ReadableMixin, AnyModelAdmi
 
     @admin.display(description=_("next runs"))
     def upcoming(self, schedule: Schedule) -> SafeString | str:
-        """The next five ticks by the schedule's own clock."""
+        """Return the next five ticks by the schedule's own clock."""
         if schedule.next_tick is None:
             return self.get_empty_value_display()
         try:

@@ -1,4 +1,4 @@
-"""People's verbs as actions of the list and as buttons of the page; both come to `_change`."""
+"""The verbs expire, fail and retry, as actions of the list and as buttons of a page."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
-from .asking import ALWAYS_ASKED, FORMS, WORDING, Answers, ReasonForm, preview, preview_of
-from .changing import change, report
+from .changes import change, report
+from .confirmation import ALWAYS_ASKED, FORMS, WORDING, Answers, ReasonForm, preview, preview_of
 from .rows import readable
-from .selecting import FROM_PAGE, SelectingMixin, id_or_refuse
+from .selection import FROM_PAGE, SelectingMixin, id_or_refuse
 
 NEWEST: Final = "newest"
-"""In the confirmation: the newest attempt that was shown; what came later stays out."""
+"""The POST key of the newest attempt that a confirmation counted; later ones are left alone."""
 
 
 class VerbsMixin(SelectingMixin):
-    """Expire, fail and retry, each for those who have its permission."""
+    """The verbs, each for users who have its permission."""
 
     actions: Sequence[str] = ("expire", "fail", "retry")
 
     def has_expire_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may expire attempts."""
+        """Return True if the user may expire attempts."""
         return self._has_verb_permission(request, "expire")
 
     def has_fail_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may fail attempts."""
+        """Return True if the user may fail attempts."""
         return self._has_verb_permission(request, "fail")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may retry attempts."""
+        """Return True if the user may retry attempts."""
         return self._has_verb_permission(request, "retry")
 
     @admin.action(permissions=["expire"], description=_("Expire: should no longer run"))
     def expire(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Expire those that haven't ended; asks first where more is meant than was ticked."""
+        """Expire live attempts; confirm first, unless single rows were ticked."""
         return self._ask_or_change(request, queryset, "expire")
 
     @admin.action(permissions=["fail"], description=_("Fail: failed for good"))
     def fail(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Fail those that haven't ended; asks first where more is meant than was ticked."""
+        """Fail live attempts; confirm first, unless single rows were ticked."""
         return self._ask_or_change(request, queryset, "fail")
 
     @admin.action(permissions=["retry"], description=_("Retry: run again"))
     def retry(self, request: HttpRequest, queryset: AttemptQuerySet[Any]) -> HttpResponse:
-        """Make the failed due again, and the expired if asked for; always asks first."""
+        """Retry failed attempts, and expired ones if asked to; always confirm first."""
         return self._ask_or_change(request, queryset, "retry")
 
     def verbs_for(self, request: HttpRequest, attempt: AbstractAttempt) -> dict[str, Promise]:
-        """The verbs that this user may apply to `attempt` in its present state, as buttons."""
+        """Return the buttons that this user has for `attempt` in its present state."""
         return {
             verb: wording.button
             for verb, wording in WORDING.items()
@@ -145,7 +145,7 @@ class VerbsMixin(SelectingMixin):
 
 
 def _asks_first(request: HttpRequest, verb: str) -> bool:
-    """For all that match, for a button that nobody ticked anything for, and for some verbs."""
+    """Return True for all rows that match, for a page's button, and for some verbs."""
     return _is_across(request) or FROM_PAGE in request.POST or verb in ALWAYS_ASKED
 
 

@@ -17,13 +17,13 @@ from ..printable import printable
 from .cells import moment_cell, standing
 from .circumstances import served_by
 from .filters import ChoiceFilter
-from .reading import ReadOnlyAdmin
+from .read_only import ReadOnlyAdmin
 
 LOST = "lost"
 
 
 class StandingFilter(ChoiceFilter):
-    """By state; one whose lease is over is lost, not live."""
+    """A filter by state; a worker whose lease is over is lost, not live."""
 
     title = _("state")
     parameter_name = "state"
@@ -57,16 +57,16 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("queues"))
     def queue_names(self, worker: Worker) -> str:
-        """The queues that it claims from, or the text that somebody wrote in their place."""
+        """Return the queues that it claims from, or the text that was written in their place."""
         names = worker.queues
         return printable(names) if isinstance(names, str) else ", ".join(served_by(worker))
 
     @admin.display(description=_("state"))
     def standing(self, worker: Any) -> str:
-        """Whether it is live, lost or has ended."""
+        """Return live, lost, or how it ended."""
         return standing(worker, worker.now)
 
     @admin.display(description=_("lease"))
     def lease_until(self, worker: Worker) -> SafeString:
-        """Until when it holds its lease, or since when it doesn't."""
+        """Return the end of its lease."""
         return moment_cell("", worker.lease)

@@ -89,14 +89,14 @@ def _listener(function: Callable[..., Any]) -> Listener:
     Raises InvalidTarget if a module has two functions of one name, which leads to the second.
     """
     name = str(own_name(function))
-    reading = module_load_id(function)
+    load_id = module_load_id(function)
     known = registry.listeners.get(name)
     if known is None:
-        return Listener(name, function, reading)
+        return Listener(name, function, load_id)
     if unwrap(function) is unwrap(known.function):
         return known
-    if reading is not None and reading is known.reading:
+    if load_id is not None and load_id is known.load_id:
         raise InvalidTarget(
             f"{name} is the name of two listeners, and leads only to the second: rename one."
         )
-    return Listener(name, function, reading)
+    return Listener(name, function, load_id)

@@ -30,12 +30,12 @@ class Subscription(NamedTuple):
 class Listener:
     """A function and its subscriptions, in the order in which they are written.
 
-    `name`: dotted, to find it by. `reading`: the spec of its module at that import.
+    `name`: dotted, to find it by. `load_id`: see `module_load_id`.
     """
 
     name: str
     function: Callable[..., Any]
-    reading: object
+    load_id: object
     subscriptions: tuple[Subscription, ...] = ()
 
     def named(self, subscription: Subscription) -> str:

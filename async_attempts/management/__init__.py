@@ -1,1 +1,1 @@
-"""The commands of `manage.py`: they parse flags and call; no logic of their own."""
+"""The commands of `manage.py`: they parse flags, and have no logic of their own."""

@@ -14,8 +14,8 @@ MAX_DEPTH: Final = 32
 """The most brackets of the stored JSON that are open at once; a tagged value takes one to three."""
 
 MAX_RESULT_BYTES: Final = 1_048_576
-"""A sixteenth of what MariaDB takes in one statement: a worker would offer an outcome that the
-database refuses for ever."""
+"""The limit of a result in clear, a sixteenth of what MariaDB takes in one statement: a worker
+would offer an outcome that the database refuses for ever."""
 
 ENVELOPE_BYTES: Final = 1024
 """More bytes than any cipher adds to the plaintext, apart from its encoding."""
@@ -27,17 +27,17 @@ MOST_RESULT_BYTES: Final = ENCODED * MAX_RESULT_BYTES + ENVELOPE_BYTES
 """The limit of a stored result. A larger one isn't fetched: it could exhaust the memory."""
 
 MAX_DETAILS_BYTES: Final = 524_288
-"""Of a failure's message and traceback: 40,960 characters, of which JSON makes 12 bytes each at
-most, and what is around them."""
+"""The limit of a failure's message and traceback: 40,960 characters, at most 12 bytes each in
+JSON, and what is around them."""
 
 MOST_DETAILS_BYTES: Final = ENCODED * MAX_DETAILS_BYTES + ENVELOPE_BYTES
-"""Of the stored details of a failure."""
+"""The limit of the stored details of a failure."""
 
 MAX_REASON_BYTES: Final = 16_384
-"""Of a reason in UTF-8."""
+"""The limit of a reason in UTF-8."""
 
 MAX_LIST_BYTES: Final = 65_536
-"""Bytes, as JSON, of a list in the row of a worker."""
+"""The limit, as JSON, of a list in the row of a worker."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)

@@ -1,10 +1,10 @@
-"""What attempts came to: for those that come after them, and for those who wait for them."""
+"""Results, outcomes and progress of attempts: waiting for them, and handing them over."""
 
 from __future__ import annotations
 
 from ..models.progress import Progress
-from .endings import Ending
 from .gathering import agather, aresult, gather, result
+from .outcomes import Ending
 from .prerequisites import endings_in_order, handed_over
 from .watching import watch
 

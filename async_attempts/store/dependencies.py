@@ -241,7 +241,7 @@ class Dependencies:
         return found
 
     def _lock_open(self, edges: Collection[int]) -> set[int]:
-        """Return those of these edges that are open; as their dependents are locked, they stay so."""
+        """Return those of these edges that are open, and stay so as their dependents are locked."""
         still = self.database.dependencies.filter(pk__in=edges, state=OPEN).order_by("id")
         return set(self.database.skipping_locked(still).values_list("pk", flat=True))
 

@@ -1,4 +1,4 @@
-"""A connection that listens: over it an idle worker is woken, and who waits for a result."""
+"""A connection that listens: over it an idle worker is woken."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 SERVER: Final = frozenset({"host", "hostaddr", "port", "service"})
 CREDENTIALS: Final = frozenset({"password", "passfile", "sslcert", "sslkey", "sslpassword"})
 
-APPLICATION_NAMES: Final = {
-    gate.DUE: "async_attempts listener",
-    gate.ENDED: "async_attempts waiter",
-}
+APPLICATION_NAME: Final = "async_attempts listener"
 
 
 class BehindPooler(Exception):
@@ -71,16 +68,16 @@ def has_password(dsn: str) -> bool:
 class Listener:
     """A session of its own that listens. Any error means that it is of no use any more."""
 
-    def __init__(self, params: Mapping[str, Any], of: str = gate.DUE) -> None:
+    def __init__(self, params: Mapping[str, Any]) -> None:
         """Connects and listens. Raises BehindPooler, or what the driver raises."""
         import psycopg
 
-        ours = {"application_name": APPLICATION_NAMES[of], "autocommit": True}
+        ours = {"application_name": APPLICATION_NAME, "autocommit": True}
         self._connection = psycopg.connect(**{**DEFAULTS, **params, **ours})
         self._link = self._connection.pgconn
         self._heard = False
         try:
-            session = self.ask(gate.listening(of))
+            session = self.ask(gate.listening())
             if session != str(self._link.backend_pid):
                 raise BehindPooler
         except BaseException:

@@ -104,7 +104,7 @@ class Retention:
             return 0, walk
 
         def work() -> int:
-            # An attempt that was retried since the look, and has ended again, is looked at the next time.
+            # One that was retried since the look, and has ended again, is left for the next time.
             rows = self.database.attempts.filter(
                 pk__in=unwanted, status__in=FINAL, completed_at__lt=moment
             )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
-from uuid import UUID
 
 from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
 from ..payload import Arguments
+from ..values import is_storable, text_key, whole
 from .names import TargetName
 from .policy import Policy
 
 LIMIT_KEY_LENGTH: Final = 255
-
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def limit_of(
@@ -36,10 +33,9 @@ def limit_of(
         return "", None
     if concurrency is None:
         concurrency = policy.concurrency
-    elif not _is_count(concurrency):
-        raise InvalidOption(
-            f"concurrency: must be a whole number from 1 to {MOST_AT_ONCE}, not {concurrency!r}."
-        )
+    else:
+        expected = f"a whole number from 1 to {MOST_AT_ONCE}"
+        whole("concurrency:", concurrency, InvalidOption, expected, most=MOST_AT_ONCE)
     own_name = f"{name.target}.{name.method_name}"
     if key == "" and callable(key := policy.limit_key):
         key = _made(key, own_name, arguments)
@@ -58,18 +54,9 @@ def _made(function: Any, own_name: str, arguments: Arguments) -> Any:
         ) from error
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MOST_AT_ONCE
-
-
 def _text(key: Any) -> str:
-    if isinstance(key, bool) or not isinstance(key, str | int | UUID):
-        raise InvalidOption(
-            f"limit_key: must be text, a whole number or a UUID, not a {type(key).__name__}; of a "
-            "model instance take its pk."
-        )
-    text = str(key)
-    if not 0 < len(text) <= LIMIT_KEY_LENGTH or _UNSTORABLE.search(text):
+    text = text_key("limit_key:", key, InvalidOption)
+    if not 0 < len(text) <= LIMIT_KEY_LENGTH or not is_storable(text):
         raise InvalidOption(
             f"limit_key: must have 1 to {LIMIT_KEY_LENGTH} characters, no NUL and no lone "
             "surrogate; give a shorter one."

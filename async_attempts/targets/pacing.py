@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from ..exceptions import InvalidOption
-from ..values import CENTURY
+from ..values import flag, has_lone_surrogate, seconds, text_key
 
 if TYPE_CHECKING:
     from .policy import Policy
 
 OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive", "key")
 """What a call may say of it; a target's author the same, but for the key."""
-
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +92,7 @@ def pacing_of(policy: Policy, given: Mapping[str, Any]) -> Pacing | None:
         else policy.max_wait
         if is_debounced
         else None,
-        adaptive=_flag("adaptive", said["adaptive"])
+        adaptive=flag("adaptive:", said["adaptive"], InvalidOption)
         if "adaptive" in said
         else policy.adaptive and is_debounced,
         key=_key(said["key"]) if "key" in said else None,
@@ -112,32 +107,15 @@ def period_of(name: str, value: Any) -> float | None:
 
 def seconds_over_zero(name: str, value: Any) -> float:
     """The seconds of a number or a timedelta. Raises InvalidOption."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not 0 < seconds <= CENTURY
-    ):
-        raise InvalidOption(
-            f"{name}: must be seconds or a timedelta, over zero and within a hundred years, not "
-            f"{value!r}; max_wait, adaptive and key are options of their own beside it."
-        )
-    return float(seconds)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidOption(f"{name}: must be True or False, not {value!r}.")
-    return value
+    expected = (
+        "seconds or a timedelta, over zero and within a hundred years (max_wait, adaptive and key "
+        "are options of their own)"
+    )
+    return seconds(f"{name}:", value, InvalidOption, expected)
 
 
 def _key(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
-        raise InvalidOption(
-            f"key: must be a string, a whole number or a UUID, not a {type(value).__name__}; of a "
-            f"model instance pass its pk."
-        )
-    text = str(value)
-    if not text or _LONE_SURROGATE.search(text):
+    text = text_key("key:", value, InvalidOption)
+    if not text or has_lone_surrogate(text):
         raise InvalidOption("key: must have a character at least, and no lone surrogate.")
     return text

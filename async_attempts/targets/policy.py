@@ -11,7 +11,7 @@ from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
 from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
-from ..values import CENTURY
+from ..values import CENTURY, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,10 +88,6 @@ class Policy:
                 raise InvalidOption(f"{option}: must be {expected}, not {value!r}.")
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_finite(value: object) -> bool:
     return isinstance(value, float) and 0 <= value < float("inf")
 
@@ -108,7 +104,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "queue": ("a name", lambda v: isinstance(v, str)),
     "priority": (
         "a whole number from -100 to 100, or a name",
-        lambda v: isinstance(v, str) or (_is_whole(v) and v in PRIORITY_RANGE),
+        lambda v: isinstance(v, str) or is_whole(v, PRIORITY_RANGE[0], PRIORITY_RANGE[-1]),
     ),
     "delay": ("zero or more seconds or a timedelta", _is_finite),
     "expires_after": ("seconds or a timedelta, over zero", lambda v: _is_finite(v) and v > 0),
@@ -123,9 +119,9 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     ),
     "concurrency": (
         f"a whole number from 1 to {MOST_AT_ONCE}",
-        lambda v: _is_whole(v) and 1 <= v <= MOST_AT_ONCE,
+        lambda v: is_whole(v, most=MOST_AT_ONCE),
     ),
-    "max_attempts": ("a whole number, 1 or more", lambda v: _is_whole(v) and v >= 1),
+    "max_attempts": ("a whole number, 1 or more", is_whole),
     "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
     "atomic": ("True or False", _is_bool),
     "keep_result": ("True or False", _is_bool),

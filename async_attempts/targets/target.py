@@ -9,10 +9,9 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final, Protocol
 
 from asgiref.sync import iscoroutinefunction
-from django.core.signals import setting_changed
 from django.db.models import Model
 
-from ..conf import SETTING, settings
+from ..conf import SETTING, forget_on, settings
 from ..exceptions import InvalidTarget
 from ..imports import import_owner, matches_targets, namespace_of, require_importable
 from ..instances import load_by_text
@@ -26,7 +25,7 @@ MAX_CACHED: Final = 4096
 REMEDY: Final = f"decorate it with @attemptable or name it in {SETTING}['TARGETS']"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Target:
     """A function of a module or a method of a class that may be called."""
 
@@ -43,7 +42,10 @@ class Target:
     is_coroutine: bool
     needs_instance: bool
     kinds: dict[type, Any] = field(default_factory=dict)
-    """A place for each model to keep what it makes of this target."""
+    """By model, what that keeps of this target."""
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
 
     @property
     def model(self) -> type[Model] | None:
@@ -70,7 +72,7 @@ class Named(Protocol):
 
 
 _targets: dict[tuple[Any, str | None], Target] = {}
-"""By two columns, or by what was given in their place if it always has the same name."""
+"""The cache: by two columns, and by each thing that was given and always has the same name."""
 
 
 def target_of(given: Any, method_name: str | None = None) -> Target:
@@ -134,7 +136,8 @@ def resolve(named: Named, database: str) -> Target:
     if named.target_pk is None or target.model is None:
         return target
     instance = load_by_text(target.model, named.target_pk, database)
-    return replace(target, function=_bound(target.found, target.owner, instance))
+    function = _bound(target.found, target.owner, instance)
+    return replace(target.of_instance(named.target_pk), function=function)
 
 
 def _cached(given: Any, method_name: str | None) -> Target | None:
@@ -262,9 +265,4 @@ def _is_named_in_targets(
     return homes == {module.__name__} and matches_targets(full_name)
 
 
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, "INSTALLED_APPS"):
-        _targets.clear()
-
-
-setting_changed.connect(_forget)
+forget_on(_targets.clear, SETTING, "INSTALLED_APPS")

@@ -11,12 +11,18 @@ CONFIRMATION = "tests/roof/test_admin_confirmation.py::"
 MUTANTS: Final = (
     Mutant(
         "a retry in the admin leaves what expired",
-        (("admin/changing.py", "attempts.exclude(status__in=unasked) if unasked else ", ""),),
+        (("admin/changes.py", "attempts.exclude(status__in=unasked) if unasked else ", ""),),
         (f"{CONFIRMATION}test_expired_attempts_are_retried_only_if_asked_for[postgresql]",),
     ),
     Mutant(
         "a retry in the admin asks first",
-        (("admin/asking.py", 'ALWAYS_ASKED: Final = frozenset({"retry"})', "ALWAYS_ASKED = ()"),),
+        (
+            (
+                "admin/confirmation.py",
+                'ALWAYS_ASKED: Final = frozenset({"retry"})',
+                "ALWAYS_ASKED = ()",
+            ),
+        ),
         (f"{CONFIRMATION}test_a_retry_of_ticked_rows_is_asked_about_as_one_of_all_that_match[0]",),
     ),
     Mutant(

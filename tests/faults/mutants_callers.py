@@ -65,12 +65,44 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a stream that can be begun anew is refused where a number is kept",
-        (("streams/flight.py", "elif counted:", "elif False:"),),
+        (("streams.py", "if counted or retention()", "if retention()"),),
         (f"{STREAMS}test_a_queue_that_keeps_a_number_can_not_be_begun_anew[sqlite-succeeded]",),
     ),
     Mutant(
+        "what another connection does not see is not gone",
+        (("results/polling.py", "if poller.is_shared and not found", "if False and not found"),),
+        (
+            (
+                "tests/worker/test_polling.py::"
+                "test_what_another_connection_does_not_see_is_asked_for_by_ones_own[postgresql]"
+            ),
+        ),
+    ),
+    Mutant(
+        "another poll takes the turn of one that hangs",
+        (("results/polling.py", "PATIENCE: Final = 0.5", "PATIENCE: Final = 1e6"),),
+        (
+            (
+                "tests/worker/test_polling.py::"
+                "test_others_make_up_for_one_whose_look_takes_too_long[sqlite]"
+            ),
+        ),
+    ),
+    Mutant(
+        "a poll that ended without leaving is forgotten",
+        (
+            ("results/polling.py", "self._polls: dict[ref[Poll], None]", "self._polls: dict"),
+            (
+                "results/polling.py",
+                "self._polls[ref(poll, self._forget)] = None",
+                "self._polls[ref(poll, self._forget)] = poll",
+            ),
+        ),
+        ("tests/worker/test_polling.py::test_one_that_ends_without_leaving_is_forgotten[sqlite]",),
+    ),
+    Mutant(
         "a result that was not kept is no None",
-        (("results/endings.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
+        (("results/outcomes.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
         (
             f"{WAITING}test_a_result_that_was_not_kept_is_no_none[sqlite-wait]",
             f"{GATHERING}test_a_result_that_was_not_kept_is_no_none_among_others[sqlite-gather]",

@@ -60,7 +60,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is watched for half of its length",
-        (("worker/shared/lease_watch.py", "first <= since", "True"),),
+        (("worker/shared/lease.py", "first <= since", "True"),),
         (
             f"{WATCH}test_one_reading_is_no_proof",
             "tests/worker/maintenance/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",

@@ -222,7 +222,7 @@ MUTANTS: Final = (
         "the signals of programs that a target starts",
         (
             (
-                "worker/processes/inherited_signals.py",
+                "worker/processes/os_signals.py",
                 "signal.signal(number, _do_nothing)",
                 "signal.signal(number, signal.SIG_IGN)",
             ),
@@ -231,7 +231,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the signals of processes that a target forks",
-        (("worker/processes/inherited_signals.py", "        self.are_reset = wanted\n", ""),),
+        (("worker/processes/os_signals.py", "        self.are_reset = wanted\n", ""),),
         (
             f"{SIGNALS_OF_TARGETS}[sqlite-3]",
             f"{HANDED_ON}[sqlite-15]",

@@ -15,7 +15,7 @@ RETRIED = f"{REVISITS}test_a_prerequisite_that_is_retried_in_an_open_transaction
 BEHIND = "test_an_edge_that_is_closed_behind_the_back_of_another_closer_counts_once"
 MOMENT = "test_a_finish_at_the_same_moment_as_the_commit_of_a_dependent_leaves_nobody_waiting"
 AT_ONCE = "test_a_caller_that_finds_a_dependent_locked_tries_again_at_once"
-HELD_BACK = "test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back"
+HELD_BACK = "test_suspects_that_the_limits_of_their_queue_hold_back_are_not_seen"
 EDGES_PASSED = "        passed |= {edge.prerequisite_id for"
 UNSEEN = "        still_open = {e.pk for e in edges if e.attempt_id in dependents}\n"
 OTHERS = "test_other_keys_do_not_wait_for_one_whose_places_are_locked"

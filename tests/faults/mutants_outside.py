@@ -51,11 +51,6 @@ MUTANTS: Final = (
         (f"{FLOOD}test_a_flood_costs_an_idle_worker_few_looks[postgresql]",),
     ),
     Mutant(
-        "a waiter's questions that notifications cause are limited",
-        (("results/hearing.py", "                rate.take()\n", ""),),
-        (f"{FLOOD}test_a_flood_costs_one_who_waits_few_questions[postgresql]",),
-    ),
-    Mutant(
         "tokens come back slowly",
         (("store/look_rate.py", "PER_SECOND: Final = 16.0", "PER_SECOND: Final = 100.0"),),
         (f"{LOOK_RATE}test_never_more_than_twenty_in_a_second",),

@@ -149,7 +149,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the savepoint within a TestCase",
-        (("worker/execution/testcases.py", "if is_in_testcase(c)]", "if False]"),),
+        (("worker/execution/connection_cleanup.py", "if is_in_testcase(c)]", "if False]"),),
         (f"{TESTCASE}[sqlite]",),
     ),
     Mutant(

@@ -23,11 +23,11 @@ MUTANTS: Final = (
         "the admin imports nothing that a row names",
         (
             (
-                "admin/explaining.py",
+                "admin/explanation.py",
                 "policy = known_policy(attempt.target, attempt.method_name)",
                 "policy = target_named(attempt.target, attempt.method_name).policy",
             ),
-            ("admin/explaining.py", "import known_policy", "import target_named"),
+            ("admin/explanation.py", "import known_policy", "import target_named"),
         ),
         (f"{BROKEN}test_no_page_imports_what_a_row_names[sqlite-tests.shop.exiting]",),
     ),

@@ -99,6 +99,7 @@ def test_nothing_that_waits_for_the_event_loop_is_begun_either(database, book):
     [claim] = store.claims.claim(registered(store).pk, ["default"], 1)
     ended: SimpleQueue[Execution] = SimpleQueue()
     event_loop = EventLoop(1, ended.put, Over())
+    event_loop.start()
     try:
         assert event_loop.perform(prepare(claim))
         assert isinstance(ended.get(timeout=PATIENCE).outcome, Released)

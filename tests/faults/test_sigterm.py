@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from async_attempts.models import Worker
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.faults.fleet import drained, started
 from tests.shop import hazards
 from tests.worker.helpers.attempts import enqueued, failures, states, stored

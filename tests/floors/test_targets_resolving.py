@@ -325,3 +325,7 @@ def test_what_is_kept_of_targets_is_bounded(monkeypatch: pytest.MonkeyPatch):
     for function in (clients.greet, clients.send_welcome, clients.shout):
         assert target_of(function) is target_of(function)
     assert len(target_module._targets) <= 3
+
+
+def test_an_error_report_shows_the_name_of_a_target_and_not_its_module():
+    assert repr(target_of(clients.greet)) == f"<Target {MODULE}.greet>"

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
 from async_attempts import Attempt, call, enqueue_many
-from async_attempts.admin import asking, counting
+from async_attempts.admin import confirmation, counts
 from tests.roof.admin_pages import (
     LIST,
     OneDatabase,
@@ -77,7 +77,7 @@ def counts_in(text):
 
 def test_nothing_is_counted_by_a_sample(on_database, monkeypatch):
     """Behind the cap of the list, where counting used to stop and its sample read as the total."""
-    monkeypatch.setattr(counting, "COUNT_CAP", 3)
+    monkeypatch.setattr(counts, "COUNT_CAP", 3)
     many(4, **ended("succeeded"))
     many(7, status="pending")
     preview = asked("fail", Attempt.objects.first(), select_across="1")
@@ -95,21 +95,21 @@ def test_nothing_is_counted_by_a_sample(on_database, monkeypatch):
     ],
 )
 def test_beyond_its_bound_a_part_is_said_to_be_more(on_database, monkeypatch, most, verb, said_of):
-    monkeypatch.setattr(asking, "MOST_COUNTED", most)
+    monkeypatch.setattr(confirmation, "MOST_COUNTED", most)
     many(7, **ended("succeeded"))
     many(2, status="pending")
     assert asked(verb, Attempt.objects.first(), select_across="1")[:3] == said_of
 
 
 def test_numbers_are_written_as_people_write_them(db, monkeypatch):
-    monkeypatch.setattr(asking, "MOST_COUNTED", 100_000)
-    monkeypatch.setattr(asking, "count_states", lambda *_: None)
+    monkeypatch.setattr(confirmation, "MOST_COUNTED", 100_000)
+    monkeypatch.setattr(confirmation, "count_states", lambda *_: None)
     row = attempt_in("pending")
     client = operator()
     changing = asked("fail", row, client=client, select_across="1").changing
     assert changing == f"more than 100,000 ({LIVE})"
     with translation.override("de"):
-        assert asking.preview(Attempt.objects.all(), "retry").if_asked == (
+        assert confirmation.preview(Attempt.objects.all(), "retry").if_asked == (
             "mehr als 100.000 (verfallen)"
         )
 

@@ -8,7 +8,8 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 
 from async_attempts import Attempt, Changes, call
-from async_attempts.admin import changing, counting
+from async_attempts.admin import changes as verb_changes
+from async_attempts.admin import counts
 from tests.roof.admin_pages import (
     LIST,
     OneDatabase,
@@ -150,17 +151,17 @@ def test_a_verb_changes_what_it_may_and_reports_the_rest(on_database, verb):
 
 def test_the_report_names_what_runs_atomically():
     changes = Changes(3, {"succeeded": 1, "running atomically": 1})
-    assert changing.report("expire", changes) == (
+    assert verb_changes.report("expire", changes) == (
         "3 expired, 2 skipped: 1 succeeded, 1 running atomically."
     )
 
 
 def test_a_report_of_nothing_skipped_says_only_what_changed():
-    assert changing.report("retry", Changes(1, {})) == "1 retried."
+    assert verb_changes.report("retry", Changes(1, {})) == "1 retried."
 
 
 def test_all_that_match_are_changed_beyond_the_page_and_the_cap(on_database, monkeypatch):
-    monkeypatch.setattr(counting, "COUNT_CAP", 2)
+    monkeypatch.setattr(counts, "COUNT_CAP", 2)
     call(clients.send_later, 1).using(queue="default").enqueue()
     for _ in range(5):
         attempt = attempt_in("pending", queue="emails")
@@ -248,7 +249,7 @@ def test_the_log_tells_who_changed_which_attempt_and_why(on_database, verb):
 
 
 def test_many_changes_are_logged_together(on_database, monkeypatch):
-    monkeypatch.setattr(changing, "LOGGED_ONE_BY_ONE", 2)
+    monkeypatch.setattr(verb_changes, "LOGGED_ONE_BY_ONE", 2)
     attempts = [attempt_in("failed") for _ in range(3)]
     client = operator()
     assert said(client, confirm(client, select(client, "retry", *attempts))) == ["3 retried."]

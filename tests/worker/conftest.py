@@ -11,14 +11,13 @@ from tests.shop import effects
 from tests.worker.helpers.characters import few_characters
 from tests.worker.helpers.executing import one_call_thread
 from tests.worker.helpers.processes import workers
-from tests.worker.helpers.waiting import beside, no_polling, nobody_hears_any_more
+from tests.worker.helpers.waiting import beside, nobody_waits_any_more
 
 __all__ = [
     "acting",
     "beside",
     "few_characters",
-    "no_polling",
-    "nobody_hears_any_more",
+    "nobody_waits_any_more",
     "one_call_thread",
     "workers",
 ]

@@ -137,19 +137,18 @@ def test_all_are_asked_for_by_one_statement_and_those_that_ended_no_more(fetched
     gather(*attempts, timeout=0)
     with CaptureQueriesContext(connections[database]) as asked, pytest.raises(TimeoutError):
         gather(*attempts, later, until="settled", timeout=0.5)
-    first, endings, *others = [query["sql"] for query in asked]
+    first, *others = [query["sql"] for query in asked]
     assert all(
         str(attempt.pk).replace("-", "")[:8] in first.replace("-", "") for attempt in attempts
     )
-    assert "result" in endings
     assert others
-    assert not any(attempts[0].pk.hex in sql.replace("-", "") for sql in others[1:])
+    assert not any(attempts[0].pk.hex in sql.replace("-", "") for sql in others)
 
 
 def test_nothing_is_looked_at_more_and_more_often(later, database):
     with CaptureQueriesContext(connections[database]) as asked, pytest.raises(TimeoutError):
         later.result(1.2)
-    assert 5 < len(asked) < 16
+    assert 5 < len(asked) < 18
 
 
 def test_no_attempts_at_all_are_settled(database):

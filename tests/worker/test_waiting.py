@@ -24,10 +24,13 @@ from async_attempts import (
     WaitingInTransaction,
     call,
     current_attempt,
+    gather,
     parallel,
 )
 from tests.shop import effects, flows
 from tests.worker.helpers.attempts import drain, enqueued, make_due, performed, raising, stored
+from tests.worker.helpers.processes import until
+from tests.worker.helpers.waiting import polls
 
 KEEP = {"keep_result": True}
 ONCE = {"max_attempts": 1}
@@ -238,6 +241,19 @@ def test_a_thread_with_an_event_loop_is_not_to_be_kept_waiting(database):
             attempt.result(1)
 
     asyncio.run(wait_there())
+
+
+def test_nor_where_another_thread_asks_for_it(database, beside):
+    attempt, other = (enqueued(database, effects.act) for _ in range(2))
+    beside.do(lambda: gather(other, until="settled", timeout=30))
+    until(polls)
+
+    async def wait_there() -> None:
+        with pytest.raises(SynchronousOnlyOperation):
+            attempt.result(1)
+
+    asyncio.run(wait_there())
+    other.expire()
 
 
 def test_other_coroutines_go_on_while_one_waits(database, acting, beside):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -63,30 +62,6 @@ def test_every_step_is_seen_until_the_attempt_has_ended(database, acting, beside
         Progress(90, "nearly", "succeeded"),
     ]
     assert [progress.is_over for progress in rest] == [False, False, False, True]
-
-
-@pytest.mark.only("postgresql", reason="the others have no notifications")
-def test_progress_wakes_who_watches(database, acting, beside, no_polling):
-    go_on = threading.Event()
-
-    def work() -> None:
-        # By then nobody looks any more without having heard something.
-        time.sleep(1)
-        current_attempt().set_progress(10)
-        assert go_on.wait(10)
-
-    acting(work)
-    attempt = enqueued(database, effects.act)
-    beside.do(drain_in_threads, database)
-
-    def seen(progress: Progress) -> None:
-        if progress.percent:
-            go_on.set()
-
-    assert watched(attempt, seen)[-2:] == [
-        Progress(10, "", "running"),
-        Progress(10, "", "succeeded"),
-    ]
 
 
 def test_what_has_ended_is_told_at_once(database, acting):

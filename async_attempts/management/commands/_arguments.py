@@ -1,4 +1,4 @@
-"""What the commands' flags have in common."""
+"""Types and defaults of the commands' flags."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LARGEST_PORT: Final = 65_535
 
 
 def attempts_database(given: str | None) -> str:
-    """The alias that was given, else the setting DATABASE, else where the routers write."""
+    """Return the alias given, else the setting DATABASE, else where the routers write."""
     return given or home_database()
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds from the command line."""
+    """Return a positive number of seconds from the command line."""
     value = float(text)
     if not 0 < value < DAY:
         raise argparse.ArgumentTypeError("must be more than 0 and less than a day, in seconds")
@@ -29,14 +29,14 @@ def seconds(text: str) -> float:
 
 
 def name(text: str) -> str:
-    """What a worker is called, as long as its column."""
+    """Return the name of a worker, at most as long as its column."""
     if len(text) > NAME_LENGTH:
         raise argparse.ArgumentTypeError(f"must have at most {NAME_LENGTH} characters")
     return text
 
 
 def batch(text: str) -> int:
-    """The rows of one statement: every database takes so many parameters."""
+    """Return the rows of one statement: every database takes this many parameters."""
     value = count(text)
     if value > LARGEST_BATCH:
         raise argparse.ArgumentTypeError(f"must be {LARGEST_BATCH} or less")
@@ -44,7 +44,7 @@ def batch(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """A TCP port."""
+    """Return a TCP port."""
     value = count(text)
     if value > LARGEST_PORT:
         raise argparse.ArgumentTypeError(f"must be {LARGEST_PORT} or less")
@@ -52,7 +52,7 @@ def port(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A whole number from 1 on from the command line."""
+    """Return a whole number, 1 or more, from the command line."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")

@@ -1,4 +1,4 @@
-"""What `attempts events` lists."""
+"""The list of `attempts events`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVENTS_HEAD: Final = ("EVENT", "LISTENER", "QUEUE", "WHEN")
 
 
 def subscriptions() -> Iterator[tuple[str, ...]]:
-    """Who listens to what: the pattern, the listener, its queue, and its condition's name."""
+    """Yield the pattern, the listener, its queue and the name of its condition, by pattern."""
     for listener in listeners():
         policy = registered().get(listener.name)
         of_target = policy.queue if policy else None

@@ -14,7 +14,7 @@ CUT_OFF: Final = 128 + signal.SIGPIPE
 
 
 class PipedCommand(BaseCommand):
-    """A command that ends without a traceback when nobody reads its output any more."""
+    """A command that ends without a traceback when the reader of its output has ended."""
 
     def run_from_argv(self, argv: list[str]) -> None:
         try:

@@ -18,7 +18,7 @@ FLAG: Final = "--seal-plaintext"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which plain values are sealed."""
+    """Add the flags that select the plain values to be sealed."""
     parser.add_argument(
         FLAG,
         action="store_true",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def selection(options: dict[str, Any]) -> Plaintext | None:
-    """The plain values that were asked for; None without the flag. Raises CommandError."""
+    """Return the plain values that the flags select; None without them. Raises CommandError."""
     until, live = options["until"], options["live"] or ()
     if not options["seal_plaintext"]:
         if until is not None or live:
@@ -77,7 +77,7 @@ def _moment(text: str) -> datetime:
 
 
 def table(listed: Sequence[Listed]) -> Iterator[tuple[str, ...]]:
-    """The list as the rows of a table, with its head."""
+    """Yield the list as the rows of a table, with its head."""
     yield HEAD
     for one in listed:
         moments = map(_said, (one.first, one.last))
@@ -89,7 +89,7 @@ def _said(moment: datetime | None) -> str:
 
 
 def is_confirmed(options: dict[str, Any]) -> bool:
-    """Ask on a terminal. Raises CommandError where nobody can be asked, without `--no-input`."""
+    """Ask on a terminal. Raises CommandError without a terminal or `--no-input`."""
     if not options["interactive"]:
         return True
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""What `attempts prune` deletes, and how far it has come."""
+"""The flags and the walk of `attempts prune`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": 
 
 
 class Refused(Exception):
-    """Some attempts couldn't be deleted."""
+    """An error: some attempts couldn't be deleted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `attempts prune`."""
+    """Add the flags of `attempts prune`."""
     parser.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
     parser.add_argument(
         "--older-than",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def age(text: str) -> float:
-    """An age from the command line, in seconds."""
+    """Return an age from the command line, in seconds."""
     match = AGE.fullmatch(text.strip())
     if match is None:
         raise argparse.ArgumentTypeError("must be a number and a unit, such as 30d, 12h or 45m")
@@ -67,7 +67,7 @@ def narrowed(
     queues: Collection[str] | None = None,
     older_than: float | None = None,
 ) -> Retention:
-    """`retention` for these statuses and queues alone, with another age if one is given."""
+    """Return `retention` for these statuses and queues alone, with another age if one is given."""
 
     def of(kept: Mapping[str, Keep]) -> dict[str, Keep]:
         chosen = (
@@ -84,7 +84,7 @@ def narrowed(
 def prune(
     store: Store, retention: Retention, *, only_counts: bool, tell: Callable[[str], None]
 ) -> int:
-    """Walk over all attempts once; returns how many were deleted, or only counted.
+    """Walk over all attempts once; return the number of deleted ones, or only counted ones.
 
     Raises Refused when rows of the project have kept some.
     """

@@ -1,4 +1,4 @@
-"""What `attempts queues` lists, and does."""
+"""The list and the verbs of `attempts queues`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ MOST_COUNTED: Final = 100_000
 
 
 def queues(store: Store) -> Iterator[tuple[str, ...]]:
-    """The declared queues as the rows of a table."""
+    """Yield the declared queues as the rows of a table."""
     paused = store.queue_state.look(()).paused
     for name, own in limits().items():
         state = "paused" if name in paused else "active"
-        pending = store.database.attempts.filter(queue=name, status=Status.PENDING)[
-            :MOST_COUNTED
-        ].count()
+        rows = store.database.attempts.filter(queue=name, status=Status.PENDING)
+        pending = rows[:MOST_COUNTED].count()
         number = f"{pending}+" if pending == MOST_COUNTED else str(pending)
         yield name, state, number, str(own) or "-"

@@ -1,4 +1,4 @@
-"""What `attempts rotate-keys` tells: which key sealed what, and which may go."""
+"""The walk and the report of `attempts rotate-keys`, by key."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ._arguments import batch
 
 HEAD: Final = ("KEY", "STATE", "SEALED ANEW", "CAN'T BE OPENED")
 MOST_KEYS: Final = 100
-"""Keys that aren't in the settings and are counted by themselves: anybody can make up more."""
+"""The most unknown keys that are counted one by one: forged rows may name any number."""
 
 OTHERS: Final = "others"
 STATES: Final = {NO_KEY: "plain", UNNAMED: "altered", OTHERS: "unknown"}
 
 
 class Refused(Exception):
-    """Something is left that must not be: the text says what, and what to do."""
+    """An error: sealed values are left that must not be."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `attempts rotate-keys`."""
+    """Add the flags of `attempts rotate-keys`."""
     parser.add_argument(
         "--ids", action="store_true", help="print where each value is that can't be opened"
     )
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Rotation:
-    """One walk over all that is sealed on a database, counted by key."""
+    """One walk over all sealed values of a database, counted by key."""
 
     def __init__(self, resealer: Resealer, tell: Callable[[str], object], *, ids: bool) -> None:
         self._resealer = resealer
@@ -56,14 +56,14 @@ class Rotation:
         self.too_large = 0
 
     def walk(self, batch_size: int) -> None:
-        """Seal anew what the first key didn't seal; what was done stays so if this raises."""
+        """Seal all values with the first key; finished batches stay if this raises."""
         self._count(self._resealer.reseal_schedules())
         after = self._count(self._resealer.reseal(limit=batch_size)).after
         while after is not None:
             after = self._count(self._resealer.reseal(after, batch_size)).after
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
-        """The rows of the table: the keys of the settings first, and the first of them always."""
+        """Yield the rows of the table: the keys of the settings come first."""
         cipher = self._resealer.cipher
         counted = {*self.sealed, *self.unreadable}
         known = [one for one in cipher.key_ids if one in counted or one == cipher.key_ids[0]]
@@ -72,7 +72,7 @@ class Rotation:
             yield key_id, state, str(self.sealed[key_id]), str(self.unreadable[key_id])
 
     def conclusions(self) -> Iterator[str]:
-        """A sentence for each key that may go, and for what is left of others."""
+        """Yield a sentence for each key that may be removed, and for what is left of others."""
         if not self.changed:
             for key_id in self._resealer.former_keys:
                 if not self.unreadable[key_id]:
@@ -92,7 +92,7 @@ class Rotation:
             )
 
     def require_done(self, *, strict: bool) -> None:
-        """Raise Refused as long as a key that is to go may be needed; `strict`: or any other."""
+        """Raise Refused while a retired key may be needed; `strict`: or any other key."""
         if self.changed:
             raise Refused(
                 f"{_values(self.changed)} changed by others again and again; run it once more."

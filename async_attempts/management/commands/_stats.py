@@ -1,4 +1,4 @@
-"""What `attempts stats` tells: the figures, as tables or as JSON."""
+"""The output of `attempts stats`, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ QUEUES_HEAD: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `attempts stats`."""
+    """Add the flags of `attempts stats`."""
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
         "--window",
@@ -52,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def window(options: dict[str, Any]) -> timedelta:
-    """The one that was asked for."""
+    """Return the window that the flags ask for."""
     return timedelta(seconds=options["window"])
 
 
 def as_json(stats: Stats) -> str:
-    """All of it, with the names of the attributes; times in seconds."""
+    """Return all statistics with the names of the attributes; times in seconds."""
     figures = asdict(stats)
     figures["taken_at"] = stats.taken_at.isoformat()
     figures["window"] = stats.window.total_seconds()
@@ -65,7 +65,7 @@ def as_json(stats: Stats) -> str:
 
 
 def queues(stats: Stats) -> Iterator[tuple[str, ...]]:
-    """The rows of the table of queues: what there is, and what has ended badly."""
+    """Yield the rows of the table of queues."""
     for name, queue in stats.queues.items():
         counts = (queue.suspects, queue.running, queue.waiting, queue.failed, queue.expired)
         first = str(queue.scheduled), str(queue.pending), duration(queue.latency)
@@ -73,7 +73,7 @@ def queues(stats: Stats) -> Iterator[tuple[str, ...]]:
 
 
 def executions(stats: Stats) -> Iterator[tuple[str, ...]]:
-    """The rows of the tables of executions: by queue, and by target."""
+    """Yield the rows of the tables of executions: by queue, and by target."""
     yield "EXECUTIONS", *EXECUTIONS_HEAD
     for name, queue in stats.queues.items():
         yield name, *_told(queue.executions)
@@ -82,7 +82,7 @@ def executions(stats: Stats) -> Iterator[tuple[str, ...]]:
 
 
 def missing_keys(stats: Stats) -> Iterator[str]:
-    """A line for each key, or form of the stored bytes, that attempts wait for."""
+    """Yield a line for each key, or form of the stored bytes, that attempts wait for."""
     for name, number in stats.missing_keys.items():
         attempts = "1 attempt waits" if number == 1 else f"{number} attempts wait"
         if is_form(name):
@@ -98,7 +98,7 @@ def _told(executed: Executions) -> tuple[str, ...]:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in the unit that suits it."""
+    """Return a time in the unit that suits it."""
     if seconds is None:
         return "-"
     if seconds < 1:

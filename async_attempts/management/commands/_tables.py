@@ -8,7 +8,7 @@ from ...printable import printable
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table as lines, each cell printable: most of them are names out of rows."""
+    """Yield the rows of a table as lines; each cell is made printable."""
     table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

@@ -1,4 +1,4 @@
-"""`manage.py attempts`: what operators do from a terminal."""
+"""`manage.py attempts`: operators' commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAKE_KEY: Final = "make-key"
 
 
 class Verb(NamedTuple):
-    """What a flag does, and how that is told."""
+    """The action of a flag, and its message."""
 
     act: Callable[..., object]
     past: str
@@ -54,7 +54,7 @@ class Command(PipedCommand):
     help = _("Look after attempts.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the system checks, but for what is to mend the settings that they refuse."""
+        """Run the system checks, except before the commands that mend refused settings."""
         if options["subcommand"] == MAKE_KEY:
             options["skip_checks"] = True
         return super().execute(*args, **options)
@@ -133,7 +133,7 @@ class Command(PipedCommand):
         self.stdout.write(f"RECIPIENTS: {public}")
 
     def list_events(self) -> None:
-        """One line for each `@on`, by pattern."""
+        """Print one line for each `@on`, by pattern."""
         if rows := sorted(subscriptions()):
             for line in aligned([EVENTS_HEAD, *rows]):
                 self.stdout.write(line)
@@ -141,20 +141,20 @@ class Command(PipedCommand):
             self.stdout.write("Nobody listens to events: see @on.")
 
     def schedules(self, store: Store, options: dict[str, Any]) -> None:
-        """Do what was asked for to one schedule, or list them all."""
+        """Act on one schedule, or list them all."""
         schedules.declare(store)
         if not self.do_asked(VERBS, store, options):
             for line in aligned([SCHEDULES_HEAD, *listed(store)]):
                 self.stdout.write(line)
 
     def queues(self, store: Store, options: dict[str, Any]) -> None:
-        """Do what was asked for to one queue, or list them all."""
+        """Act on one queue, or list them all."""
         if not self.do_asked(QUEUE_VERBS, store, options):
             for line in aligned([QUEUES_HEAD, *queues(store)]):
                 self.stdout.write(line)
 
     def do_asked(self, verbs: Mapping[str, Verb], store: Store, options: dict[str, Any]) -> bool:
-        """Do that of `verbs` which was asked for; False if none was."""
+        """Run the verb that a flag asks for; return False if none does."""
         for verb, done in verbs.items():
             if (name := options[verb]) is None:
                 continue
@@ -168,7 +168,7 @@ class Command(PipedCommand):
         return False
 
     def stats(self, database: str, options: dict[str, Any]) -> None:
-        """Tell the figures of now and of the last while."""
+        """Print the statistics of now and of the last window."""
         try:
             figures = stats(database=database, window=_stats.window(options))
         except InvalidOption as error:
@@ -187,7 +187,7 @@ class Command(PipedCommand):
             self.stdout.write(line)
 
     def prune(self, store: Store, options: dict[str, Any]) -> None:
-        """Delete what the settings, or the flags, don't keep, and tell how many."""
+        """Delete attempts by the settings or the flags, and print the number."""
         for queue in options["queue"] or ():
             if queue not in settings().QUEUES:
                 self.stderr.write(f"--queue: {queue!r} is not declared in QUEUES (any more?).")
@@ -207,7 +207,7 @@ class Command(PipedCommand):
         self.stdout.write(f"{number} attempts {verb} deleted.")
 
     def may_seal(self, plaintext: Plaintext, store: Store, options: dict[str, Any]) -> bool:
-        """List what is stored in plain, and ask whether to seal what was asked for."""
+        """List the values stored in plain, and ask whether to seal the selected ones."""
         listed = plaintext.listed(store, options["batch_size"])
         if not listed:
             self.stdout.write("Nothing is stored in plain.")
@@ -220,7 +220,7 @@ class Command(PipedCommand):
         return False
 
     def rotate(self, resealer: Resealer, options: dict[str, Any]) -> None:
-        """Seal all schedules and attempts with the first key; tell by key what is left."""
+        """Seal all schedules and attempts with the first key; print what is left by key."""
         rotation = _rotation.Rotation(resealer, self.stdout.write, ids=options["ids"])
         try:
             rotation.walk(options["batch_size"])
@@ -237,7 +237,7 @@ class Command(PipedCommand):
 
 
 def listed(store: Store) -> Iterator[tuple[str, ...]]:
-    """The schedules as the rows of a table; the next tick is by the schedule's own clock."""
+    """Yield the schedules as the rows of a table; next ticks are by each schedule's clock."""
     for row in store.database.schedules.defer("args").order_by("name"):
         yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
 
@@ -256,4 +256,4 @@ def _next(schedule: Schedule) -> str:
 
 
 def _nothing(text: str) -> None:
-    """Tell nobody."""
+    """Write nothing."""

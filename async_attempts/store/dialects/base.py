@@ -69,7 +69,7 @@ class Dialect:
         self.database = database
 
     @staticmethod
-    def around_transactions(alias: str) -> AbstractContextManager[Any]:
+    def around_transactions(_alias: str) -> AbstractContextManager[Any]:
         """Return the context in which the store's own transactions run."""
         return nullcontext()
 
@@ -85,7 +85,7 @@ class Dialect:
         return bool(list(mine.select_for_update().values_list("pk")))
 
     def without_waiting(self, work: Callable[[], _T]) -> _T | None:
-        """Do `work` in a transaction; None, and nothing is done, if it would wait for the writer."""
+        """Do `work` in a transaction; None, and nothing done, if it would wait for the writer."""
         return self.database.in_transaction(work)
 
     def locking_by_id(self) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Record executions, and tell those who want to know: the one place where outcomes are taken."""
+"""Recording of outcomes, and their announcement."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ...models import AbstractAttempt
 from ...store import TOO_LATE, Claim, Rescue, Result, Store, Unrecorded
 from ...store.transactions import refused
 from .announcer import Announcer
+from .connection_cleanup import saved_testcase
 from .outcomes import error_of
 from .runner import Execution
-from .testcases import saved_testcase
 
 logger = logging.getLogger("async_attempts")
 

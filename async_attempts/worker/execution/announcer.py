@@ -1,4 +1,4 @@
-"""Tell receivers of signals, error hooks and the log what happened.
+"""Announcements to receivers of signals, error hooks and the log.
 
 That is a project's code, as are its logging handlers: in a child it has threads of its own, so that
 the one which claims and records never waits for it.
@@ -47,7 +47,7 @@ class Announcer(Protocol):
 
 
 class AtOnce:
-    """Tells in the calling thread: where that performs, too, nobody else would wait."""
+    """Announces in the calling thread, where that performs, too."""
 
     def announce(self, signal: Announced, sender: type, **named: Any) -> None:
         if signal.line.receivers:
@@ -62,7 +62,7 @@ class AtOnce:
 
 
 class Lane:
-    """One thread, which starts with the first announcement, and what waits for it."""
+    """A thread that makes announcements in their order; it starts with the first one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -105,16 +105,16 @@ class Lane:
             return self._waiting.get()
 
     def close(self) -> None:
-        """Nothing more will be put."""
+        """End the thread after the announcements that wait."""
         self._waiting.put(None)
 
     def join(self, seconds: float) -> int:
-        """Wait until all was told, for so long at most; returns how many were not."""
+        """Wait for all announcements, at most for these seconds; return the number that is left."""
         if self._thread is None:
-            # The end of all isn't told.
+            # The end marker isn't an announcement.
             return self._waiting.qsize() - 1
         self._thread.join(seconds)
-        # The one that is being told isn't among those that wait, but the end of all is.
+        # The present announcement isn't in the queue, but the end marker is.
         return self._waiting.qsize() if self._thread.is_alive() else 0
 
 
@@ -150,7 +150,7 @@ class InThreads:
             self._dropped += number
 
     def close(self, seconds: float) -> None:
-        """Wait until all was told, but not longer than that; what is left then is left out."""
+        """Wait until all is announced, at most for these seconds; the rest is left out."""
         until = now() + seconds
         self._hooks.close()
         self._dropped += self._hooks.join(seconds)

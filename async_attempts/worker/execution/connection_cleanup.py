@@ -1,4 +1,4 @@
-"""What a target may leave behind on database connections, and how the next one is spared it."""
+"""Cleaning up after a target: broken sessions, open transactions, query logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from django.db import DatabaseError, Error, connections
+from django.db import DatabaseError, Error, connections, transaction
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
@@ -29,7 +29,7 @@ CANCEL_SECONDS: Final = 5.0
 NO_BLOCKS: Final[Mapping[str, int]] = {}
 
 LOOK_PAUSE: Final = 0.01
-"""Seconds between two looks whether a server has closed a session: a fast drain pays for none."""
+"""Seconds between two checks for sessions that the server has closed."""
 
 
 class BrokenTransaction(DatabaseError):
@@ -63,19 +63,19 @@ def refuse_swallowed_errors(connection: Any) -> Iterator[None]:
 
 
 class Connections:
-    """One thread's connections; looking whether all are as they should be takes no round trip."""
+    """The connections of one thread; a look at their states takes no round trip."""
 
     def __init__(self) -> None:
         self.looks_at = 0.0
-        """When to look for sessions that the server has closed, by `memory.now()`."""
+        """When to look for sessions that the server has closed, by `shared_memory.now()`."""
         self.closes_old = True
-        """Whether `clean` closes what is older than its CONN_MAX_AGE."""
+        """True if `clean` closes what is older than its CONN_MAX_AGE."""
         self._all: list[tuple[Any, State, bool]] = []
         self._pooled: list[Any] = []
         self._has_new = True
 
     def opened(self, connection: Any) -> None:
-        """This thread has a new session."""
+        """Note that this thread has a new session."""
         self._has_new = True
         if is_pooled(connection) and has_ended(connection):
             # The pool can't know: it has lain there.
@@ -92,7 +92,7 @@ class Connections:
         self._pooled = [c for c in here if is_pooled(c)]
 
     def are_clean(self) -> bool:
-        """Whether there is nothing to close, to roll back or to forget."""
+        """Return True if there is nothing to close, to roll back or to forget."""
         if self._has_new:
             self._look_anew()
         for connection, state, grows_old in self._all:
@@ -183,7 +183,7 @@ _here: Final = threading.local()
 
 
 def connections_here() -> Connections:
-    """Those of the calling thread, which is told of new ones from now on."""
+    """Return those of the calling thread, and note from now on which ones it opens."""
     try:
         here: Connections = _here.connections
     except AttributeError:
@@ -198,12 +198,12 @@ def _note_opened(connection: Any, **kwargs: Any) -> None:
 
 
 def open_blocks() -> dict[str, int]:
-    """How many atomic blocks are open on each of this thread's connections."""
+    """Return the number of atomic blocks that are open on each of this thread's connections."""
     return {c.alias: len(c.atomic_blocks) for c in connections.all(initialized_only=True)}
 
 
 def cancel_queries() -> None:
-    """Let the server end what nobody awaits any more: its locks would outlast the connection.
+    """Have the server cancel interrupted queries: their locks would outlast the connection.
 
     Never raises. Only PostgreSQL's driver comes back before the answer does.
     """
@@ -226,8 +226,41 @@ def _cancel_query(connection: Any) -> None:
 
 
 def close_connections(before: Mapping[str, int]) -> None:
-    """What was thrown out of a query has left its answer behind: start anew. Never raises."""
+    """Close connections with an interrupted query, whose answer is unread. Never raises."""
     for connection in connections.all(initialized_only=True):
         if not before.get(connection.alias, 0):
             with suppress(Error):
                 connection.close()
+
+
+@contextmanager
+def saved_testcase() -> Iterator[None]:
+    """Keep a database error from breaking the transaction of a `TestCase` outside of this block.
+
+    Outside of tests statements commit one by one; so what was written stays, unless an error made
+    the transaction unusable.
+    """
+    saved = [_savepoint(c) for c in connections.all(initialized_only=True) if is_in_testcase(c)]
+    try:
+        yield
+    finally:
+        for connection, block in reversed(saved):
+            _end(connection, block)
+
+
+def _savepoint(connection: Any) -> tuple[Any, Any]:
+    block: Any = transaction.atomic(connection.alias)
+    # Code within may open durable blocks, as it may outside of tests.
+    block._from_testcase = True
+    block.__enter__()
+    return connection, block
+
+
+def _end(connection: Any, block: Any) -> None:
+    # Where a savepoint can't be released, Django rolls it back.
+    with suppress(Error):
+        while connection.atomic_blocks[-1] is not block:
+            # The target left it open.
+            connection.needs_rollback = True
+            connection.atomic_blocks[-1].__exit__(None, None, None)
+        block.__exit__(None, None, None)

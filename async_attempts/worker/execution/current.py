@@ -1,4 +1,4 @@
-"""What a target can know of the attempt that it is called for."""
+"""The attempt that is being performed, as its target sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .timeouts import Deadline
 
 
 def ignore_progress(said: ProgressReport) -> None:
-    """Where nobody writes down what is said."""
+    """Do nothing: progress is not recorded here."""
 
 
 class CurrentAttempt:
@@ -48,7 +48,7 @@ class CurrentAttempt:
 
     @property
     def num_attempts(self) -> int:
-        """Which execution this is: 1 for the first."""
+        """The number of this execution: 1 for the first."""
         return self._claim.num_attempts
 
     @property
@@ -63,11 +63,11 @@ class CurrentAttempt:
 
     @property
     def deadline(self) -> datetime:
-        """When the timeout is over: an aware datetime, by this process's clock."""
+        """The end of the timeout: an aware datetime, by this process's clock."""
         return datetime.now(UTC) + timedelta(seconds=self._deadline.at - now())
 
     def extend(self, timeout: float | timedelta) -> None:
-        """Let the timeout be over so many seconds, or a timedelta, from now.
+        """Set the timeout to end at a time from now, given in seconds or as a timedelta.
 
         Raises InvalidOption unless that is more than 0.
         """
@@ -95,12 +95,12 @@ class CurrentAttempt:
 
     @property
     def prerequisites(self) -> list[Ending]:
-        """How those ended that this one waited for: a few queries at each reading, if any."""
+        """The outcomes of the attempts that this one waited for; a few queries at each reading."""
         return endings_in_order(self._prerequisites, self._claim.database)
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody asked this attempt to stop: one query at each reading."""
+        """True if somebody asked this attempt to stop; one query at each reading."""
         rows = get_attempt_model()._base_manager.using(self._claim.database)
         return rows.filter(pk=self.id, cancel_requested=True).exists()
 

@@ -1,4 +1,4 @@
-"""Put off, longer each time, the attempts that this process lacks the key of, and say so.
+"""Attempts whose key this process lacks: they are put off, longer each time.
 
 A key pauses what it sealed, and nothing else: claims pass over its header for a while, so that the
 attempts are left to the workers that have it. If no worker has it, they are put off together.
@@ -42,7 +42,7 @@ FORGOTTEN_AFTER: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long attempts are put off for one cause, and how often that is told, in seconds."""
+    """The delays of attempts that can't be opened, and the seconds between two warnings of that."""
 
     delays: Backoff
     silence: float
@@ -55,7 +55,7 @@ FOR_THE_CIPHER: Final = Patience(Backoff.exponential(2.0, cap=60.0), silence=60.
 
 
 class Trouble:
-    """One cause for which attempts can't be opened; each use is under the lock of its owner."""
+    """A cause for which attempts can't be opened; each use is under the lock of its owner."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -71,7 +71,7 @@ class Trouble:
 
     @property
     def lasts_until(self) -> float:
-        """Until when what it concerns isn't tried again, by `now()`."""
+        """The end of the pause for all attempts of this cause, by `now()`."""
         return self._longer_from
 
     @property
@@ -132,14 +132,14 @@ class Trouble:
 
 
 class MissingKeys:
-    """What a process does with attempts that it can't open; used by all of its threads."""
+    """The attempts that a process can't open, by cause; used by all of its threads."""
 
     def __init__(self, count: Callable[[str, int], object] | None = None) -> None:
-        """`count`: told the id of a key, and how many attempts were put off for want of it."""
+        """`count` gets the id of a key, and the number of attempts put off for want of it."""
         self._lock = threading.Lock()
         self._count = count
         self._keys: dict[bytes | str, Trouble] = {}
-        """By the header, or by the id that a project's own cipher told."""
+        """By the header, or by the id that a project's own cipher gave."""
 
         self._others = Trouble(FOR_A_KEY)
         self._cipher = Trouble(FOR_THE_CIPHER)
@@ -225,7 +225,7 @@ class MissingKeys:
 
 
 def _told(error: UnknownKey | UnknownFormat) -> tuple[str, str]:
-    """What is missing, by its name, and the reason that a row gives."""
+    """Return the name of what is missing, and the reason that the row shows."""
     if isinstance(error, UnknownFormat):
         form = printable(error.form, KEY_ID_LENGTH)
         return form, reason_for_form(form)

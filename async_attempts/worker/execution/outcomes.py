@@ -1,4 +1,4 @@
-"""From an exception to the outcome of an execution and the sealed record of what went wrong."""
+"""Outcomes of executions that raised, and the sealed records of their errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DEFAULT_BACKOFF: Final = Backoff()
 
 
 def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
-    """What it means that the arguments or the target couldn't be had, before any user code.
+    """Return the outcome of an execution whose arguments or target could not be had.
 
     What can't be opened here, or now, is for `missing_keys`.
     """
@@ -70,7 +70,7 @@ def given_back(claim: Claim, exception: BaseException) -> Released:
 
 
 def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
-    """What it means that the target raised `exception`; always something, whatever that does."""
+    """Return the outcome of an execution whose target raised `exception`. Never raises."""
     try:
         return _asked_for(claim, policy, exception)
     except Exception as broken:
@@ -120,7 +120,7 @@ def _storable(delay: float) -> float:
 
 
 def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
-    """How many executions may begin: as the row says, else its target, else the settings."""
+    """Return the limit of executions: the row's, else the target's, else that of the settings."""
     backoff = policy.backoff or DEFAULT_BACKOFF
     return (
         max_attempts

@@ -1,4 +1,4 @@
-"""From a claim to a call that is ready: authenticated first, so a forged row gets nowhere."""
+"""Preparation of a call: its arguments are authenticated before its target is looked up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far executions are, from `set_progress` to the database.
+"""Progress, from `set_progress()` to the database.
 
 A target only leaves here what it says: the newest counts. The thread that claims and records writes
 it, so that a target may say it anywhere, in a transaction of its own or on an event loop.
@@ -17,6 +17,7 @@ from ... import signals
 from ...store import Claim, ProgressReport, Store
 from ...store.transactions import refused
 from ..shared.shared_memory import now
+from ..shared.wake_pipe import wake_nobody
 from .announcer import Announcer, AtOnce
 
 logger = logging.getLogger("async_attempts")
@@ -30,25 +31,30 @@ Key = tuple[bytes, int]
 
 
 class UnwrittenProgress:
-    """What was said and isn't written yet."""
+    """The progress that targets have reported, and that isn't written yet."""
 
-    def __init__(self, store: Store, announcer: Announcer | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        announcer: Announcer | None = None,
+        wake: Callable[[], None] = wake_nobody,
+    ) -> None:
         self._store = store
         self._announcer = announcer or AtOnce()
         self._said: dict[Key, ProgressReport] = {}
         # Of those that run atomically: their own transaction holds their row.
         self._held: dict[Key, ProgressReport] = {}
         self._written_at = 0.0
-        self.wake: Callable[[], None] | None = None
+        self._wake = wake
 
-    # --- by those who perform
+    # --- called by performers
 
     def say(self, said: ProgressReport) -> None:
         """To be written soon."""
         is_first = not self._said
         self._said[said.claim.fence] = said
-        if is_first and self.wake is not None:
-            self.wake()
+        if is_first:
+            self._wake()
 
     def hold(self, said: ProgressReport) -> None:
         """To be written with the outcome."""
@@ -69,11 +75,11 @@ class UnwrittenProgress:
             logger.error("%s: the database refuses a progress: %s", claim, type(error).__name__)
 
     def committed(self, claim: Claim) -> None:
-        """That transaction is committed."""
+        """Note that the attempt's own transaction is committed."""
         if (said := self._held.pop(claim.fence, None)) is not None:
             self._announce([said])
 
-    # --- by the one who records
+    # --- called by the thread that records
 
     def write(self) -> None:
         """Write what was said, not more often than each PAUSE."""
@@ -106,7 +112,7 @@ class UnwrittenProgress:
         return locked
 
     def _announce(self, written: Iterable[ProgressReport]) -> None:
-        """Tell those who want to know; the write is committed."""
+        """Announce progress whose write is committed."""
         if signals.progressed.receivers:
             for claim, percent, note in written:
                 self._announcer.announce(
@@ -128,7 +134,7 @@ class UnwrittenProgress:
             raise
 
     def _put_back(self, said: Iterable[ProgressReport]) -> None:
-        """For the next time, unless something newer was said meanwhile."""
+        """Keep it for the next write, unless the target has reported something newer."""
         for one in said:
             self._said.setdefault(one.claim.fence, one)
 
@@ -144,6 +150,6 @@ def _unless_refused(
             raise
         if len(said) > 1:
             return [written for one in said for written in _unless_refused(write, [one])]
-        # Nobody's outcome depends on it.
+        # No outcome depends on it.
         logger.error("%s: the database refuses a progress: %s", said[0].claim, type(error).__name__)
         return []

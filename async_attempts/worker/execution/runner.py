@@ -10,7 +10,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
-    Iterable,
     Mapping,
 )
 from contextvars import copy_context
@@ -45,6 +44,7 @@ from .connection_cleanup import (
     connections_here,
     open_blocks,
     refuse_swallowed_errors,
+    saved_testcase,
 )
 from .current import CurrentAttempt, _current
 from .missing_keys import MissingKeys
@@ -58,7 +58,6 @@ from .outcomes import (
 from .prepare import Prepared, prepare
 from .progress import UnwrittenProgress
 from .sessions import has_left_transaction, tells_of_lost_session
-from .testcases import saved_testcase
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
@@ -74,9 +73,9 @@ RELEASED: Final = Released()
 
 
 class Execution(NamedTuple):
-    """What performing a claim came to. `recorded`: the attempt's own transaction did that.
+    """A claim that was performed, and its outcome. `recorded`: in its own transaction already.
 
-    `place`: of the note in shared memory that it has begun. `seconds`: how long it took.
+    `offset`: of its note in shared memory. `seconds`: its duration.
     """
 
     claim: Claim
@@ -88,24 +87,18 @@ class Execution(NamedTuple):
 
 
 class Lease(Protocol):
-    """What the one who performs has to know."""
+    """The lease of the worker that performs."""
 
     @property
     def holds_until(self) -> float:
-        """Until when nobody rescues this worker, by `memory.now()`: then nothing is begun."""
+        """The end of the lease, by `shared_memory.now()`; after that nothing is begun."""
 
 
 class AsyncExecutor(Protocol):
-    """Who performs `async def` targets, several at once."""
+    """Performs `async def` targets, several at once."""
 
     def perform(self, ready: Prepared) -> bool:
         """Perform it and bring its execution back; False if there is no room for it."""
-
-    def seconds_waiting(self) -> float:
-        """How long the next one has waited to begin."""
-
-    def give_back(self) -> Iterable[Claim]:
-        """What hasn't begun."""
 
 
 class NotCalled(Exception):
@@ -328,7 +321,7 @@ def refuse_unawaited(result: Any) -> None:
 
 
 async def _awaited(function: Callable[..., Any], arguments: Arguments) -> Any:
-    """What an async target returns; its caller's frames see no argument as it is."""
+    """Await the target; a frame of its own, so that its caller's frames show no arguments."""
     return await function(*arguments.args, **arguments.kwargs)
 
 

@@ -1,4 +1,4 @@
-"""How an execution that takes too long is told so: an `AttemptTimeout` raised inside its target.
+"""Soft timeouts: `AttemptTimeout` is raised inside a target that takes too long.
 
 That is the soft half. Whoever doesn't heed it is ended with its process, by the supervisor, which
 reads the deadlines in shared memory.
@@ -20,7 +20,7 @@ from ...exceptions import AttemptTimeout
 from ..shared.shared_memory import ChildState, now
 
 AT_ONCE: Final = 1e-6
-"""Seconds: a timer that is set to none at all never rings."""
+"""Seconds: a timer that is set to 0 never expires."""
 
 MESSAGE: Final = "the timeout of the attempt is over"
 _FAR: Final = float("inf")
@@ -28,9 +28,9 @@ _raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class Deadline:
-    """When an execution should have ended, by `memory.now()`; it may be moved.
+    """The deadline of an execution, by `shared_memory.now()`; it may be moved.
 
-    Noted on the page for the supervisor, if there is one.
+    Noted in shared memory for the supervisor, if there is one.
     """
 
     __slots__ = ("_child_state", "_offset", "at", "on_move")
@@ -44,7 +44,7 @@ class Deadline:
         self._offset = offset
 
     def note(self) -> None:
-        """Have the supervisor wait until then, and somewhat longer for it to be told."""
+        """Have the supervisor wait until then, plus the grace for delivering the timeout."""
         if self._child_state is not None and self._offset is not None:
             self._child_state.move(self._offset, self.at + settings().TIMEOUT_GRACE)
 
@@ -57,7 +57,7 @@ class Deadline:
             self.on_move()
 
     def told(self) -> None:
-        """Its execution is told now: after the grace it is to blame for going on."""
+        """Note that the timeout is delivered now: after the grace the execution is to blame."""
         if self._child_state is not None and self._offset is not None:
             self._child_state.told(self._offset, now() + settings().TIMEOUT_GRACE)
 
@@ -72,13 +72,13 @@ class BorrowedAlarm:
         self._previous = signal.signal(signal.SIGALRM, handler)
 
     def set(self, seconds: float) -> None:
-        """Ring after so many seconds, whatever has become of the handler meanwhile."""
+        """Send SIGALRM after these seconds, and restore the handler if a target took it."""
         if signal.getsignal(signal.SIGALRM) is not self._handler:  # a tenth of setting it
             signal.signal(signal.SIGALRM, self._handler)
         signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
 
     def give_back(self) -> None:
-        """Ring no more. What should have rung meanwhile for the one before rings at once."""
+        """Restore the previous handler and timer; one that expired meanwhile expires at once."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._previous)
         if self._left:
@@ -94,25 +94,25 @@ class Watch(Protocol):
     def begin(self, deadline: Deadline) -> None: ...
 
     def end(self) -> None:
-        """From here on nothing is raised any more; what is on its way may be raised in here."""
+        """Raise nothing any more; an exception that is on its way may be raised in here."""
 
 
 class NoWatch:
-    """Where nothing can be raised: `Attempt.perform()` in a thread of somebody else's."""
+    """A watch that raises nothing, for `Attempt.perform()` in a thread of the project's."""
 
     has_raised = False
 
     def begin(self, deadline: Deadline) -> None:
-        """Nobody looks."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nobody looked."""
+        """Do nothing."""
 
 
 class AlarmWatch:
-    """For the main thread: SIGALRM, which ends most system calls as well.
+    """The watch of the main thread: SIGALRM, which interrupts most system calls, too.
 
-    The timer isn't set anew for each execution: when it rings, the handler looks whether the
+    The timer isn't set again for each execution: when it expires, the handler looks if the
     execution of that moment is late, and else sets it to the deadline of that one. A target may
     take it away, and a call in C may keep the main thread from hearing it: the timekeeper makes up
     for both. Without one, the timer is set for each execution.
@@ -145,14 +145,14 @@ class AlarmWatch:
         self._alarm.give_back()
 
     def look(self, moment: float) -> float:
-        """Ring in place of the timer, and note it in place of a main thread that doesn't hear."""
+        """Send SIGALRM in place of the timer; note the delivery for a main thread in a C call."""
         deadline = self._current
         if deadline is None:
             return _FAR
         if moment < deadline.at:
             return deadline.at
         if self._noted != (deadline, deadline.at):
-            # Once: another look, for another thread's sake, gives it no more time.
+            # Once: another check, for another thread's sake, gives it no more time.
             self._noted = deadline, deadline.at
             deadline.told()
         # Whatever has become of it: the next execution sets it.
@@ -179,7 +179,7 @@ class AlarmWatch:
 
 
 class ThreadWatch:
-    """For one thread of several: an asynchronous exception, raised between two of its bytecodes."""
+    """The watch of any other thread: an exception that is raised between two of its bytecodes."""
 
     def __init__(self, timekeeper: Timekeeper) -> None:
         self._timekeeper = timekeeper
@@ -208,7 +208,7 @@ class ThreadWatch:
                 self._lock.release()
 
     def look(self, moment: float) -> float:
-        """Raise, if it is time; returns the deadline that is to be looked at next."""
+        """Raise, if it is time; return the deadline to check next."""
         with self._lock:
             deadline = self._current
             if deadline is None:
@@ -223,7 +223,7 @@ class ThreadWatch:
 
 
 class Timekeeper:
-    """The thread that looks after the deadlines of all others."""
+    """The thread that checks the deadlines of all others."""
 
     def __init__(self) -> None:
         self.watches: list[AlarmWatch | ThreadWatch] = []
@@ -247,7 +247,7 @@ class Timekeeper:
 
     def _keep(self) -> None:
         while not self._stopped:
-            # Set first: a deadline that begins during the look is earlier than this, and wakes.
+            # Set first: a deadline that begins during the check is earlier than this, and wakes.
             self.looks_at = _FAR
             moment = now()
             self.looks_at = min((watch.look(moment) for watch in self.watches), default=_FAR)

@@ -1,4 +1,4 @@
-"""One call of an `async def` target: how it is told that its time is over, and what it came to."""
+"""One call of an `async def` target, with its timeout and its outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER: Final = 60.0
 
 
 class AsyncExecution:
-    """All of it belongs to the event loop's thread; any thread may move the deadline."""
+    """An execution on the event loop; only its deadline may be moved by other threads."""
 
     def __init__(self, ready: Prepared, child_state: ChildState | None) -> None:
         self.ready = ready
@@ -51,7 +51,7 @@ class AsyncExecution:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the target was called."""
+        """True if the target was called."""
         return self.current is not None
 
     def conclude(self) -> None:
@@ -77,18 +77,18 @@ class AsyncExecution:
         return outcome_of_target(claim, self.ready.resolved.policy, error), error
 
     def given_back(self) -> Execution:
-        """What it came to if it was cancelled before it began, or if no outcome could be made."""
+        """Return the release of one that was cancelled before it began, or that has no outcome."""
         outcome = RELEASED if self.current is None else Released(LATER)
         return Execution(self.ready.claim, outcome, offset=self._offset)
 
     def cannot_be_told(self) -> None:
-        """Its target has ended, and isn't told of its timeout any more."""
+        """Deliver no timeout any more: the target has ended."""
         if self._timer is not None:
             self._deadline.on_move = None
             self._timer.cancel()
 
     def end(self) -> None:
-        """Nothing of it goes on any more."""
+        """Note that nothing of it goes on any more."""
         self.cannot_be_told()
         if self._child_state is not None and self._offset is not None:
             self._child_state.move(self._offset, 0.0)

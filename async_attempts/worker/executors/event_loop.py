@@ -30,7 +30,7 @@ READY_SHARE: Final = 8
 
 
 class Waiting(NamedTuple):
-    """What waits for a place among the tasks."""
+    """A call that waits for room among the tasks."""
 
     ready: Prepared
     since: float
@@ -71,8 +71,10 @@ class EventLoop:
         self._shared_thread.serve(self._context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
-        self._thread.start()
         self.running = 0
+
+    def start(self) -> None:
+        self._thread.start()
 
     def perform(self, ready: Prepared) -> bool:
         """Let the loop perform it; waits until there is room, but not for long. Never raises."""
@@ -86,14 +88,14 @@ class EventLoop:
         return True
 
     def seconds_waiting(self) -> float:
-        """How long the next one has waited to begin."""
+        """Return for how long the next one has waited to begin."""
         try:
             return now() - self._waiting[0].since
         except IndexError:
             return 0.0
 
     def give_back(self) -> Iterator[Claim]:
-        """What hasn't begun."""
+        """Yield the claims that haven't begun."""
         while self._waiting:
             try:
                 waiting = self._waiting.popleft()

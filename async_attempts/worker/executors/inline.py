@@ -1,25 +1,34 @@
-"""The calling thread performs: inside a test's transaction, or where the caller wants to see it."""
+"""The executor of a worker without children: the loop's own thread."""
 
 from __future__ import annotations
 
+from ...store import Claim
 from ..execution.runner import Runner
 from ..loop.batch_size import BATCH_SECONDS
 from ..loop.in_flight import InFlight
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 
 
 class Inline:
-    """One attempt after the other, in between of what the loop does."""
+    """Performs one attempt after the other in the loop's own thread."""
 
     performers = 1
     first_batch = 16
     num_async = 0
+    is_alone = True
 
     def __init__(self, in_flight: InFlight, runner: Runner, stop_event: StopEvent) -> None:
         self._in_flight = in_flight
         self._runner = runner
         self._stop_event = stop_event
+
+    def seconds_waiting(self) -> float:
+        return 0.0
+
+    def give_back(self) -> tuple[Claim, ...]:
+        """Return nothing: this passes nothing on."""
+        return ()
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Perform for about as long as a batch should take; wait only when there is nothing."""

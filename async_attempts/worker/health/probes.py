@@ -1,13 +1,15 @@
-"""What a worker answers when asked for its health: is it alive, is it ready, what does it do."""
+"""The answers of `/livez`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from ...conf import settings
+from ..shared.shared_memory import ChildState, SupervisorState, now
 from .readiness import Readiness
 
 logger = logging.getLogger("async_attempts")
@@ -19,26 +21,42 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text exposition format."""
 
 
-class WorkerStatus(Protocol):
-    """How the worker does, read from memory that its processes share; ages in seconds."""
+class WorkerStatus:
+    """The state of a worker, read from the memory that its processes share; ages in seconds."""
+
+    def __init__(self, states: Sequence[ChildState], mine: SupervisorState) -> None:
+        self._states = states
+        self._mine = mine
+        self._started_at = now()
+
+    def have_all_ticked(self) -> bool:
+        """Return True if the claim loop of each child has ticked."""
+        return all(state.ticked_at for state in self._states)
 
     def tick_ages(self) -> list[float]:
-        """Since each child's claim loop last ticked."""
+        """Return the time since the last tick of each child's claim loop."""
+        # A new child hasn't ticked yet.
+        return [now() - max(s.ticked_at, s.started_at, self._started_at) for s in self._states]
 
     def lease_age(self) -> float:
-        """Since the lease was last renewed."""
+        """Return the time since the lease was last renewed."""
+        return now() - self._mine.renewed_at
 
     def performed(self) -> int:
-        """Executions that have ended since the worker's start."""
+        """Return the number of executions that have ended since the worker's start."""
+        return sum(state.performed for state in self._states)
 
     def in_flight(self) -> int:
-        """Attempts claimed and not yet finished."""
+        """Return the number of attempts that are claimed and not recorded."""
+        return sum(state.in_flight for state in self._states)
 
     def missing_keys(self) -> Mapping[str, int]:
-        """How often an attempt could not be opened for want of which key, by its id."""
+        """Return the number of attempts put off for want of each key, by its id."""
+        return sum((Counter(state.missing_keys()) for state in self._states), Counter())
 
     def stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """Return True if the worker was told to stop."""
+        return self._mine.is_stopping
 
 
 class Answer(NamedTuple):

@@ -22,7 +22,8 @@ from typing import Any, Final, NoReturn
 from django.db import connections
 
 from ...exceptions import InvalidOption
-from ..shared.orphans import die_with_parent
+from ..shared.connections import IMPATIENT
+from ..shared.fork import die_with_parent
 from .probes import Answer, WorkerStatus, livez, metrics, readyz
 from .readiness import Readiness
 
@@ -44,23 +45,6 @@ OF_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 PATHS: Final = ("/livez", "/readyz", "/metrics")
 IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Meant for the supervisor, and sent to the whole group by a terminal."""
-
-IMPATIENT: Final[dict[str, dict[str, Any]]] = {
-    "postgresql": {
-        "connect_timeout": PATIENCE,
-        "tcp_user_timeout": PATIENCE * 1_000,
-        "keepalives_idle": 1,
-        "keepalives_interval": 1,
-        "keepalives_count": PATIENCE,
-    },
-    "mysql": {
-        "connect_timeout": PATIENCE,
-        "read_timeout": PATIENCE,
-        "write_timeout": PATIENCE,
-    },
-    "sqlite": {"timeout": PATIENCE},
-}
-"""A database's `OPTIONS`, by its vendor, that let a question end."""
 
 
 def start(port: int, status: WorkerStatus, *, database: str, host: str = "") -> int:
@@ -108,7 +92,7 @@ def _listener(port: int, host: str) -> socket.socket:
 def _serve(
     listener: socket.socket, status: WorkerStatus, database: str, supervisor: int
 ) -> NoReturn:
-    """All that the forked process does; what its parent had planned stays the parent's."""
+    """Serve until the end of the forked process, with none of its parent's signal handlers."""
     try:
         _end_with(supervisor)
         signal.set_wakeup_fd(-1)
@@ -126,7 +110,7 @@ def _serve(
 
 
 def _end_with(parent: int) -> None:
-    """Be killed when `parent` is gone."""
+    """Have this process killed when `parent` has died."""
     die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
@@ -142,7 +126,7 @@ def _hurry(database: str) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """An HTTP request."""
 
     server: Server
     timeout = PATIENCE
@@ -167,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def version_string(self) -> str:
-        """Who answers; which Python it runs on concerns nobody."""
+        """Return the name for the `Server` header, without the version of Python."""
         return "async_attempts"
 
     def log_message(self, template: str, *args: object) -> None:
@@ -176,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Turns:
-    """One thread at a time asks what may take long; few wait for it, the others are refused.
+    """A queue for a question that may take long: one thread asks, few wait, others are refused.
 
     So threads that hang in a database or in METRICS leave room for `/livez`.
     """
@@ -281,7 +265,7 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """It is served."""
+        """Forget the client."""
         with self._lock:
             self._clients.pop(request, None)
         super().shutdown_request(request)

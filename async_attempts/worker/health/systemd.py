@@ -14,7 +14,7 @@ PATIENCE: Final = 1.0
 
 
 class Systemd:
-    """The service manager that started this process, or nobody: then every method does nothing.
+    """The service manager that started this process; without one every method does nothing.
 
     Only the process that made it is heard; a child that was forked later stays silent, as
     `NotifyAccess=main` asks. A manager that is gone or doesn't listen raises nothing.
@@ -43,7 +43,7 @@ class Systemd:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; sent only if it is another than the last."""
+        """Set the line of `systemctl status`; sent only if it has changed."""
         line = " ".join(text.split())
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
@@ -74,7 +74,7 @@ class Systemd:
 
 
 def _address(given: str) -> str | None:
-    """What a socket calls it: an abstract name, written `@name`, begins with a NUL."""
+    """Return the address as sockets take it: an abstract `@name` begins with a NUL."""
     if given.startswith("@"):
         return "\0" + given[1:]
     return given if given.startswith("/") else None

@@ -1,4 +1,4 @@
-"""How much to claim at once, and when to record it."""
+"""The size of claims, from the measured rate of executions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BatchSize:
         self._until = 0.0
 
     def idle(self) -> None:
-        """Nothing is going on: from here on time doesn't count."""
+        """Stop the clock: nothing is going on."""
         self._until = self._until or now()
 
     def learn(self, progress: int) -> None:
@@ -49,10 +49,10 @@ class BatchSize:
         self._progress, self._since, self._until = progress, moment, 0.0
 
     def stuck(self) -> None:
-        """Nothing begins: claim only for performers that are idle, until something has ended."""
+        """Claim only for idle performers until something has ended: nothing begins now."""
         self._size = 0
 
     def wanted(self, unbegun: int, idle: int) -> int:
-        """How many to claim now, with so many claims unbegun and so many performers idle."""
+        """Return the number to claim now, with `unbegun` claims in flight and `idle` performers."""
         wanted = max(self._size, min(idle, self._most))
         return wanted - unbegun if unbegun * 2 <= wanted else 0

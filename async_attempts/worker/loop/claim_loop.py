@@ -1,4 +1,4 @@
-"""Claim what can soon begin, let it be performed, record it; until told to stop."""
+"""The claim loop: claim what can soon begin, have it performed, record it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from ...models import Worker
 from ...store import Claimed, Unknown
 from ...store.transactions import is_about_a_value, waited_too_long
 from ..execution.acknowledge import announce_expired
-from ..maintenance.maintenance import Maintenance
-from ..maintenance.malformed import set_malformed_aside
+from ..maintenance.maintenance import Maintenance, set_malformed_aside
 from ..shared.options import Options
 from ..shared.registration import Registrar, Registration
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 from .batch_size import FAIR_SECONDS, RECORD_SECONDS, BatchSize
 from .executor import Executor
 from .in_flight import InFlight
 from .outages import Outages
 from .poller import Poller
-from .suspects import Suspects
 
 logger = logging.getLogger("async_attempts")
 
 STILL_BUSY: Final = 0.25
 STILL_IDLE: Final = 5.0
-"""Seconds after which the loop goes round, whether or not something woke it."""
+"""Seconds after which the loop goes on, whether or not something woke it."""
 
 LAST_TRIES: Final = 3
 UNKNOWN_PAUSE: Final = 1.0
@@ -38,16 +36,19 @@ UNKNOWN_PAUSE: Final = 1.0
 
 
 class LoopObserver(Protocol):
-    """Feels how the loop does, at each of its rounds."""
+    """The process around the loop, which hears of each of its rounds."""
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
-        """So many were performed in all; so many are in flight; and suspects may wait in vain."""
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
+        """Hear the numbers of executions and of claims, and when suspects were last seen due.
+
+        `suspects_seen_at`: by `shared_memory.now()`; 0.0 if none are due.
+        """
 
     def note_database(self, is_at_it: bool) -> None:
-        """Whether the loop may wait for an answer of the database from now on."""
+        """Hear if the loop may wait for an answer of the database from now on."""
 
     def is_worn_out(self, performed: int) -> bool:
-        """Whether this process should make room for a fresh one."""
+        """Return True if this process is to make room for a fresh one."""
 
 
 class Loop:
@@ -68,7 +69,6 @@ class Loop:
         self.in_flight = in_flight
         self.executor = executor
         self.poller = poller
-        in_flight.queue_filter = poller.queue_filter
         self.stop_event = stop_event
         self.observer = observer
         self.performed = 0
@@ -77,7 +77,6 @@ class Loop:
             store, exits_when_done=options.exits_when_done, announcer=in_flight.announcer
         )
         self.outages = Outages(stop_event)
-        self.suspects = Suspects(in_flight, poller)
         self._has_claimed = self._found_none = False
         # From before a claim until all that it took is in flight, the worker may own more than it
         # knows; so it does after any error in between, until that is given back.
@@ -86,7 +85,7 @@ class Loop:
         self._recorded_at = now()
 
     def run(self, registrar: Registrar) -> None:
-        """Live as one incarnation after another: as a new one when this one was rescued.
+        """Run as a registered worker, and register again whenever this one was rescued.
 
         Raises django.db.Error when the database fails and the work was to come to an end.
         """
@@ -104,7 +103,7 @@ class Loop:
             self.poller.close()
 
     def _live(self, me: Registration) -> bool:
-        """One incarnation; True when the work is done, False when its lease was lost."""
+        """Claim and record as one registered worker; return True if the work is done."""
         self.in_flight.announcer.announce(signals.worker_started, Worker, worker=me.worker)
         self._unknown = Unknown.NOTHING
         self.poller.expect()
@@ -138,9 +137,9 @@ class Loop:
             next_tick_at=self.poller.next_tick_at,
         ):
             self.poller.expect()
-        if self.in_flight.seconds_unbegun() > FAIR_SECONDS and not self.options.once:
+        if self._seconds_unbegun > FAIR_SECONDS and not self.options.once:
             self.batch_size.stuck()
-            self.in_flight.give_back()
+            self._give_back()
         self._record()
         self.in_flight.progress.write()
         self.in_flight.statistics.flush_if_due()
@@ -157,12 +156,22 @@ class Loop:
             self.performed += len(ended)
         if self.in_flight.is_idle:
             self.batch_size.idle()
-        waiting = self.suspects.wait_too_long()
-        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=waiting)
+        self._tell_observer()
+
+    def _tell_observer(self) -> None:
+        number, seen_at = len(self.in_flight), self.poller.suspects_seen_at
+        self.observer.loop_ticked(self.performed, number, seen_at)
+
+    @property
+    def _seconds_unbegun(self) -> float:
+        return max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
+
+    def _give_back(self) -> None:
+        self.in_flight.give_back(self.executor.give_back())
 
     def _recover(self, me: Registration) -> None:
-        """After a claim that failed half-way: what it took is in nobody's hand."""
-        self.in_flight.give_back()
+        """Give back what a claim took that failed half-way: it isn't in flight."""
+        self._give_back()
         self.in_flight.record()
         self._release_unknown(me)
         self.poller.expect()
@@ -174,7 +183,7 @@ class Loop:
 
     @property
     def _knows_all(self) -> bool:
-        """Whether this worker owns nothing that isn't in flight."""
+        """True if this worker owns nothing that isn't in flight."""
         return self._unknown is Unknown.NOTHING
 
     def _record(self) -> None:
@@ -195,15 +204,15 @@ class Loop:
         # This very round may have heard that it is the last one.
         if wanted <= 0 or self.stop_event.is_set() or self._unknown is Unknown.CLAIM:
             return
-        if self.suspects.are_next():
-            self.suspects.took(len(self._take(me, 1, suspects=True)))
-        elif self.poller.may_claim and not self.suspects.let_run_empty():
+        if self._takes_suspect:
+            self.poller.took_suspect(len(self._take(me, 1, suspects=True)))
+        elif self.poller.may_claim:
             self.batch_size.learn(self.in_flight.begun_in_all - self._busy)
             claims = self._take(me, wanted)
             self.poller.took(len(claims), wanted, is_partial=claims.may_have_more)
 
     def _take(self, me: Registration, wanted: int, *, suspects: bool = False) -> Claimed:
-        """Claim so many and take them in flight; returns what there was."""
+        """Claim up to `wanted`, and add them to those in flight; return them."""
         idle = self.executor.performers - self._busy - self.in_flight.unbegun
         before, self._unknown = self._unknown, Unknown.CLAIM
         claims = self.store.claims.claim(
@@ -223,11 +232,10 @@ class Loop:
         return claims
 
     def _room(self) -> int:
-        """How many claims can soon begin."""
+        """Return the number of claims that can soon begin."""
         if self.observer.is_worn_out(self.performed):
             return 0
         if self.options.suspects_only:
-            self.poller.has_suspects = not self._found_none
             return int(self.in_flight.is_empty)
         if self.options.once:
             return 0 if self._has_claimed else self.options.batch_size
@@ -238,17 +246,26 @@ class Loop:
         return wanted
 
     @property
+    def _takes_suspect(self) -> bool:
+        """True if the next claim is of one suspect, to be performed alone in this process."""
+        if self.options.suspects_only:
+            return True
+        is_alone = self.executor.is_alone and self.in_flight.is_empty
+        return is_alone and self.poller.suspects_seen_at > 0
+
+    @property
     def _busy(self) -> int:
-        """How many performers are."""
+        """The number of performers that are busy."""
         return self.in_flight.begun - self.executor.num_async
 
     def _is_done(self, me: Registration) -> bool:
-        """Whether there is nothing left to do, once the hand is empty."""
+        """Return True if there is nothing left to do; called when nothing is in flight."""
         most = self.options.stop_after
         if self.observer.is_worn_out(self.performed) or (most and self.performed >= most):
             return True
         if self.options.once:
-            return self._has_claimed
+            # A poll says if suspects are due, which the spare child performs.
+            return self._has_claimed and self.poller.has_polled
         if self.options.suspects_only:
             return self._found_none
         is_over = self.options.drain and self.poller.is_done and self._knows_all
@@ -264,7 +281,7 @@ class Loop:
         return not me.lease.lost
 
     def _may_be_rescued(self, me: Registration) -> bool:
-        """Whether a drain took back what a dead worker held: that is due, too."""
+        """Take back, for a drain, what dead workers held; return True if there was something."""
         if not self.store.workers.has_dead():
             return self.maintenance.take_back_orphans() > 0
         self.maintenance.watch_leases()
@@ -276,15 +293,14 @@ class Loop:
         return self.maintenance.rescue() + self.maintenance.take_back_orphans() > 0
 
     def _wait(self) -> None:
-        """Until something has ended, something is due, or it is time to look."""
+        """Wait until something has ended, something is due, or it is time to poll."""
         if self._room() <= 0:
             self._rest(self.poller.at_most(STILL_BUSY))
             return
         longest = STILL_IDLE if self.in_flight.is_empty else STILL_BUSY
         if (to_offer := self.in_flight.seconds_to_offer) is not None:
             longest = min(longest, to_offer)
-        may_claim = self.poller.may_claim and not self.suspects.let_run_empty()
-        seconds = 0.0 if may_claim else min(self.poller.seconds, longest)
+        seconds = 0.0 if self.poller.may_claim else min(self.poller.seconds, longest)
         self._rest(seconds, self.poller.socket)
 
     def _rest(self, seconds: float, socket: int | None = None) -> None:
@@ -319,12 +335,12 @@ class Loop:
             self.outages.wait(error)
             self.maintenance.reconnected()
         # Also while it isn't registered yet: it is alive, and may have been told to stop.
-        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=False)
+        self._tell_observer()
 
     def _end(self, me: Registration) -> None:
         """Give back what hasn't begun, wait for the rest, and say goodbye.
 
-        Who was rescued doesn't wait: what has begun is brought back to the next incarnation.
+        A rescued worker doesn't wait: what has begun is brought back after the next registration.
         """
         tries = LAST_TRIES
         # What was performed and isn't recorded will be performed again: that is worth some time.
@@ -333,7 +349,7 @@ class Loop:
             until += self.options.shutdown_timeout
         while True:
             # Again and again: a performer may have been about to pass one on.
-            self.in_flight.give_back()
+            self._give_back()
             try:
                 self._collect()
                 self.in_flight.record()
@@ -341,7 +357,7 @@ class Loop:
                 if me.lease.lost and not self.stop_event.is_set():
                     return
                 if self.in_flight.is_empty:
-                    self.observer.loop_ticked(self.performed, 0, suspects_wait=False)
+                    self._tell_observer()
                     break
             except Error as error:
                 tries -= self.in_flight.is_idle

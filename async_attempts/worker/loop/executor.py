@@ -1,24 +1,37 @@
-"""What the loop asks of those who perform."""
+"""The protocol between the claim loop and the executors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
+
+from ...store import Claim
 
 
 class Executor(Protocol):
-    """Takes from the hand what is to begin, and brings back what has ended."""
+    """Performs claims that are in flight, and brings back executions."""
 
     @property
     def performers(self) -> int:
-        """How many can perform at once."""
+        """The number of claims that can be performed at once."""
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the loop's own thread performs, and no other process takes the suspects."""
 
     @property
     def first_batch(self) -> int:
-        """How many to claim while nothing is known about how long they take."""
+        """The size of a claim as long as no duration is known."""
 
     @property
     def num_async(self) -> int:
-        """How many are being performed that keep no performer busy."""
+        """The number of executions that keep no performer busy."""
+
+    def seconds_waiting(self) -> float:
+        """Return for how long the next claim that was passed on has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """Return the claims that were passed on, and haven't begun."""
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Let what is in flight be performed: for so long, or until the loop is needed.

@@ -1,4 +1,4 @@
-"""What a worker has in flight: claims not begun, executions not recorded."""
+"""The attempts in flight: claims that haven't begun, executions that aren't recorded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.progress import UnwrittenProgress
-from ..execution.runner import PLAIN, RELEASED, AsyncExecutor, Execution
+from ..execution.runner import PLAIN, RELEASED, Execution
 from ..shared.shared_memory import now
+from ..shared.wake_pipe import wake_nobody
 from .queue_filter import QueueFilter
 from .statistics import Statistics
 
@@ -23,7 +24,7 @@ LONGEST_PAUSE: Final = 1.0
 
 
 class InFlight:
-    """Filled and emptied by the thread that claims; others take what is to begin, and bring back.
+    """The attempts in flight: the claiming thread adds and records, performers take and return.
 
     Outlives an outage of the database: what was performed is recorded when it is back.
     """
@@ -31,13 +32,22 @@ class InFlight:
     def __init__(
         self,
         store: Store,
+        queue_filter: QueueFilter | None = None,
+        *,
+        wake: Callable[[], None] = wake_nobody,
         recorded: Callable[[int], None] | None = None,
         announcer: Announcer | None = None,
     ) -> None:
+        """`wake` is called by performers that bring something back, or have nothing to do.
+
+        `recorded` gets the `offset` of each execution that is recorded.
+        """
         self.store = store
         self.announcer = announcer or AtOnce()
-        self.progress = UnwrittenProgress(store, self.announcer)
+        self.progress = UnwrittenProgress(store, self.announcer, wake)
         self.statistics = Statistics(store)
+        self._queue_filter = queue_filter or QueueFilter(())
+        self._wake = wake
         self._recorded = recorded
         self._unbegun: SimpleQueue[Claim | None] = SimpleQueue()
         self._ended: deque[Execution] = deque()
@@ -51,19 +61,15 @@ class InFlight:
         self._taken = 0
         self._times_closed = store.dependencies.times_closed
         self.closed = False
-        self.wake: Callable[[], None] | None = None
-        self.async_executor: AsyncExecutor | None = None
-        self.queue_filter: QueueFilter | None = None
 
-    # --- by those who perform
+    # --- called by performers
 
     def next(self) -> Claim | None:
         """Wait for the next claim to begin; None when there will be none any more."""
         try:
             return self._unbegun.get_nowait()
         except Empty:
-            if self.wake is not None:
-                self.wake()
+            self._wake()
             return self._unbegun.get()
 
     def next_at_once(self) -> Claim | None:
@@ -74,74 +80,73 @@ class InFlight:
             return None
 
     def ended(self, execution: Execution) -> None:
-        """This was performed, and is to be recorded."""
+        """Bring back an execution, which is to be recorded."""
         self._ended.append(execution)
-        if self.wake is not None:
-            self.wake()
+        self._wake()
 
-    # --- by the one who claims
+    # --- called by the thread that claims
 
     @property
     def unbegun(self) -> int:
-        """How many claims wait to begin."""
+        """The number of claims that wait to begin."""
         return self._unbegun.qsize()
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is something to collect."""
+        """True if there is something to collect."""
         return bool(self._ended)
 
     @property
     def to_record(self) -> int:
-        """How many executions have ended and aren't recorded."""
+        """The number of executions that have ended and aren't recorded."""
         return len(self._ended) + len(self._unrecorded) + len(self._locked)
 
     @property
     def has_performed(self) -> bool:
-        """Whether something was performed that isn't recorded."""
+        """True if something was performed that isn't recorded."""
         left = (*self._unrecorded, *self._locked)
         return self.has_ended or any(e.outcome is not RELEASED for e in left)
 
     @property
     def can_record(self) -> bool:
-        """Whether something has ended that isn't set aside for a while."""
+        """True if something has ended that isn't set aside for a while."""
         return bool(self._ended or self._unrecorded or (self._locked and now() >= self.offer_at))
 
     @property
     def seconds_to_offer(self) -> float | None:
-        """Until what is locked is offered again; None if nothing is."""
+        """The seconds until locked outcomes are offered again; None if there are none."""
         return max(0.0, self.offer_at - now()) if self._locked else None
 
     @property
     def begun(self) -> int:
-        """How many executions are going on."""
+        """The number of executions that are going on."""
         return max(0, len(self._claims) - self.unbegun - self.to_record)
 
     @property
     def begun_in_all(self) -> int:
-        """How many executions have begun so far."""
+        """The number of executions that have begun so far."""
         return self._taken - self.unbegun
 
     def __len__(self) -> int:
-        """How many attempts are in flight in all."""
+        """Return the number of attempts in flight."""
         return len(self._claims)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is going on, nor about to begin."""
+        """True if nothing is going on, nor about to begin."""
         return len(self._claims) <= self.to_record
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in flight at all."""
+        """True if nothing is in flight."""
         return not self._claims
 
     def ids_of(self, worker_id: UUID) -> list[UUID]:
-        """Of all in flight that this incarnation claimed: an earlier one may have had the same."""
+        """Return the ids that this worker claimed; an earlier incarnation may have had the same."""
         return [claim.id for claim in self._claims.values() if claim.worker_id == worker_id]
 
     def take(self, claims: Iterable[Claim]) -> None:
-        """These were claimed."""
+        """Add claims that are to be performed."""
         count = 0
         for claim in claims:
             self._claims[id(claim)] = claim
@@ -151,33 +156,29 @@ class InFlight:
         self._given.append((now(), self._taken))
 
     def take_ended(self, results: Iterable[Result]) -> None:
-        """These were claimed, aren't to be performed, and could not be recorded yet."""
+        """Add claims whose outcomes are known, and whose rows somebody else locks."""
         for claim, outcome in results:
             self._claims[id(claim)] = claim
             self._locked.append(Execution(claim, outcome))
 
     def seconds_unbegun(self) -> float:
-        """How long the claim that is to begin next has waited for that."""
+        """Return for how long the next claim has waited to begin."""
         begun = self._taken - self.unbegun
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
-        here = now() - self._given[0][0] if self._given else 0.0
-        return (
-            here
-            if self.async_executor is None
-            else max(here, self.async_executor.seconds_waiting())
-        )
+        return now() - self._given[0][0] if self._given else 0.0
 
-    def give_back(self) -> None:
-        """What hasn't begun is released, with its count, when the rest is recorded."""
+    def give_back(self, passed_on: Iterable[Claim] = ()) -> None:
+        """Release what hasn't begun, and those `passed_on`, when the rest is recorded.
+
+        `passed_on`: claims that a performer has given to the event loop, where they wait.
+        """
         while not self.closed and (claim := self.next_at_once()) is not None:
             self._unrecorded.append(Execution(claim, RELEASED))
             self._taken -= 1
         # What was given together with them has begun.
         self._given.clear()
-        if self.async_executor is not None:
-            unbegun = self.async_executor.give_back()
-            self._unrecorded += [Execution(claim, RELEASED) for claim in unbegun]
+        self._unrecorded += [Execution(claim, RELEASED) for claim in passed_on]
 
     def collect(self) -> list[Execution]:
         """Take over what has ended; returns what was performed since the last time."""
@@ -231,16 +232,17 @@ class InFlight:
             self._pause = FIRST_PAUSE
 
     def _let_in(self, ended: Iterable[Execution]) -> bool:
-        """Wake what waits for the places of these; whether something may have become due."""
+        """Wake what waits for the slots of these; return True if something may have become due."""
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:
             self.store.limits.unpark(keys)
-        if self.queue_filter is None or not self.queue_filter.any_held_back:
+        if not self._queue_filter.any_held_back:
             return bool(keys)
-        return self.queue_filter.ended({execution.claim.queue for execution in ended}) or bool(keys)
+        queues = {execution.claim.queue for execution in ended}
+        return self._queue_filter.ended(queues) or bool(keys)
 
     def close(self, performers: int) -> None:
-        """There will be nothing more to begin: so many performers may end."""
+        """Let this number of performers end: there will be nothing more to begin."""
         self.closed = True
         for _ in range(performers):
             self._unbegun.put(None)

@@ -1,4 +1,4 @@
-"""A database that doesn't answer: wait, ever longer, and go on."""
+"""Outages of the database: pauses that grow while it doesn't answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import Error, connections
 
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
-from ..shared.stop_event import StopEvent
+from ..shared.wake_pipe import StopEvent
 
 logger = logging.getLogger("async_attempts")
 

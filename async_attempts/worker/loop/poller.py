@@ -1,8 +1,8 @@
-"""What there is to do, and when to look for it again."""
+"""Polls of the database: when to ask, and what the last poll found."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 
 from ...store import Store
@@ -14,7 +14,7 @@ from .queue_filter import QueueFilter
 from .wakeup import WakeUp
 
 BUSY_INTERVAL: Final = 1.0
-"""Seconds after which a busy worker looks, too: for scheduled attempts, and for suspects."""
+"""Seconds after which a busy worker polls, too: for scheduled attempts, and for suspects."""
 
 LOCKED_PAUSE: Final = 0.05
 """Seconds after which what somebody else's transaction locks is tried again."""
@@ -22,43 +22,41 @@ LOCKED_PAUSE: Final = 0.05
 SOON: Final = 0.001
 
 HEAD_PAUSE: Final = 0.25
-"""Seconds after which more is put off that nobody can open, while it stands before the rest."""
+"""Seconds after which more is put off that no worker can open, while it is first in the queue."""
 
 
 class Poller:
-    """Knows whether a claim is worth its statement, so that an idle worker makes none."""
+    """Tells if a claim is worth its statement, so that an idle worker makes none."""
 
     def __init__(
         self,
         store: Store,
-        queues: Sequence[str],
+        queue_filter: QueueFilter,
         wakeup: WakeUp | None,
         missing_keys: MissingKeys | None = None,
     ) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
         self._missing_keys = missing_keys or MissingKeys()
-        self.queue_filter = QueueFilter(queues)
+        self.queue_filter = queue_filter
         self._wakeup = wakeup
         self._next_poll = now() + BUSY_INTERVAL
         self._polled_at = 0.0
         self._saw_due = False
-        """By a look after which nothing was taken, nor given back."""
+        """True if the last poll saw something due, and nothing was taken or given back since."""
         self.may_claim = True
         self.found_nothing = False
-        self.has_suspects = False
-        """Whether suspects are due and could be claimed, as far as the last look found."""
+        self.suspects_seen_at = 0.0
+        """When the last poll found suspects that are due and can be claimed; 0.0 if it didn't."""
         self.has_late_workers = False
         self.has_waiting = False
-        """Whether something waits for a place of a limit key."""
-        self.suspects_since = 0.0
-        """Since when they are due, in vain so far."""
+        """True if something waits for a slot of a limit key."""
         self.next_tick_at: float | None = None
         """When a schedule's next tick is, by this process's clock."""
 
     @property
     def socket(self) -> int | None:
-        """What to listen to while there is room in the hand."""
+        """The socket to watch while more can be claimed; None if there is none."""
         return None if self._wakeup is None else self._wakeup.fileno()
 
     @property
@@ -68,16 +66,17 @@ class Poller:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is due, nor held back by limits, nor to be come back to."""
-        return (
-            self.found_nothing
-            and not self.queue_filter.any_held_back
-            and not self._store.database.revisits
-        )
+        """True if nothing is due, held back by limits, or to be visited again."""
+        is_waiting = self.suspects_seen_at > 0 or self.queue_filter.any_held_back
+        return self.found_nothing and not is_waiting and not self._store.database.revisits
+
+    @property
+    def has_polled(self) -> bool:
+        return self._polled_at > 0
 
     @property
     def seconds(self) -> float:
-        """Until the next look, or the next visit to what was passed over."""
+        """The seconds until the next poll, or the next visit to what was passed over."""
         seconds = max(0.0, self._next_poll - now())
         if self._wakeup is not None and (deafness := self._wakeup.deafness):
             # Then the socket is watched again.
@@ -85,31 +84,31 @@ class Poller:
         return self.at_most(seconds)
 
     def at_most(self, seconds: float) -> float:
-        """So many, or fewer if something that was passed over is to be visited before."""
+        """Return `seconds`, or fewer if something that was passed over is to be visited before."""
         to_visit = self._store.database.revisits.seconds
         return seconds if to_visit is None else min(seconds, to_visit)
 
     def expect(self) -> None:
-        """Something may have become due, or suspect."""
+        """Poll soon: something may have become due, or suspect."""
         self.may_claim = True
         self.found_nothing = self._saw_due = False
         self._next_poll = min(self._next_poll, now() + SOON)
 
     def poll(self, *, has_room: bool) -> None:
-        """See whether a claim is worth its statement, if it is time to look.
+        """Ask the database, if it is time to, whether a claim is worth its statement.
 
-        `has_room`: what is found can be claimed; else it is looked for the dead's sake.
+        `has_room`: what is found can be claimed; else the poll is for dead workers only.
         """
         poll_at = self._next_poll
         if has_room and self._wakeup is not None and self._wakeup.notified():
             self.may_claim = True
-            # The claim says if something is due, and a look follows one that finds nothing.
+            # The claim says if something is due, and a poll follows one that finds nothing.
             poll_at = max(poll_at, self._polled_at + BUSY_INTERVAL)
         if now() >= poll_at:
             self._poll(has_room)
 
     def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
-        """A claim took so many of those that were wanted; if partial, there may be more."""
+        """Note the result of a claim; if partial, there may be more."""
         self.may_claim = claimed >= wanted or is_partial
         if claimed and self._wakeup is not None:
             self._wakeup.busy()
@@ -121,11 +120,10 @@ class Poller:
         if not self.may_claim:
             self._next_poll = now() + (LOCKED_PAUSE if self.found_nothing else 0.0)
 
-    def took_suspects(self, claimed: int) -> None:
-        """A claim took so many suspects; the next one, if there is one, after others' turn."""
-        self.has_suspects = self.found_nothing = self._saw_due = False
-        if claimed:
-            self.suspects_since = 0.0
+    def took_suspect(self, claimed: int) -> None:
+        """Note the number of suspects that a claim took; the next poll tells if there are more."""
+        self.suspects_seen_at = 0.0
+        self.found_nothing = self._saw_due = False
         if claimed and not self.may_claim:
             self._next_poll = now()
 
@@ -159,7 +157,7 @@ class Poller:
         self._next_poll = now() + min(wait, LONGEST_POLL)
 
     def _put_off_keyless(self) -> bool:
-        """Put off what nobody can open, at the head of the queues; False if there may be more."""
+        """Put off what no worker can open, first in its queue; False if there may be more."""
         if not (together := self._missing_keys.together):
             return True
         found = self._store.missing_keys.put_off(together, self.queue_filter.queues)
@@ -167,14 +165,10 @@ class Poller:
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
     def _note_suspects(self, are_due: bool) -> None:
-        """Those that their queues' limits hold back are waited for, not made room for."""
-        if are_due and not self.suspects_since:
-            self.suspects_since = now()
-        elif not are_due and not self.queue_filter.any_held_back:
-            self.suspects_since = 0.0
-        self.has_suspects = are_due and self._store.queues.any_suspect_fits(
-            self.queue_filter.queues, self.passed_over
-        )
+        """Look if the limits of their queues leave room for suspects, if any are due."""
+        queues, passed_over = self.queue_filter.queues, self.passed_over
+        can_claim = are_due and self._store.queues.any_suspect_fits(queues, passed_over)
+        self.suspects_seen_at = now() if can_claim else 0.0
 
     def close(self) -> None:
         self._store.database.revisits.end()

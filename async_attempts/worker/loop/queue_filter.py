@@ -1,4 +1,4 @@
-"""Which queues a claim may ask: not those that are paused, nor those that are at their limits."""
+"""The queues that a claim may ask: neither paused nor at their limits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..shared.shared_memory import now
 
 SHORTEST: Final = 0.05
 LONGEST: Final = 1.0
-"""Seconds after which a queue whose places are all held elsewhere is asked again; each time in vain
+"""Seconds after which a queue whose slots are all held elsewhere is asked again; each time in vain
 they double."""
 
 
 class QueueFilter:
-    """Shut behind a claim that was held back, until a token comes or an attempt ends."""
+    """Leaves out paused queues, and full ones until a token comes or an attempt ends."""
 
     def __init__(self, queues: Sequence[str]) -> None:
         self._queues = queues
@@ -35,23 +35,23 @@ class QueueFilter:
 
     @property
     def any_held_back(self) -> bool:
-        """Whether a queue has something due that its limits hold back."""
+        """True if a queue has something due that its limits hold back."""
         return bool(self._held_back_until)
 
     @property
     def seconds(self) -> float | None:
-        """Until the first of those that are shut is open again."""
+        """The seconds until the first full queue may be asked again; None if none is full."""
         return (
             max(0.0, min(self._held_back_until.values()) - now()) if self._held_back_until else None
         )
 
     def pause(self, paused: frozenset[str]) -> bool:
-        """These are paused; whether others aren't any more."""
+        """Note the paused queues; return True if another one isn't paused any more."""
         before, self._paused = self._paused, paused
         return not before <= paused
 
     def hold_back(self, queues: Mapping[str, float | None]) -> None:
-        """The limits of these leave nothing for so many seconds; None: until an attempt ends."""
+        """Hold queues back for these seconds; None: until an attempt ends, or for a pause."""
         for queue, seconds in queues.items():
             self._held_back_until[queue] = now() + (
                 self._wait(queue) if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""Getting the connection over which a worker is woken, again and again when it is lost."""
+"""Reconnection of the listener for notifications."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_PAUSE: Final = 15.0
 
 
 class Reconnector:
-    """Gets a Listener in a thread: a network that swallows what it is sent holds up nobody."""
+    """Gets a Listener in a thread, so that a network without answers holds up no loop."""
 
     def __init__(self, params: Callable[[], Mapping[str, Any]]) -> None:
         self._params = params

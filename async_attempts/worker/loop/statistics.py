@@ -1,4 +1,4 @@
-"""Count what executions came to: in memory, and every few seconds into the table of tallies.
+"""Statistics of outcomes, counted in memory and added to the table of tallies.
 
 These are statistics: what a worker that is killed has counted since the last time is lost.
 """
@@ -38,7 +38,7 @@ logger = logging.getLogger("async_attempts")
 
 
 class Statistics:
-    """What the executions of one worker came to. Of one thread: the one that records."""
+    """Counts the outcomes of one worker, in the thread that records them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

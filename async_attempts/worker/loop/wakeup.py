@@ -1,4 +1,4 @@
-"""When an idle worker looks again: as soon as an attempt is due, without asking all the time.
+"""Wake-ups of an idle worker by notifications, beside its polls.
 
 Polling is the truth, notifications only shorten it. `store.gate` says who notifies and when. Here
 is an idle worker's side: it listens, and sleeps long only as the sentinel or beside one, and only
@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from ...conf import settings
 from ...store import Store, gate
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
+from ..shared.options import Options
 from .reconnect import Reconnector
 
 logger = logging.getLogger("async_attempts")
@@ -33,11 +35,18 @@ _parents_listeners: Final[list[Listener]] = []
 """Inherited by a fork, and never touched: to end a session is the parent's affair."""
 
 
-class WakeUp:
-    """What wakes one worker; all of it is called in one thread.
+def wakeup_for(store: Store, options: Options) -> WakeUp | None:
+    """Return what wakes the worker; None if it exits instead of waiting."""
+    if options.exits_when_done:
+        return None
+    return WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
 
-    Its loop: `notified()` before each look, after an empty look `longest_sleep()`, after any other
-    `busy()`. It owns a connection on PostgreSQL, from the first `longest_sleep()` on.
+
+class WakeUp:
+    """Listens for notifications, for one worker and in one thread.
+
+    Its loop calls `notified()` before each poll, `longest_sleep()` after one that found nothing,
+    `busy()` after any other. On PostgreSQL it owns a connection, from `longest_sleep()` on.
     """
 
     _is_sentinel: bool
@@ -66,7 +75,7 @@ class WakeUp:
         return self._rate.seconds
 
     def longest_sleep(self) -> float:
-        """After a look that found nothing: the seconds after which to look again.
+        """Return the seconds after which to poll again; called after a poll that found nothing.
 
         0.0: look once more before any sleep.
         """
@@ -85,7 +94,7 @@ class WakeUp:
             return self._short_sleep()
 
     def notified(self) -> bool:
-        """Whether a notification came since the last look; never waits.
+        """Return True if a notification came since the last poll; never waits.
 
         True also when the connection was lost, and with it perhaps a notification. What comes
         while it is deaf is told afterwards.
@@ -99,7 +108,7 @@ class WakeUp:
         return heard
 
     def busy(self) -> None:
-        """There is work.
+        """Note that a claim found work.
 
         A sentinel keeps the gate for the first that it finds, and by the second in a row lets go,
         with a NOTIFY, so that an idle neighbour takes over: one attempt now and then costs neither
@@ -182,7 +191,7 @@ class WakeUp:
         return seconds
 
     def _hear(self) -> None:
-        """Take in what has come; a neighbour's gate may have changed hands with it."""
+        """Read the notifications that have come; the sentinel may have changed with them."""
         listener = self._own_listener()
         if listener is None:
             return

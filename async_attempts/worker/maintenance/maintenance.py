@@ -1,4 +1,4 @@
-"""What a worker does for all of them now and then: rescue, expire, prune, and enqueue ticks."""
+"""Chores that each worker does for all: rescue, expire, prune, enqueue the ticks of schedules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import logging
 import random
 from collections.abc import Collection, Iterable
 from typing import Final
+from uuid import UUID
+
+from django.db import Error
 
 from ... import signals
 from ...conf import retention, settings
@@ -15,7 +18,7 @@ from ...values import DAY
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.missing_keys import HOUR
-from ..shared.lease_watch import LeaseWatch
+from ..shared.lease import LeaseWatch
 from ..shared.shared_memory import now
 from .pruning import Pruner
 from .schedule_ticks import ScheduleTicks
@@ -33,19 +36,19 @@ EXPIRE_PAUSE: Final = 0.5
 EXPIRED_AT_ONCE: Final = 1000
 RETURN_PAUSE: Final = 0.1
 RETURN_AGAIN: Final = 10.0
-"""Seconds after which a worker looks once more for what others have put off for want of its keys:
+"""Seconds after which a worker asks once more for what others have put off for want of its keys:
 they may have been at it when it came."""
 
 SWEEP_INTERVAL: Final = 10.0
 ORPHAN_INTERVAL: Final = 60.0
 SWEEPING_AT_MOST: Final = 0.02
-"""Of a worker's time; a look at all open dependencies takes longer the more there are."""
+"""The share of a worker's time; a sweep over open dependencies takes longer the more there are."""
 
 logger = logging.getLogger("async_attempts")
 
 
 class Maintenance:
-    """One worker's chores, each at its own pace."""
+    """The chores of one worker, each at its own interval."""
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class Maintenance:
         return self.schedule_ticks.tick(next_tick_at) or found > 0
 
     def begin(self) -> None:
-        """From now on the calling thread comes back to what was passed over."""
+        """Have the calling thread come back to what was passed over, from now on."""
         self.store.database.revisits.begin()
         self._returns = 0 if self._exits_when_done else 2
 
@@ -121,7 +124,7 @@ class Maintenance:
         self.store.revisit()
 
     def seconds_to_rescue(self, late_at: float) -> float:
-        """How long this worker still leaves to others whose leases couldn't be renewed either."""
+        """Return the seconds that others still have to renew their leases."""
         return max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())
 
     def watch_leases(self) -> None:
@@ -129,7 +132,7 @@ class Maintenance:
         self._lease_watch.see(self.store.workers.late_leases(settings().LEASE))
 
     def seconds_to_certainty(self, late_at: float) -> float:
-        """Until this worker knows which of those whose leases are late are dead."""
+        """Return the seconds until this worker knows which workers with late leases are dead."""
         return max(self.seconds_to_rescue(late_at), self._lease_watch.seconds)
 
     def rescue(self) -> int:
@@ -173,7 +176,7 @@ class Maintenance:
         return number
 
     def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:
-        """Close the dependencies that nobody came to close, and wake what nobody woke; how many.
+        """Close dependencies left open, and wake attempts left waiting; return the number.
 
         `queues`: what is woken is of these only.
         """
@@ -197,3 +200,17 @@ class Maintenance:
             # That is no outage, and no end of the worker.
             logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
             self._pruner.num_refused = 0
+
+
+def set_malformed_aside(
+    store: Store, worker_id: UUID | None = None, queues: Collection[str] = ()
+) -> bool:
+    """Fail or mend malformed rows; True if there were any. An error of the database is logged."""
+    try:
+        found = store.malformed_rows.set_aside(worker_id, queues)
+    except Error as error:
+        logger.error("malformed rows can't be set aside: %s", type(error).__name__)
+        return False
+    for one in found:
+        logger.error("%s", one)
+    return bool(found)

@@ -1,4 +1,4 @@
-"""Prune in batches that are never long: nobody waits long for a lock, and no claim for a chore."""
+"""Pruning in short batches, so that neither a lock nor a claim waits long for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pruner:
 
     @property
     def is_through(self) -> bool:
-        """Whether the last walk came to its end: the next batch begins another."""
+        """True if the last walk came to its end; the next batch begins another."""
         return self._walk is None
 
     def prune(self, retention: Retention) -> int:

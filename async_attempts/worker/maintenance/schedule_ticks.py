@@ -1,4 +1,4 @@
-"""When a worker enqueues the ticks of schedules, and tells the database which ones its code has.
+"""Ticks of schedules: when a worker enqueues them, and declares the schedules of its code.
 
 An idle worker's look says when the next tick is; no statement is made before.
 """
@@ -28,7 +28,7 @@ logger = logging.getLogger("async_attempts")
 
 
 class ScheduleTicks:
-    """One worker's part in all schedules."""
+    """Enqueues due ticks, and declares the schedules of this process's code."""
 
     def __init__(self, store: Store, *, exits_when_done: bool = False) -> None:
         """`comes_to_an_end`: what is due at the first tick is enqueued, and nothing after it."""
@@ -44,7 +44,7 @@ class ScheduleTicks:
     def tick(self, next_tick_at: float | None) -> bool:
         """Do what is due; whether something was enqueued.
 
-        `next_tick_at`: when the next tick is, by this process's clock, as the last look found.
+        `next_tick_at`: when the next tick is, by this process's clock, as the last poll found.
         """
         if self._is_over:
             return False
@@ -92,7 +92,7 @@ class ScheduleTicks:
         if coming.is_any_due:
             pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         else:
-            # Another worker came first; the next look says when to try again, if not sooner.
+            # Another worker came first; the next poll says when to try again, if not sooner.
             pause, self._pause = LONGEST_POLL, SHORTEST_PAUSE
         if coming.seconds is not None:
             pause = min(pause, coming.seconds)

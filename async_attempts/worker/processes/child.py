@@ -1,4 +1,4 @@
-"""The life of one child process: it claims, performs and records for itself."""
+"""A child process, which claims, performs and records."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Final
 
 from django.db import Error, connections
 
-from ...conf import settings
-from ...store import store_for
+from ...store import Store, store_for
 from ..execution.announcer import InThreads
 from ..execution.missing_keys import MissingKeys
 from ..execution.runner import Runner
@@ -24,16 +23,15 @@ from ..executors.threads import Threads
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
 from ..loop.poller import Poller
-from ..loop.wakeup import WakeUp
+from ..loop.queue_filter import QueueFilter
+from ..loop.wakeup import wakeup_for
 from ..shared.connections import have_server_notice_death, use_own_connection
+from ..shared.fork import CRASHED, die_with_parent
 from ..shared.options import Options
-from ..shared.orphans import die_with_parent
 from ..shared.registration import ChildRegistrar
 from ..shared.shared_memory import ChildState, End, now
-from ..shared.stop_event import StopEvent
-from .inherited_signals import ignore, reset_in_forks
-
-CRASHED: Final = 1
+from ..shared.wake_pipe import LoopWait, StopEvent
+from .os_signals import ignore, reset_in_forks
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds: the loop's thread needs the interpreter often, and each time for a moment only."""
@@ -47,16 +45,16 @@ process every few times: for one in which no thread can.
 
 
 def run_child(options: Options, state: ChildState, supervisor: int) -> int:
-    """Be a child until told to stop, or until nothing is left to do; returns the exit code.
+    """Run a child in this process until it is done or told to stop; return the exit code.
 
-    The page says how it ended.
+    The state in shared memory says how it ended.
     """
     Child(options, state, supervisor).run()
     return 0 if state.end in (End.DONE, End.WORN_OUT) else CRASHED
 
 
 def resident_bytes() -> int:
-    """The memory that this process has in use now (proc_pid_statm(5)); 0 where that isn't told."""
+    """Return the memory that this process uses (proc_pid_statm(5)); 0 where that isn't known."""
     try:
         states = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -65,7 +63,7 @@ def resident_bytes() -> int:
 
 
 class Child:
-    """Its main thread performs, and its loop has a thread of its own."""
+    """One child process: its main thread performs, and its claim loop has a thread of its own."""
 
     def __init__(self, options: Options, state: ChildState, supervisor: int) -> None:
         self.options = options
@@ -76,86 +74,94 @@ class Child:
         self._next_weighing = 0.0
         self._is_worn_out = False
         self._listen_to_signals()
+        self._build(store_for(options.database), LoopWait(self.stop_event.wake_pipe))
 
-    def run(self) -> None:
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        have_server_notice_death()
-        options, store = self.options, store_for(self.options.database)
-        announcer = InThreads()
-        in_flight = InFlight(store, self.state.recorded, announcer)
-        registrar = ChildRegistrar(store, options, self.state)
-        timekeeper = Timekeeper()
-        timekeeper.start()
-        event_loop = None
-        if options.async_tasks:
-            event_loop = EventLoop(
-                options.async_tasks,
-                in_flight.ended,
-                registrar,
-                self.state,
-                in_flight.progress.say,
-                lost=self._end_without_blame,
-            )
-            in_flight.async_executor = event_loop
-
-        missing_keys = MissingKeys(self.state.count_missing_key)
-
-        def runner() -> Runner:
-            is_main = threading.current_thread() is threading.main_thread()
-            watch: Watch = (AlarmWatch if is_main else ThreadWatch)(timekeeper)
-            return Runner(
-                store,
-                registrar,
-                watch,
-                self.state,
-                async_executor=event_loop,
-                progress=in_flight.progress,
-                missing_keys=missing_keys,
-            )
-
-        performers = Threads(
-            in_flight, runner, self.stop_event.wake_pipe, options.threads, event_loop
+    def _build(self, store: Store, loop_wait: LoopWait) -> None:
+        options, state = self.options, self.state
+        queue_filter = QueueFilter(options.queues)
+        self._announcer = InThreads()
+        self._registrar = ChildRegistrar(store, options, state)
+        self._timekeeper = Timekeeper()
+        self._missing_keys = MissingKeys(state.count_missing_key)
+        self._in_flight = InFlight(
+            store,
+            queue_filter,
+            wake=loop_wait.wake,
+            recorded=state.recorded,
+            announcer=self._announcer,
         )
-        wakeup = None
-        if not options.exits_when_done:
-            wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
-        poller = Poller(store, options.queues, wakeup, missing_keys)
-        loop = Loop(
+        self._event_loop = self._new_event_loop() if options.async_tasks else None
+        self._performers = Threads(
+            self._in_flight, self._new_runner, loop_wait, options.threads, self._event_loop
+        )
+        self._loop = Loop(
             options,
-            in_flight,
-            executor=performers,
-            poller=poller,
+            self._in_flight,
+            executor=self._performers,
+            poller=Poller(store, queue_filter, wakeup_for(store, options), self._missing_keys),
             stop_event=self.stop_event,
             observer=self,
         )
 
-        def go_round() -> None:
-            try:
-                use_own_connection(options.database)
-                loop.run(registrar)
-                self.state.note_end(End.WORN_OUT if self._is_worn_out else End.DONE)
-            except Error:
-                self.state.note_end(End.WITHOUT_DATABASE)
-                raise
-            finally:
-                connections.close_all()
-                # The main thread waits for it, and ends the process.
-                in_flight.close(options.threads)
+    def _new_event_loop(self) -> EventLoop:
+        return EventLoop(
+            self.options.async_tasks,
+            self._in_flight.ended,
+            self._registrar,
+            self.state,
+            self._in_flight.progress.say,
+            lost=self._end_without_blame,
+        )
 
-        thread = threading.Thread(target=go_round, name="loop")
+    def _new_runner(self) -> Runner:
+        """Return a runner for the calling thread."""
+        is_main = threading.current_thread() is threading.main_thread()
+        watch: Watch = (AlarmWatch if is_main else ThreadWatch)(self._timekeeper)
+        return Runner(
+            self._in_flight.store,
+            self._registrar,
+            watch,
+            self.state,
+            async_executor=self._event_loop,
+            progress=self._in_flight.progress,
+            missing_keys=self._missing_keys,
+        )
+
+    def run(self) -> None:
+        """Claim and perform until told to stop, or until nothing is left to do."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        have_server_notice_death()
+        self._timekeeper.start()
+        if self._event_loop is not None:
+            self._event_loop.start()
+        self._performers.start()
+        thread = threading.Thread(target=self._run_loop, name="loop")
         thread.start()
-        performers.perform()
+        self._performers.perform()
         thread.join()
-        performers.close()
-        if event_loop is not None:
-            event_loop.close()
-        timekeeper.stop()
-        announcer.close(options.shutdown_timeout)
+        self._performers.close()
+        if self._event_loop is not None:
+            self._event_loop.close()
+        self._timekeeper.stop()
+        self._announcer.close(self.options.shutdown_timeout)
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
-        """Tell the supervisor, and hear what it wants."""
+    def _run_loop(self) -> None:
+        try:
+            use_own_connection(self.options.database)
+            self._loop.run(self._registrar)
+            self.state.note_end(End.WORN_OUT if self._is_worn_out else End.DONE)
+        except Error:
+            self.state.note_end(End.WITHOUT_DATABASE)
+            raise
+        finally:
+            connections.close_all()
+            # The main thread waits for it, and ends the process.
+            self._in_flight.close(self.options.threads)
+
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
+        """Write the state of the loop, and obey the supervisor."""
         self.state.tick(performed, in_flight)
-        self.state.note_suspects(suspects_wait)
+        self.state.note_suspects(suspects_seen_at)
         self._write_stacks()
         if self.state.is_to_stop:
             self.stop_event.set()
@@ -173,7 +179,7 @@ class Child:
             faulthandler.dump_traceback(all_threads=True)
 
     def is_worn_out(self, performed: int) -> bool:
-        """Whether to make room for a fresh child."""
+        """Return True if a fresh child is to take over."""
         options = self.options
         if options.max_performs is not None and performed >= options.max_performs:
             self._is_worn_out = True
@@ -190,14 +196,14 @@ class Child:
         os._exit(CRASHED)
 
     def _end_as_orphan(self) -> None:
-        """End as told to stop; what takes longer than the lease, which nobody renews, is cut."""
+        """Stop, and exit at the end of the lease, which nothing renews any more."""
         self.stop_event.set()
         if now() >= self.state.holds_until:
             os._exit(CRASHED)
 
     def _listen_to_signals(self) -> None:
-        # What is asked stands on the page; a signal only wakes the loop, whose thread is never
-        # the one that hears it: the interpreter writes to the bell from C.
+        # Requests stand in shared memory; a signal only wakes the loop, whose thread is never
+        # the one that handles it: the interpreter writes to the wake pipe from C.
         ignore(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         reset_in_forks()

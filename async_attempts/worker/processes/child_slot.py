@@ -1,4 +1,4 @@
-"""A place for a child: who lies there, how the last one ended, when the next is born."""
+"""A slot for a child: its pid, the exit of the last child, the start of the next one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from ...conf import settings
+from ..shared.fork import fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, End, now
 from .child import LAST_RESORT, run_child
-from .fork import fork
 from .reaper import ChildExit
 
 logger = logging.getLogger("async_attempts")
@@ -35,7 +35,7 @@ STARVED: Final = (
 
 
 class ChildSlot:
-    """One child after the other."""
+    """One child at a time: its pid, its state in shared memory, and when the next one is forked."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -43,6 +43,7 @@ class ChildSlot:
         self.state = ChildState(most)
         self.pid = 0
         self.is_done = False
+        self.ended_at = 0.0
         self.is_waiting = False
         self.killed_by_us = self.was_starved = False
         self.timed_out: frozenset[UUID] = frozenset()
@@ -56,7 +57,7 @@ class ChildSlot:
 
     @property
     def is_due(self) -> bool:
-        """Whether the next child is to be born."""
+        """True if the next child is to be forked now."""
         return self.is_empty and not (self.is_done or self.is_waiting) and now() >= self._due_at
 
     def spawn(self) -> None:
@@ -76,13 +77,13 @@ class ChildSlot:
             os.kill(self.pid, number)
 
     def request_stacks(self) -> None:
-        """Have the child write what its threads are doing."""
+        """Have the child write the stacks of its threads."""
         self.state.request_stacks()
         self._stacks_by = now() + STACKS_PATIENCE
         self.signal(signal.SIGUSR1)
 
     def insist_on_stacks(self) -> None:
-        """Have them written by the last resort, if the child can't and could be expected to."""
+        """Use the last resort for a child that should have written its stacks and didn't."""
         if self.state.stacks_requested and self.state.ticked_at and now() >= self._stacks_by:
             self.state.stacks_written()
             self.signal(LAST_RESORT)
@@ -99,20 +100,19 @@ class ChildSlot:
         self.signal(signal.SIGKILL)
 
     def kill_starved(self) -> None:
-        """End the child now. Nobody knows which of those that had begun starves the others."""
+        """End the child now; any execution that had begun may be what starves the others."""
         self.was_starved = True
         self.signal(signal.SIGKILL)
 
     def starved(self) -> frozenset[UUID]:
-        """The attempts whose time is over, and which nothing in the child came to tell so."""
+        """Return the attempts whose timeouts are over and could not be delivered."""
         moment = now()
         return frozenset(b.attempt_id for b in self.state.begun() if b.is_starved(moment))
 
     def reason_to_kill(self) -> frozenset[UUID] | None:
-        """Why the child has to be killed: the attempts that ignore their timeouts.
+        """Return the attempts that ignore their timeouts, for which the child has to be killed.
 
-        An empty set: its loop is stuck, and neither a target nor the database keeps it from going
-        round. None: it is well.
+        An empty set: its loop is stuck, by neither a target nor the database. None: it is well.
         """
         moment = now()
         going_on = [begun for begun in self.state.begun() if begun.deadline]
@@ -125,9 +125,10 @@ class ChildSlot:
         return frozenset() if is_stuck else None
 
     def ended(self, status: int) -> ChildExit | None:
-        """The child has ended, with this status of wait(2); returns what is to be buried."""
+        """Note the child's exit by its status of wait(2); None if there is nothing to reap."""
         code = os.waitstatus_to_exitcode(status)
         self.pid = 0
+        self.ended_at = now()
         self._plan_next()
         self._count_performed()
         if self.state.end in (End.DONE, End.WORN_OUT) and not self.state.in_flight:
@@ -172,7 +173,7 @@ class ChildSlot:
         self._due_at = now() + min(FIRST_PAUSE * 2.0**self._short_lives, LONGEST_PAUSE)
 
     def _count_performed(self) -> None:
-        """All children together are to perform so many."""
+        """Lower the limit of executions by those of the child that ended."""
         if (most := self.options.stop_after) is not None:
             left = most - self.state.performed
             self.options = replace(self.options, stop_after=left)
@@ -180,5 +181,5 @@ class ChildSlot:
 
     @property
     def died_at_start(self) -> bool:
-        """Whether the last child ended before its loop had gone round once."""
+        """True if the last child ended before its claim loop had ticked."""
         return not self.state.ticked_at

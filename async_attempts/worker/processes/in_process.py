@@ -1,4 +1,4 @@
-"""A worker in the calling process and thread: for tests, and for code that calls the command."""
+"""A worker in the calling process and thread, for tests and for code that calls the command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ...conf import settings
 from ...store import store_for
 from ..execution.missing_keys import MissingKeys
 from ..execution.runner import Runner
@@ -17,31 +16,32 @@ from ..executors.inline import Inline
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
 from ..loop.poller import Poller
-from ..loop.wakeup import WakeUp
+from ..loop.queue_filter import QueueFilter
+from ..loop.wakeup import wakeup_for
 from ..shared.options import Options
 from ..shared.registration import InProcessRegistrar
-from ..shared.stop_event import StopEvent
-from .inherited_signals import resetting_in_forks
+from ..shared.wake_pipe import StopEvent
+from .os_signals import resetting_in_forks
 
 
 class NoObserver:
-    """That of a loop that nobody feels."""
+    """An observer that does nothing."""
 
-    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
-        """Nobody feels it."""
+    def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
+        """Do nothing."""
 
     def note_database(self, is_at_it: bool) -> None:
-        """Nobody takes it to be stuck."""
+        """Do nothing."""
 
     def is_worn_out(self, performed: int) -> bool:
         return False
 
 
 def run_in_process(options: Options) -> None:
-    """Perform attempts as `options` say; returns when done, or told to by SIGTERM or SIGINT.
+    """Perform attempts as `options` say; return when done, or told to stop by SIGTERM or SIGINT.
 
-    One at a time, `async def` targets too. Who ignores the soft timeout isn't ended: there is no
-    process that could be.
+    One at a time, `async def` targets too. A target that ignores its soft timeout isn't ended:
+    there is no process that could be.
     """
     with (
         StopEvent() as stop_event,
@@ -49,28 +49,25 @@ def run_in_process(options: Options) -> None:
         watching() as watch,
         resetting_in_forks(),
     ):
-        InProcessLoop(options, stop_event, watch).run_alone()
+        InProcessWorker(options, stop_event, watch).run()
 
 
-class InProcessLoop(Loop):
-    """A loop whose own thread performs."""
+class InProcessWorker:
+    """A worker whose claim loop performs in its own thread."""
 
     def __init__(self, options: Options, stop_event: StopEvent, watch: Watch) -> None:
         store = store_for(options.database)
         self.registrar = InProcessRegistrar(store, options)
-        in_flight = InFlight(store)
-        missing_keys = MissingKeys()
-        runner = Runner(
-            store, self.registrar, watch, progress=in_flight.progress, missing_keys=missing_keys
-        )
-        wakeup = None
-        if not options.exits_when_done:
-            wakeup = WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
-        super().__init__(
+        self.stop_event = stop_event
+        queue_filter, missing_keys = QueueFilter(options.queues), MissingKeys()
+        in_flight = InFlight(store, queue_filter)
+        progress = in_flight.progress
+        runner = Runner(store, self.registrar, watch, progress=progress, missing_keys=missing_keys)
+        self.loop = Loop(
             options,
             in_flight,
             executor=Inline(in_flight, runner, stop_event),
-            poller=Poller(store, options.queues, wakeup, missing_keys),
+            poller=Poller(store, queue_filter, wakeup_for(store, options), missing_keys),
             stop_event=stop_event,
             observer=NoObserver(),
         )
@@ -79,9 +76,8 @@ class InProcessLoop(Loop):
         """Finish what has begun, release the rest, and end."""
         self.stop_event.set()
 
-    def run_alone(self) -> None:
-        """Live until done or stopped."""
-        self.run(self.registrar)
+    def run(self) -> None:
+        self.loop.run(self.registrar)
 
 
 @contextmanager

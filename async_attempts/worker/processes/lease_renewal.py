@@ -1,4 +1,4 @@
-"""The supervisor's one statement: it renews the lease of all its children."""
+"""Renewal of the leases of all children, in one statement of the supervisor."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error, connections
 
 from ...conf import settings
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
-from ..shared.connections import use_own_connection
+from ..shared.connections import IMPATIENT, use_own_connection
 from ..shared.lease import is_late
 from ..shared.shared_memory import ChildState, SupervisorState, now
 
@@ -22,11 +22,6 @@ logger = logging.getLogger("async_attempts")
 
 PATIENCE: Final = 5.0
 """Seconds that a renewal may take, a third of the lease at most: a network may swallow it."""
-
-IMPATIENT: Final[dict[str, dict[str, Any]]] = {
-    "mysql": {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2},
-}
-"""`OPTIONS`, by the vendor, of drivers that no signal interrupts while they wait."""
 
 RETRY: Final = 1.0
 
@@ -36,11 +31,11 @@ class TooSlow(Exception):
 
 
 class LeaseRenewal:
-    """Renews every third of the lease, and says on each page until when it holds."""
+    """Renews every third of the lease, and writes its end to the state of each child."""
 
     def __init__(self, store: Store, states: Sequence[ChildState], mine: SupervisorState) -> None:
         self._store = store
-        self._pages = states
+        self._states = states
         self._mine = mine
         self._next = now() + settings().LEASE / 3
         self._is_own = False
@@ -48,7 +43,7 @@ class LeaseRenewal:
 
     @property
     def seconds(self) -> float:
-        """Until the next renewal."""
+        """The seconds until the next renewal."""
         return max(0.0, self._next - now())
 
     def tick(self) -> None:
@@ -68,7 +63,7 @@ class LeaseRenewal:
             self._next = now() + lease / 3
 
     def _drop_connection(self) -> None:
-        """What was interrupted at any point may take itself to be inside a transaction for ever."""
+        """Close the connection: interrupted, it may believe that it is in a transaction."""
         connection = self._store.database.connection
         del connections[self._store.database.alias]
         self._is_own = False
@@ -78,12 +73,13 @@ class LeaseRenewal:
     def _renew(self, lease: float) -> None:
         living = {
             state.worker_id: state
-            for state in self._pages
+            for state in self._states
             if state.worker_id is not None and state.holds_until
         }
         if living and not self._is_own:
             alias, vendor = self._store.database.alias, self._store.database.connection.vendor
-            use_own_connection(alias, **IMPATIENT.get(vendor, {}))
+            # No signal interrupts this driver while it waits.
+            use_own_connection(alias, **(IMPATIENT[vendor] if vendor == "mysql" else {}))
             self._is_own = True
         asked = now()
         if len(living) > 1:
@@ -105,7 +101,7 @@ def _hold(state: ChildState, asked: float, lease: float) -> None:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the main thread after so many seconds, whatever it waits for."""
+    """Raise TooSlow in the main thread after these seconds, whatever it waits for."""
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         raise TooSlow

@@ -1,4 +1,4 @@
-"""Perform one attempt here and now, as the shortest-lived of workers."""
+"""`Attempt.perform()`: a worker that registers for a single attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take back what a dead child held: in a process of its own, since hooks are the project's code."""
+"""The reaper: takes back what a dead child held, in a process of its own since it calls hooks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ...targets import Policy, known_policy, target_named
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, InThreads
 from ..execution.outcomes import again_or_never
-from ..maintenance.malformed import set_malformed_aside
+from ..maintenance.maintenance import set_malformed_aside
 from ..shared.connections import use_own_connection
-from ..shared.orphans import die_with_parent
+from ..shared.fork import die_with_parent
 from ..shared.shared_memory import Begun, now
-from .inherited_signals import ignore, reset_in_forks
+from .os_signals import ignore, reset_in_forks
 
 logger = logging.getLogger("async_attempts")
 
@@ -59,7 +59,7 @@ class ChildExit:
     is_unexplained: bool = False
 
     def verdict(self, policies: Policies, row: Any) -> Verdict | None:
-        """What became of one attempt that the child held; None: it is given back uncounted."""
+        """Return the verdict on one attempt that the child held; None gives it back uncounted."""
         if self.is_unexplained and not self.begun:
             # It died of what it had claimed, it may be: of the size of a row, say.
             return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)

@@ -1,4 +1,4 @@
-"""Notices, in development, that the project's code was edited."""
+"""Reload in development: notices that the project's code was edited."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CodeChanges:
 
 
 def _is_python(path: Path) -> bool:
-    """Whether a worker that begins anew with the file as it is now wouldn't end at once."""
+    """Return False for Python that doesn't compile: a worker would end at once."""
     if path.suffix != ".py":
         return True
     try:

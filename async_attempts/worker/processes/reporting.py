@@ -1,4 +1,4 @@
-"""What the world outside is told: systemd, those who ask for its health, who edits its code."""
+"""Reports of the supervisor to systemd, to the health server and about edited code."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ import logging
 import os
 import signal
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ...exceptions import InvalidOption
 from ..health import server as health
-from ..health.probes import SILENCE
+from ..health.probes import SILENCE, WorkerStatus
 from ..health.systemd import Systemd
 from ..shared.connections import close_all_before_fork
+from ..shared.fork import CRASHED
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, SupervisorState, now
-from .child import CRASHED
 from .reload import CodeChanges
 
 logger = logging.getLogger("async_attempts")
 
 HEALTH_PAUSE: Final = 1.0
-"""Seconds after which who answers for the health is started anew."""
+"""Seconds after which a health server that ended is started again."""
 
 
 class Reporting:
-    """Speaks for the supervisor."""
+    """Reports for the supervisor."""
 
     def __init__(
         self, options: Options, states: Sequence[ChildState], mine: SupervisorState
     ) -> None:
         self._options = options
-        self._status = SharedStatus(states, mine)
+        self._status = WorkerStatus(states, mine)
         self._systemd = Systemd()
         self._health_pid = 0
         self._next_health = now()
@@ -68,7 +67,7 @@ class Reporting:
         return None if self._code_changes is None else self._code_changes.changed()
 
     def stopping(self, seconds: float) -> None:
-        """The last executions get so many seconds."""
+        """Tell systemd how long the last executions may take, in seconds."""
         self._systemd.stopping()
         self._systemd.extend(seconds + SILENCE)
 
@@ -79,7 +78,7 @@ class Reporting:
             self._health_pid, self._next_health = 0, now() + HEALTH_PAUSE
 
     def end(self) -> None:
-        """Nobody will answer any more."""
+        """End the health server."""
         if self._health_pid:
             with suppress(ProcessLookupError):
                 os.kill(self._health_pid, signal.SIGKILL)
@@ -87,7 +86,7 @@ class Reporting:
                 os.waitpid(self._health_pid, 0)
 
     def reload(self) -> int:
-        """Begin anew, with the code as it is now: this process becomes a new supervisor."""
+        """Replace this process by a new supervisor, with the code as it is now (execv)."""
         self._systemd.reloading()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -118,35 +117,3 @@ class Reporting:
                 database=self._options.database,
                 host=self._options.health_host,
             )
-
-
-class SharedStatus:
-    """How the worker does, read from the memory that its processes share."""
-
-    def __init__(self, states: Sequence[ChildState], mine: SupervisorState) -> None:
-        self._pages = states
-        self._mine = mine
-        self._started_at = now()
-
-    def have_all_ticked(self) -> bool:
-        """Whether every child's loop goes round."""
-        return all(state.ticked_at for state in self._pages)
-
-    def tick_ages(self) -> list[float]:
-        # A newborn hasn't ticked yet; before the first of them, nobody has.
-        return [now() - max(p.ticked_at, p.started_at, self._started_at) for p in self._pages]
-
-    def lease_age(self) -> float:
-        return now() - self._mine.renewed_at
-
-    def performed(self) -> int:
-        return sum(state.performed for state in self._pages)
-
-    def in_flight(self) -> int:
-        return sum(state.in_flight for state in self._pages)
-
-    def missing_keys(self) -> Mapping[str, int]:
-        return sum((Counter(state.missing_keys()) for state in self._pages), Counter())
-
-    def stopping(self) -> bool:
-        return self._mine.is_stopping

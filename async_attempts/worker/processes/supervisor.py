@@ -1,4 +1,4 @@
-"""The parent of all children: it bears them, looks after them, buries them, and performs nothing.
+"""The parent of all children: it forks, watches and replaces them, and performs nothing.
 
 It has one thread, so that it may fork at any time, and one statement, which renews the lease.
 """
@@ -15,11 +15,10 @@ from typing import Final, NamedTuple
 from ...backoff import Backoff
 from ...conf import settings
 from ...store import store_for
+from ..shared.fork import CRASHED, fork
 from ..shared.options import Options
 from ..shared.shared_memory import End, SupervisorState, now
-from .child import CRASHED
 from .child_slot import FIRST_PAUSE, LONGEST_PAUSE, ChildSlot
-from .fork import fork
 from .lease_renewal import LeaseRenewal
 from .os_signals import OsSignals
 from .reaper import ChildExit, reap
@@ -28,10 +27,10 @@ from .reporting import Reporting
 logger = logging.getLogger("async_attempts")
 
 TICK: Final = 0.25
-"""Seconds between two looks at the deadlines."""
+"""Seconds between two checks of the deadlines."""
 
 PAUSE: Final = 2.0
-"""Seconds without a look that tell of a process that was stopped, or a machine that slept."""
+"""Seconds between two checks that tell of a process that was stopped, or a machine that slept."""
 
 MOST_DEATHS_AT_START: Final = 5
 
@@ -46,7 +45,7 @@ the database is away, others do so when the lease has run out."""
 
 
 class Reaping(NamedTuple):
-    """One death to be buried, for the first time or again; `due_at`: when, by `now()`."""
+    """A dead child whose attempts are to be taken back; `due_at`: the next try, by `now()`."""
 
     child_slot: ChildSlot
     child_exit: ChildExit
@@ -54,7 +53,7 @@ class Reaping(NamedTuple):
     due_at: float = 0.0
 
     def again(self) -> Reaping:
-        """The next try, ever later."""
+        """Return the next try, after a pause that grows."""
         failed = self.failed + 1
         cap = min(settings().LEASE / 3, LONGEST_PAUSE)
         pause = Backoff.exponential(FIRST_PAUSE, cap=cap).delay(failed)
@@ -62,7 +61,7 @@ class Reaping(NamedTuple):
 
 
 class Supervisor:
-    """One `run_attempts`."""
+    """The parent process of one `run_attempts`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -85,7 +84,7 @@ class Supervisor:
         self._went_round_at = self._lenient_until = now()
 
     def run(self) -> int:
-        """Live until told to stop, or until nothing is left to do; returns the exit code."""
+        """Run until told to stop, or until nothing is left to do; return the exit code."""
         with self.os_signals:
             self.reporting.begin()
             try:
@@ -113,7 +112,7 @@ class Supervisor:
         self.lease_renewal.tick()
         self.reporting.tick()
         if (edited := self.reporting.edited()) is not None:
-            logger.info("%s was edited; the worker begins anew", edited)
+            logger.info("%s was edited; the worker starts again", edited)
             self.os_signals.ask_to_reload()
         self.os_signals.wait(min(TICK, self.lease_renewal.seconds))
 
@@ -132,7 +131,7 @@ class Supervisor:
         return is_reaped and all(child_slot.is_done for child_slot in self.child_slots)
 
     def _obey(self) -> None:
-        """Do what signals have asked for."""
+        """Act on the signals that have come."""
         if self.os_signals.dump:
             self.os_signals.dump = False
             self._dump()
@@ -149,13 +148,13 @@ class Supervisor:
             child_slot.ask_to_stop()
 
     def _allow_for_a_freeze(self) -> None:
-        """Who was frozen together with the children lets them hear that their time is over."""
+        """Give children that were frozen with this process the time to deliver timeouts."""
         if now() - self._went_round_at > PAUSE:
             self._lenient_until = now() + settings().TIMEOUT_GRACE
         self._went_round_at = now()
 
     def _check_children(self) -> None:
-        """End those who can't be waited for any longer."""
+        """Kill the children that can't be waited for any longer."""
         for child_slot in self._living:
             child_slot.insist_on_stacks()
             if self._stop_by is not None and now() >= self._stop_by:
@@ -164,7 +163,7 @@ class Supervisor:
             elif now() < self._lenient_until:
                 continue
             elif starved := child_slot.starved():
-                # First: those that were told can't have ended either.
+                # First: targets that were told of their timeouts can't have ended either.
                 logger.error(
                     "child %d is killed: it is starved, %s could not be told of its timeout",
                     child_slot.pid,
@@ -182,14 +181,15 @@ class Supervisor:
                 child_slot.kill(timed_out)
 
     def _perform_suspects(self) -> None:
-        """Let suspects be performed that wait for a hand which never runs empty."""
-        if any(child_slot.state.suspects_due for child_slot in self.child_slots):
+        """Start the spare child when a child has seen suspects due since the last one ended."""
+        seen_at = max(child_slot.state.suspects_seen_at for child_slot in self.child_slots)
+        if seen_at > self.spare.ended_at:
             self.spare.is_done = False
             if self.spare.is_due:
                 self.spare.spawn()
 
     def _collect_exits(self) -> None:
-        """See who has ended, and have them buried."""
+        """Wait for processes that have ended (waitpid), and have dead children reaped."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -242,13 +242,13 @@ class Supervisor:
             child_slot.is_waiting = False
             logger.error("a dead child's attempts can't be taken back: %s", error.strerror)
             return
-        # Before a drain's next child looks around, all of it is to be back.
+        # Before the next child of a drain polls, all of it is to be pending again.
         self._reapings[pid] = reaping
         if self.options.drain:
             child_slot.is_waiting = True
 
     def _retry_reapers(self) -> None:
-        """Begin the burials that failed, and whose time has come."""
+        """Start the reapers again that failed, and whose pause is over."""
         due = [reaping for reaping in self._failed_reapings if now() >= reaping.due_at]
         self._failed_reapings = [reaping for reaping in self._failed_reapings if reaping not in due]
         for reaping in due:
@@ -281,7 +281,7 @@ class Supervisor:
             child_slot.request_stacks()
 
     def _end(self) -> None:
-        """Leave nobody behind."""
+        """Kill and reap all processes."""
         for child_slot in self._living:
             child_slot.kill()
             with suppress(ChildProcessError):

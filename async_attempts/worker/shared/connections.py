@@ -1,4 +1,4 @@
-"""Sessions of the worker's own threads: outside of any pool, and with an end to every wait."""
+"""Database sessions of the worker's own threads: in no pool, and every wait has a limit."""
 
 from __future__ import annotations
 
@@ -44,6 +44,26 @@ PATIENT: Final[dict[str, dict[str, Any]]] = {
     },
 }
 """`OPTIONS` for those that the project doesn't set."""
+
+IMPATIENCE: Final = 2
+"""Seconds after which probes and renewals of leases give the server up."""
+
+IMPATIENT: Final[dict[str, dict[str, Any]]] = {
+    "postgresql": {
+        "connect_timeout": IMPATIENCE,
+        "tcp_user_timeout": IMPATIENCE * 1_000,
+        "keepalives_idle": 1,
+        "keepalives_interval": 1,
+        "keepalives_count": IMPATIENCE,
+    },
+    "mysql": {
+        "connect_timeout": IMPATIENCE,
+        "read_timeout": IMPATIENCE,
+        "write_timeout": IMPATIENCE,
+    },
+    "sqlite": {"timeout": IMPATIENCE},
+}
+"""`OPTIONS` of sessions that let a question end soon."""
 
 KEEPALIVES: Final[dict[str, object]] = {
     "tcp_keepalives_idle": SILENCE // 3,

@@ -1,10 +1,12 @@
-"""A worker's lease, as the worker itself sees it: kept by its supervisor, or by a thread."""
+"""Leases: a worker's own, kept by its supervisor or by a thread, and those of other workers."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -19,7 +21,7 @@ logger = logging.getLogger("async_attempts")
 
 
 def is_late(holds_until: float, moment: float) -> bool:
-    """Whether a lease should have been renewed long before that moment of `memory.now()`.
+    """Return True if a lease should have been renewed long before that moment.
 
     Whatever kept it back may keep back all others', too.
     """
@@ -35,26 +37,26 @@ class SupervisedLease:
 
     @property
     def lost(self) -> bool:
-        """Whether this worker was rescued."""
+        """True if this worker was rescued."""
         return self._child_state.has_lost(self._worker_id)
 
     @property
     def holds_until(self) -> float:
-        """Until when nobody rescues it, by `memory.now()`."""
+        """The end of the lease, by `shared_memory.now()`."""
         return self._child_state.holds_until
 
     @property
     def late_at(self) -> float:
-        """When its renewal was last found to be late, by `memory.now()`."""
+        """The moment of the last renewal that was late, by `shared_memory.now()`."""
         moment = now()
         return moment if is_late(self.holds_until, moment) else self._child_state.late_at
 
     def lose(self) -> None:
-        """It is found to be rescued."""
+        """Note that the worker was rescued."""
         self._child_state.lose(self._worker_id)
 
     def tick(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the supervisor renews."""
 
 
 class LeaseKeeper:
@@ -88,17 +90,17 @@ class LeaseKeeper:
 
     @property
     def holds_until(self) -> float:
-        """Until when nobody rescues it, by `memory.now()`."""
+        """The end of the lease, by `shared_memory.now()`."""
         return 0.0 if self.lost else self._renewed + settings().LEASE
 
     @property
     def late_at(self) -> float:
-        """When its renewal was last found to be late, by `memory.now()`."""
+        """The moment of the last renewal that was late, by `shared_memory.now()`."""
         moment = now()
         return moment if is_late(self.holds_until, moment) else self._late_at
 
     def lose(self) -> None:
-        """It is found to be rescued."""
+        """Note that the worker was rescued."""
         self.lost = True
 
     def tick(self) -> None:
@@ -130,3 +132,38 @@ class LeaseKeeper:
         if is_late(self._renewed + settings().LEASE, asked):
             self._late_at = now()
         self._renewed = asked
+
+
+class LeaseWatch:
+    """Watches the late leases of other workers by this process's own monotonic clock.
+
+    A lease that has run out by the database's clock is no proof of a death: that clock may have
+    been set forward. A lease that nobody renewed for half of its length while this worker looked on
+    is.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[UUID, tuple[datetime, float]] = {}
+
+    def see(self, leases: Mapping[UUID, datetime]) -> None:
+        """Note the late leases, by their workers' ids, as the database has them now."""
+        moment = now()
+        before = self._seen
+        self._seen = {
+            worker_id: before[worker_id]
+            if worker_id in before and before[worker_id][0] == lease
+            else (lease, moment)
+            for worker_id, lease in leases.items()
+        }
+
+    @property
+    def unchanged(self) -> dict[UUID, datetime]:
+        """The leases that were seen unchanged for half a lease."""
+        since = now() - settings().LEASE / 2
+        return {pk: lease for pk, (lease, first) in self._seen.items() if first <= since}
+
+    @property
+    def seconds(self) -> float:
+        """The seconds until the last of them has been seen for long enough."""
+        latest = max((first for _, first in self._seen.values()), default=0.0)
+        return max(0.0, latest + settings().LEASE / 2 - now())

@@ -1,4 +1,4 @@
-"""How one worker is to run."""
+"""Options of a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_POLL: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What `run_attempts` was asked for; times in seconds.
+    """The options of `run_attempts`; times in seconds.
 
     `once`: one claim, then stop. `drain`: stop when nothing is due. `stop_after`: stop after
     that many executions. `batch_size`: the most that one claim takes. `poll_interval` None: as the
@@ -46,5 +46,5 @@ class Options:
 
     @property
     def exits_when_done(self) -> bool:
-        """Whether the work ends by itself, and so does the patience with the database."""
+        """True if the worker exits when nothing is due, and when the database fails."""
         return self.once or self.drain or self.suspects_only

@@ -1,4 +1,4 @@
-"""A worker's row and its lease: who performs, made anew when others took it for dead."""
+"""Registration of a worker: its row, and its lease."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .shared_memory import ChildState, now
 
 
 def new_worker(*, queues: Sequence[str], name: str = "") -> Worker:
-    """A new incarnation of this process, not yet registered."""
+    """Return a row for this process as a worker, not yet saved."""
     try:
         package_version = version("django-async-attempts")
     except PackageNotFoundError:
@@ -35,25 +35,25 @@ def new_worker(*, queues: Sequence[str], name: str = "") -> Worker:
 
 
 class Registration(NamedTuple):
-    """One life of a worker."""
+    """A registered worker and its lease."""
 
     worker: Worker
     lease: LeaseKeeper | SupervisedLease
 
 
 class Registrar(Protocol):
-    """Registers one after the other."""
+    """Registers this process as a worker, anew after it was rescued."""
 
     @property
     def holds_until(self) -> float:
-        """Until when the present one's lease holds, by `memory.now()`."""
+        """The end of the present lease, by `shared_memory.now()`."""
 
     def register(self) -> AbstractContextManager[Registration]:
-        """Live as a new one."""
+        """Register a new worker, and keep its lease while the context lasts."""
 
 
 class InProcessRegistrar:
-    """In a process without a supervisor: a thread keeps the lease."""
+    """Registers a worker in a process without a supervisor; a thread renews its lease."""
 
     def __init__(self, store: Store, options: Options) -> None:
         self._store = store
@@ -73,7 +73,7 @@ class InProcessRegistrar:
 
 
 class ChildRegistrar:
-    """In a child: the supervisor renews what stands on its page."""
+    """Registers a child; its supervisor renews the lease, which it finds in shared memory."""
 
     def __init__(self, store: Store, options: Options, child_state: ChildState) -> None:
         self._store = store
@@ -88,7 +88,7 @@ class ChildRegistrar:
     def register(self) -> Iterator[Registration]:
         worker = new_worker(queues=self._options.queues, name=self._options.name)
         asked = now()
-        # On the page before it is in the database: whatever it claims, its supervisor will know.
+        # In shared memory first, so that the supervisor knows whatever it claims.
         self._child_state.hold_until(0.0)
         self._child_state.become(worker.pk)
         self._store.workers.register(worker, settings().LEASE)

@@ -1,4 +1,4 @@
-"""The page of shared memory by which a child tells its supervisor how it does.
+"""Shared memory by which a child reports its state to its supervisor.
 
 It outlives the child, whatever ends that: the supervisor reads there what had begun. It reads while
 the child writes, so a number is written by one store of its eight bytes; `struct.pack_into` empties
@@ -52,7 +52,7 @@ now: Final = uptime
 
 
 class End(IntEnum):
-    """How a child ended."""
+    """The end of a child, as the child itself says."""
 
     UNTIMELY = 0
     DONE = 1
@@ -65,8 +65,8 @@ class End(IntEnum):
 class Begun(NamedTuple):
     """An execution that has begun and isn't recorded; its times are of `now()`.
 
-    `deadline`: by when it is told at the latest that its time is over; 0: it has ended. `ends_by`:
-    by when it is to end, since it was told. When the deadline is moved after that, `ends_by` is
+    `deadline`: the latest delivery of its timeout; 0: it has ended. `ends_by`: its latest end,
+    once the timeout was delivered. When the deadline is moved after that, `ends_by` is
     earlier, and says nothing any more.
     """
 
@@ -76,16 +76,16 @@ class Begun(NamedTuple):
     ends_by: float = 0.0
 
     def ignores_its_timeout(self, moment: float) -> bool:
-        """Whether it was told that its time is over, and goes on all the same."""
+        """Return True if it was told that its time is over, and goes on all the same."""
         return 0 < self.deadline <= self.ends_by <= moment
 
     def is_starved(self, moment: float) -> bool:
-        """Whether its time is over, and nothing in its process came to tell it."""
+        """Return True if its time is over, and nothing in its process came to tell it."""
         return self.ends_by < self.deadline <= moment
 
 
 class ChildState:
-    """One child's facts; each is written by one side only."""
+    """The state of one child in shared memory; each number is written by one side only."""
 
     def __init__(self, rows: int) -> None:
         self._memory = mmap.mmap(-1, _TABLE + rows * _BEGUN.size)
@@ -94,7 +94,7 @@ class ChildState:
         self._missing: dict[str, int] = {}
 
     def clear(self, started_at: float) -> None:
-        """For the next child, which is born at that moment of `now()`."""
+        """Clear all for the next child, which starts at that moment of `now()`."""
         self._memory[:] = bytes(len(self._memory))
         self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
         self._missing.clear()
@@ -110,33 +110,33 @@ class ChildState:
 
     @property
     def worker_id(self) -> UUID | None:
-        """The incarnation whose lease is to be renewed."""
+        """The id of the worker whose lease is to be renewed."""
         found = self._memory[_MINE : _MINE + 16]
         return None if found == _NOBODY else UUID(bytes=found)
 
     def become(self, worker_id: UUID | None) -> None:
-        """Be this incarnation from now on; None: nobody's lease is to be renewed."""
+        """Set the worker whose lease is to be renewed; None for nobody's."""
         self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
 
     @property
     def ticked_at(self) -> float:
-        """When the claim loop last went round; 0: never."""
+        """The last tick of the claim loop, by `now()`; 0.0 if there was none."""
         return self._number(_TICKED)
 
     def tick(self, performed: int, in_flight: int) -> None:
-        """The claim loop goes round."""
+        """Note a tick of the claim loop."""
         self._write(_TICKED, now())
         self._write(_PERFORMED, performed)
         self._write(_IN_FLIGHT, in_flight)
 
     @property
     def is_at_database(self) -> bool:
-        """Whether the claim loop may wait for an answer of the database."""
+        """True if the claim loop may wait for an answer of the database."""
         return self._number(_RESTS) == _AT_DATABASE
 
     @property
     def rests_since(self) -> float:
-        """Since when the claim loop asks nothing of the database, by `now()`; 0: from the start."""
+        """The moment since when the claim loop asks nothing of the database; 0.0 is the start."""
         return max(0.0, self._number(_RESTS))
 
     def note_database(self, is_at_it: bool) -> None:
@@ -152,24 +152,24 @@ class ChildState:
         return int(self._number(_IN_FLIGHT))
 
     @property
-    def suspects_due(self) -> bool:
-        """Whether suspects wait while this child's hand never runs empty."""
-        return bool(self._number(_SUSPECTS))
+    def suspects_seen_at(self) -> float:
+        """The moment when the claim loop last found suspects due; 0.0 if none are."""
+        return self._number(_SUSPECTS)
 
-    def note_suspects(self, wanted: bool) -> None:
-        self._write(_SUSPECTS, wanted)
+    def note_suspects(self, seen_at: float) -> None:
+        self._write(_SUSPECTS, seen_at)
 
     @property
     def end(self) -> End:
-        """How the child came to its end, if it did by itself."""
+        """The end of the child, if it ended by itself."""
         return End(int(self._number(_END)))
 
     def note_end(self, end: End) -> None:
-        """This is how it ends. (An exit code may be a target's: `os._exit(0)`.)"""
+        """Note the end. (An exit code may be a target's: `os._exit(0)`.)"""
         self._write(_END, end)
 
     def stacks_written(self) -> None:
-        """The stacks that were asked for are told."""
+        """Note that the requested stacks are written."""
         self._write(_WRITTEN, self._number(_REQUESTED))
 
     def count_missing_key(self, key_id: str, number: int = 1) -> None:
@@ -185,7 +185,7 @@ class ChildState:
         self._write(offset + 24, self._number(offset + 24) + number)
 
     def missing_keys(self) -> dict[str, int]:
-        """How many attempts couldn't be opened for want of which key, by its id."""
+        """Return the numbers of attempts that couldn't be opened, by the id of the missing key."""
         found: Counter[str] = Counter()
         for name, number in _NAMED.iter_unpack(self._memory[_MISSING:_TABLE]):
             if number:
@@ -193,7 +193,7 @@ class ChildState:
         return found
 
     def begin(self, id_bytes: bytes, claim_seq: int, deadline: float) -> int | None:
-        """Note that an execution begins; returns the place of the note, None if there is none."""
+        """Note that an execution begins; return the offset of the note, None without room."""
         if not self._free:
             return None
         offset = self._free.popleft()
@@ -201,20 +201,20 @@ class ChildState:
         return offset
 
     def move(self, offset: int, deadline: float) -> None:
-        """The execution noted there has another deadline; 0: it has ended."""
+        """Set another deadline of the execution noted there; 0: it has ended."""
         self._write(offset + _DEADLINE, deadline)
 
     def told(self, offset: int, ends_by: float) -> None:
-        """The execution noted there was told that its time is over, and is to end by then."""
+        """Note the delivery of the timeout of the execution noted there, and its latest end."""
         self._write(offset + _ENDS_BY, ends_by)
 
     def recorded(self, offset: int) -> None:
-        """The execution noted there is recorded, or was given back."""
+        """Free the note of an execution that is recorded or given back."""
         self._memory[offset : offset + 16] = _NOBODY
         self._free.append(offset)
 
     def begun(self) -> Iterator[Begun]:
-        """What had begun and wasn't recorded."""
+        """Yield the executions that have begun and aren't recorded."""
         table = memoryview(self._memory)[_TABLE:]
         for id_bytes, claim_seq, deadline, ends_by in _BEGUN.iter_unpack(table):
             if id_bytes != _NOBODY:
@@ -224,12 +224,12 @@ class ChildState:
 
     @property
     def started_at(self) -> float:
-        """When the child was born; 0: there was none."""
+        """The start of the child, by `now()`; 0.0 if there was none."""
         return self._number(_STARTED)
 
     @property
     def holds_until(self) -> float:
-        """Until when the lease holds, by `now()`."""
+        """The end of the lease, by `now()`."""
         return self._number(_HOLDS_UNTIL)
 
     def hold_until(self, moment: float) -> None:
@@ -237,14 +237,14 @@ class ChildState:
 
     @property
     def late_at(self) -> float:
-        """When the lease was last renewed later than is usual, by `now()`; 0: never."""
+        """The last renewal that was late, by `now()`; 0.0 if there was none."""
         return self._number(_LATE)
 
     def came_late(self, moment: float) -> None:
         self._write(_LATE, moment)
 
     def lose(self, worker_id: UUID) -> None:
-        """This incarnation was rescued: it begins nothing any more."""
+        """Note that this worker was rescued: it begins nothing any more."""
         self.hold_until(0.0)
         self._memory[_LOST : _LOST + 16] = worker_id.bytes
 
@@ -253,7 +253,7 @@ class ChildState:
 
     @property
     def stacks_requested(self) -> bool:
-        """Whether the child has been asked for its threads' stacks, and hasn't told them."""
+        """True if the supervisor has requested stacks that the child hasn't written."""
         return self._number(_REQUESTED) > self._number(_WRITTEN)
 
     def request_stacks(self) -> None:
@@ -268,14 +268,14 @@ class ChildState:
 
 
 class SupervisorState:
-    """What the supervisor tells those who answer for its health."""
+    """The state of the supervisor, for the health server."""
 
     def __init__(self) -> None:
         self._numbers = memoryview(mmap.mmap(-1, 2 * _NUMBER.size)).cast("d")
 
     @property
     def renewed_at(self) -> float:
-        """When the lease was last renewed, by `now()`."""
+        """The last renewal of the lease, by `now()`."""
         return self._numbers[0]
 
     def renewed(self) -> None:

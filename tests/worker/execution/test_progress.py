@@ -234,9 +234,8 @@ def test_what_a_thread_says_after_the_end_is_not_heard(database, acting):
 
 @pytest.mark.only("sqlite", reason="this asks nothing of a database itself")
 def test_the_first_word_wakes_the_one_who_writes_it(database):
-    board = UnwrittenProgress(store_for(database))
     rung: list[bool] = []
-    board.wake = lambda: rung.append(True)
+    board = UnwrittenProgress(store_for(database), wake=lambda: rung.append(True))
     claim: Any = SimpleNamespace(fence=(b"1", 1))
     for percent in (1, 2, 3):
         board.say(ProgressReport(claim, percent, ""))

@@ -34,7 +34,7 @@ PATIENCE = 10.0
 
 
 class Performer:
-    """An event loop for two targets at once, its page, and what has come back."""
+    """An event loop for two targets at once, its shared memory, and what has come back."""
 
     def __init__(self, database: str) -> None:
         self.store = store_for(database)
@@ -49,6 +49,7 @@ class Performer:
             self.child_state,
             lost=self.was_lost.set,
         )
+        self.loop.start()
 
     def perform(self, *names: str, timeout: float = LONG) -> bool:
         """Let the targets with these names in `actions` begin, in this order."""

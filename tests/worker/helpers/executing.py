@@ -18,10 +18,11 @@ from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.processes.in_process import NoObserver
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.registration import InProcessRegistrar
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import LoopWait, StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued
 
@@ -30,11 +31,14 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     """Perform what is due in so many threads, and so many async targets at once."""
     store = store_for(database)
     options = Options(database=database, queues=("default", "emails", "fulfilment"), drain=True)
-    in_flight, stop_event, timekeeper = InFlight(store), StopEvent(), Timekeeper()
+    stop_event, timekeeper = StopEvent(), Timekeeper()
+    loop_wait, queue_filter = LoopWait(stop_event.wake_pipe), QueueFilter(options.queues)
+    in_flight = InFlight(store, queue_filter, wake=loop_wait.wake)
     registrar = InProcessRegistrar(store, options)
     timekeeper.start()
     for_async = EventLoop(async_tasks, in_flight.ended, registrar, say=in_flight.progress.say)
 
+    for_async.start()
     missing_keys = MissingKeys()
 
     def runner() -> Runner:
@@ -48,8 +52,9 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
         )
 
     # The first performer is the thread that would else wait for the loop's: nobody here.
-    executor = Threads(in_flight, runner, stop_event.wake_pipe, threads + 1, for_async)
-    poller = Poller(store, options.queues, None)
+    executor = Threads(in_flight, runner, loop_wait, threads + 1, for_async)
+    executor.start()
+    poller = Poller(store, queue_filter, None)
     loop = Loop(
         options,
         in_flight,

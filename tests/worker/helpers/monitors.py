@@ -20,12 +20,13 @@ import pytest
 from django.db import connections
 
 from async_attempts.worker.health import server
+from async_attempts.worker.health.probes import WorkerStatus
 from tests.worker.helpers.processes import WorkerProcess, until
 
 LAYOUT = struct.Struct("ddd?qq")
 
 
-class WorkerStatus:
+class MappedStatus(WorkerStatus):
     """The vital signs of two children, in a file that processes map: shared memory."""
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +75,7 @@ class Answer(NamedTuple):
 class Monitor:
     """Asks the server that a supervisor has started."""
 
-    def __init__(self, supervisor: WorkerProcess, status: WorkerStatus, pid: int) -> None:
+    def __init__(self, supervisor: WorkerProcess, status: MappedStatus, pid: int) -> None:
         self.supervisor = supervisor
         self.status = status
         self.pid = pid
@@ -122,7 +123,7 @@ def supervise(
     server.DEADLINE = deadline
     if not kernel:
         mock.patch.object(server, "die_with_parent").start()
-    pid = server.start(0, WorkerStatus(directory / "status"), database=database, host=host)
+    pid = server.start(0, MappedStatus(directory / "status"), database=database, host=host)
     (directory / "written").write_text(str(pid))
     (directory / "written").rename(directory / "pid")
     _, status = os.waitpid(pid, 0)
@@ -165,7 +166,7 @@ def start(workers: Any, tmp_path: Path) -> Iterator[Start]:
             until((tmp_path / "pid").exists, supervisor)
             pid = int((tmp_path / "pid").read_text())
             cleanup.callback(_killed, psutil.Process(pid))
-            return Monitor(supervisor, WorkerStatus(tmp_path / "status"), pid)
+            return Monitor(supervisor, MappedStatus(tmp_path / "status"), pid)
 
         yield start
 

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from async_attempts.results import hearing, pauses
+from async_attempts.results import polling
 from tests.worker.helpers.attempts import drain
 from tests.worker.helpers.processes import PATIENCE
-
-LONG = 600.0
 
 
 class Beside:
@@ -45,7 +43,7 @@ class Beside:
         for thread in self._threads:
             thread.join(PATIENCE)
             assert not thread.is_alive()
-        assert not self._raised
+        assert not self._raised, self._raised
 
 
 @pytest.fixture
@@ -57,13 +55,12 @@ def beside() -> Iterator[Beside]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_hears_any_more() -> Iterator[None]:
-    """No session is left to the next test."""
+def nobody_waits_any_more() -> Iterator[None]:
+    """No poll is left to the next test."""
     yield
-    hearing.stop_hearing()
+    assert not polls()
 
 
-@pytest.fixture
-def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks twice, unless a notification comes."""
-    monkeypatch.setattr(pauses, "FIRST", LONG)
+def polls() -> list[polling.Poll]:
+    """The polls that wait in this process."""
+    return [poll for poller in polling._pollers.values() for poll in poller._present()]

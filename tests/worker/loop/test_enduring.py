@@ -16,9 +16,9 @@ from async_attempts.calls import enqueue_many
 from async_attempts.models import Attempt, DatabaseNow, Worker
 from async_attempts.worker.execution.timeouts import NoWatch
 from async_attempts.worker.loop.poller import LOCKED_PAUSE
-from async_attempts.worker.processes.in_process import InProcessLoop
+from async_attempts.worker.processes.in_process import InProcessWorker
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.patience import PATIENCE
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain, enqueued, failures, performed, put, raising, stored
@@ -58,11 +58,11 @@ def losing_one_answer(database: str, is_meant: Callable[[str, Any], bool]) -> It
 
 def work_until_performed(database: str, number: int, queues: tuple[str, ...], **more: Any) -> None:
     options = Options(database=database, queues=queues, stop_after=number, **more)
-    loop = InProcessLoop(options, StopEvent(), NoWatch())
-    guard = threading.Timer(PATIENCE, loop.stop)
+    worker = InProcessWorker(options, StopEvent(), NoWatch())
+    guard = threading.Timer(PATIENCE, worker.stop)
     guard.start()
     try:
-        loop.run_alone()
+        worker.run()
     finally:
         guard.cancel()
 
@@ -134,20 +134,20 @@ def test_what_is_due_and_locked_keeps_no_worker_busy(database, monkeypatch):
 
     waits: list[float] = []
     options = Options(database=database, queues=("default",))
-    loop = InProcessLoop(options, StopEvent(), NoWatch())
+    worker = InProcessWorker(options, StopEvent(), NoWatch())
 
     def note(seconds: float, socket: int | None = None) -> bool:
         waits.append(seconds)
         if seconds > 0:
-            loop.stop()
+            worker.stop()
         return False
 
-    monkeypatch.setattr(loop.executor, "work", note)
+    monkeypatch.setattr(worker.loop.executor, "work", note)
     locker = threading.Thread(target=lock)
     locker.start()
     try:
         assert locked.wait(PATIENCE)
-        loop.run_alone()
+        worker.run()
     finally:
         go.set()
         locker.join()

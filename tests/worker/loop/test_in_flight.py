@@ -217,9 +217,9 @@ def test_it_knows_how_long_the_next_one_waits(in_flight, claimed, monkeypatch):
     assert in_flight.seconds_unbegun() == 0
 
 
-def test_many_threads_take_and_bring_back_each_once(in_flight, claimed, database):
+def test_many_threads_take_and_bring_back_each_once(in_flight, claimed, database, monkeypatch):
     rung = threading.Event()
-    in_flight.wake = rung.set
+    monkeypatch.setattr(in_flight, "_wake", rung.set)
     taken: list[list[Claim]] = [[] for _ in range(4)]
 
     def perform(mine: list[Claim]) -> None:

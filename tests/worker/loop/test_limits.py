@@ -14,7 +14,7 @@ from async_attempts.calls import call, enqueue_many
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow, Worker
 from async_attempts.store import store_for
-from async_attempts.worker.loop.suspects import PATIENCE
+from async_attempts.worker.loop.poller import BUSY_INTERVAL
 from tests.shop import effects, limited
 from tests.store.rows import registered
 from tests.store.sessions import Session
@@ -163,8 +163,8 @@ def test_a_suspect_whose_queue_is_full_costs_the_others_nothing(
     suspect = enqueued(database, effects.write, path, options=later)
     put(suspect, num_crashes=1, scheduled_at=DatabaseNow())
     until(lambda: stored(suspect).status == "pending", worker)
-    # For longer than a hand is given to run empty.
-    until_then = time.monotonic() + PATIENCE + 3
+    # For several polls.
+    until_then = time.monotonic() + 4 * BUSY_INTERVAL
     while time.monotonic() < until_then:
         [one] = enqueue_many([call(effects.write, path).using(database=database)])
         until(partial(all_succeeded_of, [one]), worker)

@@ -16,6 +16,7 @@ from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.revisits import FIRST, What
 from async_attempts.worker.loop import poller as pollers
 from async_attempts.worker.loop.poller import BUSY_INTERVAL, LOCKED_PAUSE, Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.loop.wakeup import WakeUp
 from async_attempts.worker.shared.options import LONGEST_POLL
 from async_attempts.worker.shared.registration import new_worker
@@ -67,7 +68,7 @@ def looking(database: str, moment: list[float]) -> Callable[..., Poller]:
     """A lookout that has claimed in vain, and has looked then."""
 
     def looking(seconds: float = IDLE, *, has_room: bool = True) -> Poller:
-        poller = Poller(store_for(database), ("default",), Idle(seconds))
+        poller = Poller(store_for(database), QueueFilter(("default",)), Idle(seconds))
         poller.took(0, 1)
         poller.poll(has_room=has_room)
         return poller
@@ -76,7 +77,7 @@ def looking(database: str, moment: list[float]) -> Callable[..., Poller]:
 
 
 def test_before_the_first_claim_there_may_be_something(database, moment):
-    assert Poller(store_for(database), ("default",), None).may_claim
+    assert Poller(store_for(database), QueueFilter(("default",)), None).may_claim
 
 
 def test_where_nothing_is_due_it_looks_as_seldom_as_it_may(looking):
@@ -169,17 +170,21 @@ def test_a_busy_worker_looks_too(database, looking, moment):
     moment[0] += BUSY_INTERVAL
     poller.poll(has_room=False)
     assert stored(scheduled).status == "pending"
-    assert poller.has_suspects
-    assert poller.suspects_since == moment[0]
+    assert poller.suspects_seen_at == moment[0]
 
 
-def test_suspects_wait_since_they_were_first_seen(database, looking, moment):
-    put(enqueued(database, effects.act), num_crashes=1)
+def test_each_poll_says_when_suspects_were_last_seen(database, looking, moment):
+    suspect = enqueued(database, effects.act)
+    put(suspect, num_crashes=1)
     poller = looking()
-    first_seen = moment[0]
+    assert poller.suspects_seen_at == moment[0]
     moment[0] += BUSY_INTERVAL
     poller.poll(has_room=True)
-    assert (poller.has_suspects, poller.suspects_since) == (True, first_seen)
+    assert poller.suspects_seen_at == moment[0]
+    put(suspect, num_crashes=0)
+    moment[0] += BUSY_INTERVAL
+    poller.poll(has_room=True)
+    assert poller.suspects_seen_at == 0.0
 
 
 def test_what_was_passed_over_is_waited_for(looking):
@@ -195,7 +200,7 @@ def test_what_was_passed_over_is_waited_for(looking):
     assert poller.is_done
 
 
-def test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back(
+def test_suspects_that_the_limits_of_their_queue_hold_back_are_not_seen(
     database, looking, moment, settings
 ):
     queues = {"default": {"concurrency": 1}}
@@ -205,20 +210,28 @@ def test_no_room_is_made_for_suspects_that_the_limits_of_their_queue_hold_back(
     enqueued(database, effects.act)
     claims = store.claims.claim(worker.pk, ["default"], 1)
     put(enqueued(database, effects.act), num_crashes=1)
-    poller, first_seen = looking(), moment[0]
-    assert not poller.has_suspects
+    poller = looking()
+    assert not poller.suspects_seen_at
     # That is no end of the work.
     assert (poller.found_nothing, poller.is_done) == (False, False)
     store.outcomes.finish(worker.pk, [(claims[0], Succeeded())])
     moment[0] += BUSY_INTERVAL
     poller.poll(has_room=True)
-    assert (poller.has_suspects, poller.suspects_since) == (True, first_seen)
+    assert poller.suspects_seen_at == moment[0]
 
 
 def test_suspects_alone_are_not_worth_an_ordinary_claim(database, looking):
     put(enqueued(database, effects.act), num_crashes=1)
     poller = looking()
-    assert (poller.may_claim, poller.found_nothing, poller.has_suspects) == (False, False, True)
+    assert (poller.may_claim, poller.found_nothing) == (False, False)
+    assert poller.suspects_seen_at
+
+
+def test_due_suspects_are_no_end_of_a_drain(database, looking):
+    put(enqueued(database, effects.act), num_crashes=1)
+    poller = looking()
+    poller.found_nothing = True
+    assert not poller.is_done
 
 
 def test_a_claim_that_got_all_it_wanted_is_worth_another(looking):
@@ -238,7 +251,7 @@ def test_a_claim_in_vain_of_what_is_due_is_tried_again_soon(database, looking):
 
 @pytest.mark.parametrize(
     "happens",
-    [Poller.expect, lambda poller: poller.took(1, 5), lambda poller: poller.took_suspects(1)],
+    [Poller.expect, lambda poller: poller.took(1, 5), lambda poller: poller.took_suspect(1)],
     ids=["it may be due again", "some was claimed", "a suspect was claimed"],
 )
 def test_what_a_look_saw_before_says_nothing_of_what_is_left(database, looking, happens):

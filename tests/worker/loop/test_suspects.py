@@ -1,4 +1,4 @@
-"""What was in flight when a worker died is performed alone."""
+"""Suspects, which were in flight when a worker died, are performed alone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.worker.execution.runner import SUCCEEDED, Execution
-from async_attempts.worker.loop import poller
-from async_attempts.worker.loop import suspects as suspect
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.loop.poller import Poller
-from async_attempts.worker.loop.suspects import PATIENCE, Suspects
+from async_attempts.worker.loop.queue_filter import QueueFilter
+from async_attempts.worker.processes.supervisor import Supervisor
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.registration import Registration, new_worker
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.shared_memory import now
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import drain, enqueued, put, states, stored
 from tests.worker.helpers.processes import lines, until
@@ -27,73 +27,91 @@ from tests.worker.helpers.processes import lines, until
 here = pytest.mark.only("sqlite", reason="this asks nothing of a database itself")
 
 
-class Hands:
-    """A hand, its lookout, and what is between them."""
+class Claiming:
+    """A claim loop whose executor performs nothing."""
 
-    def __init__(self, database: str) -> None:
-        self.store = store_for(database)
-        self.worker = new_worker(queues=["default"])
-        self.store.workers.register(self.worker, 30)
-        self.in_flight = InFlight(self.store)
-        self.poller = Poller(self.store, ("default",), None)
-        self.suspects = Suspects(self.in_flight, self.poller)
+    def __init__(self, database: str, *, is_alone: bool = False, suspects_only: bool = False):
+        store = store_for(database)
+        worker = new_worker(queues=["default"])
+        store.workers.register(worker, 30)
+        self.in_flight = InFlight(store)
+        executor = mock.Mock(performers=4, first_batch=4, num_async=0, is_alone=is_alone)
+        executor.seconds_waiting.return_value, executor.give_back.return_value = 0.0, ()
+        self.observer = mock.Mock(**{"is_worn_out.return_value": False})
+        self.loop = Loop(
+            Options(database=database, queues=("default",), suspects_only=suspects_only),
+            self.in_flight,
+            executor=executor,
+            poller=Poller(store, QueueFilter(("default",)), None),
+            stop_event=StopEvent(),
+            observer=self.observer,
+        )
+        self._me = Registration(worker, mock.Mock())
 
-    def claim(self, *, suspects: bool) -> int:
-        claims = self.store.claims.claim(self.worker.pk, ["default"], 1, suspects=suspects)
-        self.in_flight.take(claims)
-        return len(claims)
+    def claimed(self) -> list[int]:
+        """Go round once; the crashes of what is then about to begin, which succeeds."""
+        self.loop.poller.expect()
+        self.loop.poller._next_poll = 0.0
+        self.loop._go_round(self._me)
+        claims = list(iter(self.in_flight.next_at_once, None))
+        for claim in claims:
+            self.in_flight.ended(Execution(claim, SUCCEEDED))
+        rows = self.loop.store.database.attempts
+        return [rows.get(pk=claim.id).num_crashes for claim in claims]
 
 
 @pytest.fixture
-def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    moment = [1000.0]
-    monkeypatch.setattr(suspect, "now", lambda: moment[0])
-    return moment
-
-
-@pytest.fixture
-def in_flights(database: str, moment: list[float]) -> Hands:
-    """With one suspect and one other due, and both seen."""
-    in_flights = Hands(database)
-    put(enqueued(database, effects.act), num_crashes=1)
-    enqueued(database, effects.act)
-    in_flights.poller.has_suspects, in_flights.poller.suspects_since = True, moment[0]
-    return in_flights
+def suspects_and_others(database: str) -> None:
+    """Two suspects and two others, all of them due."""
+    for crashes in (1, 0, 1, 0):
+        put(enqueued(database, effects.act), num_crashes=crashes)
 
 
 @here
-def test_one_is_next_when_the_hand_is_empty(in_flights):
-    assert in_flights.suspects.are_next()
-    in_flights.claim(suspects=False)
-    assert not in_flights.suspects.are_next()
-    assert in_flights.suspects.let_run_empty()
+@pytest.mark.usefixtures("suspects_and_others")
+def test_a_child_leaves_them_and_says_that_they_are_due(database):
+    claiming = Claiming(database)
+    assert claiming.claimed() == [0, 0]
+    assert claiming.claimed() == []
+    (_, _, seen_at), _ = claiming.observer.loop_ticked.call_args
+    assert 0 < seen_at <= now()
 
 
 @here
-def test_nothing_else_is_claimed_while_one_is_in_flight(in_flights, moment):
-    in_flights.suspects.took(in_flights.claim(suspects=True))
-    assert in_flights.suspects.let_run_empty()
-    moment[0] += 10 * PATIENCE
-    assert in_flights.suspects.let_run_empty()
-    in_flights.in_flight.give_back()
-    in_flights.in_flight.record()
-    assert not in_flights.suspects.let_run_empty()
+@pytest.mark.usefixtures("suspects_and_others")
+def test_the_spare_child_claims_them_one_by_one_and_nothing_else(database):
+    claiming = Claiming(database, suspects_only=True)
+    assert [claiming.claimed() for _ in range(3)] == [[1], [1], []]
+    assert claiming.loop._is_done(claiming._me)
 
 
 @here
-def test_a_hand_that_does_not_run_empty_claims_on_and_says_so(in_flights, moment):
-    in_flights.claim(suspects=False)
-    assert not in_flights.suspects.wait_too_long()
-    moment[0] += PATIENCE * 1.01
-    assert in_flights.suspects.wait_too_long()
-    assert not in_flights.suspects.let_run_empty()
+@pytest.mark.usefixtures("suspects_and_others")
+def test_a_loop_in_its_own_process_claims_one_when_nothing_is_in_flight(database):
+    claiming = Claiming(database, is_alone=True)
+    assert claiming.claimed() == [1]
+    # It hasn't been recorded yet when the loop claims again.
+    with mock.patch.object(claiming.in_flight, "record", return_value=False):
+        assert claiming.claimed() == [0, 0]
+    assert claiming.claimed() == [1]
 
 
 @here
-def test_a_claim_that_finds_none_keeps_nobody_from_anything(in_flights):
-    in_flights.suspects.took(0)
-    assert not in_flights.suspects.let_run_empty()
-    assert not in_flights.suspects.are_next()
+def test_the_spare_child_starts_once_for_each_time_that_they_were_seen(database, monkeypatch):
+    supervisor = Supervisor(Options(database=database, queues=("default",)))
+    spawned: list[bool] = []
+    monkeypatch.setattr(supervisor.spare, "spawn", lambda: spawned.append(True))
+    supervisor._perform_suspects()
+    assert not spawned
+    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor._perform_suspects()
+    assert spawned == [True]
+    supervisor.spare.ended_at = now()
+    supervisor._perform_suspects()
+    assert spawned == [True]
+    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor._perform_suspects()
+    assert spawned == [True, True]
 
 
 def test_a_drain_performs_them_too_and_clears_what_they_are_suspected_of(database, acting):
@@ -108,7 +126,7 @@ def test_a_drain_performs_them_too_and_clears_what_they_are_suspected_of(databas
     assert sorted(in_flight)[:3] == [1, 1, 1]
 
 
-def test_another_process_performs_them_when_the_hand_never_runs_empty(database, workers, tmp_path):
+def test_a_process_of_its_own_performs_them_beside_the_others(database, workers, tmp_path):
     began, go, path = (str(tmp_path / name) for name in ("began", "go", "path"))
     slow = enqueued(database, effects.wait_for, began, go)
     worker = workers.start("--threads=2", "--poll-interval=0.05", f"--database={database}")
@@ -127,32 +145,10 @@ def test_another_process_performs_them_when_the_hand_never_runs_empty(database, 
     assert {pid for *_, pid in lines(tmp_path / "path")[:2]}.isdisjoint({slow_pid})
 
 
-@here
-def test_what_is_due_beside_one_that_is_alone_keeps_no_loop_busy(in_flights, monkeypatch):
-    """What can't be claimed yet is no reason to go round and round."""
-    # Not until the next look, however long the machine takes for this.
-    monkeypatch.setattr(poller, "now", lambda: 1000.0)
-    waits: list[float] = []
-    executor = mock.Mock(performers=4, first_batch=4, num_async=0)
-    executor.work.side_effect = lambda seconds, *_: waits.append(seconds)
-    loop = Loop(
-        Options(database=in_flights.store.database.alias, queues=("default",)),
-        in_flights.in_flight,
-        executor=executor,
-        poller=in_flights.poller,
-        stop_event=StopEvent(),
-        observer=mock.Mock(**{"is_worn_out.return_value": False}),
-    )
-    me = Registration(in_flights.worker, mock.Mock())
-    loop._go_round(me)
-    [suspect] = [in_flights.in_flight.next_at_once()]
-    assert suspect is not None
-    in_flights.poller.expect()
-    in_flights.poller.poll(has_room=True)
-    assert in_flights.poller.may_claim
-    waits.clear()
-    loop._go_round(me)
-    assert min(waits) > 0
-    in_flights.in_flight.ended(Execution(suspect, SUCCEEDED))
-    loop._go_round(me)
-    assert in_flights.in_flight.unbegun == 1
+@pytest.mark.parametrize("how", ["--drain", "--once"])
+def test_a_worker_that_ends_by_itself_performs_them(database, workers, tmp_path, how):
+    suspect = enqueued(database, effects.write, str(tmp_path / "path"))
+    put(suspect, num_crashes=1)
+    worker = workers.start(how, f"--database={database}")
+    assert worker.exit_code() == 0, worker.output
+    assert (stored(suspect).status, stored(suspect).num_crashes) == ("succeeded", 0)

@@ -16,9 +16,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg import sql
 
-from async_attempts.results import hearing
-from async_attempts.store.gate import DUE, ENDED, channel, gate_key
-from async_attempts.store.listener import Listener
+from async_attempts.store.gate import channel
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued
 from tests.worker.helpers.listeners import sessions_that_listen
@@ -45,10 +43,10 @@ def stranger(database: str) -> Iterator[psycopg.Connection]:
 class Flood:
     """Notifies again and again while the block lasts."""
 
-    def __init__(self, stranger: psycopg.Connection, of: str = DUE) -> None:
+    def __init__(self, stranger: psycopg.Connection) -> None:
         self.sent = 0
         self._stranger = stranger
-        self._channel = channel(of)
+        self._channel = channel()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._notify)
 
@@ -129,26 +127,3 @@ def test_what_becomes_due_meanwhile_is_performed_soon(database, statements, stra
                 time.sleep(0.001)
             delays.append(time.monotonic() - began)
     assert sorted(delays)[len(delays) // 2] < 0.1, delays
-
-
-def test_a_flood_costs_one_who_waits_few_questions(database, stranger, monkeypatch):
-    asked = []
-    ask = Listener.ask
-
-    def noted(listener: Listener, statement: str) -> str:
-        asked.append(statement)
-        return ask(listener, statement)
-
-    monkeypatch.setattr(Listener, "ask", noted)
-    params = connections[database].get_connection_params()
-    with psycopg.connect(**params, autocommit=True) as neighbour:
-        # Somebody else has the gate already.
-        neighbour.execute(f"SELECT pg_advisory_lock({gate_key(ENDED)})")
-        waits = hearing.Hearing(database)
-        waits.join(lambda: None)
-        until(lambda: asked)
-        with Flood(stranger, ENDED) as flood:
-            time.sleep(SECONDS)
-        waits.close()
-    assert flood.sent > 2 * PER_SECOND * SECONDS
-    assert len(asked) <= PER_SECOND * (SECONDS + 0.5)

@@ -17,7 +17,7 @@ from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.maintenance import maintenance, pruning
 from async_attempts.worker.maintenance.maintenance import Maintenance
-from async_attempts.worker.shared.lease_watch import LeaseWatch
+from async_attempts.worker.shared.lease import LeaseWatch
 from async_attempts.worker.shared.registration import new_worker
 from async_attempts.worker.shared.shared_memory import now
 from tests.shop import clients
@@ -79,7 +79,7 @@ def test_expiring_goes_on_until_it_is_through_and_then_rests(database, monkeypat
             told.append(Attempt.objects.using(database).filter(status="expired").count())
     assert told == [2, 3, 3]
     assert stored(others[0]).status == "pending"
-    assert [caplog.text.count(f"expired {n} attempts that nobody had claimed") for n in (1, 2)] == [
+    assert [caplog.text.count(f"expired {n} attempts that no worker claimed") for n in (1, 2)] == [
         1, 1,
     ]  # fmt: skip
     put(others[0], expires_at=seconds_from_now(-1))

@@ -14,6 +14,7 @@ from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.loop import poller as pollers
 from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.maintenance import schedule_ticks
 from async_attempts.worker.maintenance.maintenance import Maintenance
 from async_attempts.worker.maintenance.schedule_ticks import DECLARE_INTERVAL, ScheduleTicks
@@ -53,7 +54,7 @@ def next_tick_in(store, seconds):
 
 
 def looked(store):
-    poller = Poller(store, ("default",), Idle(600.0))
+    poller = Poller(store, QueueFilter(("default",)), Idle(600.0))
     poller.took(0, 1)
     poller.poll(has_room=True)
     return poller

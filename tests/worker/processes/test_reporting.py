@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from async_attempts.worker.health.probes import SILENCE, livez
+from async_attempts.worker.health.probes import SILENCE, WorkerStatus, livez
 from async_attempts.worker.processes import reporting
-from async_attempts.worker.processes.reporting import Reporting, SharedStatus
+from async_attempts.worker.processes.reporting import Reporting
 from async_attempts.worker.shared import shared_memory
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.shared_memory import ChildState, SupervisorState
@@ -127,7 +127,7 @@ def test_the_watchdog_is_told_while_the_worker_stops_though_nothing_ticks(
 
 
 def test_a_child_that_replaces_another_has_as_much_time_as_that_had(states, mine, moment):
-    status = SharedStatus(states, mine)
+    status = WorkerStatus(states, mine)
     moment[0] += 3600
     states[0].tick(0, 0)
     states[1].clear(moment[0])
@@ -181,4 +181,4 @@ def test_what_the_children_could_not_open_is_added_up(states, mine):
     for state in states:
         state.count_missing_key("1a2b3c4d")
     states[1].count_missing_key("none")
-    assert SharedStatus(states, mine).missing_keys() == {"1a2b3c4d": 2, "none": 1}
+    assert WorkerStatus(states, mine).missing_keys() == {"1a2b3c4d": 2, "none": 1}

@@ -10,9 +10,9 @@ import pytest
 
 from async_attempts.models import Worker
 from async_attempts.worker.execution.timeouts import NoWatch
-from async_attempts.worker.processes.in_process import InProcessLoop
+from async_attempts.worker.processes.in_process import InProcessWorker
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued, stored
 from tests.worker.helpers.processes import lines, until
@@ -64,10 +64,11 @@ def test_a_round_that_hears_that_it_is_the_last_claims_nothing(database):
     attempt = enqueued(database, effects.act)
     options = Options(database=database, queues=("default",))
     stop_event = StopEvent()
-    loop = InProcessLoop(options, stop_event, NoWatch())
+    worker = InProcessWorker(options, stop_event, NoWatch())
+    loop = worker.loop
     loop.observer = mock.Mock()
     loop.observer.loop_ticked.side_effect = lambda *_, **__: stop_event.set()
-    loop.run_alone()
+    worker.run()
     assert (stored(attempt).status, stored(attempt).claim_seq) == ("pending", 0)
 
 

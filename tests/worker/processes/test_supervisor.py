@@ -21,7 +21,7 @@ from async_attempts.targets import Policy
 from async_attempts.worker.processes import reaper
 from async_attempts.worker.processes.reaper import ChildExit
 from async_attempts.worker.processes.supervisor import LAST_REAPING, Reaping, Supervisor
-from async_attempts.worker.shared import orphans
+from async_attempts.worker.shared.fork import die_with_parent
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.shared_memory import Begun
 from tests.shop import effects
@@ -98,7 +98,7 @@ def test_what_could_not_be_taken_back_at_first_is_taken_back(database, workers, 
 
 def reap_in_vain() -> None:
     def reap(database: str, child_exit: ChildExit) -> int:
-        orphans.die_with_parent(signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         time.sleep(3600)
         return 1
 

@@ -13,7 +13,7 @@ from django.test import TestCase, override_settings
 from async_attempts import Attempt
 from async_attempts.models import Worker
 from async_attempts.worker.loop.outages import Outages
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
 from tests.shop.models import Ledger
 from tests.worker.helpers.attempts import drain, enqueued, failures, performed, raising, stored

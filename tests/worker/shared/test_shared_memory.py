@@ -1,4 +1,4 @@
-"""What a child writes on its page is there for its supervisor, whatever ends the child."""
+"""The state that a child writes to shared memory outlives it, whatever ends it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import signal
 from collections.abc import Callable
 from uuid import uuid4
 
-from async_attempts.worker.processes.fork import fork
-from async_attempts.worker.shared.orphans import die_with_parent
+from async_attempts.worker.shared.fork import die_with_parent, fork
 from async_attempts.worker.shared.shared_memory import MOST_MISSING, Begun, ChildState, now
 
 
@@ -38,7 +37,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
         state.recorded(recorded)
         state.move(ended, 0.0)
         state.tick(performed=12, in_flight=3)
-        state.note_suspects(True)
+        state.note_suspects(99.5)
 
     done_by_a_child(live)
     assert list(state.begun()) == [Begun(second, 2, 0.0), Begun(third, 2**40, 7.0)]
@@ -47,7 +46,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
         12,
         3,
     )
-    assert state.suspects_due
+    assert state.suspects_seen_at == 99.5
     assert 0 < state.ticked_at <= now()
 
 

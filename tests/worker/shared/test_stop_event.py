@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 
 INTERRUPTED = """
 import signal, sys
-from async_attempts.worker.shared.stop_event import StopEvent
+from async_attempts.worker.shared.wake_pipe import StopEvent
 
 def interrupted_at(place):
     "Whether a signal came at the line number `place` of all that waiting executes."

@@ -1,4 +1,4 @@
-"""Carrying out a verb on a set of attempts, its entry in the admin's log, and its report."""
+"""Changes by a verb: the attempts, the entry in the admin's log, and the report."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..lifecycle import Status, sources_of
 from ..models import AttemptQuerySet, Changes
-from .asking import ONLY_IF_ASKED, Answers
 from .cells import state_label
+from .confirmation import ONLY_IF_ASKED, Answers
 
 LOGGED_ONE_BY_ONE: Final = 1_000
-"""Above this number of attempts the log gets one entry for all of them."""
+"""The most attempts that get log entries of their own; more get one entry together."""
 
 PAST: Final = {
     "expire": gettext_lazy("Expired."),
@@ -55,7 +55,7 @@ def _changed_by(attempts: AttemptQuerySet[Any], verb: str, answers: Answers) -> 
 
 
 def _entry(verb: str, answers: Answers) -> str:
-    """E.g. "Retried. Spread over 10 minutes. The API is back"."""
+    """Return the log's entry: "Retried. Spread over 10 minutes. The API is back"."""
     said = [str(PAST[verb])]
     if answers.spread:
         minutes = f"{answers.spread.total_seconds() / 60:g}"
@@ -74,7 +74,7 @@ def _log_together(attempts: AttemptQuerySet[Any], n: int, entry: str, user_id: A
 
 
 def report(verb: str, changes: Changes) -> str:
-    """E.g. "3 expired, 2 skipped: 1 succeeded, 1 running atomically."."""
+    """Return "3 expired, 2 skipped: 1 succeeded, 1 running atomically."."""
     changed = _number_changed(verb, changes.changed) % {"n": changes.changed}
     if not changes.left:
         return f"{changed}."

@@ -1,4 +1,4 @@
-"""Millions of rows: counted up to a cap, so that opening a page stays quick."""
+"""Counts up to a cap, so that a page opens quickly with millions of rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNT_CAP: Final = 10_000
 
 
 class CappedPaginator(_Paginator):
-    """Counts and offers no more than `COUNT_CAP` rows."""
+    """A paginator that counts and offers no more than `COUNT_CAP` rows."""
 
     object_list: QuerySet[Any]
 
@@ -34,7 +34,7 @@ class CappedPaginator(_Paginator):
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more rows than were counted."""
+        """True if there are more rows than were counted."""
         return self._count_beyond_cap > COUNT_CAP
 
     @cached_property
@@ -43,7 +43,7 @@ class CappedPaginator(_Paginator):
 
 
 class CappedChangeList(ReadableChangeList):
-    """Knows whether its count is the whole truth."""
+    """A list that tells its template whether its count is capped."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -55,7 +55,7 @@ class CappedChangeList(ReadableChangeList):
 
 
 def count_states(attempts: QuerySet[Any], most: int) -> Counter[str] | None:
-    """How many of `attempts` are in each state, in one statement; None for more than `most`."""
+    """Count `attempts` by state, in one statement; return None for more than `most`."""
     claimed = Q(claimed_by__isnull=False)
     conditions = {state: Q(status=state) for state in STATES}
     conditions[Status.PENDING] &= ~claimed

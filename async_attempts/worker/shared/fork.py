@@ -1,7 +1,8 @@
-"""Forking: what a child inherits, and what it doesn't."""
+"""Forking: what a child inherits, and its end with its parent."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -9,13 +10,26 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
 
-from ..shared.connections import close_all_before_fork
-from .child import CRASHED
+from .connections import close_all_before_fork
+
+CRASHED: Final = 1
+"""The exit code of a process that ended by an error."""
+
+PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send this signal when the parent dies (prctl(2)); does nothing elsewhere."""
+    with suppress(OSError, AttributeError):
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def fork(work: Callable[[], int]) -> int:
-    """Do `work` in a new process, which ends with the exit code that it returns; returns its id.
+    """Do `work` in a new process, which ends with the exit code that it returns; return its pid.
 
     The caller's connections are closed before: a session belongs to one process.
     """

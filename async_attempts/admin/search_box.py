@@ -1,6 +1,6 @@
 """The search box: an id, a subject, an idempotence token or the beginning of a target.
 
-Each is a clear column; what is encrypted can't be searched, and isn't read.
+All are columns in clear; encrypted columns can't be searched, and aren't read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELP = _(
 
 
 def search(attempts: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """Those of `attempts` that `term` names."""
+    """Return the `attempts` that `term` names."""
     term = term.strip()
     for by_index in (_by_id(term), _by_subject(term)):
         # Asked first, and alone: an OR with a column that has no index would read every row.
@@ -49,7 +49,7 @@ def _by_subject(term: str) -> Q | None:
 
 
 def _by_registered_name(term: str) -> Q:
-    """The known targets with `term` in their names, exactly: the list shows only the last part."""
+    """Return the condition for the registered targets with `term` in their names."""
     found = Q()
     for name in registered():
         if term.casefold() in name.casefold():

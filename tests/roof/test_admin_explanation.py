@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from async_attempts import Attempt
-from async_attempts.admin import circumstances, explaining
+from async_attempts.admin import circumstances, explanation
 from async_attempts.admin.cells import spoken
 from async_attempts.models import Queue, Worker
 from async_attempts.queues import pause_queue, resume_queue
@@ -74,7 +74,7 @@ def _undated(monkeypatch):
     def said(moment):
         return {THEN: "then", SOON: "soon"}.get(moment, "never")
 
-    monkeypatch.setattr(explaining, "spoken", said)
+    monkeypatch.setattr(explanation, "spoken", said)
 
 
 def worker_of(*queues, lease=SOON, started_at=THEN, **columns):
@@ -87,7 +87,7 @@ def explained(state, **columns):
     """The sentence behind the state's name."""
     status = "pending" if state == "running" else state
     attempt = Attempt(**PROMISE | columns, status=status)
-    name, sentence = explaining.explain(attempt).split(": ", 1)
+    name, sentence = explanation.explain(attempt).split(": ", 1)
     assert name == state
     return sentence
 

@@ -1,4 +1,4 @@
-"""What is said, asked and carried along before a verb is carried out."""
+"""The confirmation before a verb: its texts, its form, and a preview of its effect."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
 from ..worker.execution.outcomes import REASON_LENGTH
 from .cells import STATES, state_label
-from .counting import count_states
+from .counts import count_states
 
 MOST_COUNTED: Final = 100_000
-"""A confirmation counts no further, so that it opens quickly whatever the table holds."""
+"""The most attempts that a confirmation counts, so that it opens quickly on any table."""
 
 LONGEST_SPREAD: Final = 30 * 24 * 60
 """Minutes."""
 
 ONLY_IF_ASKED: Final = {"retry": frozenset({Status.EXPIRED})}
-"""The states that a verb changes only if somebody says so."""
+"""The states that a verb changes only if its form says so."""
 
 
 class Wording(NamedTuple):
-    """How a verb is offered, and what is said before it is carried out."""
+    """The texts of a verb: its button, and its confirmation."""
 
     button: Promise
     question: Promise
@@ -66,7 +66,7 @@ WORDING: Final = {
 
 
 class Answers(NamedTuple):
-    """What somebody says when asked. `also`: the states of `ONLY_IF_ASKED` that are meant, too."""
+    """The values of a confirmation's form. `also`: the states of `ONLY_IF_ASKED` to change, too."""
 
     reason: str
     spread: timedelta | None = None
@@ -74,7 +74,7 @@ class Answers(NamedTuple):
 
 
 class ReasonForm(forms.Form):
-    """Why somebody expires or fails attempts; it is kept with them and in the admin's log."""
+    """The reason to expire or fail attempts; it is kept with them and in the admin's log."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -85,12 +85,12 @@ class ReasonForm(forms.Form):
 
     @property
     def answers(self) -> Answers:
-        """What a valid form says."""
+        """The values of a valid form."""
         return Answers(self.cleaned_data["reason"])
 
 
 class RetryForm(ReasonForm):
-    """Why somebody retries attempts, which of them, and when they are due."""
+    """The reason to retry attempts, which of them, and when they are due."""
 
     spread = forms.FloatField(
         label=_("Spread over minutes"),
@@ -123,11 +123,11 @@ FORMS: Final[dict[str, type[ReasonForm]]] = {
 }
 
 ALWAYS_ASKED: Final = frozenset({"retry"})
-"""The verbs that are asked about even where single rows were ticked: there is more to say."""
+"""The verbs that are confirmed even for ticked rows: their form has more than a reason."""
 
 
 class Preview(NamedTuple):
-    """What a verb would find, in words: what it changes, what it changes if asked to, the rest."""
+    """The states that a verb would change, change if asked to, and skip, in words."""
 
     changing: str
     if_asked: str
@@ -136,7 +136,7 @@ class Preview(NamedTuple):
 
 
 def preview(attempts: AttemptQuerySet[Any], verb: str) -> Preview:
-    """What `verb` would do to all of `attempts`, counted exactly up to `MOST_COUNTED`."""
+    """Return what `verb` would do to all of `attempts`, counted exactly up to `MOST_COUNTED`."""
     if (states := count_states(attempts, MOST_COUNTED)) is not None:
         return _preview(verb, [states] * len(_parts(verb)))
     # Each part by itself: it may be small, and the indexes of what is live or ended badly find it.
@@ -146,13 +146,13 @@ def preview(attempts: AttemptQuerySet[Any], verb: str) -> Preview:
 
 
 def preview_of(attempts: Sequence[AbstractAttempt], verb: str) -> Preview:
-    """What `verb` would do to these rows."""
+    """Return what `verb` would do to these rows."""
     states = Counter(attempt.state for attempt in attempts)
     return _preview(verb, [states] * len(_parts(verb)))
 
 
 def _parts(verb: str) -> tuple[list[str], list[str], list[str]]:
-    """The states that a verb changes, those that it changes if asked to, and the others."""
+    """Return the states that a verb changes, changes if asked to, and skips."""
     sources, if_asked = sources_of(verb), ONLY_IF_ASKED.get(verb, frozenset())
     return (
         [state for state in STATES if state in sources and state not in if_asked],
@@ -166,7 +166,7 @@ def _status(state: str) -> str:
 
 
 def _preview(verb: str, counted: Sequence[Counter[str] | None]) -> Preview:
-    """`counted`: the states of each part, among others; None for more than were counted."""
+    """Return the preview. `counted`: for each of the parts its states, None for too many."""
     parts = _parts(verb)
     changing, if_asked, skipping = map(_listed, parts, counted)
     has_running = RUNNING in parts[0] and (counted[0] is None or counted[0][RUNNING] > 0)
@@ -174,7 +174,7 @@ def _preview(verb: str, counted: Sequence[Counter[str] | None]) -> Preview:
 
 
 def _listed(part: Sequence[str], states: Counter[str] | None) -> str:
-    """E.g. "40 pending, 2 running", or "more than 100,000 (pending, running)"; "" for none."""
+    """Return "40 pending, 2 running", or "more than 100,000 (pending, running)"; "" for none."""
     if states is None:
         return gettext("more than %(n)s (%(states)s)") % {
             "n": intcomma(MOST_COUNTED),

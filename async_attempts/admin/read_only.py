@@ -1,4 +1,4 @@
-"""Pages that are for reading: rows are written by enqueueing, by workers and by people's verbs."""
+"""Read-only pages: rows are written by enqueueing, by workers and by people's verbs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib.admin import ModelAdmin, ShowFacets
 from django.http import HttpRequest
 
-from .counting import CappedChangeList, CappedPaginator
+from .counts import CappedChangeList, CappedPaginator
 from .fieldsets import asks_sealed_column
 from .rows import ReadableMixin
 
@@ -22,7 +22,7 @@ else:
 
 
 class SealedMixin(_Mixed):
-    """No lookup by what is sealed: to compare ciphertexts or digests is to confirm a guess."""
+    """Pages without lookups by sealed columns: comparing ciphertexts would confirm a guess."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         if asks_sealed_column(self.model, lookup):
@@ -31,7 +31,7 @@ class SealedMixin(_Mixed):
 
 
 class ReadOnlyMixin(SealedMixin, ReadableMixin):
-    """No adding, changing or deleting, whatever the user's permissions; and no endless counting."""
+    """Pages without adding, changing or deleting, for all users, and with a capped count."""
 
     paginator = CappedPaginator
     show_full_result_count = False

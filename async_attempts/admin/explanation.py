@@ -1,4 +1,4 @@
-"""Why an attempt is in its state, and what happens next, in one sentence."""
+"""An explanation of an attempt's state, and of what happens next, in one sentence."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .cells import holds_lease, spoken, state_label
 from .circumstances import Circumstances, seconds_to_rescue
 
 SEALED_WITH: Final = "sealed with key"
-"""How the reason begins that a worker writes which doesn't have the key."""
+"""The beginning of the reason that a worker without the key writes."""
 
 
 def allowed_for(attempt: AbstractAttempt) -> int | None:
-    """How many executions it may begin; None while this process doesn't know its target.
+    """Return the number of executions allowed; None if this process doesn't know the target.
 
-    Nothing is imported for it: who can write rows would choose what runs in the web process.
+    It imports nothing: else a person who can write rows chose what runs in the web process.
     """
     if attempt.max_attempts:
         return attempt.max_attempts
@@ -34,7 +34,7 @@ def allowed_for(attempt: AbstractAttempt) -> int | None:
 
 
 def explain(attempt: AbstractAttempt) -> str:
-    """E.g. "scheduled: execution 3 of 10 is due …; last error TimeoutError"."""
+    """Return the sentence: "scheduled: execution 3 of 10 is due …; last error TimeoutError"."""
     around = Circumstances(attempt)
     clauses = [f"{state_label(attempt.state)}: {_CLAUSES[attempt.state](attempt, around)}"]
     if attempt.error_class and attempt.status != Status.SUCCEEDED:
@@ -96,7 +96,7 @@ def _ended(attempt: AbstractAttempt, around: Circumstances) -> str:
 
 
 def _as_clause(reason: str) -> str:
-    """A reason without the punctuation at its end, as a semicolon or nothing follows it."""
+    """Return a reason without the punctuation at its end."""
     return reason.rstrip().rstrip(".;,")
 
 
@@ -114,7 +114,7 @@ def _execution(attempt: AbstractAttempt, number: int) -> str:
 
 
 def _before_it_begins(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
-    """What keeps an attempt that isn't claimed from beginning, and what ends that."""
+    """Yield what keeps an unclaimed attempt from beginning, and what ends that."""
     if reason := _as_clause(attempt.reason):
         yield _("put off: %(reason)s") % {"reason": reason}
     if attempt.reason.startswith(SEALED_WITH):
@@ -138,7 +138,7 @@ def _before_it_begins(attempt: AbstractAttempt, around: Circumstances) -> Iterat
 
 
 def _held_up(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
-    """Why no worker claims it, whatever else there is to do."""
+    """Yield the reasons why no worker claims it, in its queue and its workers."""
     queue = {"queue": attempt.queue}
     if around.is_paused:
         yield _("its queue %(queue)s is paused: it begins after somebody resumes that") % queue
@@ -177,7 +177,7 @@ def _limited(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
 
 
 def _while_running(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
-    """What becomes of an attempt whose worker will not record an outcome."""
+    """Yield what becomes of an attempt whose worker was lost."""
     worker = around.worker
     if worker is None:
         yield _("its worker is gone")

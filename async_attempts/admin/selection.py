@@ -1,4 +1,4 @@
-"""What was selected on a page of the admin, and the way back there from a verb."""
+"""The rows that were selected on a page, and the way back there from a verb."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ else:
     _Admin = object
 
 FROM_PAGE: Final = "from_page"
-"""In the POST of a button on the page of one row: go back there, not to the list."""
+"""The POST key of a button on the page of one row, to which the verb then returns."""
 
 
 class SelectingMixin(_Admin):
-    """Rows are selected by ids, and verbs lead back to where they were asked for."""
+    """An admin whose rows are selected by ids, and whose verbs return to their page."""
 
     def response_action(
         self, request: HttpRequest, queryset: Any, *args: Any, **options: Any
@@ -32,7 +32,7 @@ class SelectingMixin(_Admin):
         return super().response_action(request, queryset, *args, **options)
 
     def back(self, request: HttpRequest) -> HttpResponseRedirect:
-        """To the list, or to the page whose button was pressed."""
+        """Redirect to the list, or to the page whose button was pressed."""
         if FROM_PAGE not in request.POST:
             return HttpResponseRedirect(request.get_full_path())
         selected = id_or_refuse(request.POST.get(ACTION_CHECKBOX_NAME, ""))
@@ -42,7 +42,7 @@ class SelectingMixin(_Admin):
 
 
 def id_or_refuse(text: str) -> UUID:
-    """Raises BadRequest: no page of ours sends anything but ids."""
+    """Return the id in `text`. Raises BadRequest."""
     try:
         return UUID(text)
     except ValueError:

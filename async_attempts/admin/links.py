@@ -1,4 +1,4 @@
-"""Links from an attempt to other pages of the same admin site, where there are such pages."""
+"""Links from an attempt to other pages of the same admin site, if it has such pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .rows import readable_or_none
 
 
 def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | str | None:
-    """The subject's model and primary key; its row isn't read, and may be gone."""
+    """Return a link to the subject. Its row isn't read, and may be gone."""
     if attempt.subject_type is None or attempt.subject_id is None:
         return None
     text = f"{attempt.subject_type}:{attempt.subject_id}"
@@ -32,7 +32,7 @@ def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | s
 def link_to_worker(
     site: AdminSite, worker_id: UUID | None, database: str | None
 ) -> SafeString | str | None:
-    """The worker's name, and its state unless it is live; its id if its row is gone."""
+    """Return a link to the worker, with its state unless it is live; its id if its row is gone."""
     if worker_id is None:
         return None
     rows = Worker.objects.using(database).annotate(now=DatabaseNow())
@@ -48,7 +48,7 @@ def link_to_worker(
 def link_to_page(
     site: AdminSite, model: type[Model], pk: str | UUID, text: str
 ) -> SafeString | str:
-    """`text`, linked to the page of the row `pk` if the site has one for its model."""
+    """Return `text`, linked to the page of the row `pk` if the site has that model."""
     if not site.is_registered(model):
         return text
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"

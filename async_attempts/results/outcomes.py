@@ -1,0 +1,160 @@
+"""How attempts ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db.models import F
+
+from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
+from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
+from ..models import Failure
+from ..models.sizes import Octets
+from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
+from ..plaintext import hides_arguments
+from ..store import Store
+from ..store.chunks import in_batches
+
+COLUMNS: Final = (
+    "id status claimed_by progress progress_note target target_pk method_name idempotence_token "
+    "sealed_result error_class reason"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one attempt ended.
+
+    `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
+    "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
+    kept, as `keeps_result` says; see `result`. `error_class`, `message`: of the last execution that
+    failed, else empty and the reason why it failed or expired. `unopened`: why this process can't
+    read the result, None if it can.
+    """
+
+    attempt_id: UUID
+    status: str
+    target: str = ""
+    method_name: str = ""
+    stored_result: Any = field(default=None, repr=False)
+    error_class: str = ""
+    message: str = field(default="", repr=False)
+    keeps_result: bool = True
+    unopened: UnknownKey | InvalidArguments | None = field(default=None, repr=False)
+
+    @property
+    def result(self) -> Any:
+        """What the target returned; None unless it succeeded.
+
+        Raises ResultNotKept for something that nobody asked to keep: that isn't None; UnknownKey if
+        this process lacks the key of the result; InvalidArguments if it is too large to be read.
+        """
+        if self.unopened is not None:
+            raise self.unopened
+        if self.succeeded and not self.keeps_result:
+            raise ResultNotKept(self)
+        return self.stored_result
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == Status.SUCCEEDED
+
+
+class Found(NamedTuple):
+    """The row of an attempt, None if it was deleted, and its last failure, if it didn't succeed."""
+
+    row: Any
+    failure: Failure | None = None
+
+    @property
+    def state(self) -> str:
+        """Its state, or "gone"."""
+        return GONE if self.row is None else str(self.row.state)
+
+    @property
+    def is_over(self) -> bool:
+        """True if it has ended, or is gone."""
+        return self.row is None or self.row.status in FINAL
+
+    @property
+    def succeeded(self) -> bool:
+        return self.row is not None and self.row.status == Status.SUCCEEDED
+
+    @property
+    def is_lost(self) -> bool:
+        """True if it has ended, and did not succeed."""
+        return self.is_over and not self.succeeded
+
+
+DELETED: Final = Found(None)
+
+
+def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
+    """Those of these attempts that there are, by one statement; by two if any was lost."""
+    found: dict[UUID, Found] = {}
+    for some in in_batches(ids):
+        rows = [Found(row) for row in store.database.attempts.filter(pk__in=some).only(*COLUMNS)]
+        failures = _last_failures(store, {one.row.pk: one.row for one in rows if one.is_lost})
+        found |= {row.pk: Found(row, failures.get(row.pk)) for row, _ in rows}
+    return found
+
+
+def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
+    """How each of these attempts ended."""
+    found = find(store, ids)
+    return {pk: ending_of(pk, found.get(pk, DELETED)) for pk in ids}
+
+
+@hides_arguments
+def ending_of(pk: UUID, found: Found) -> Ending:
+    """How this attempt ended. Raises what opening its result raises, but for a missing key."""
+    row = found.row
+    if row is None:
+        return Ending(pk, GONE, message="the attempt was deleted")
+    result, unopened = _result_of(row)
+    return Ending(
+        pk,
+        str(row.status),
+        row.target,
+        row.method_name,
+        result,
+        row.error_class if found.is_lost else "",
+        _message_of(found) if found.is_lost else "",
+        not found.succeeded or row.sealed_result != NOT_KEPT,
+        unopened,
+    )
+
+
+def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
+    """What it returned, or why that can't be read here; None of an attempt that hasn't ended."""
+    if row.status != Status.SUCCEEDED:
+        return None, None
+    try:
+        result = row.stored_result
+    except (UnknownKey, ResultTooLarge) as error:
+        # A caller that only waits is told how it ended: a process that enqueues may have no key.
+        return None, error
+    return result, None
+
+
+def _message_of(found: Found) -> str:
+    """The message of its last error, else the reason why it ended."""
+    said = found.failure.message if found.failure is not None else ""
+    return said or str(found.row.reason)
+
+
+def _last_failures(store: Store, rows: Mapping[UUID, Any]) -> dict[UUID, Failure]:
+    """The failures of the last executions of these attempts."""
+    if not rows:
+        return {}
+    last = store.database.failures.filter(attempt_id__in=rows, number=F("attempt__num_attempts"))
+    # What is larger was not written by a worker.
+    last = last.alias(size=Octets("details")).filter(size__lte=MOST_DETAILS_BYTES)
+    failures: dict[UUID, Failure] = {}
+    for failure in last.order_by("failed_at", "id"):
+        failure.attempt = rows[failure.attempt_id]
+        failures[failure.attempt_id] = failure
+    return failures
