@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Call, aenqueue, call, enqueue, enqueue_many, parallel, schedule
     from .backoff import Backoff
+    from .calls import Call, Flow, aenqueue, call, enqueue, enqueue_many, parallel, schedule
     from .events import Event, aemit, emit, event, on
     from .exceptions import (
         AttemptExpired,
@@ -33,16 +33,15 @@ if TYPE_CHECKING:
         WaitingInTransaction,
         WrongTransaction,
     )
-    from .figures import Executions, QueueStats, Stats, astats, stats
-    from .flow import Flow
     from .models import AbstractAttempt, Attempt, Changes
     from .payload import Arguments
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
+    from .statistics import Executions, QueueStats, Stats, astats, stats
     from .streams import Streamed, aenqueue_stream, enqueue_stream
     from .targets import attemptable
-    from .worker.current import CurrentAttempt, current_attempt
+    from .worker.execution.current import CurrentAttempt, current_attempt
 
 __all__ = [
     "AbstractAttempt",
@@ -102,8 +101,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    ".api": ("Call", "aenqueue", "call", "enqueue", "enqueue_many", "parallel", "schedule"),
     ".backoff": ("Backoff",),
+    ".calls": (
+        "Call",
+        "Flow",
+        "aenqueue",
+        "call",
+        "enqueue",
+        "enqueue_many",
+        "parallel",
+        "schedule",
+    ),
     ".events": ("Event", "aemit", "emit", "event", "on"),
     ".exceptions": (
         "AttemptExpired",
@@ -125,16 +133,15 @@ _HOMES = {
         "WaitingInTransaction",
         "WrongTransaction",
     ),
-    ".figures": ("Executions", "QueueStats", "Stats", "astats", "stats"),
+    ".statistics": ("Executions", "QueueStats", "Stats", "astats", "stats"),
     ".models": ("AbstractAttempt", "Changes"),
-    ".flow": ("Flow",),
     ".payload": ("Arguments",),
     ".queues": ("pause_queue", "resume_queue"),
     ".results": ("Ending", "Progress", "agather", "gather"),
     ".schedules": ("recurring",),
     ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
     ".targets": ("attemptable",),
-    ".worker.current": ("CurrentAttempt", "current_attempt"),
+    ".worker.execution.current": ("CurrentAttempt", "current_attempt"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

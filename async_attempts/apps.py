@@ -1,4 +1,4 @@
-"""The Django app: what is bound, discovered and checked when the project starts."""
+"""The Django app: bindings, discovery and checks when the project starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AsyncAttemptsConfig(AppConfig):
-    """Binds the floors together and imports each app's modules `attempts` and `listeners`."""
+    """The app; it imports each installed app's modules `attempts` and `listeners`."""
 
     name = "async_attempts"
     verbose_name = _("async attempts")
@@ -22,7 +22,7 @@ class AsyncAttemptsConfig(AppConfig):
         from . import results
         from .models import upstairs
         from .store import store_for
-        from .worker.performing import perform_now
+        from .worker.processes.perform_now import perform_now
 
         upstairs.bind(store_for=store_for, perform=perform_now, waiting=results)
         autodiscover_modules("attempts", "listeners")

@@ -1,23 +1,22 @@
-"""When to try again, and when to give up."""
+"""Backoff: when to perform a failed attempt again, and when to give up."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack
 
 from .exceptions import InvalidOption
+from .pauses import jittered
+from .values import DAY, FINITE, is_number, is_whole, seconds
 
 Shape = Literal["exponential", "linear", "fixed"]
 ErrorTypes = tuple[type[BaseException], ...]
 
-DAY = 86_400.0
-
 
 class Options(TypedDict, total=False):
-    """What every shape of `Backoff` takes beside its first delay."""
+    """The options that every shape of `Backoff` takes beside its first delay."""
 
     factor: float
     cap: float | timedelta
@@ -29,17 +28,17 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """How long to wait after a failed execution.
+    """The delays after failed executions.
 
     `first`: the longest first delay, seconds or a timedelta. `shape`: after n executions the
     delay is `first * factor ** (n - 1)` (exponential), `first * n` (linear) or `first` (fixed),
     at most `cap`. With `jitter` the upper half of it is random ("equal jitter", AWS Architecture
-    Blog, "Exponential Backoff And Jitter", 2015), so that what failed together doesn't come back
-    together; the default's first delay is 15 to 30 seconds.
+    Blog, "Exponential Backoff And Jitter", 2015), so that attempts that failed together aren't
+    retried together; the default's first delay is 15 to 30 seconds.
     `max_attempts`: executions in all, None to leave it to the row or the setting.
     `retry_on`: only these exceptions are retried; `give_up_on`: these never are, and win.
 
-    Raises InvalidOption for values that make no delay.
+    Raises InvalidOption.
     """
 
     shape: Shape = "exponential"
@@ -60,62 +59,58 @@ class Backoff:
             raise InvalidOption(
                 f"Backoff: shape must be 'exponential', 'linear' or 'fixed', not {self.shape!r}."
             )
-        if not _is_number(self.factor) or not 1 <= self.factor < float("inf"):
+        if not is_number(self.factor) or not 1 <= self.factor < float("inf"):
             raise InvalidOption(f"Backoff: factor must be 1 or more, not {self.factor!r}.")
-        if self.max_attempts is not None and not _is_count(self.max_attempts):
+        if self.max_attempts is not None and not is_whole(self.max_attempts):
             raise InvalidOption(
                 f"Backoff: max_attempts must be 1 or more, whole, not {self.max_attempts!r}."
             )
 
     @classmethod
     def exponential(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """Doubling (or times `factor`) from `first` seconds on."""
+        """Return delays that double (or grow by `factor`), from `first` seconds on."""
         return cls(shape="exponential", first=first, **options)
 
     @classmethod
     def linear(cls, first: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """`first` seconds more each time."""
+        """Return delays of `first` seconds more each time."""
         return cls(shape="linear", first=first, **options)
 
     @classmethod
     def fixed(cls, delay: float | timedelta = 30.0, **options: Unpack[Options]) -> Backoff:
-        """The same `delay` in seconds each time, without jitter unless asked for."""
+        """Return the same `delay` in seconds each time, by default without jitter."""
         options = {"jitter": False, **options}
         return cls(shape="fixed", first=delay, **options)
 
     def delay(self, num_attempts: int) -> float:
-        """Seconds to wait after the execution number `num_attempts` (1, 2, ...) failed."""
+        """Return the seconds to wait after execution number `num_attempts` (1, 2, ...) failed."""
         first, cap = _seconds("first", self.first), _seconds("cap", self.cap)
         if self.shape == "fixed":
-            seconds = first
+            delay = first
         elif self.shape == "linear":
-            seconds = first * num_attempts
+            delay = first * num_attempts
         else:
             try:
-                seconds = first * float(self.factor) ** (num_attempts - 1)
+                delay = first * float(self.factor) ** (num_attempts - 1)
             except OverflowError:
-                seconds = cap if first else 0.0
-        seconds = min(seconds, cap)
-        return seconds / 2 + random.uniform(0, seconds / 2) if self.jitter else seconds
+                delay = cap if first else 0.0
+        delay = min(delay, cap)
+        return jittered(delay) if self.jitter else delay
 
     def gives_up_on(self, error: BaseException) -> bool:
-        """Whether another execution after `error` would be pointless."""
+        """Return True if `error` isn't to be retried."""
         return isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _seconds(name: str, value: Any) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not _is_number(seconds) or not 0 <= seconds < float("inf"):
-        raise InvalidOption(f"Backoff: {name} must be zero or more seconds, not {value!r}.")
-    return float(seconds)
+    return seconds(
+        f"Backoff: {name}",
+        value,
+        InvalidOption,
+        "zero or more seconds",
+        may_be_zero=True,
+        most=FINITE,
+    )
 
 
 def _error_types(name: str, value: Any) -> ErrorTypes:

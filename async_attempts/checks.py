@@ -1,4 +1,4 @@
-"""System checks: what would only show at night, said at the start."""
+"""System checks: mistakes that would only show in production, reported at the start."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from .store import store_for
 from .store.listener import has_password
 from .store.missing import is_form
 from .store.rows import driver_problem, needs_immediate
-from .targets import Policy, known_target, registered
+from .targets import Policy, registered, target_of
 
 TAG: Final = "async_attempts"
 KEY_REMEDY: Final = "Make a key with: manage.py attempts make-key"
 SAMPLE: Final = 1000
-"""Attempts of each status whose keys are looked at."""
+"""The number of attempts of each status whose keys are read."""
 
 NEED_READ_COMMITTED: Final = frozenset({"mysql", "postgresql"})
 
 
 @register(TAG)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """The setting ASYNC_ATTEMPTS, its keys, and what targets ask of it."""
+    """Check the setting ASYNC_ATTEMPTS, its keys, and the options of targets."""
     try:
         settings()
     except InvalidSetting as error:
@@ -106,7 +106,7 @@ def _targets() -> Iterator[CheckMessage]:
 
 
 def _policies() -> Iterator[tuple[str, Policy]]:
-    """What decorators say, and where."""
+    """Yield the options of each decorator, after its name."""
     yield from ((f"@attemptable on {name}", policy) for name, policy in registered().items())
     for listener in listeners():
         yield from ((listener.named(one), one.options) for one in listener.subscriptions)
@@ -115,7 +115,7 @@ def _policies() -> Iterator[tuple[str, Policy]]:
 def _listeners() -> Iterator[CheckMessage]:
     for listener in listeners():
         try:
-            known_target(listener.name)
+            target_of(listener.name)
         except InvalidTarget as error:
             yield Error(
                 f"@on({listener.subscriptions[0].pattern!r}): no worker can call this listener: "
@@ -185,7 +185,7 @@ def _shown_password() -> Iterator[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_shown_arguments(**kwargs: Any) -> list[CheckMessage]:
-    """Arguments that Django's error pages and mails show, with the setting that they stand in."""
+    """Check for schedules' arguments in settings that Django's error pages and mails show."""
     try:
         schedules = settings().SCHEDULES
     except InvalidSetting:
@@ -206,7 +206,7 @@ def check_shown_arguments(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_model(**kwargs: Any) -> list[CheckMessage]:
-    """Attempt models: one table each, so that one statement can claim."""
+    """Check that each attempt model has one table, so that one statement can claim."""
     return [
         Error(
             f"{model._meta.label} inherits from {parent._meta.label}'s table.",
@@ -222,7 +222,7 @@ def check_model(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """How transactions are set up where attempts may be, as far as the settings tell."""
+    """Check the transaction settings of the databases that may have attempts."""
     model = get_attempt_model()
     aliases = [alias for alias in connections if router.allow_migrate_model(alias, model)]
     return [message for alias in aliases for message in _database(alias)]
@@ -256,7 +256,7 @@ def _database(alias: str) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def check_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether this process has the keys of what is stored; of the databases that are named only."""
+    """Check that this process has the keys of stored attempts, on the databases that are named."""
     model = get_attempt_model()
     aliases = [one for one in databases or () if router.allow_migrate_model(one, model)]
     return [message for alias in aliases for message in _missing_keys(alias)]
@@ -264,7 +264,7 @@ def check_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Ch
 
 @register(Tags.database)
 def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Realms of the databases that are named: a row that is copied must not be performed twice."""
+    """Check that the named databases have realms: a copied row must not be performed twice."""
     try:
         by_realm: dict[str, list[str]] = {}
         for alias in filter(_carries_attempts, databases or ()):
@@ -285,7 +285,7 @@ def check_realms(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 
 @register(Tags.security, deploy=True)
 def check_key_strength(**kwargs: Any) -> list[CheckMessage]:
-    """The keys are random, as far as that can be seen."""
+    """Check that the keys look random."""
     if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
         return []
     weak = [key.weakness for key in ours.keys if key.weakness]
@@ -294,7 +294,7 @@ def check_key_strength(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_realm_is_set(**kwargs: Any) -> list[CheckMessage]:
-    """The setting REALM, which keeps a copy of production's rows from running in staging."""
+    """Check for a REALM, which keeps a copy of production's rows from running in staging."""
     try:
         is_missing = settings().REALM == ""
     except InvalidSetting:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -21,15 +22,15 @@ from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .spelling import nearest, refuse_alike, refuse_unknown
+from .suggestions import nearest, refuse_alike, refuse_unknown
+from .values import flag, seconds, whole
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
 DEFAULT_MODEL: Final = "async_attempts.Attempt"
 
 PRIORITY_RANGE: Final = range(-100, 101)
-DAY: Final = 86_400.0
-CENTURY: Final = 36_525 * DAY
+POSITIVE: Final = "seconds, more than 0 and at most a hundred years"
 QUEUE_LENGTH: Final = 64
 SCHEDULE_LENGTH: Final = 255
 CATCH_UP: Final = ("latest", "none")
@@ -40,8 +41,51 @@ SCHEDULE_OPTIONS: Final = frozenset(
 IDLE_QUEUE_OPTIONS: Final = frozenset({"relay"})
 
 
+_P = ParamSpec("_P")
+_T_co = TypeVar("_T_co", covariant=True)
+
+_caches: Final[defaultdict[str, list[Callable[[], object]]]] = defaultdict(list)
+"""By the name of a setting, the functions that empty the caches that depend on it."""
+
+
+class Cached(Protocol[_P, _T_co]):
+    """A function that keeps its values."""
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T_co: ...
+
+    def cache_clear(self) -> None: ...
+
+
+def cached(*names: str) -> Callable[[Callable[_P, _T_co]], Cached[_P, _T_co]]:
+    """Decorate a function: its values are kept until one of these settings changes.
+
+    Its arguments are few, and hashable. Exceptions aren't kept.
+    """
+
+    def decorated(function: Callable[_P, _T_co]) -> Cached[_P, _T_co]:
+        kept = lru_cache(maxsize=None)(function)
+        forget_on(kept.cache_clear, *names)
+        return cast("Cached[_P, _T_co]", kept)
+
+    return decorated
+
+
+def forget_on(forget: Callable[[], object], *names: str) -> None:
+    """Call `forget` when one of these settings changes, as `override_settings` says."""
+    for name in names:
+        _caches[name].append(forget)
+
+
+def _changed(*, setting: str, **_: object) -> None:
+    for forget in _caches.get(setting, ()):
+        forget()
+
+
+setting_changed.connect(_changed)
+
+
 def attempt_model_name() -> str:
-    """The label ("app.Model") of the attempt model in use."""
+    """Return the label ("app.Model") of the attempt model in use."""
     if not hasattr(django_settings, MODEL_SETTING):
         # Django's own code reads a swappable model's setting without a default.
         setattr(django_settings, MODEL_SETTING, DEFAULT_MODEL)
@@ -50,7 +94,7 @@ def attempt_model_name() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `ASYNC_ATTEMPTS` says, with the defaults for what it doesn't; times in seconds."""
+    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds."""
 
     KEYS: tuple[str, ...] = field(default=(), repr=False)
     KEYS_FILE: str | None = None
@@ -90,7 +134,7 @@ class Settings:
                 )
 
     def priority(self, value: int | str) -> int:
-        """The number behind a priority or a priority's name. Raises InvalidOption."""
+        """Return the number of a priority or of a priority's name. Raises InvalidOption."""
         if isinstance(value, str):
             try:
                 return self.PRIORITIES[value]
@@ -106,7 +150,7 @@ class Settings:
         return value
 
     def queue(self, name: Any) -> str:
-        """`name`, if it is declared. Raises InvalidOption."""
+        """Return `name`, a declared queue. Raises InvalidOption."""
         if isinstance(name, str) and name in self.QUEUES:
             return name
         raise InvalidOption(
@@ -115,10 +159,10 @@ class Settings:
         )
 
 
-@lru_cache(maxsize=1)
+@cached(SETTING)
 @hides_arguments
 def settings() -> Settings:
-    """The settings in force. Raises InvalidSetting, naming the key and the remedy."""
+    """Return the settings in force. Raises InvalidSetting, naming the key and the remedy."""
     given = getattr(django_settings, SETTING, {})
     if not isinstance(given, Mapping):
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
@@ -127,28 +171,28 @@ def settings() -> Settings:
     return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
 
 
-@lru_cache(maxsize=1)
+@cached(SETTING)
 def retention() -> Retention:
-    """What is kept of ended attempts, by the settings in force. Raises InvalidSetting."""
+    """Return the retention that the settings ask for. Raises InvalidSetting."""
     queues = settings().QUEUES.items()
     return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
 
 
-@lru_cache(maxsize=1)
+@cached(SETTING)
 def limits() -> Mapping[str, Limits]:
-    """The limits of each queue, by the settings in force. Raises InvalidSetting."""
+    """Return the limits of each queue. Raises InvalidSetting."""
     return {name: limits_of(options) for name, options in settings().QUEUES.items()}
 
 
-@lru_cache(maxsize=1)
+@cached(SETTING)
 def bounded_queues() -> Mapping[str, int]:
-    """How many attempts may be pending in those queues that say so. Raises InvalidSetting."""
+    """Return `max_pending` of the queues that have one. Raises InvalidSetting."""
     return {name: one.max_pending for name, one in limits().items() if one.max_pending}
 
 
-@lru_cache
+@cached(SETTING)
 def realm_of(alias: str) -> str:
-    """The realm that values on this database are sealed for. Raises InvalidSetting."""
+    """Return the realm that values on this database are sealed for. Raises InvalidSetting."""
     given = settings().REALM
     if isinstance(given, str):
         return given
@@ -160,17 +204,12 @@ def realm_of(alias: str) -> str:
         ) from None
 
 
-def _forget(*, setting: str, **kwargs: object) -> None:
-    if setting in (SETTING, "SECRET_KEY", "DEBUG"):
-        for read in (settings, retention, limits, bounded_queues, realm_of):
-            read.cache_clear()
-
-
-setting_changed.connect(_forget)
+def _part(key: str) -> str:
+    return f"{SETTING}[{key!r}]"
 
 
 def _wrong(key: str, expected: str, value: object) -> InvalidSetting:
-    return InvalidSetting(f"{SETTING}[{key!r}] must be {expected}, not {value!r}.")
+    return InvalidSetting(f"{_part(key)} must be {expected}, not {value!r}.")
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
@@ -180,26 +219,15 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _count(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _wrong(key, "a whole number, 1 or more", value)
-    return value
+    return whole(_part(key), value, InvalidSetting)
 
 
 def _seconds(key: str, value: Any) -> float:
-    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not 0 < seconds <= CENTURY
-    ):
-        raise _wrong(key, "seconds, more than 0 and at most a hundred years", value)
-    return float(seconds)
+    return seconds(_part(key), value, InvalidSetting, POSITIVE)
 
 
 def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(key, "True or False", value)
-    return value
+    return flag(_part(key), value, InvalidSetting)
 
 
 def _text(key: str, value: Any) -> str | None:

@@ -1,10 +1,10 @@
-"""Cron: when a schedule is due, across the changes of its timezone's clocks.
+"""Cron: the moments at which a schedule is due, across changes to and from summer time.
 
-croniter reads the expressions and walks over wall clocks that never change; the rules for those
-that do are here, as in Vixie cron. An expression whose minute or hour is a wildcard (`*`, `*/n`)
-has a rhythm: it is due at each instant at which a clock on the wall shows what it asks for. Any
-other names times of day, each due once a day: what the wall doesn't show, since clocks went
-forward, at the first instant after the gap; what it shows twice, the first time only.
+croniter reads the expressions and computes local times without such changes; the rules for the
+changes are here, as in Vixie cron. An expression whose minute or hour is a wildcard (`*`, `*/n`)
+has a rhythm: it is due at each instant whose local time matches. Any other names times of day, each
+due once a day: a time that is skipped as clocks go forward at the first instant after the gap, a
+time that occurs twice the first time only.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Cron:
         object.__setattr__(self, "_has_rhythm", has_rhythm)
 
     def after(self, moment: datetime) -> datetime:
-        """The first tick after an aware `moment`, in UTC."""
+        """Return the first tick after an aware `moment`, in UTC."""
         if moment.tzinfo is None:
             raise InvalidOption("moment: the datetime is naive; give it a timezone.")
         here = moment.astimezone(self._zone).replace(microsecond=0)
         return self._next_of_rhythm(here) if self._has_rhythm else self._next_time_of_day(here)
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        """The last tick that is later than `after` and not later than `until`; None if none is."""
+        """Return the last tick after `after` and not after `until`, or None."""
         step, tick = FIRST_STEP_BACK, until
         while True:
             start = max(after, until - step)
@@ -80,7 +80,7 @@ class Cron:
         return tick
 
     def upcoming(self, number: int, after: datetime) -> list[datetime]:
-        """The next so many ticks after an aware moment, in UTC."""
+        """Return the next `number` ticks after an aware moment, in UTC."""
         return list(islice(self._all_after(after), number))
 
     def _all_after(self, moment: datetime) -> Iterator[datetime]:
@@ -124,7 +124,7 @@ class Cron:
         return wall.replace(tzinfo=self._zone, fold=is_second_time).astimezone(UTC)
 
     def _change_at(self, wall: datetime) -> _Change | None:
-        """The change of clocks that makes the wall show this time twice or not at all, if any."""
+        """Return the clock change by which a local time occurs twice or never, or None."""
         there = wall.replace(tzinfo=self._zone)
         before, after = _offset(there), _offset(there.replace(fold=1))
         if before == after:
@@ -141,9 +141,9 @@ class Cron:
 
 
 class _Change(NamedTuple):
-    """Clocks are put forward or back at `instant`.
+    """A change of the local clock at `instant`.
 
-    What the wall would show from `start` to before `end` it shows never (a gap) or twice.
+    The local times from `start` to before `end` occur never (a gap) or twice.
     """
 
     instant: datetime
@@ -168,7 +168,7 @@ def _zone_named(name: str) -> ZoneInfo:
 
 
 def _fields(expression: str) -> list[str]:
-    """Minute, hour, day, month, day of week and, if given, second."""
+    """Return minute, hour, day, month, day of week and, if given, second."""
     if not isinstance(expression, str):
         raise InvalidOption(f"cron: must be a string such as '0 2 * * *', not {expression!r}.")
     if _HASHED.search(expression):

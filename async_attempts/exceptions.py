@@ -1,6 +1,6 @@
-"""Everything that the package raises.
+"""The exceptions of the package.
 
-The three that a target raises itself (`Snooze`, `Fail`, `Expire`) are at the end.
+The three that a target itself raises (`Snooze`, `Fail`, `Expire`) are at the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from .printable import printable
+from .values import FINITE, seconds
 
 
 class AttemptsError(Exception):
@@ -55,7 +56,7 @@ class InvalidArguments(AttemptsError, ValueError):
 
 
 class UnsupportedType(InvalidArguments, TypeError):
-    """A value of a type that can't be stored; names its place: `kwargs.lines[0]: set of Foo`."""
+    """A value of a type that can't be stored; names its path: `kwargs.lines[0]: set of Foo`."""
 
 
 class ObjectGone(AttemptsError):
@@ -67,7 +68,7 @@ class ObjectGone(AttemptsError):
 
     @property
     def in_clear(self) -> str:
-        """Without the primary key, which may be among the arguments."""
+        """The text without the primary key, which may be one of the arguments."""
         return f"a row of {self.label} does not exist any more"
 
 
@@ -124,15 +125,15 @@ class AttemptUnsuccessful(AttemptsError):
 
 
 class AttemptFailed(AttemptUnsuccessful):
-    """It failed for good; `ending` has the class and the message of its last error."""
+    """The attempt failed for good; `ending` has the class and the message of its last error."""
 
 
 class AttemptExpired(AttemptUnsuccessful):
-    """It should no longer run; `ending.message` says why."""
+    """The attempt should no longer run; `ending.message` says why."""
 
 
 class AttemptGone(AttemptUnsuccessful):
-    """It was deleted: pruned, or by its success in a queue that keeps none."""
+    """The attempt was deleted: pruned, or after its success in a queue that keeps no successes."""
 
 
 class ResultNotKept(AttemptsError):
@@ -154,7 +155,7 @@ class ResultNotKept(AttemptsError):
 
 
 def _name_of(ending: Any) -> str:
-    """What the attempt of an `Ending` calls, and its id."""
+    """Return the target and the id of an `Ending`'s attempt."""
     if not ending.target:
         return f"attempt {ending.attempt_id}"
     return f"{printable(f'{ending.target}.{ending.method_name}')} {ending.attempt_id}"
@@ -180,7 +181,7 @@ class UnknownKey(DecryptionError):
 
 
 class RetiredKey(UnknownKey):
-    """Sealed with a key that is retired: it opens for `attempts rotate-keys` alone."""
+    """The bytes were sealed with a retired key, which only `attempts rotate-keys` may use."""
 
 
 class UnknownFormat(DecryptionError):
@@ -199,9 +200,9 @@ class Tampered(DecryptionError):
 
 
 class CipherUnavailable(AttemptsError):
-    """The cipher raised something that says nothing about the bytes: it can't be reached, say.
+    """The cipher can't be used now: it raised an error that isn't about the bytes.
 
-    What it raised is the `__cause__`; `error_class` is the name of its class.
+    That error is the `__cause__`; `error_class` is the name of its class.
     """
 
     def __init__(self, message: str, error_class: str = "") -> None:
@@ -218,7 +219,7 @@ class StaleClaim(AttemptsError):
 
 
 class AttemptTimeout(AttemptsError):
-    """Raised inside a target whose timeout is over; it may tidy up, and should end.
+    """Raised inside a target whose timeout is over: it may clean up, and should end.
 
     An `async def` target is cancelled instead: it gets an `asyncio.CancelledError` where it awaits.
     A target that swallows it is ended with its process after a grace (`TIMEOUT_GRACE`).
@@ -236,11 +237,15 @@ class Snooze(AttemptsError):
     """
 
     def __init__(self, delay: float | timedelta) -> None:
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-        if not 0 <= seconds < float("inf"):
-            raise InvalidOption(f"Snooze: delay must be zero or more seconds, not {delay!r}.")
-        super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = seconds
+        self.seconds = seconds(
+            "Snooze: delay",
+            delay,
+            InvalidOption,
+            "zero or more seconds",
+            may_be_zero=True,
+            most=FINITE,
+        )
+        super().__init__(f"snoozed for {self.seconds:g} s")
 
 
 class Fail(AttemptsError):

@@ -1,4 +1,4 @@
-"""UUIDv7: identifiers that are known before the INSERT and sort by the time they were made."""
+"""UUIDv7: ids that are known before the INSERT and sort by the time they were made."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _set: Any = object.__setattr__
 
 
 class _Ticks:
-    """Hands out ticks, each later than the one before."""
+    """A clock whose ticks never repeat: each is later than the one before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
 
     def renew_lock(self) -> None:
-        """In a forked child: another thread of the parent may have held it."""
+        """Replace the lock in a forked child: a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def take(self, number: int) -> int:
-        """The first of so many."""
+        """Return the first of `number` ticks."""
         millis, nanos = divmod(time.time_ns(), 1_000_000)
         now = millis << 12 | (nanos << 12) // 1_000_000
         with self._lock:
@@ -45,7 +45,7 @@ os.register_at_fork(after_in_child=_ticks.renew_lock)
 
 
 def uuid7() -> UUID:
-    """A UUIDv7, strictly increasing within this process.
+    """Return a UUIDv7, greater than each earlier one of this process.
 
     RFC 9562, section 5.7, with section 6.2's method 3: the twelve bits after the version are the
     fraction of the millisecond; a tick that isn't later than the last one becomes the next tick.
@@ -54,7 +54,7 @@ def uuid7() -> UUID:
 
 
 def uuid7s(number: int) -> list[UUID]:
-    """So many of them, by one reading of the clock."""
+    """Return `number` UUIDv7s by one reading of the clock."""
     first = _ticks.take(number)
     noise = os.urandom(number * _RANDOM_BYTES)
     starts = range(0, len(noise), _RANDOM_BYTES)
@@ -65,7 +65,7 @@ def uuid7s(number: int) -> list[UUID]:
 
 
 def made_at(made: UUID) -> datetime | None:
-    """The moment at which a UUIDv7 says that it was made; None for any other UUID."""
+    """Return the moment in a UUIDv7; None for any other UUID."""
     try:
         seconds = (made.int >> 80) / 1000
         return datetime.fromtimestamp(seconds, UTC) if made.version == 7 else None

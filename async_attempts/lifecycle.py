@@ -1,4 +1,4 @@
-"""Which states an attempt has, which moves exist, and what an execution can come to.
+"""The states of an attempt, the moves between them, and the outcomes of an execution.
 
 `MOVES` is the only place that knows the moves; the store's statements and the documentation's
 table are tested against it.
@@ -35,7 +35,7 @@ LIVE: Final = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
 
 
 class FailureKind(TextChoices):
-    """Why an execution did not succeed."""
+    """The reason why an execution did not succeed."""
 
     ERROR = "error", _("error")
     TIMEOUT = "timeout", _("timeout")
@@ -75,7 +75,7 @@ MOVES: Final = (
 
 
 def sources_of(verb: str) -> frozenset[str | None]:
-    """The states from which `verb` may move an attempt. KeyError for a verb that isn't there."""
+    """Return the states from which `verb` may move an attempt. Raises KeyError."""
     return _SOURCES[verb]
 
 
@@ -84,7 +84,7 @@ _SOURCES: Final = {move.verb: move.sources for move in MOVES}
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What went wrong in an execution; `details` is sealed (message and traceback)."""
+    """The error of an execution; `details` is sealed (message and traceback)."""
 
     kind: str
     error_class: str
@@ -99,7 +99,7 @@ NOT_KEPT: Final = b""
 class Succeeded:
     """The target returned; `result` is sealed, None if it returned None.
 
-    NOT_KEPT: it returned something that nobody asked to keep.
+    NOT_KEPT: it returned something, and results aren't kept.
     """
 
     result: bytes | None = None
@@ -122,7 +122,7 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Never begun, given back with its count; claimable again in `delay` seconds.
+    """The claim is given back unused, with its count; claimable again in `delay` seconds.
 
     `reason`: why it has to wait, if it has to.
     """
@@ -133,7 +133,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Failed for good."""
+    """The attempt failed for good."""
 
     reason: str
     error: Error
@@ -141,10 +141,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """Should no longer run."""
+    """The attempt should no longer run."""
 
     reason: str
 
 
 Outcome = Succeeded | Retried | Snoozed | Released | Failed | Expired
-"""What one execution came to. Performing yields it; the store's finish acknowledges it."""
+"""The outcome of one execution. Performing yields it; the store's finish records it."""

@@ -1,4 +1,4 @@
-"""What the options of a queue say of it: how many at once, how often, and how many may wait."""
+"""The limits of a queue, as its options in the settings say: concurrency, rate and size."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .spelling import refuse_unknown
+from .suggestions import refuse_unknown
+from .values import flag, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1
 MOST_AT_ONCE: Final = 10_000
-"""A claim of a queue that is limited looks at all of its places."""
+"""A claim from a limited queue reads all slots of the queue."""
 
 _RATE: Final = re.compile(r"(\d+)/(?:(s|m|h|d)|(sec|second|min|minute|hour|day))", re.ASCII)
 
 
 class Rate(NamedTuple):
-    """So many in so many seconds."""
+    """A number of executions in a number of seconds."""
 
     number: int
     seconds: int
@@ -36,7 +37,7 @@ class Rate(NamedTuple):
 
     @property
     def usual_burst(self) -> int:
-        """How many may begin together if nothing is said: what a tenth of a second brings."""
+        """The default burst: the executions of a tenth of a second, 1 at least."""
         return max(1, int(self.per_second * BURST_SECONDS))
 
 
@@ -47,11 +48,11 @@ class Bucket(NamedTuple):
     burst: int
 
     def filled(self, tokens: float, seconds: float) -> float:
-        """The tokens so many seconds after there were `tokens`."""
+        """Return the number of tokens `seconds` after there were `tokens`."""
         return min(float(self.burst), tokens + max(0.0, seconds) * self.per_second)
 
     def seconds(self, tokens: float) -> float:
-        """Until there is a whole one, with so many now."""
+        """Return the seconds until there is a whole token, with `tokens` now."""
         return max(0.0, 1 - tokens) / self.per_second
 
 
@@ -61,7 +62,7 @@ class Limits:
 
     `concurrency`: how many of its attempts run at once, over all workers. `rate`, `burst`: a token
     bucket; in any time t at most burst + t * rate executions begin. `max_pending`: how many may be
-    due and not ended before enqueueing raises QueueFull. `paused`: whether it begins so.
+    due and not ended before enqueueing raises QueueFull. `paused`: True if it begins paused.
     """
 
     concurrency: int | None = None
@@ -82,12 +83,12 @@ class Limits:
 
     @property
     def of_claims(self) -> bool:
-        """Whether a claim has to ask for more than what is due."""
+        """True if the limits hold back claims."""
         return self.concurrency is not None or self.rate is not None
 
     @property
     def bucket(self) -> Bucket | None:
-        """What counts its executions, if it has a rate."""
+        """The token bucket of its rate; None without a rate."""
         return None if self.rate is None else Bucket(self.rate.per_second, self.burst)
 
 
@@ -95,7 +96,7 @@ UNLIMITED: Final = Limits()
 
 
 def limits_of(options: Mapping[str, Any]) -> Limits:
-    """The limits among a queue's options, which were read."""
+    """Return the limits among a queue's options, as `read_queue` returns them."""
     rate = options.get("rate")
     return Limits(
         concurrency=options.get("concurrency"),
@@ -106,42 +107,38 @@ def limits_of(options: Mapping[str, Any]) -> Limits:
     )
 
 
-def read_queue(place: str, options: Any) -> Mapping[str, Any]:
-    """A queue's options, checked. Raises InvalidSetting, naming the option and the remedy."""
+def read_queue(path: str, options: Any) -> Mapping[str, Any]:
+    """Return a queue's options, checked. Raises InvalidSetting, naming the option."""
     if not isinstance(options, Mapping):
-        raise InvalidSetting(f"{place} must be a dict, not {options!r}.")
-    refuse_unknown(place, options, QUEUE_OPTIONS)
+        raise InvalidSetting(f"{path} must be a dict, not {options!r}.")
+    refuse_unknown(path, options, QUEUE_OPTIONS)
     if "burst" in options and "rate" not in options:
-        raise InvalidSetting(f"{place}['burst'] belongs to a rate; say 'rate' with it.")
-    read = {name: QUEUE_OPTIONS[name](f"{place}[{name!r}]", o) for name, o in options.items()}
+        raise InvalidSetting(f"{path}['burst'] belongs to a rate; say 'rate' with it.")
+    read = {name: QUEUE_OPTIONS[name](f"{path}[{name!r}]", o) for name, o in options.items()}
     return MappingProxyType(read)
 
 
-def _rate(place: str, value: Any) -> Rate:
+def _rate(path: str, value: Any) -> Rate:
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if found is None or not int(found[1]):
         raise InvalidSetting(
-            f'{place} must be a count and a unit of time, s, m, h or d, as "100/m", not {value!r}.'
+            f'{path} must be a count and a unit of time, s, m, h or d, as "100/m", not {value!r}.'
         )
     return Rate(int(found[1]), SECONDS_OF[(found[2] or found[3])[0]])
 
 
-def _count(place: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidSetting(f"{place} must be a whole number, 1 or more, not {value!r}.")
-    return value
+def _count(path: str, value: Any) -> int:
+    return whole(path, value, InvalidSetting)
 
 
-def _concurrency(place: str, value: Any) -> int:
-    if _count(place, value) > MOST_AT_ONCE:
-        raise InvalidSetting(f"{place} must be at most {MOST_AT_ONCE}, not {value}.")
+def _concurrency(path: str, value: Any) -> int:
+    if _count(path, value) > MOST_AT_ONCE:
+        raise InvalidSetting(f"{path} must be at most {MOST_AT_ONCE}, not {value}.")
     return int(value)
 
 
-def _flag(place: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidSetting(f"{place} must be True or False, not {value!r}.")
-    return value
+def _flag(path: str, value: Any) -> bool:
+    return flag(path, value, InvalidSetting)
 
 
 def _as_it_is(_place: str, value: Any) -> Any:
@@ -157,4 +154,4 @@ QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "relay": _as_it_is,
     "keep": read_keep,
 }
-"""What reads each option of a queue."""
+"""The function that reads each option of a queue."""

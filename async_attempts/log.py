@@ -1,4 +1,4 @@
-"""One subscriber that writes log lines for what the package announces.
+"""The log lines of the package, written by receivers of its signals.
 
 Lines name the target, the attempt's id and the error's class, never arguments, results or an
 error's message: those may hold secrets.
@@ -22,7 +22,7 @@ PACKAGE = str(Path(__file__).parent)
 
 
 def where(exception: BaseException | None) -> str:
-    """The last line outside of this package that the exception passed: "clients.py:12"."""
+    """Return the last line outside of this package that the exception passed: "clients.py:12"."""
     frames = traceback.extract_tb(exception.__traceback__) if exception else []
     frames = [frame for frame in frames if not frame.filename.startswith(PACKAGE)] or frames
     if not frames:

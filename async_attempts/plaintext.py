@@ -1,9 +1,9 @@
-"""Plaintext that error reports can't show: as bytes, and in the frames of a traceback.
+"""Protection of plaintext from error reports: in bytes, and in the frames of a traceback.
 
 Error reporters call `repr()` on the local variables of every frame that a traceback leads through.
-So plaintext has a type whose repr is its size; and a function that holds arguments as they are
-takes them out of the frames below it, and its own, before an exception leaves it. File names, line
-numbers and the exceptions themselves stay.
+So plaintext has a type whose repr is its size; and a function that holds arguments clears them from
+its frame and the frames below it before an exception leaves it. File names, line numbers and the
+exceptions themselves stay.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GENERATORS: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class Plaintext(bytes):
-    """Bytes that are to be sealed or were opened; shown as `<sealed 48 bytes>`."""
+    """Bytes before sealing or after opening; their repr is `<sealed 48 bytes>`."""
 
     __slots__ = ()
 
@@ -50,12 +50,12 @@ def hide_values(error: BaseException) -> None:
 
 
 def hide_own_values(error: BaseException) -> None:
-    """Clear frames as `hide_values` does, but for those of a project's own functions."""
+    """Clear frames as `hide_values` does, except those of the project's functions."""
     _clear(error, sys._getframe(1), _is_own)
 
 
 def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Let no exception that leaves `function` show what it was called with."""
+    """Decorate a function: an exception that leaves it doesn't show its arguments."""
     if iscoroutinefunction(function):
 
         async def awaiting(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Names from rows, as logs, terminals and messages of errors may show them.
+"""Text from rows, made safe for logs, terminals and error messages.
 
 A person who can write rows chooses these names. If they were printed as they are, a line feed would
 begin a forged line of the log, an escape sequence would move the cursor of the operator's

@@ -1,4 +1,4 @@
-"""Pause and resume queues: what workers may claim of, whoever enqueues."""
+"""Pause and resume queues."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from .conf import settings
 
 
 def pause_queue(name: str, *, database: str | None = None) -> None:
-    """Let no worker claim of this queue until it is resumed; what runs is left to run.
+    """Let no worker claim from this queue until it is resumed; running attempts go on.
 
-    Enqueueing goes on. Within a transaction it holds from the commit. `database`: an alias, by
+    Enqueueing goes on. In a transaction the pause begins with the commit. `database`: an alias, by
     default where attempts go to. Raises InvalidOption for a queue that isn't declared.
     """
     _set_paused(name, database, paused=True)
 
 
 def resume_queue(name: str, *, database: str | None = None) -> None:
-    """Let workers claim of this queue again, even if the settings say that it begins paused.
+    """Let workers claim from this queue again, even if the settings say that it begins paused.
 
     `database`: an alias, by default where attempts go to. Raises InvalidOption for a queue that
     isn't declared.

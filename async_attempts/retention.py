@@ -1,25 +1,25 @@
-"""For how long ended attempts are kept: by age, by count, and in each queue as it says."""
+"""Retention: how long ended attempts are kept, by age and by count, in each queue."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from .exceptions import InvalidSetting
+from .values import DAY, seconds, whole
 
-LONGEST: Final = timedelta(days=36_525).total_seconds()
+AGE: Final = "seconds or a timedelta, at most a hundred years, or None for ever"
 LIMITS: Final = ("age", "count")
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is kept of one final status: what is both young and new enough.
+    """The rule for one final status: an attempt is kept while both `age` and `count` allow it.
 
-    `age`: seconds since it ended; None is for ever, 0 not at all. `count`: of a queue the newest
-    so many; None is any number.
+    `age`: seconds since it ended; None is for ever, 0 not at all. `count`: the number of the
+    newest attempts of a queue; None is any number.
     """
 
     age: float | None = None
@@ -27,24 +27,24 @@ class Keep:
 
     @property
     def deletes_at_once(self) -> bool:
-        """Whether nothing is kept at all."""
+        """True if nothing is kept at all."""
         return self.age == 0
 
 
 FOR_EVER: Final = Keep()
 DEFAULT: Final[Mapping[str, Keep]] = MappingProxyType(
     {
-        "succeeded": Keep(timedelta(days=7).total_seconds()),
-        "expired": Keep(timedelta(days=30).total_seconds()),
+        "succeeded": Keep(7 * DAY),
+        "expired": Keep(30 * DAY),
         "failed": FOR_EVER,
     }
 )
 
 
 class Retention:
-    """What is kept in each queue: what it says itself, else what is said for all.
+    """The rules of each queue: its own, else the general ones.
 
-    A status of which nothing is said is kept for ever.
+    A status without a rule is kept for ever.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class Retention:
         self.deletes_successes = any(
             status == "succeeded" and keep.deletes_at_once for _, status, keep in self.each()
         )
-        """Whether any queue does: all that the others pay for it is to look here."""
+        """True if any queue deletes successes; checked first, since it is cheap."""
         self.counts = any(keep.count is not None for *_, keep in self.each())
-        """Whether something is kept by count."""
+        """True if a rule has a count."""
 
     def of(self, queue: str) -> Mapping[str, Keep]:
-        """What is kept in this queue, by status."""
+        """Return the rules of this queue, by status."""
         return self.by_queue.get(queue, self.general)
 
     def deletes_success_in(self, queue: str) -> bool:
-        """Whether an attempt of this queue is deleted when it succeeds."""
+        """Return True if an attempt of this queue is deleted when it succeeds."""
         return self.of(queue).get("succeeded", FOR_EVER).deletes_at_once
 
     def each(self) -> Iterator[tuple[str | None, str, Keep]]:
-        """What is said: queue (None is every other), status, and what is kept."""
+        """Yield all rules as (queue, status, rule); the queue None is every other."""
         for status, keep in self.general.items():
             yield None, status, keep
         for queue, own in self.by_queue.items():
@@ -78,57 +78,48 @@ class Retention:
                 yield queue, status, keep
 
 
-def read_keep(place: str, value: Any) -> Mapping[str, Keep]:
-    """What the setting at `place` says of each final status. Raises InvalidSetting, naming it."""
+def read_keep(path: str, value: Any) -> Mapping[str, Keep]:
+    """Return the rules in the setting at `path`, by final status. Raises InvalidSetting."""
     if not isinstance(value, Mapping):
         raise InvalidSetting(
-            f"{place} must be a dict of final statuses to what is kept of them, such as "
+            f"{path} must be a dict of final statuses to what is kept of them, such as "
             f"{{'succeeded': 3600}}, not {value!r}."
         )
     for status in value:
         if status not in DEFAULT:
             raise InvalidSetting(
-                f"{place}[{status!r}] is no final status; known are "
+                f"{path}[{status!r}] is no final status; known are "
                 f"{', '.join(map(repr, sorted(DEFAULT)))}."
             )
     return MappingProxyType(
-        {status: _keep(f"{place}[{status!r}]", status, given) for status, given in value.items()}
+        {status: _keep(f"{path}[{status!r}]", status, given) for status, given in value.items()}
     )
 
 
-def _keep(place: str, status: str, value: Any) -> Keep:
+def _keep(path: str, status: str, value: Any) -> Keep:
     if not isinstance(value, Mapping):
-        return Keep(_age(place, status, value))
+        return Keep(_age(path, status, value))
     for limit in value:
         if limit not in LIMITS:
-            raise InvalidSetting(f"{place}[{limit!r}] is unknown; known are 'age' and 'count'.")
+            raise InvalidSetting(f"{path}[{limit!r}] is unknown; known are 'age' and 'count'.")
     if not value:
-        raise InvalidSetting(f"{place} must have an 'age', a 'count' or both; None is for ever.")
-    age = _age(f"{place}['age']", status, value.get("age"))
-    return Keep(age, _count(f"{place}['count']", value.get("count")))
+        raise InvalidSetting(f"{path} must have an 'age', a 'count' or both; None is for ever.")
+    age = _age(f"{path}['age']", status, value.get("age"))
+    return Keep(age, _count(f"{path}['count']", value.get("count")))
 
 
-def _age(place: str, status: str, value: Any) -> float | None:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds is None:
+def _age(path: str, status: str, value: Any) -> float | None:
+    if value is None:
         return None
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if is_number and seconds == 0 and status != "succeeded":
+    age = seconds(path, value, InvalidSetting, AGE, may_be_zero=True)
+    if age == 0 and status != "succeeded":
         raise InvalidSetting(
-            f"{place} must be more than 0: people have to see what {status}. Only 'succeeded' may "
+            f"{path} must be more than 0: people have to see what {status}. Only 'succeeded' may "
             "be 0, and is deleted at once."
         )
-    if not is_number or not 0 <= seconds <= LONGEST:
-        raise InvalidSetting(
-            f"{place} must be seconds or a timedelta, at most a hundred years, or None for ever, "
-            f"not {value!r}."
-        )
-    return float(seconds)
+    return age
 
 
-def _count(place: str, value: Any) -> int | None:
-    if value is None or (type(value) is int and value >= 1):
-        return value
-    raise InvalidSetting(
-        f"{place} must be a whole number, 1 or more, or None for any, not {value!r}."
-    )
+def _count(path: str, value: Any) -> int | None:
+    expected = "a whole number, 1 or more, or None for any"
+    return None if value is None else whole(path, value, InvalidSetting, expected)

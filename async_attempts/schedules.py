@@ -1,4 +1,4 @@
-"""Recurring schedules: declaring them in code, and what operators do with them."""
+"""Recurring schedules: their declarations in code and settings, and operators' verbs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .exceptions import AttemptsError, InvalidOption, InvalidTarget
 from .payload import Arguments
 from .plaintext import hides_arguments
 from .printable import printable
+from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
-from .targets.registry import own_name, reading_of, underlying
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -41,13 +41,13 @@ def recurring(
     queue: str | None = None,
     priority: int | str | None = None,
 ) -> Callable[[Function], Function]:
-    """Let workers enqueue this `@attemptable` target again and again. Returns what it was given.
+    """Decorate an `@attemptable` target: workers enqueue it at each tick of `cron`.
 
     `cron`: five fields, six with seconds last, or `@daily` and its like. `name`: the target's
     dotted name by default; a target may have several schedules under names of their own.
     `method_args`: as `Attempt.objects.create` takes them. `timezone`: the setting TIME_ZONE by
-    default. `catch_up`: "latest" enqueues the latest tick that no worker was there for, "none"
-    leaves it out. `overlap`: "skip" leaves a tick out while the last attempt hasn't ended.
+    default. `catch_up`: "latest" enqueues the latest tick that was missed while no worker ran,
+    "none" leaves it out. `overlap`: "skip" leaves a tick out while the last attempt hasn't ended.
     `queue`, `priority`: as the target's policy says by default.
 
     Raises InvalidOption, InvalidArguments, InvalidTarget, naming the part.
@@ -72,14 +72,14 @@ def recurring(
             queue=queue,
             priority=priority,
         )
-        _put(declared, reading_of(function))
+        _put(declared, module_load_id(function))
         return function
 
     return decorate
 
 
 def _put(declared: Declared, reading: object) -> None:
-    """Declare it, or declare it anew when its module is read again. Raises InvalidOption."""
+    """Declare a schedule, or replace it if its module was loaded again. Raises InvalidOption."""
     name, target = declared.name, declared.target
     holder = _in_code.get(name, declared)
     if holder.target != target:
@@ -94,13 +94,13 @@ def _put(declared: Declared, reading: object) -> None:
 
 
 def declared_in_code() -> dict[str, Declared]:
-    """What `@recurring` has declared in the modules that are imported, by name."""
+    """Return the schedules that `@recurring` declares in the imported modules, by name."""
     return dict(_in_code)
 
 
 @hides_arguments
 def declared_in_settings() -> dict[str, Declared]:
-    """What the setting SCHEDULES declares, by name. Raises InvalidArguments, InvalidOption."""
+    """Return the setting's schedules, by name. Raises InvalidArguments, InvalidOption."""
     declared = {}
     for name, options in settings().SCHEDULES.items():
         given = dict(options)
@@ -110,15 +110,15 @@ def declared_in_settings() -> dict[str, Declared]:
 
 
 def declared() -> dict[str, Declared]:
-    """All of them; where both have a name, the settings'."""
+    """Return the schedules of code and settings, by name; the settings take precedence."""
     return declared_in_code() | declared_in_settings()
 
 
 def declare(store: Store) -> frozenset[str]:
-    """Let the rows say what this code declares; returns the names of what it can enqueue.
+    """Write the declared schedules to their rows; return the names that this code can enqueue.
 
-    What can't be enqueued is logged and left out. On a database where attempts don't go by
-    themselves nothing is declared: else workers of two would enqueue each tick twice.
+    A schedule that can't be enqueued is logged and left out. Only the home database has schedules:
+    else the workers of two databases would enqueue each tick twice.
     """
     enqueueable: dict[str, Declared] = {}
     if store.alias != home_database():
@@ -142,19 +142,19 @@ def declare(store: Store) -> frozenset[str]:
 
 
 def home_database() -> str:
-    """The alias by the setting DATABASE, else where the routers write attempts."""
+    """Return the alias in the setting DATABASE, else where the routers write attempts."""
     from .models import get_attempt_model
 
     return settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
 
 
 def pause(name: str, *, database: str | None = None) -> None:
-    """Enqueue nothing more for this schedule until it is resumed. Raises InvalidOption."""
+    """Stop enqueueing for this schedule until it is resumed. Raises InvalidOption."""
     _store(database).pause([_id_of(name, database)])
 
 
 def resume(name: str, *, database: str | None = None) -> None:
-    """Go on with the next tick; what was due meanwhile is left out. Raises InvalidOption."""
+    """Resume with the next tick; the ticks since the pause are left out. Raises InvalidOption."""
     _store(database).resume([_id_of(name, database)])
 
 

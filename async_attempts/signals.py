@@ -1,8 +1,8 @@
-"""What the package announces.
+"""Signals of what workers do. (People's verbs are in the admin's log.)
 
-That is what workers do; people's verbs are in the admin's log. Each is sent after the move is
-committed, with `claim` (what the worker knows of the attempt: `async_attempts.store.Claim`) where
-not said otherwise. Nothing is built or sent for a signal that nobody listens to.
+Each is sent after the move is committed, and but for the exceptions below with `claim`, the
+worker's record of the attempt (`async_attempts.store.Claim`). A signal without receivers costs
+nothing.
 
 In a child, receivers are called in a thread of their own, one after the other and in their order,
 but for those of `started`, which are called where the target is.
@@ -14,9 +14,9 @@ from django.dispatch import Signal
 
 
 class Announced(Signal):
-    """A signal of the workers. `line`: the same for the package's own lines in the log.
+    """A signal of the workers. `line`: the same signal for the package's own log lines.
 
-    They are written in another thread than receivers are called in, which may take their time.
+    Receivers may be slow, so log lines are written in another thread.
     """
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ failed = Announced()
 """With `outcome` (reason, error) and `exception`. For what a lost worker held, see `rescued`."""
 
 expired = Announced()
-"""Its target raised Expire, or it was claimed too late; for what nobody claimed, see `overdue`."""
+"""Its target raised Expire, or it was claimed too late. (Of unclaimed ones `overdue` tells.)"""
 
 released = Announced()
 stale = Announced()
-"""An outcome was refused since a newer claim, or a person, was faster; with `outcome`."""
+"""An outcome was refused, since a newer claim or a person was faster; with `outcome`."""
 
 rescued = Announced()
 """A dead worker's attempts were taken back; with `worker_id`, `attempt_ids`, and `failed_ids`,
 those of them that had crashed too often."""
 
 overdue = Announced()
-"""Attempts that nobody had claimed before their `expires_at` were expired; with `database` and
+"""Attempts that no worker had claimed before their `expires_at` were expired; with `database` and
 `attempt_ids`."""
 
 worker_started = Announced()

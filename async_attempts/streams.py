@@ -15,7 +15,8 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import router
 
-from .api import Call, enqueue_many, taken
+from .batches import in_batches
+from .calls import Call, enqueue_many, taken
 from .conf import retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
@@ -26,9 +27,8 @@ from .models.options import check_token, timeout_seconds
 from .models.promise import DEFAULT_QUEUE
 from .plaintext import hides_arguments
 from .store import store_for
-from .store.depending import in_batches
 from .store.transactions import refuse_waiting_in_block
-from .targets import known_target
+from .targets import target_of
 
 logger = logging.getLogger("async_attempts")
 
@@ -196,7 +196,7 @@ class Stream:
     def _missing(self, calls: Sequence[Call]) -> list[Call]:
         """Those that weren't enqueued before, by one statement: each token is another one."""
         keys = [
-            key_of_token(known_target(one.target).name, one.options["idempotence_token"])
+            key_of_token(target_of(one.target).name, one.options["idempotence_token"])
             for one in calls
         ]
         rows = store_for(self._alias).attempts.filter(unique_key__in=keys)
@@ -264,7 +264,7 @@ class Stream:
 
 def _seconds_kept(made: Call) -> float:
     """For how long its row tells what was enqueued. Raises InvalidOption if that isn't known."""
-    of_target = known_target(made.target).method.policy.queue
+    of_target = target_of(made.target).policy.queue
     queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
     kept = retention().of(queue)
     counted = [status for status, keep in kept.items() if keep.count is not None]

@@ -40,28 +40,28 @@ def anatomy() -> dict[str, float]:
     from async_attempts.payload import load_arguments
     from async_attempts.store import Claim
     from async_attempts.targets import TargetName, resolve
-    from async_attempts.worker.hand import Hand
-    from async_attempts.worker.leftovers import Connections
-    from async_attempts.worker.memory import Page, now
-    from async_attempts.worker.runner import SUCCEEDED, Execution, Runner
-    from async_attempts.worker.timeouts import AlarmWatch, Deadline
+    from async_attempts.worker.execution.connection_cleanup import Connections
+    from async_attempts.worker.execution.runner import SUCCEEDED, Execution, Runner
+    from async_attempts.worker.execution.timeouts import AlarmWatch, Deadline
+    from async_attempts.worker.loop.in_flight import InFlight
+    from async_attempts.worker.shared.shared_memory import ChildState, now
 
     from .attempts import arguments_of, fulfill
 
     claims = claimed()
-    page, watch, connections = Page(ATTEMPTS + 1), AlarmWatch(), Connections()
-    page.hold_until(now() + 1e9)
+    child_state, watch, connections = ChildState(ATTEMPTS + 1), AlarmWatch(), Connections()
+    child_state.hold_until(now() + 1e9)
     plain = [cipher().decrypt(claim.args, claim.context("args")) for claim in claims]
     silent: Any = Silent()
-    hand = Hand(silent, page.recorded)
-    runner = Runner(hand.store, page, watch, page)
+    in_flight = InFlight(silent, child_state.recorded)
+    runner = Runner(in_flight.store, child_state, watch, child_state)
 
     def noted(claim: Claim) -> None:
-        place = page.begin(claim.id_bytes, claim.claim_seq, now())
+        place = child_state.begin(claim.id_bytes, claim.claim_seq, now())
         if place is not None:
-            page.move(place, now())
-            page.move(place, 0.0)
-            page.recorded(place)
+            child_state.move(place, now())
+            child_state.move(place, 0.0)
+            child_state.recorded(place)
 
     def watched(claim: Claim) -> None:
         watch.begin(Deadline(now() + 300))
@@ -71,13 +71,13 @@ def anatomy() -> dict[str, float]:
         resolve(TargetName(claim.target, claim.target_pk, claim.method_name), claim.database)
 
     def handed(claim: Claim) -> None:
-        hand.take((claim,))
-        hand.ended(Execution(hand.next_at_once() or claim, SUCCEEDED))
+        in_flight.take((claim,))
+        in_flight.ended(Execution(in_flight.next_at_once() or claim, SUCCEEDED))
 
     def performed(claim: Claim) -> None:
         execution = runner.perform(claim)
-        if execution is not None and execution.place is not None:
-            page.recorded(execution.place)
+        if execution is not None and execution.offset is not None:
+            child_state.recorded(execution.offset)
 
     arguments = arguments_of(1)
     steps: dict[str, Callable[[Any], object]] = {

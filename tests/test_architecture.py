@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,31 +17,33 @@ import pytest
 import async_attempts
 
 PACKAGE = Path(async_attempts.__file__).parent
-GROUND = [
-    name
-    for name in (
-        "lifecycle",
-        "limits",
-        "retention",
-        "backoff",
-        "cron",
-        "ids",
-        "printable",
-        "signals",
-        "spelling",
-        "exceptions",
-    )
-    if find_spec(f"async_attempts.{name}")
-]
+ROOT = Path(__file__).parents[1]
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def contracted_floors() -> list[list[str]]:
+    """The modules of each floor by the import contract, the highest floor first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one.get("containers") == ["async_attempts"])
+    floors = [re.findall(r"\w+", layer) for layer in layers]
+    return [[name for name in floor if find_spec(f"async_attempts.{name}")] for floor in floors]
 
 
 def _id(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("module", GROUND)
-def test_ground_needs_no_settings(module):
+def test_the_documentation_shows_the_floors_of_the_contract():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    picture = re.search(r"^```\n(6 .*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert picture is not None
+    shown = [floor.split()[1:] for floor in re.split(r"\n(?=\d)", picture[1])]
+    assert shown == contracted_floors()
+
+
+@pytest.mark.parametrize("module", contracted_floors()[-1])
+def test_the_lowest_floor_needs_no_settings(module):
     """It is imported where Django has no settings, and asks for none."""
     unconfigured = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     check = (

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
-from ..worker.errors import REASON_LENGTH
+from ..worker.execution.outcomes import REASON_LENGTH
 from .cells import STATES, state_label
 from .counting import count_states
 

@@ -14,7 +14,7 @@ from ..lifecycle import LIVE, RUNNING, Status
 from ..limits import UNLIMITED
 from ..models import AbstractAttempt, Worker
 from ..targets import known_policy
-from ..worker.errors import executions_allowed
+from ..worker.execution.outcomes import executions_allowed
 from .cells import holds_lease, spoken, state_label
 from .circumstances import Circumstances, seconds_to_rescue
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from ..conf import SETTING, realm_of, settings
+from ..conf import SETTING, cached, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
 from ..plaintext import Plaintext, hide_values
 from .ciphers import (
@@ -33,7 +31,7 @@ from .recipient import RecipientCipher, private_ring
 from .shipped import is_ours
 
 
-@lru_cache(maxsize=1)
+@cached(SETTING, "SECRET_KEY", "DEBUG")
 @sensitive_variables()
 def cipher() -> Cipher:
     """The cipher in force; follows `override_settings`.
@@ -263,11 +261,3 @@ def _cipher_class() -> type[Cipher]:
             f"and decrypt(stored, context); {path!r} is not one."
         )
     return named
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, "SECRET_KEY", "DEBUG"):
-        cipher.cache_clear()
-
-
-setting_changed.connect(_forget)

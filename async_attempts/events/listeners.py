@@ -1,4 +1,4 @@
-"""Who listens to what, as far as it is imported."""
+"""The listeners of the imported modules, and their subscriptions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple
 from ..targets import Policy
 
 MOST: Final = 4096
-"""Names of events whose listeners are kept: what an app emits by mistake may have no end."""
+"""The most names of events whose listeners are kept: an app may emit endless ones by mistake."""
 
 Condition = Callable[[Mapping[str, Any]], object]
 
 
 class Subscription(NamedTuple):
-    """What one `@on` says: to which events, on what condition, with which options."""
+    """One `@on`: the events, the condition and the options."""
 
     pattern: str
     when: Condition | None
@@ -39,21 +39,21 @@ class Listener:
     subscriptions: tuple[Subscription, ...] = ()
 
     def named(self, subscription: Subscription) -> str:
-        """One of its subscriptions, for messages."""
+        """Return one of its subscriptions in words, for messages."""
         return f"@on({subscription.pattern!r}) on {self.name}"
 
     def only_for(self, event: str) -> Listener:
-        """The same with those subscriptions that match."""
+        """Return the same listener with the subscriptions that match."""
         matching = tuple(one for one in self.subscriptions if one.matches(event))
         return replace(self, subscriptions=matching)
 
     def subscribed(self, function: Callable[..., Any], subscription: Subscription) -> Listener:
-        """The same with a subscription in front: decorators are applied from below."""
+        """Return the same listener with a subscription in front of the others."""
         return replace(self, function=function, subscriptions=(subscription, *self.subscriptions))
 
 
 class Registry:
-    """All listeners by name; what is read is replaced whole, so that no reader has to wait."""
+    """All listeners by name. Readers need no lock: its dicts are replaced, never changed."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, Listener] = {}
@@ -64,7 +64,7 @@ class Registry:
         self.by_event = {}
 
     def of(self, event: str) -> Sequence[Listener]:
-        """The listeners of an event, with those of their subscriptions that match it."""
+        """Return the listeners of an event, with the subscriptions that match it."""
         # Taken before the listeners are read: what was found among older ones is kept nowhere.
         by_event = self.by_event
         if (found := by_event.get(event)) is None:
@@ -80,5 +80,5 @@ registry: Final = Registry()
 
 
 def listeners() -> Sequence[Listener]:
-    """Every listener, in the order in which they were imported."""
+    """Return every listener, in the order in which they were imported."""
     return tuple(registry.listeners.values())

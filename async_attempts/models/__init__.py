@@ -5,13 +5,11 @@ Rows reach the store through `upstairs`, which the app binds when it is ready.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import cast
 
 from django.apps import apps
-from django.core.signals import setting_changed
 
-from ..conf import MODEL_SETTING, attempt_model_name
+from ..conf import MODEL_SETTING, attempt_model_name, cached
 from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
@@ -49,19 +47,7 @@ __all__ = [
 ]
 
 
+@cached(MODEL_SETTING, "INSTALLED_APPS")
 def get_attempt_model() -> type[AbstractAttempt]:
     """The attempt model in use: ours, or the one the project swapped in."""
-    return _attempt_model()
-
-
-@cache
-def _attempt_model() -> type[AbstractAttempt]:
     return cast("type[AbstractAttempt]", apps.get_model(attempt_model_name(), require_ready=False))
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (MODEL_SETTING, "INSTALLED_APPS"):
-        _attempt_model.cache_clear()
-
-
-setting_changed.connect(_forget)

@@ -18,7 +18,7 @@ from ..plaintext import Plaintext, hide_own_values
 from .columns import AttemptColumns
 
 if TYPE_CHECKING:
-    from ..targets.arguments import Shapes
+    from ..targets import CallSignature
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
 
@@ -71,14 +71,14 @@ class PromptRow(AttemptColumns):
 class Kind:
     """Rows that differ in nothing but their ids and their arguments."""
 
-    __slots__ = ("_begun", "_model", "columns", "held", "shapes", "statements")
+    __slots__ = ("_begun", "_model", "columns", "held", "signature", "statements")
 
     def __init__(
-        self, model: type[models.Model], columns: Mapping[str, Any], shapes: Shapes
+        self, model: type[models.Model], columns: Mapping[str, Any], signature: CallSignature
     ) -> None:
         self.columns = columns
         """What such a row is filled in with when it is promised."""
-        self.shapes = shapes
+        self.signature = signature
         """The arguments that such a row may have."""
         self.statements: dict[Any, str] = {}
         """The INSERTs of one such row or of many, for the stores to keep."""
@@ -106,7 +106,7 @@ class Kind:
 
     def plaintext(self, arguments: Arguments) -> Plaintext:
         """The arguments as bytes. Raises InvalidArguments, if the target doesn't take them too."""
-        self.shapes.check(arguments.args, arguments.kwargs)
+        self.signature.check(arguments.args, arguments.kwargs)
         return dump_arguments(arguments)
 
 

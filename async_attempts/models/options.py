@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from django.utils.timezone import is_naive
 
-from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from ..payload.limits import MAX_REASON_BYTES, require_shallow
+from ..values import ANY, CENTURY, is_number, is_storable, is_whole, seconds, seconds_of
 from .bounds import MAX_METADATA_BYTES
 from .columns import NOTE_LENGTH, TOKEN_LENGTH
 
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _EXPONENT: Final = re.compile(r"\de[+-]\d")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def as_seconds(name: str, value: Any) -> float | None:
     """Seconds from now, for a moment that is given as such."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not -CENTURY <= value <= CENTURY:
+    seconds = seconds_of(value)
+    if seconds is not None and not -CENTURY <= seconds <= CENTURY:
         raise InvalidOption(f"{name}: must be within a hundred years from now.")
-    return float(value)
+    return seconds
 
 
 def check_moment(name: str, value: Any) -> None:
@@ -54,31 +49,24 @@ def timeout_seconds(timeout: Any) -> float:
     """Seconds of a `timeout` for waiting; None is for ever. Raises InvalidOption."""
     if timeout is None:
         return float("inf")
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise InvalidOption(
-            f"timeout: must be seconds or a timedelta, not negative, or None; not {timeout!r}."
-        )
-    # An int may be more than a float can hold.
-    return float(min(seconds, sys.float_info.max))
+    expected = "seconds or a timedelta, not negative, or None"
+    return seconds("timeout:", timeout, InvalidOption, expected, may_be_zero=True, most=ANY)
 
 
 def spread_seconds(value: Any) -> float:
     """Seconds of a `spread`. Raises InvalidOption unless that is a time, not negative, or None."""
     if value is None:
         return 0.0
-    seconds = as_seconds("spread", value)
-    if seconds is None or seconds < 0:
-        raise InvalidOption(f"spread: must be seconds or a timedelta, 0 or more, not {value!r}.")
-    return seconds
+    expected = "seconds or a timedelta, from 0 to a hundred years"
+    return seconds("spread:", value, InvalidOption, expected, may_be_zero=True)
 
 
 def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
     """Raises InvalidOption unless `value` is None or a positive number."""
     if value is None:
         return
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**31 - 1:
+    is_right = is_whole(value) if whole else is_number(value) and value > 0
+    if not is_right or value >= 2**31 - 1:
         raise InvalidOption(f"{name}: must be {expected}, not {value!r}.")
 
 
@@ -86,11 +74,7 @@ def check_token(token: Any) -> None:
     """Raises InvalidOption unless `token` is None or can be stored and compared."""
     if token is None:
         return
-    if (
-        not isinstance(token, str)
-        or not 0 < len(token) <= TOKEN_LENGTH
-        or _UNSTORABLE.search(token)
-    ):
+    if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or not is_storable(token):
         raise InvalidOption(
             f"idempotence_token: must be a string of 1 to {TOKEN_LENGTH} characters, no NUL and no "
             "lone surrogate."
@@ -103,7 +87,7 @@ def check_reason(reason: Any) -> None:
         raise InvalidOption(
             f"reason: must be text, not {type(reason).__name__}; leave it out if there is none."
         )
-    if _UNSTORABLE.search(reason):
+    if not is_storable(reason):
         raise InvalidOption("reason: must hold no NUL and no lone surrogate.")
     if (size := len(reason.encode())) > MAX_REASON_BYTES:
         raise InvalidOption(
@@ -113,10 +97,9 @@ def check_reason(reason: Any) -> None:
 
 def check_progress(percent: Any, note: Any) -> tuple[int, str]:
     """What is stored of them: fractions of a percent are cut off. Raises InvalidOption."""
-    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
-    if not is_number or not 0 <= percent <= 100:
+    if not is_number(percent) or not 0 <= percent <= 100:
         raise InvalidOption(f"set_progress: percent must be from 0 to 100, not {percent!r}.")
-    if not isinstance(note, str) or len(note) > NOTE_LENGTH or _UNSTORABLE.search(note):
+    if not isinstance(note, str) or len(note) > NOTE_LENGTH or not is_storable(note):
         raise InvalidOption(
             f"set_progress: note must be a string of at most {NOTE_LENGTH} characters, no NUL and "
             "no lone surrogate."
@@ -134,7 +117,7 @@ def check_metadata(metadata: Any) -> None:
         require_shallow(text.encode("utf-8", "replace"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption(f"metadata: must be a dict of plain JSON: {error}.") from None
-    if _ESCAPED_NUL.search(text) or _UNSTORABLE.search(text):
+    if _ESCAPED_NUL.search(text) or not is_storable(text):
         raise InvalidOption("metadata: must hold no NUL and no lone surrogate.")
     if _EXPONENT.search(text):
         size += _digits_written_out(metadata)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from django.db import models
 
-from ..conf import CENTURY
 from ..exceptions import InvalidOption
 from ..targets import Pacing, Policy, TargetName, pacing_of
+from ..values import CENTURY
 from .bounds import MOST_COUNTED, Bounds, HexIds
 from .fields import DigestField
 from .keys import key_of_pace

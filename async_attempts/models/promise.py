@@ -13,11 +13,12 @@ from django.db import models
 from ..conf import settings
 from ..encryption import Context, Purpose, cipher, context_of, encrypt_many, open_sealed
 from ..exceptions import InvalidArguments, InvalidOption, ObjectGone
+from ..instances import load_by_text
 from ..lifecycle import Status
 from ..payload import Arguments, bind, dump_arguments, load_arguments, load_value
 from ..payload.limits import refuse_large
 from ..plaintext import Plaintext, hide_values
-from ..targets import KnownTarget, Policy, known_target, load_by_text, place_of
+from ..targets import Policy, Target, limit_of, target_of
 from .beginning import Kind, PromptRow, untouched
 from .clock import NOW
 from .database import database_of
@@ -218,27 +219,27 @@ class PromiseRow(PromptRow):
             raise InvalidOption(
                 "args: is the column of the encrypted arguments; give them as method_args."
             )
-        known = known_target(row["target"], row["method_name"] or None)
+        target = target_of(row["target"], row["method_name"] or None)
         arguments = self._plain or Arguments()
-        known.shapes.check(arguments.args, arguments.kwargs)
-        kind: Kind | None = known.kinds.get(type(self)) if is_untouched else None
+        target.signature.check(arguments.args, arguments.kwargs)
+        kind: Kind | None = target.kinds.get(type(self)) if is_untouched else None
         relative: dict[str, float] = {}
         if kind is not None:
             row.update(kind.columns)
         else:
-            relative = self._fill_in(known)
+            relative = self._fill_in(target)
             moments = row["scheduled_at"], row["expires_at"]
-            is_alike = is_untouched and not callable(known.method.policy.limit_key)
+            is_alike = is_untouched and not callable(target.policy.limit_key)
             if is_alike and moments == (None, None) and self.paced is None:
                 columns = {column: row[column] for column in FILLED_IN} | DUE_NOW
-                kind = Kind(type(self), columns, known.shapes)
+                kind = Kind(type(self), columns, target.signature)
                 row.update(DUE_NOW)
-                known.kinds[type(self)] = kind
+                target.kinds[type(self)] = kind
         row["_plain"] = arguments
         return Promised(dump_arguments(arguments), relative, kind)
 
-    def _fill_in(self, known: KnownTarget) -> dict[str, float]:
-        row, name, policy = self.__dict__, known.name, known.method.policy
+    def _fill_in(self, target: Target) -> dict[str, float]:
+        row, name, policy = self.__dict__, target.name, target.policy
         self._refuse_given_state()
         row["target"], row["target_pk"], row["method_name"] = name
         row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
@@ -254,7 +255,7 @@ class PromiseRow(PromptRow):
             if row[column] is None:
                 row[column] = default
         limits = row["limit_key"], row["concurrency"]
-        row["limit_key"], row["concurrency"] = place_of(
+        row["limit_key"], row["concurrency"] = limit_of(
             name, policy, limits, self._plain or Arguments()
         )
         relative = self._relative_moments()
@@ -306,7 +307,7 @@ def kind_of(model: type[PromiseRow], target: Any) -> Kind | None:
 
     None if it can make no rows, or none was promised yet. Raises InvalidTarget.
     """
-    kind: Kind | None = known_target(target).kinds.get(model)
+    kind: Kind | None = target_of(target).kinds.get(model)
     return kind if kind is not None and kind.makes_rows() else None
 
 

@@ -14,7 +14,7 @@ from django.db.models.utils import resolve_callables
 from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..plaintext import hides_arguments
-from ..targets import name_of
+from ..targets import target_of
 from ..targets.pacing import OPTIONS as PACING
 from . import upstairs
 from .clock import DatabaseNow
@@ -190,7 +190,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             given["depends_on"] = kwargs.pop("depends_on")
         if "target" in kwargs and "target_pk" not in kwargs:
             given |= {"target": kwargs["target"], "method_name": kwargs.get("method_name")}
-            name = name_of(given["target"], given["method_name"])
+            name = target_of(given["target"], given["method_name"]).name
             kwargs |= name._asdict()
             if "idempotence_token" in kwargs:
                 # Indexed, and exact where a collation takes "A" for "a".

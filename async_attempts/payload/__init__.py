@@ -1,17 +1,17 @@
 """Owns how arguments and results become bytes and come back, and how large and deep they may be.
 
-The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments, with a
-digest of its prerequisites as a third part for an attempt that has any; the value itself for a
-result. What JSON doesn't know is written as `{"$": tag, "v": parts}`; `kinds` is the
-table of the tags, `stored` the way from values to bytes and back.
+It may look up classes and rows by name, but knows neither targets nor attempts, and encrypts
+nothing. The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments,
+with a digest of its prerequisites as a third part for an attempt that has any; the value itself
+for a result. A type that JSON doesn't know is written as `{"$": tag, "v": parts}`; `codec.KINDS`
+is the table of the tags.
 """
 
 from __future__ import annotations
 
-from .arguments import Arguments
-from .handed import Handed
+from .arguments import Arguments, Handed
 from .limits import MAX_DEPTH
-from .stored import (
+from .serialization import (
     bind,
     dump_arguments,
     dump_value,

@@ -1,12 +1,12 @@
-"""The arguments of a call."""
+"""The arguments of a call, and what stands in them for results that come later."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from enum import Enum
 from typing import Any
 
-from async_attempts.exceptions import InvalidArguments
+from ..exceptions import InvalidArguments
 
 
 class Arguments:
@@ -26,34 +26,30 @@ class Arguments:
 
     @classmethod
     def of(cls, method_args: object) -> Arguments:
-        """From a mapping (keyword), a list or tuple (positional), None (none) or `Arguments`.
+        """Return them from a mapping (keyword), a list or tuple (positional), None or `Arguments`.
 
         Raises InvalidArguments for anything else, and for a key that isn't a string.
         """
-        if type(method_args) is dict:
-            with suppress(TypeError):  # a key is no string
-                return cls(**method_args)
         if method_args is None:
             return cls()
         if isinstance(method_args, Arguments):
             return method_args
         if isinstance(method_args, list | tuple):
             return cls(*method_args)
-        kind = type(method_args).__name__
-        if not isinstance(method_args, Mapping):
-            del method_args  # An error report would show it.
-            raise InvalidArguments(
-                "method_args: must be a mapping (keyword arguments), a list or tuple (positional "
-                f"arguments) or Arguments, not {kind}."
+        problem = (
+            "must be a mapping (keyword arguments), a list or tuple (positional arguments) or "
+            f"Arguments, not {type(method_args).__name__}."
+        )
+        if isinstance(method_args, Mapping):
+            strange = [type(name).__name__ for name in method_args if not isinstance(name, str)]
+            if not strange:
+                return cls(**method_args)
+            problem = (
+                "the keys of a mapping are the names of keyword arguments, so they must be str, "
+                f"not {strange[0]}."
             )
-        strange = [type(name).__name__ for name in method_args if not isinstance(name, str)]
-        if strange:
-            del method_args
-            raise InvalidArguments(
-                "method_args: the keys of a mapping are the names of keyword arguments, so "
-                f"they must be str, not {strange[0]}."
-            )
-        return cls(**method_args)
+        del method_args  # An error report would show it.
+        raise InvalidArguments(f"method_args: {problem}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Arguments):
@@ -65,3 +61,12 @@ class Arguments:
     def __repr__(self) -> str:
         positional = [f"{len(self.args)} positional"] if self.args else []
         return f"Arguments({', '.join(positional + [f'{name}=…' for name in self.kwargs])})"
+
+
+class Handed(Enum):
+    """A placeholder for what an attempt is handed as its first positional argument."""
+
+    RESULT = "result"
+    RESULTS = "results"
+    ERROR = "error"
+    ENDINGS = "endings"

@@ -7,8 +7,8 @@ from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
-from async_attempts.conf import SETTING, settings
-from async_attempts.exceptions import InvalidArguments
+from ..conf import SETTING, settings
+from ..exceptions import InvalidArguments
 
 MAX_DEPTH: Final = 32
 """The most brackets of the stored JSON that are open at once; a tagged value takes one to three."""

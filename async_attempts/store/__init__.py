@@ -6,13 +6,10 @@ All of them pass one behaviour suite.
 
 from __future__ import annotations
 
-from functools import cache
-
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from django.db import connections
 
-from ..conf import MODEL_SETTING
+from ..conf import MODEL_SETTING, cached
 from .base import Store
 from .claims import TOO_LATE, Claim, Claims, Unknown
 from .expiring import Place
@@ -50,17 +47,13 @@ __all__ = [
 ]
 
 
+@cached("DATABASES", MODEL_SETTING)
 def store_for(alias: str) -> Store:
     """The store of the database `alias`.
 
     Raises django.db.utils.ConnectionDoesNotExist for an alias that isn't in DATABASES, and
     ImproperlyConfigured for a kind of database, or a driver, that the package doesn't support.
     """
-    return _store(alias)
-
-
-@cache
-def _store(alias: str) -> Store:
     return _dialect(alias)(alias)
 
 
@@ -84,11 +77,3 @@ def _dialect(alias: str) -> type[Store]:
         f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
         "MariaDB, MySQL and SQLite."
     )
-
-
-def _forget(*, setting: str, **kwargs: object) -> None:
-    if setting in ("DATABASES", MODEL_SETTING):
-        _store.cache_clear()
-
-
-setting_changed.connect(_forget)

@@ -12,10 +12,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any, Final
 
-from django.core.signals import setting_changed
 from django.db import connections
 
-from ..conf import MODEL_SETTING, SETTING, settings
+from ..conf import MODEL_SETTING, SETTING, cached, settings
 from ..models import get_attempt_model
 
 LONGEST_CHANNEL: Final = 63
@@ -69,23 +68,10 @@ def pass_gate(connection: Any) -> None:
             cursor.execute(f"SELECT {gate}", [])
 
 
-_gates: dict[str, str | None] = {}
-
-
+@cached(SETTING, MODEL_SETTING, "DATABASES")
 def gate_of(alias: str) -> str | None:
     """`passing_gate` for a database, made once."""
-    try:
-        return _gates[alias]
-    except KeyError:
-        return _gates.setdefault(alias, passing_gate(connections[alias]))
-
-
-def _forget(*, setting: str, **_: object) -> None:
-    if setting in (SETTING, MODEL_SETTING, "DATABASES"):
-        _gates.clear()
-
-
-setting_changed.connect(_forget)
+    return passing_gate(connections[alias])
 
 
 def listening() -> str:

@@ -1,45 +1,46 @@
-"""Targets: what may be called, its name in a row, and how the name becomes a callable again."""
+"""Owns targets: which functions may be called, by what name, with what options and arguments.
 
-from .arguments import check_arguments
-from .decorator import attemptable
-from .importable import import_class
-from .instances import load_by_text, load_instance
-from .known import KnownTarget, known_target
-from .methods import known_policy, method_of
-from .naming import TargetName, name_of, target_column
+It may import code by a stored name (`imports`) and read an instance's row (`instances`), but knows
+neither the attempts' table nor what is done with one.
+"""
+
+from .decorator import (
+    attemptable,
+    is_marked,
+    module_load_id,
+    policy_of,
+    policy_with,
+    registered,
+)
+from .limit_key import LIMIT_KEY_LENGTH, limit_of
+from .names import TargetName, own_name, target_column, underlying
 from .pacing import Pacing, pacing_of
-from .places import LIMIT_KEY_LENGTH, place_of
-from .policy import EventOptions, Policy, TargetOptions, policy_with
-from .registry import is_marked, own_name, policy_of, reading_of, registered, underlying
-from .resolving import Resolved, resolve
+from .policy import EventOptions, Policy, TargetOptions
+from .signature import CallSignature
+from .target import Target, known_policy, resolve, target_named, target_of
 
 __all__ = [
     "LIMIT_KEY_LENGTH",
+    "CallSignature",
     "EventOptions",
-    "KnownTarget",
     "Pacing",
     "Policy",
-    "Resolved",
+    "Target",
     "TargetName",
     "TargetOptions",
     "attemptable",
-    "check_arguments",
-    "import_class",
     "is_marked",
     "known_policy",
-    "known_target",
-    "load_by_text",
-    "load_instance",
-    "method_of",
-    "name_of",
+    "limit_of",
+    "module_load_id",
     "own_name",
     "pacing_of",
-    "place_of",
     "policy_of",
     "policy_with",
-    "reading_of",
     "registered",
     "resolve",
     "target_column",
+    "target_named",
+    "target_of",
     "underlying",
 ]

@@ -7,22 +7,21 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 
-from async_attempts.conf import CATCH_UP, OVERLAP, SCHEDULE_LENGTH, settings
-from async_attempts.cron import Cron
-from async_attempts.exceptions import InvalidOption
-from async_attempts.payload import Arguments, dump_arguments
-
-from .known import known_target
+from ..conf import CATCH_UP, OVERLAP, SCHEDULE_LENGTH, settings
+from ..cron import Cron
+from ..exceptions import InvalidOption
+from ..payload import Arguments, dump_arguments
+from .target import target_of
 
 LONGEST: Final = {"name": SCHEDULE_LENGTH, "cron": 255, "target": 511}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What is to be enqueued, and when.
+    """A target, its arguments, and when they are to be enqueued.
 
-    `target`: a function's dotted name. `timezone` None: the setting TIME_ZONE. `queue`, `priority`
-    None: as the target's `@attemptable` says. `source`: where it is declared.
+    `target`: a function's dotted name. `timezone`: the setting TIME_ZONE by default. `queue`,
+    `priority`: as the target's `@attemptable` says by default. `source`: where it is declared.
     Raises InvalidOption.
     """
 
@@ -53,21 +52,21 @@ class Declared:
 
     @property
     def zone(self) -> str:
-        """The timezone's name."""
+        """Return the timezone's name."""
         return django_settings.TIME_ZONE if self.timezone is None else self.timezone
 
     def require_enqueueable(self) -> None:
-        """Raises what enqueueing would: InvalidTarget, InvalidArguments, InvalidOption."""
-        known = known_target(self.target)
-        known.shapes.check(self.arguments.args, self.arguments.kwargs)
-        dump_arguments(self.arguments)
+        """Raise what enqueueing would: InvalidTarget, InvalidArguments, InvalidOption."""
+        arguments = self.arguments
+        target_of(self.target).signature.check(arguments.args, arguments.kwargs)
+        dump_arguments(arguments)
         if self.queue is not None:
             settings().queue(self.queue)
         if self.priority is not None:
             settings().priority(self.priority)
 
     def columns(self) -> dict[str, Any]:
-        """Those of its row, but for the arguments. Raises InvalidOption for the priority."""
+        """Return the columns of its row, but for the arguments. Raises InvalidOption."""
         return {
             "source": self.source,
             "cron": self.cron,

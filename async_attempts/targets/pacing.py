@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from async_attempts.conf import CENTURY
-from async_attempts.exceptions import InvalidOption
+from ..exceptions import InvalidOption
+from ..values import CENTURY
 
 if TYPE_CHECKING:
     from .policy import Policy

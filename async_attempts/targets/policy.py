@@ -1,4 +1,4 @@
-"""`Policy`: what a function's author says about its attempts."""
+"""The options of a target's attempts, as its author gives them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from async_attempts.backoff import Backoff
-from async_attempts.conf import CENTURY, PRIORITY_RANGE
-from async_attempts.exceptions import InvalidOption
-from async_attempts.limits import MOST_AT_ONCE
-
-from .importable import require_public
-from .pacing import Pacing
+from ..backoff import Backoff
+from ..conf import PRIORITY_RANGE
+from ..exceptions import InvalidOption
+from ..limits import MOST_AT_ONCE
+from ..values import CENTURY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TIMES: Final = ("delay", "expires_after", "timeout", "debounce", "throttle", "max_wait")
-
 
 class EventOptions(TypedDict, total=False):
-    """What can be said of the attempts of one event; of `@on`, and of `@attemptable`, too.
+    """The options that `@on` takes, and `@attemptable`, too.
 
     `delay`, `expires_after`: seconds or a timedelta from the enqueueing. `timeout`: seconds or a
     timedelta for one execution.
@@ -38,13 +34,13 @@ class EventOptions(TypedDict, total=False):
 
 
 class TargetOptions(EventOptions, total=False):
-    """What can be said of all attempts of a target, by `@attemptable`.
+    """The options that `@attemptable` takes.
 
     `atomic`: perform and record it in one database transaction. `debounce`, `throttle`,
-    `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`. `limit_key`, `concurrency`: of one
-    key, text or a function that makes it of the arguments, at most so many run at once, 1 by
-    default; without a key, of this function. `aliases`: full dotted names that the function had
-    before it was moved or renamed.
+    `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`. `concurrency`: how many attempts
+    with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function that makes
+    it of the arguments; without it, the function's own name. `aliases`: full dotted names that the
+    function had before it was moved or renamed.
     """
 
     backoff: Backoff | None
@@ -64,7 +60,7 @@ class Policy:
 
     `delay`, `expires_after`, `timeout`, `debounce`, `throttle`, `max_wait`: seconds. `queue` and
     the name of a `priority` are checked against the settings when an attempt is enqueued.
-    `debounce` to `adaptive`: see `Pacing`. `limit_key`, `concurrency`: see `places_of`. Raises
+    `debounce` to `adaptive`: see `Pacing`. `limit_key`, `concurrency`: see `limit_of`. Raises
     InvalidOption.
     """
 
@@ -90,48 +86,6 @@ class Policy:
             value = getattr(self, option)
             if value is not None and not fits(value):
                 raise InvalidOption(f"{option}: must be {expected}, not {value!r}.")
-        pacing = Pacing(
-            debounce=self.debounce,
-            throttle=self.throttle,
-            max_wait=self.max_wait,
-            adaptive=self.adaptive,
-        )
-        if pacing.name is not None and self.delay is not None:
-            raise InvalidOption(
-                f"delay, {pacing.name}: both say when it is due; leave delay out, or {pacing.name}."
-            )
-
-
-def policy_with(options: EventOptions) -> Policy:
-    """The policy that has these options, `TargetOptions` or fewer.
-
-    Raises InvalidOption, naming the one that is wrong; TypeError for one that there isn't.
-    """
-    for name in options.keys() - TargetOptions.__optional_keys__:
-        known = ", ".join(sorted(TargetOptions.__optional_keys__))
-        raise TypeError(f"attemptable() has no option {name!r}; there are {known}.")
-    given: dict[str, Any] = {**options}
-    given |= {name: _seconds(given[name]) for name in TIMES if name in given}
-    if "aliases" in given:
-        given["aliases"] = _former_names(given["aliases"])
-    return Policy(**given)
-
-
-def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:
-    names = (aliases,) if isinstance(aliases, str) else tuple(aliases)
-    for name in names:
-        if "." not in name:
-            raise InvalidOption(f"aliases: {name!r} must be a full dotted name.")
-        require_public(name)
-    return names
-
-
-def _seconds(value: Any) -> Any:
-    """Seconds for a timedelta or a whole number; what is neither, as it is, for `Policy`."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    # A bool is refused, too.
-    return float(value) if type(value) is int else value
 
 
 def _is_whole(value: object) -> bool:

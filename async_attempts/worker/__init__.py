@@ -1,5 +1,5 @@
-"""Performing attempts: claim a batch, call the targets, record what came of it.
+"""Performing attempts: claim a batch, call the targets, record the outcomes.
 
-A supervisor forks children and looks after them. In each, one loop claims and acknowledges; the
-runner and the event loop alone call targets, and turn whatever happens there into an outcome.
+`processes` builds a worker, `loop` claims and records, `executors` and `execution` call targets,
+`maintenance` does the chores, `health` answers probes; `shared` is below all of them.
 """

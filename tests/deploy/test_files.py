@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from async_attempts.conf import Settings
-from async_attempts.worker.health import PATHS
+from async_attempts.worker.health.server import PATHS
 from tests.deploy import files
 
 PATIENCE = {

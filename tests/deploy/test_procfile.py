@@ -13,8 +13,8 @@ import pytest
 from tests.deploy import files
 from tests.examples.documented import ROOT
 from tests.shop import effects
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import PATIENCE, lines, until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import PATIENCE, lines, until
 
 
 @pytest.mark.only("postgresql", reason="how it is stopped depends on no database")

@@ -16,7 +16,7 @@ from async_attempts.models import Failure, Schedule
 from tests.deploy.roles import Roles, roles
 from tests.roof.admin_pages import LIST, OneDatabase, logged_in, page_of
 from tests.shop import flows
-from tests.worker.attempts import drain
+from tests.worker.helpers.attempts import drain
 
 __all__ = ["roles"]
 

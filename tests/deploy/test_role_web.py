@@ -22,7 +22,7 @@ from async_attempts import (
 )
 from tests.deploy.roles import Roles, roles
 from tests.shop import clients, effects, flows, limited, paced
-from tests.worker.attempts import drain, performed, stored
+from tests.worker.helpers.attempts import drain, performed, stored
 
 __all__ = ["roles"]
 

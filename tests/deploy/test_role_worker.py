@@ -20,15 +20,15 @@ from async_attempts.lifecycle import FINAL
 from async_attempts.models import Dependency, Failure, Pace, Schedule, Slot, Tally, Worker
 from async_attempts.store import store_for
 from async_attempts.store.rows import seconds_from_now
-from async_attempts.worker.maintenance import Maintenance
-from async_attempts.worker.readiness import require_ready
+from async_attempts.worker.health.readiness import require_ready
+from async_attempts.worker.maintenance.maintenance import Maintenance
 from tests.deploy.roles import Roles, roles
 from tests.shop import effects, flows, limited, paced
 from tests.store.rows import let_lease_run_out, registered
-from tests.worker.attempts import drain, put, stored
 from tests.worker.conftest import workers
-from tests.worker.listeners import gives
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import drain, put, stored
+from tests.worker.helpers.listeners import gives
+from tests.worker.helpers.processes import lines, until
 
 __all__ = ["roles", "workers"]
 

@@ -11,11 +11,11 @@ from django.core.management import CommandError
 from django.db import ProgrammingError, connections
 
 from async_attempts import AttemptFailed, call
-from async_attempts.worker.readiness import NotReady
+from async_attempts.worker.health.readiness import NotReady
 from tests.deploy import test_role_web, test_role_worker
 from tests.deploy.roles import Roles, roles
 from tests.shop import flows
-from tests.worker.attempts import drain
+from tests.worker.helpers.attempts import drain
 
 __all__ = ["roles"]
 

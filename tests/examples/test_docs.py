@@ -22,7 +22,7 @@ from async_attempts.management.commands.run_attempts import Command
 from async_attempts.models import Failure, Schedule
 from async_attempts.retention import Keep
 from async_attempts.targets import EventOptions, Policy
-from async_attempts.worker.options import Options
+from async_attempts.worker.shared.options import Options
 from tests.examples.documented import PAGES, ROOT, table
 
 PACKAGE: Final = Path(async_attempts.__file__).parent

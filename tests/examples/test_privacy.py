@@ -16,7 +16,7 @@ from async_attempts.models import Failure
 from tests.examples.documented import ROOT, python_blocks
 from tests.roof.admin_pages import OneDatabase
 from tests.shop import flows, models
-from tests.worker.attempts import drain, put
+from tests.worker.helpers.attempts import drain, put
 
 PAGE = ROOT / "docs" / "privacy.md"
 

@@ -14,7 +14,7 @@ from tests.databases import RUN
 from tests.faults.ledger import Book
 from tests.faults.proxy import Proxy
 from tests.faults.server import Server, known_as, migrated
-from tests.worker.processes import Workers, workers
+from tests.worker.helpers.processes import Workers, workers
 
 __all__ = ["book", "mortals", "own_server", "proxied", "proxy", "torn", "workers"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db import connections
 
 from async_attempts.models import Attempt, Worker
-from tests.worker.processes import WorkerProcess, Workers, until
+from tests.worker.helpers.processes import WorkerProcess, Workers, until
 
 QUICK: Final = "--poll-interval=0.05"
 ALONE: Final = ("--threads=1", "--processes=1")

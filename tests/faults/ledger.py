@@ -12,7 +12,7 @@ from uuid import UUID
 from async_attempts.lifecycle import FINAL
 from async_attempts.models import AbstractAttempt, get_attempt_model
 from tests.shop.models import Ledger as Effect
-from tests.worker.processes import lines
+from tests.worker.helpers.processes import lines
 
 
 class Trace(NamedTuple):

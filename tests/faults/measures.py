@@ -11,7 +11,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from tests.worker.processes import WorkerProcess
+from tests.worker.helpers.processes import WorkerProcess
 
 INTERVAL: Final = 2.0
 SETTLED: Final = 60.0

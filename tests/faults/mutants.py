@@ -21,7 +21,7 @@ HOLDS = "tests/store/test_fences.py::test_a_lost_claim_cannot_be_held"
 CLAIM = "tests/store/test_claim.py::"
 RESCUE = "tests/store/test_rescue.py::"
 COUNTED = "tests/faults/test_counted_first.py::test_others_see_it_while_the_target_runs"
-ENDURING = "tests/worker/test_enduring.py::"
+ENDURING = "tests/worker/loop/test_enduring.py::"
 OUTAGE = (
     "tests/faults/test_outages.py::"
     "test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewal"
@@ -37,9 +37,11 @@ STUCK = (
     "test_its_process_ends_who_cannot_be_reached_and_the_neighbours_lose_no_count"
 )
 SUSPECTS = f"{CLAIM}test_suspects_are_left_by_ordinary_claims_and_taken_by_those_who_ask"
-WAKING = "tests/worker/test_wakeup.py::"
-BEGUN = "tests/worker/test_cradles.py::test_only_what_had_begun_counts_a_crash_of_its_own"
-UNHEARD = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
+WAKING = "tests/worker/loop/test_wakeup.py::"
+BEGUN = (
+    "tests/worker/processes/test_child_slot.py::test_only_what_had_begun_counts_a_crash_of_its_own"
+)
+UNANSWERED = f"{ENDURING}test_a_claim_whose_answer_is_lost_is_given_back_and_made_again"
 FROZEN = "tests/faults/test_frozen.py::test_nothing_is_begun_when_the_lease_may_have_run_out"
 FROZEN_LOOP = (
     "tests/faults/test_frozen.py::test_nothing_that_waits_for_the_event_loop_is_begun_either"
@@ -130,12 +132,20 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the hold before an atomic target",
-        (("worker/runner.py", "if not self.store.hold(claim.worker_id, claim):", "if False:"),),
-        ("tests/worker/test_atomic.py::test_what_was_expired_in_hand_is_not_performed[sqlite]",),
+        (
+            (
+                "worker/execution/runner.py",
+                "if not self.store.hold(claim.worker_id, claim):",
+                "if False:",
+            ),
+        ),
+        (
+            "tests/worker/execution/test_atomic.py::test_what_was_expired_in_flight_is_not_performed[sqlite]",
+        ),
     ),
     Mutant(
         "the lease before a begin",
-        (("worker/runner.py", "if moment >= self.lease.holds_until:", "if False:"),),
+        (("worker/execution/runner.py", "if moment >= self.lease.holds_until:", "if False:"),),
         (f"{FROZEN}[sqlite]",),
     ),
     Mutant(
@@ -153,12 +163,12 @@ MUTANTS: Final = (
         "expires_at before a begin",
         (
             (
-                "worker/runner.py",
+                "worker/execution/runner.py",
                 "if claim.seconds_left is not None and claim.is_late(moment):",
                 "if False:",
             ),
         ),
-        ("tests/worker/test_deadlines.py::test_what_expires_in_hand_is_not_begun[sqlite]",),
+        ("tests/worker/loop/test_deadlines.py::test_what_expires_in_flight_is_not_begun[sqlite]",),
     ),
     Mutant(
         "SKIP LOCKED",
@@ -260,16 +270,22 @@ MUTANTS: Final = (
         "the innocence of the unbegun",
         (
             (
-                "worker/burials.py",
-                "if self.is_innocent or seqs.get(row.id) != row.claim_seq:",
-                "if self.is_innocent:",
+                "worker/processes/reaper.py",
+                "if self.is_blameless or seqs.get(row.id) != row.claim_seq:",
+                "if self.is_blameless:",
             ),
         ),
         (f"{BEGUN}[11-ended by SIGSEGV]",),
     ),
     Mutant(
         "the innocence of who ran beside a timeout",
-        (("worker/burials.py", "        if self.culprits:\n            return None\n", ""),),
+        (
+            (
+                "worker/processes/reaper.py",
+                "        if self.timed_out:\n            return None\n",
+                "",
+            ),
+        ),
         (f"{STUCK}[postgresql-hang_in_c]",),
     ),
     Mutant(
@@ -287,18 +303,18 @@ MUTANTS: Final = (
         "what was claimed and never heard of",
         (
             (
-                "worker/loop.py",
-                "self.store.release_unknown(me.worker.pk, in_hand)",
+                "worker/loop/claim_loop.py",
+                "self.store.release_unknown(me.worker.pk, in_flight)",
                 "Unknown.NOTHING",
             ),
         ),
-        (f"{UNHEARD}[postgresql]",),
+        (f"{UNANSWERED}[postgresql]",),
     ),
     Mutant(
         "the time for others to renew after an outage",
         (
             (
-                "worker/maintenance.py",
+                "worker/maintenance/maintenance.py",
                 "max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())",
                 "0.0",
             ),
@@ -307,7 +323,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the time for others to renew after a late renewal",
-        (("worker/maintenance.py", "max(self._connected, late_at)", "self._connected"),),
+        (
+            (
+                "worker/maintenance/maintenance.py",
+                "max(self._connected, late_at)",
+                "self._connected",
+            ),
+        ),
         (f"{UNWRITABLE}[sqlite]",),
     ),
     Mutant(
@@ -325,7 +347,7 @@ MUTANTS: Final = (
         "the look once more before a sleep",
         (
             (
-                "worker/wakeup.py",
+                "worker/loop/wakeup.py",
                 "if self._is_sentinel or not was_beside or self._heard:",
                 "if self._heard:",
             ),

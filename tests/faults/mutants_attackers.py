@@ -6,10 +6,10 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-ATTEMPTS = "tests/worker/test_bound_attempts.py::"
-RESULTS = "tests/worker/test_bound_results.py::"
-SCHEDULES = "tests/worker/test_bound_schedules.py::"
-FORMATS = "tests/worker/test_other_formats.py::"
+ATTEMPTS = "tests/worker/execution/test_bound_attempts.py::"
+RESULTS = "tests/worker/execution/test_bound_results.py::"
+SCHEDULES = "tests/worker/maintenance/test_bound_schedules.py::"
+FORMATS = "tests/worker/execution/test_other_formats.py::"
 ROLLING = "tests/faults/test_rolling_deploy.py::"
 TOKENS = "tests/worker/test_flow_tokens.py::"
 COUNTED = (

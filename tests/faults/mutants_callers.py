@@ -44,7 +44,7 @@ MUTANTS: Final = (
         "the routers are asked about an instance that is not made",
         (
             (
-                "targets/instances.py",
+                "instances.py",
                 "probe = model.__new__(model)\n    probe._state = ModelState()\n",
                 "probe = model()\n",
             ),
@@ -54,9 +54,9 @@ MUTANTS: Final = (
     Mutant(
         "only the row itself can be gone",
         (
-            ("targets/instances.py", "except rows.model.DoesNotExist", "except ObjectDoesNotExist"),
+            ("instances.py", "except rows.model.DoesNotExist", "except ObjectDoesNotExist"),
             (
-                "targets/instances.py",
+                "instances.py",
                 "import ValidationError",
                 "import ObjectDoesNotExist, ValidationError",
             ),

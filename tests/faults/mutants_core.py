@@ -8,11 +8,11 @@ from tests.faults.mutants import Mutant
 
 LOCKED = "tests/store/test_locked_rows.py::"
 OFFERED = f"{LOCKED}test_a_finish_records_the_others_and_says_what_is_locked"
-UNKNOWN = "tests/worker/test_unknown_claims.py::"
+UNKNOWN = "tests/worker/loop/test_unknown_claims.py::"
 ORPHANS = "tests/store/test_orphans.py::"
-SESSIONS = "tests/worker/test_own_sessions.py::"
-CRADLES = "tests/worker/test_cradles.py::"
-WATCH = "tests/worker/test_lease_watch.py::"
+SESSIONS = "tests/worker/shared/test_own_sessions.py::"
+CHILD_SLOT = "tests/worker/processes/test_child_slot.py::"
+WATCH = "tests/worker/shared/test_lease_watch.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -40,12 +40,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "giving back what a failed claim may have taken before the goodbye",
-        (("worker/loop.py", "if self._owns_nothing(me):", "if True:"),),
+        (("worker/loop/claim_loop.py", "if self._owns_nothing(me):", "if True:"),),
         (f"{UNKNOWN}test_a_drain_whose_second_claim_is_cancelled_leaves_nothing_claimed[sqlite]",),
     ),
     Mutant(
         "no goodbye while something may be claimed",
-        (("worker/loop.py", "        return self._knows_all\n", "        return True\n"),),
+        (("worker/loop/claim_loop.py", "    return self._knows_all\n", "    return True\n"),),
         (f"{UNKNOWN}test_a_worker_that_cannot_give_it_back_says_no_goodbye[sqlite]",),
     ),
     Mutant(
@@ -60,25 +60,25 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is watched for half of its length",
-        (("worker/lease_watch.py", "first <= since", "True"),),
+        (("worker/shared/lease_watch.py", "first <= since", "True"),),
         (
             f"{WATCH}test_one_reading_is_no_proof",
-            "tests/worker/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",
+            "tests/worker/maintenance/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",
         ),
     ),
     Mutant(
         "an end to every wait of the worker's own session",
-        (("worker/connecting.py", "if connection in _own:", "if False:"),),
+        (("worker/shared/connections.py", "if connection in _own:", "if False:"),),
         (f"{SESSIONS}test_every_wait_has_an_end_also_after_a_reconnection[sqlite]",),
     ),
     Mutant(
         "a pooler's session is not the worker's own",
-        (("worker/connecting.py", "if pid != session.info.backend_pid:", "if False:"),),
+        (("worker/shared/connections.py", "if pid != session.info.backend_pid:", "if False:"),),
         (f"{SESSIONS}test_a_poolers_session_is_left_as_it_is[postgresql-transaction]",),
     ),
     Mutant(
         "waiting for the database is not being stuck",
-        (("worker/cradles.py", "not self.page.is_at_database and", ""),),
-        (f"{CRADLES}test_a_loop_that_waits_for_the_database_is_not_stuck",),
+        (("worker/processes/child_slot.py", "not self.state.is_at_database and", ""),),
+        (f"{CHILD_SLOT}test_a_loop_that_waits_for_the_database_is_not_stuck",),
     ),
 )  # fmt: skip

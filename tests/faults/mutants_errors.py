@@ -6,10 +6,10 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-OUTAGES = "tests/worker/test_cipher_outages.py::"
-MISSING = "tests/worker/test_missing_keys.py::"
-ANNOUNCING = "tests/worker/test_announcing.py::"
-RUNNER = "worker/runner.py"
+OUTAGES = "tests/worker/execution/test_cipher_outages.py::"
+MISSING = "tests/worker/execution/test_missing_keys.py::"
+ANNOUNCER = "tests/worker/execution/test_announcer.py::"
+RUNNER = "worker/execution/runner.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -69,7 +69,7 @@ MUTANTS: Final = (
         "a target that has returned isn't called again for its result",
         (
             (
-                "worker/errors.py",
+                "worker/execution/outcomes.py",
                 "isinstance(exception, ResultNotSealed) and not policy.atomic",
                 "isinstance(exception, ResultNotSealed) and policy.atomic",
             ),
@@ -82,15 +82,15 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "a burial that failed waits before the next try",
-        (("worker/supervisor.py", "due_at=now() + pause", "due_at=now()"),),
-        (f"{OUTAGES}test_a_burial_that_fails_is_tried_again_ever_later[sqlite]",),
+        "a reaper that failed waits before the next try",
+        (("worker/processes/supervisor.py", "due_at=now() + pause", "due_at=now()"),),
+        (f"{OUTAGES}test_a_reaper_that_fails_is_tried_again_ever_later[sqlite]",),
     ),
     Mutant(
         "claims pass over a missing key ever longer",
         (
             (
-                "worker/missing_keys.py",
+                "worker/execution/missing_keys.py",
                 "            self._in_a_row += 1\n",
                 "            self._in_a_row = 1\n",
             ),
@@ -99,14 +99,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "those that are met together are put off alike",
-        (("worker/missing_keys.py", "if moment >= self._longer_from:", "if True:"),),
+        (("worker/execution/missing_keys.py", "if moment >= self._longer_from:", "if True:"),),
         (f"{OUTAGES}test_it_is_put_off_ever_longer_and_from_the_beginning_after_a_while",),
     ),
     Mutant(
         "so many made-up key ids and no more are remembered",
         (
             (
-                "worker/missing_keys.py",
+                "worker/execution/missing_keys.py",
                 "                return self._others\n",
                 "                pass\n",
             ),
@@ -143,47 +143,61 @@ MUTANTS: Final = (
         "a child's hooks have a thread of their own",
         (
             (
-                "worker/announcing.py",
+                "worker/execution/announcer.py",
                 "        if self._hooks.put(hook):\n            return\n",
                 "        told(hook)\n        return\n",
             ),
         ),
-        (f"{ANNOUNCING}test_no_hook_is_called_in_the_thread_that_announces",),
+        (f"{ANNOUNCER}test_no_hook_is_called_in_the_thread_that_announces",),
     ),
     Mutant(
         "the log doesn't wait for hooks",
         (
             (
-                "worker/announcing.py",
+                "worker/execution/announcer.py",
                 "self._lines.put(partial(signal.line",
                 "self._hooks.put(partial(signal.line",
             ),
         ),
-        (f"{ANNOUNCING}test_a_hook_that_hangs_holds_up_neither_its_caller_nor_the_log",),
+        (f"{ANNOUNCER}test_a_hook_that_hangs_holds_up_neither_its_caller_nor_the_log",),
     ),
     Mutant(
         "so many calls of hooks wait and no more",
         (
             (
-                "worker/announcing.py",
+                "worker/execution/announcer.py",
                 "        if self._waiting.qsize() >= MOST:\n            return False\n",
                 "",
             ),
         ),
-        (f"{ANNOUNCING}test_what_is_too_much_is_left_out_and_that_is_told",),
+        (f"{ANNOUNCER}test_what_is_too_much_is_left_out_and_that_is_told",),
     ),
     Mutant(
         "a hook leaves no transaction to the next one",
-        (("worker/announcing.py", "            connections_here().clean(NO_BLOCKS)\n", ""),),
-        (f"{ANNOUNCING}test_a_hook_leaves_no_connection_and_no_block_to_the_next_one[sqlite]",),
+        (
+            (
+                "worker/execution/announcer.py",
+                "            connections_here().clean(NO_BLOCKS)\n",
+                "",
+            ),
+        ),
+        (f"{ANNOUNCER}test_a_hook_leaves_no_connection_and_no_block_to_the_next_one[sqlite]",),
     ),
     Mutant(
         "the process that buries waits for hooks only so long",
         (
-            ("worker/burials.py", "announcer = InThreads()", "announcer = AtOnce()"),
-            ("worker/burials.py", "        announcer.close(settings().LEASE)\n", "        pass\n"),
-            ("worker/burials.py", "import Announcer, InThreads", "import Announcer, AtOnce"),
+            ("worker/processes/reaper.py", "announcer = InThreads()", "announcer = AtOnce()"),
+            (
+                "worker/processes/reaper.py",
+                "        announcer.close(settings().LEASE)\n",
+                "        pass\n",
+            ),
+            (
+                "worker/processes/reaper.py",
+                "import Announcer, InThreads",
+                "import Announcer, AtOnce",
+            ),
         ),
-        (f"{ANNOUNCING}test_a_hook_that_hangs_after_a_crash_keeps_no_drain_for_ever[sqlite]",),
+        (f"{ANNOUNCER}test_a_hook_that_hangs_after_a_crash_keeps_no_drain_for_ever[sqlite]",),
     ),
 )

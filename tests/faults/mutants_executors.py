@@ -6,14 +6,15 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-LOOP: Final = "tests/worker/test_event_loop.py::"
-CRADLES: Final = "tests/worker/test_cradles.py::"
-ALARMS: Final = "tests/worker/test_alarm.py::"
-INHERITED: Final = (
-    "tests/worker/test_inherited_signals.py::test_each_signal_ends_what_a_target_has_begun"
+LOOP: Final = "tests/worker/executors/test_event_loop.py::"
+CHILD_SLOT: Final = "tests/worker/processes/test_child_slot.py::"
+ALARMS: Final = "tests/worker/execution/test_alarm.py::"
+SIGNALS_OF_TARGETS: Final = (
+    "tests/worker/processes/test_signals_of_targets.py::"
+    "test_each_signal_ends_what_a_target_has_begun"
 )
 HANDED_ON: Final = (
-    "tests/worker/test_inherited_signals.py::"
+    "tests/worker/processes/test_signals_of_targets.py::"
     "test_a_drain_in_this_process_hands_on_no_handler_either"
 )
 ALARM: Final = f"{ALARMS}test_a_target_that_uses_the_alarm_takes_nobody_elses_timeout"
@@ -28,38 +29,56 @@ MUTANTS: Final = (
         "having been told before being to blame",
         (
             (
-                "worker/memory.py",
+                "worker/shared/shared_memory.py",
                 "0 < self.deadline <= self.ends_by <= moment",
                 "0 < self.deadline <= moment",
             ),
         ),
-        (f"{CRADLES}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
+        (f"{CHILD_SLOT}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
     ),
     Mutant(
         "a moved deadline of which nobody was told",
-        (("worker/memory.py", "self.ends_by < self.deadline <= moment", "False"),),
-        (f"{CRADLES}test_a_moved_deadline_has_to_be_told_of_again",),
+        (("worker/shared/shared_memory.py", "self.ends_by < self.deadline <= moment", "False"),),
+        (f"{CHILD_SLOT}test_a_moved_deadline_has_to_be_told_of_again",),
     ),
     Mutant(
         "the suspicion of all that a starved process had begun",
-        (("worker/cradles.py", "        self.was_starved = True\n", "        self.kill()\n"),),
-        (f"{CRADLES}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
+        (
+            (
+                "worker/processes/child_slot.py",
+                "        self.was_starved = True\n",
+                "        self.kill()\n",
+            ),
+        ),
+        (f"{CHILD_SLOT}test_who_was_not_told_that_its_time_is_over_has_not_ignored_that",),
     ),
     Mutant(
         "the end of a starved process",
-        (("worker/supervisor.py", "starved := cradle.starved()", "starved := frozenset()"),),
+        (
+            (
+                "worker/processes/supervisor.py",
+                "starved := child_slot.starved()",
+                "starved := frozenset()",
+            ),
+        ),
         (f"{STARVED}[sqlite-block_the_event_loop-leave_traces_asynchronously]",),
     ),
     Mutant(
         "the innocence of all in a process with a fault of its own",
-        (("worker/cradles.py", "self.is_innocent or self.page.end == End.FAULTY", "False"),),
-        (f"{CRADLES}test_nobody_is_to_blame_for_a_fault_of_the_process_itself",),
+        (
+            (
+                "worker/processes/child_slot.py",
+                " or self.state.end == End.FAULTY",
+                "",
+            ),
+        ),
+        (f"{CHILD_SLOT}test_nobody_is_to_blame_for_a_fault_of_the_process_itself",),
     ),
     Mutant(
         "the note of a timeout that is raised in the main thread",
         (
             (
-                "worker/timeouts.py",
+                "worker/execution/timeouts.py",
                 "        deadline.told()\n        self.has_raised = True\n        raise",
                 "        self.has_raised = True\n        raise",
             ),
@@ -70,7 +89,7 @@ MUTANTS: Final = (
         "the note of a timeout that is raised in another thread",
         (
             (
-                "worker/timeouts.py",
+                "worker/execution/timeouts.py",
                 "            deadline.told()\n            self._is_late",
                 "            self._is_late",
             ),
@@ -81,7 +100,7 @@ MUTANTS: Final = (
         "the note of a timeout that the main thread doesn't hear",
         (
             (
-                "worker/timeouts.py",
+                "worker/execution/timeouts.py",
                 "        deadline.told()\n        # What",
                 "        # What",
             ),
@@ -92,7 +111,7 @@ MUTANTS: Final = (
         "the ring in place of a timer that a target has taken",
         (
             (
-                "worker/timeouts.py",
+                "worker/execution/timeouts.py",
                 "        signal.pthread_kill(self._thread, signal.SIGALRM)\n",
                 "",
             ),
@@ -103,7 +122,7 @@ MUTANTS: Final = (
         "the timer that is set for each execution without a timekeeper",
         (
             (
-                "worker/timeouts.py",
+                "worker/execution/timeouts.py",
                 "if self._timekeeper is None or deadline.at < self._armed_for:",
                 "if deadline.at < self._armed_for:",
             ),
@@ -112,7 +131,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the timer of whoever calls a drain",
-        (("worker/timeouts.py", "        if self._left:\n", "        if False:\n"),),
+        (("worker/execution/timeouts.py", "        if self._left:\n", "        if False:\n"),),
         (
             f"{ALARMS}test_a_drain_gives_back_the_alarm_with_what_is_left_of_it[sqlite]",
             f"{ALARMS}test_an_alarm_that_was_due_meanwhile_rings_afterwards",
@@ -123,8 +142,8 @@ MUTANTS: Final = (
         "the handler of the alarm that a target takes away",
         (
             (
-                "worker/timeouts.py",
-                "            signal.signal(signal.SIGALRM, self._ring)\n",
+                "worker/execution/timeouts.py",
+                "            signal.signal(signal.SIGALRM, self._handler)\n",
                 "            pass\n",
             ),
         ),
@@ -203,18 +222,18 @@ MUTANTS: Final = (
         "the signals of programs that a target starts",
         (
             (
-                "worker/inherited_signals.py",
+                "worker/processes/inherited_signals.py",
                 "signal.signal(number, _do_nothing)",
                 "signal.signal(number, signal.SIG_IGN)",
             ),
         ),
-        (f"{INHERITED}[sqlite-1]",),
+        (f"{SIGNALS_OF_TARGETS}[sqlite-1]",),
     ),
     Mutant(
         "the signals of processes that a target forks",
-        (("worker/inherited_signals.py", "        self.are_reset = wanted\n", ""),),
+        (("worker/processes/inherited_signals.py", "        self.are_reset = wanted\n", ""),),
         (
-            f"{INHERITED}[sqlite-3]",
+            f"{SIGNALS_OF_TARGETS}[sqlite-3]",
             f"{HANDED_ON}[sqlite-15]",
         ),
     ),

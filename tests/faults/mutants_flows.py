@@ -8,7 +8,7 @@ from tests.faults.mutants import Mutant
 
 REVISITS = "tests/store/test_revisits.py::"
 PLACES = "tests/store/test_places.py::"
-LOOKOUT = "tests/worker/test_lookout.py::"
+POLLER = "tests/worker/loop/test_poller.py::"
 CLOSERS = f"{REVISITS}test_two_closers_of_one_group_leave_nobody_waiting"
 RETRIED = f"{REVISITS}test_a_prerequisite_that_is_retried_in_an_open_transaction_is_not_waited_for"
 
@@ -94,8 +94,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the visits of a drain",
-        (("worker/lookout.py", " and not self._store.revisits", ""),),
-        (f"{LOOKOUT}test_what_was_passed_over_is_waited_for[sqlite]",),
+        (("worker/loop/poller.py", " and not self._store.revisits", ""),),
+        (f"{POLLER}test_what_was_passed_over_is_waited_for[sqlite]",),
     ),
     Mutant(
         "the wake after a park without the lock",
@@ -136,7 +136,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the limits of a suspect's queue",
-        (("worker/lookout.py", "are_due and self._store.any_suspect_fits(", "are_due or bool("),),
-        (f"{LOOKOUT}{HELD_BACK}[sqlite]",),
+        (
+            (
+                "worker/loop/poller.py",
+                "are_due and self._store.any_suspect_fits(",
+                "are_due or bool(",
+            ),
+        ),
+        (f"{POLLER}{HELD_BACK}[sqlite]",),
     ),
 )

@@ -6,18 +6,18 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-MISSING = "tests/worker/test_missing_keys.py::"
+MISSING = "tests/worker/execution/test_missing_keys.py::"
 PASSED_OVER = "tests/store/test_passed_over.py::"
 KEYS = "tests/floors/test_encryption_keys.py::"
 ROTATION = "tests/roof/test_rotate_keys.py::"
 KEYLESS = "tests/store/test_keyless.py::"
-MADE_UP = "tests/worker/test_made_up_keys.py::"
-FORMATS = "tests/worker/test_other_formats.py::"
+MADE_UP = "tests/worker/execution/test_made_up_keys.py::"
+FORMATS = "tests/worker/execution/test_other_formats.py::"
 
 MUTANTS: Final = (
     Mutant(
         "a claim passes over the keys that its process lacks",
-        (("worker/loop.py", "            passed_over=self.lookout.passed_over,\n", ""),),
+        (("worker/loop/claim_loop.py", "            passed_over=self.poller.passed_over,\n", ""),),
         ((f"{MISSING}test_what_other_keys_sealed_is_performed_behind_any_number_of_them[sqlite]"),),
     ),
     Mutant(
@@ -57,7 +57,7 @@ MUTANTS: Final = (
         "an attempt without a key is put off by its own claims",
         (
             (
-                "worker/missing_keys.py",
+                "worker/execution/missing_keys.py",
                 "1 + max(0, claim.claim_seq - claim.num_attempts),",
                 "1,",
             ),
@@ -68,7 +68,7 @@ MUTANTS: Final = (
         "snoozes make nothing wait longer for a key",
         (
             (
-                "worker/missing_keys.py",
+                "worker/execution/missing_keys.py",
                 "most = self._in_a_row if at_most_as_here else MOST_DOUBLINGS",
                 "most = MOST_DOUBLINGS",
             ),
@@ -79,7 +79,7 @@ MUTANTS: Final = (
         "of made-up key ids their own claims decide",
         (
             (
-                "worker/missing_keys.py",
+                "worker/execution/missing_keys.py",
                 "at_most_as_here=trouble is not self._others",
                 "at_most_as_here=True",
             ),
@@ -88,29 +88,29 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what others can open comes back within a minute",
-        (("worker/missing_keys.py", "1 if self.others_have_it else most", "most"),),
+        (("worker/execution/missing_keys.py", "1 if self.others_have_it else most", "most"),),
         (f"{MISSING}test_what_others_can_open_is_never_put_off_for_long",),
     ),
     Mutant(
         "workers that start together are waited for",
-        (("worker/missing_keys.py", "moment < self._began + ALONE_FOR or ", ""),),
+        (("worker/execution/missing_keys.py", "moment < self._began + ALONE_FOR or ", ""),),
         (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
     ),
     Mutant(
         "what was put off together comes before it is put off again",
-        (("worker/missing_keys.py", " or moment >= self._longer_from:", ":"),),
+        (("worker/execution/missing_keys.py", " or moment >= self._longer_from:", ":"),),
         (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
     ),
     Mutant(
         "what is put off together is counted",
-        (("worker/missing_keys.py", "self._count(trouble.name, number)", "pass"),),
+        (("worker/execution/missing_keys.py", "self._count(trouble.name, number)", "pass"),),
         (f"{MISSING}test_those_that_are_put_off_together_are_counted_and_told",),
     ),
     Mutant(
         "a look puts off what nobody can open",
         (
             (
-                "worker/lookout.py",
+                "worker/loop/poller.py",
                 "is_head_clean = self._put_off_keyless()",
                 "is_head_clean = True",
             ),
@@ -141,7 +141,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a worker says what it can open",
-        (("worker/incarnation.py", "opens=openable()", "opens=[]"),),
+        (("worker/shared/registration.py", "opens=openable()", "opens=[]"),),
         (f"{MISSING}test_what_an_other_live_worker_can_open_is_left_to_it[sqlite]",),
     ),
     Mutant(
@@ -201,7 +201,7 @@ MUTANTS: Final = (
         "a worker that starts brings back what waits for its keys",
         (
             (
-                "worker/maintenance.py",
+                "worker/maintenance/maintenance.py",
                 "            found += self.bring_back()\n",
                 "            pass\n",
             ),
@@ -210,7 +210,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was put off while a worker came is brought back",
-        (("worker/maintenance.py", "0 if self._comes_to_an_end else 2", "1"),),
+        (("worker/maintenance/maintenance.py", "0 if self._exits_when_done else 2", "1"),),
         (f"{MISSING}test_what_was_put_off_while_a_worker_came_is_brought_back_later[sqlite]",),
     ),
     Mutant(

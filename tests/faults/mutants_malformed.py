@@ -8,8 +8,8 @@ from tests.faults.mutants import Mutant
 
 STORE = "tests/store/test_malformed.py::"
 TRIALS = "tests/store/test_trials.py::"
-WORKER = "tests/worker/test_malformed.py::"
-LARGE = "tests/worker/test_large_rows.py::"
+WORKER = "tests/worker/maintenance/test_malformed.py::"
+LARGE = "tests/worker/execution/test_large_rows.py::"
 BOUNDS = "tests/store/test_bounds.py::"
 
 MUTANTS: Final = (
@@ -17,7 +17,7 @@ MUTANTS: Final = (
         "a worker sets a malformed row aside",
         (
             (
-                "worker/loop.py",
+                "worker/loop/claim_loop.py",
                 "if is_about_a_value(error) and self._set_malformed_aside(me):",
                 "if False:",
             ),
@@ -67,7 +67,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was claimed by a child that had begun nothing becomes suspect",
-        (("worker/burials.py", "if self.is_unexplained and not self.begun:", "if False:"),),
+        (
+            (
+                "worker/processes/reaper.py",
+                "if self.is_unexplained and not self.begun:",
+                "if False:",
+            ),
+        ),
         (
             (
                 "tests/faults/test_claimed_only.py::"

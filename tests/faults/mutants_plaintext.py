@@ -8,7 +8,7 @@ from tests.faults.mutants import Mutant
 
 PLAINTEXT = "tests/floors/test_plaintext.py::"
 ARGUMENTS = "tests/roof/test_shown_arguments.py::"
-VALUES = "tests/worker/test_shown_values.py::"
+VALUES = "tests/worker/execution/test_shown_values.py::"
 SETTINGS = "tests/roof/test_shown_settings.py::"
 DSN = f"{SETTINGS}test_what_a_connection_string_does_not_say_is_as_in_databases"
 
@@ -36,7 +36,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "enqueue lets go of its arguments",
-        (("api.py", "    del args, kwargs  # An error report would show them.\n", ""),),
+        (("calls/flow.py", "    del args, kwargs  # An error report would show them.\n", ""),),
         (f"{ARGUMENTS}test_arguments_that_are_refused_are_not_shown[sqlite-enqueue]",),
     ),
     Mutant(
@@ -51,7 +51,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reason doesn't lead through the keys of a result",
-        (("worker/runner.py", "{error.in_clear}", "{error}"),),
+        (("worker/execution/runner.py", "{error.in_clear}", "{error}"),),
         (f"{VALUES}test_a_result_that_cannot_be_kept[drain-sqlite-act]",),
     ),
     Mutant(

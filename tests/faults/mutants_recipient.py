@@ -9,7 +9,7 @@ from tests.faults.mutants import Mutant
 HPKE = "encryption/hpke.py"
 CIPHER = "encryption/recipient.py"
 RECIPIENT = "tests/floors/test_recipient.py::"
-WORKER = "tests/worker/test_recipients.py::"
+WORKER = "tests/worker/execution/test_recipients.py::"
 FLIPPED = f"{RECIPIENT}test_every_flipped_bit_is_tampering"
 
 MUTANTS: Final = (

@@ -6,15 +6,15 @@ from typing import Final
 
 from tests.faults.mutants import Mutant
 
-ENDED = "tests/worker/test_ended_sessions.py::"
-LEFT_OPEN = "tests/worker/test_left_open.py::"
-POOLS = "tests/worker/test_pools.py::"
-TESTCASE = "tests/worker/test_within_testcase.py::test_the_worker_works_within_a_testcase"
+ENDED = "tests/worker/execution/test_ended_sessions.py::"
+LEFT_OPEN = "tests/worker/execution/test_left_open.py::"
+POOLS = "tests/worker/execution/test_pools.py::"
+TESTCASE = "tests/worker/processes/test_within_testcase.py::test_the_worker_works_within_a_testcase"
 
 MUTANTS: Final = (
     Mutant(
         "the look for ended sessions",
-        (("worker/runner.py", "if moment >= self.connections.looks_at:", "if False:"),),
+        (("worker/execution/runner.py", "if moment >= self.connections.looks_at:", "if False:"),),
         (f"{ENDED}test_the_next_target_has_a_new_one[postgresql]",),
     ),
     Mutant(
@@ -42,7 +42,7 @@ MUTANTS: Final = (
         "asking a session whose socket is readable",
         (
             (
-                "worker/sessions.py",
+                "worker/execution/sessions.py",
                 "return bool(poll.poll(0)) and not connection.is_usable()",
                 "return bool(poll.poll(0))",
             ),
@@ -53,7 +53,7 @@ MUTANTS: Final = (
         "the second reading of arguments",
         (
             (
-                "worker/runner.py",
+                "worker/execution/runner.py",
                 "            if not tells_of_lost_session(error):\n                raise\n",
                 "            raise\n",
             ),
@@ -62,7 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "giving back what could not be read",
-        (("worker/errors.py", "if tells_of_lost_session(exception):", "if False:"),),
+        (("worker/execution/outcomes.py", "if tells_of_lost_session(exception):", "if False:"),),
         (
             (
                 f"{ENDED}test_what_finds_no_server_before_its_target_is_called_is_given_back"
@@ -74,7 +74,7 @@ MUTANTS: Final = (
         "what an atomic target's transaction says before the call",
         (
             (
-                "worker/runner.py",
+                "worker/execution/runner.py",
                 "if not is_held and isinstance(exception, Error):",
                 "if False:",
             ),
@@ -91,7 +91,7 @@ MUTANTS: Final = (
         "the driver's word on an open transaction",
         (
             (
-                "worker/leftovers.py",
+                "worker/execution/connection_cleanup.py",
                 "if state() in (OPEN, ABORTED):",
                 "if False:",
             ),
@@ -108,7 +108,7 @@ MUTANTS: Final = (
         "the note of a statement that may open a transaction",
         (
             (
-                "worker/sessions.py",
+                "worker/execution/sessions.py",
                 "            self.in_doubt = True\n        self._query(",
                 "            pass\n        self._query(",
             ),
@@ -117,7 +117,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a transaction that an atomic target ended",
-        (("worker/runner.py", "if has_left_transaction(connection):", "if False:"),),
+        (("worker/execution/runner.py", "if has_left_transaction(connection):", "if False:"),),
         (f"{LEFT_OPEN}test_an_atomic_target_that_ends_its_transaction_has_failed[sqlite-COMMIT]",),
     ),
     Mutant(
@@ -140,7 +140,7 @@ MUTANTS: Final = (
         "the look at what comes from a pool",
         (
             (
-                "worker/leftovers.py",
+                "worker/execution/connection_cleanup.py",
                 "if is_pooled(connection) and has_ended(connection):",
                 "if False:",
             ),
@@ -149,26 +149,26 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the savepoint within a TestCase",
-        (("worker/testcases.py", "if is_in_testcase(c)]", "if False]"),),
+        (("worker/execution/testcases.py", "if is_in_testcase(c)]", "if False]"),),
         (f"{TESTCASE}[sqlite]",),
     ),
     Mutant(
         "the TestCase's connection in an outage",
-        (("worker/outages.py", "if not is_in_testcase(connection):", "if True:"),),
+        (("worker/loop/outages.py", "if not is_in_testcase(connection):", "if True:"),),
         (f"{TESTCASE}[sqlite]",),
     ),
     Mutant(
         "results that nobody awaits",
         (
             (
-                "worker/runner.py",
+                "worker/execution/runner.py",
                 "if result is None or not isinstance(result, UNDONE):",
                 "if True:",
             ),
         ),
         (
             (
-                "tests/worker/test_enduring.py::"
+                "tests/worker/loop/test_enduring.py::"
                 "test_nor_is_what_nobody_iterates_over_or_awaits[sqlite-act-generate]"
             ),
         ),

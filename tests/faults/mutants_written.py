@@ -7,8 +7,8 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 BROKEN = "tests/roof/test_admin_broken_rows.py::"
-BURIAL = "tests/worker/test_burial_policies.py::"
-IMPORT = "tests/floors/test_importable.py::"
+REAPER = "tests/worker/processes/test_reaper_policies.py::"
+IMPORT = "tests/floors/test_imports.py::"
 LOOKUP = "tests/roof/test_admin_lookups.py::"
 PLAIN = "tests/roof/test_seal_plaintext.py::"
 PRINTED = "tests/roof/test_printed_names.py::"
@@ -25,26 +25,26 @@ MUTANTS: Final = (
             (
                 "admin/explaining.py",
                 "policy = known_policy(attempt.target, attempt.method_name)",
-                "policy = method_of(attempt.target, attempt.method_name).policy",
+                "policy = target_named(attempt.target, attempt.method_name).policy",
             ),
-            ("admin/explaining.py", "import known_policy", "import method_of"),
+            ("admin/explaining.py", "import known_policy", "import target_named"),
         ),
         (f"{BROKEN}test_no_page_imports_what_a_row_names[sqlite-tests.shop.exiting]",),
     ),
     Mutant(
-        "a burial imports only what it has authenticated",
+        "a reaper imports only what it has authenticated",
         (
             (
-                "worker/burials.py",
+                "worker/processes/reaper.py",
                 "        open_sealed(row.args, context_of",
                 "        (row.args, context_of",
             ),
         ),
-        (f"{BURIAL}{NOT_IMPORTED}[sqlite-tests.shop.never_imported]",),
+        (f"{REAPER}{NOT_IMPORTED}[sqlite-tests.shop.never_imported]",),
     ),
     Mutant(
         "a script that exits when it is imported ends nothing",
-        (("targets/importable.py", "except BaseException as error", "except Exception as error"),),
+        (("imports.py", "except BaseException as error", "except Exception as error"),),
         (f"{IMPORT}test_a_script_that_exits_when_it_is_imported_is_no_target_and_ends_nothing",),
     ),
     Mutant(

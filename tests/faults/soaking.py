@@ -26,7 +26,7 @@ from tests.faults.measures import Measures
 from tests.faults.open_transactions import OpenTransactions
 from tests.faults.server import Server
 from tests.shop import hazards
-from tests.worker.processes import WorkerProcess, Workers
+from tests.worker.helpers.processes import WorkerProcess, Workers
 
 LEASE: Final = 5.0
 TICK: Final = 0.05

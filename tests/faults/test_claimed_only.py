@@ -12,40 +12,41 @@ import pytest
 
 from async_attempts.lifecycle import FailureKind
 from async_attempts.store import Verdict
-from async_attempts.worker import preparing, runner
-from async_attempts.worker.burials import Death
-from async_attempts.worker.hand import Hand
-from async_attempts.worker.memory import Begun
+from async_attempts.worker.execution import prepare as prepare_module
+from async_attempts.worker.execution import runner
+from async_attempts.worker.loop.in_flight import InFlight
+from async_attempts.worker.processes.reaper import ChildExit
+from async_attempts.worker.shared.shared_memory import Begun
 from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
+from tests.worker.helpers.attempts import enqueued, failures, stored
 
 POISON = "poison"
 
 
 def die_of_claiming():
     """Let a child be killed as soon as it has claimed the poison."""
-    take = Hand.take
+    take = InFlight.take
 
     def killed(self, claims):
         if any(claim.idempotence_token == POISON for claim in claims):
             os.kill(os.getpid(), signal.SIGKILL)
         take(self, claims)
 
-    patch.object(Hand, "take", killed).start()
+    patch.object(InFlight, "take", killed).start()
 
 
 def die_of_preparing():
     """Let a child be killed as soon as it prepares the call of the poison."""
-    prepared = preparing.prepared
+    prepare = prepare_module.prepare
 
     def killed(claim):
         if claim.idempotence_token == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        return prepared(claim)
+        return prepare(claim)
 
-    patch.object(runner, "prepared", killed).start()
+    patch.object(runner, "prepare", killed).start()
 
 
 @pytest.mark.parametrize("how", [die_of_claiming, die_of_preparing])
@@ -73,13 +74,13 @@ def test_what_ends_its_child_before_it_begins_fails_and_its_neighbours_lose_noth
 
 def test_a_death_without_anything_begun_makes_suspects_of_what_was_claimed():
     row = object()
-    unexplained = Death(uuid4(), "SIGKILL", is_unexplained=True)
-    verdict = unexplained.judge({}, row)
+    unexplained = ChildExit(uuid4(), "SIGKILL", is_unexplained=True)
+    verdict = unexplained.verdict({}, row)
     assert verdict == Verdict(FailureKind.CRASH, "its process was lost: SIGKILL", has_begun=False)
 
 
 def test_what_the_supervisor_ended_or_what_had_begun_makes_none_of_them():
     row = mock.Mock(id=uuid4(), claim_seq=1)
     begun = (Begun(uuid4(), 1, 0.0),)
-    assert Death(uuid4(), "killed", is_innocent=True).judge({}, row) is None
-    assert Death(uuid4(), "SIGKILL", begun, is_unexplained=True).judge({}, row) is None
+    assert ChildExit(uuid4(), "killed", is_blameless=True).verdict({}, row) is None
+    assert ChildExit(uuid4(), "SIGKILL", begun, is_unexplained=True).verdict({}, row) is None

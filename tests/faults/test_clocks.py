@@ -13,8 +13,8 @@ from django.utils import timezone
 from async_attempts.models import Worker
 from tests.faults.fleet import started, states_of_workers, stopped
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import until
 
 pytestmark = pytest.mark.only(
     "postgresql", "mariadb", reason="SQLite's clock is that of the processes that use it"

@@ -7,8 +7,8 @@ import pytest
 from tests.faults.fleet import ALONE, drained, kill_group, started
 from tests.faults.leases import let_leases_run_out
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 
 @pytest.mark.parametrize(

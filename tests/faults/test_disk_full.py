@@ -16,8 +16,8 @@ from async_attempts.models import Attempt
 from tests.faults.fleet import QUICK, all_have_ended, rows, stopped
 from tests.faults.ledger import Book
 from tests.shop import hazards
-from tests.worker.attempts import enqueued
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued
+from tests.worker.helpers.processes import until
 
 SIZE: Final = "24m"
 PIECE: Final = 64 * 1024

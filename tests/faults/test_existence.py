@@ -16,7 +16,7 @@ from tests.faults.conftest import has_connections
 from tests.faults.fleet import drained, rows
 from tests.shop import hazards
 from tests.shop.models import Order
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.processes import PATIENCE, until
 
 LIVES = 5
 

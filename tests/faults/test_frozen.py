@@ -9,16 +9,16 @@ from async_attempts import current_attempt
 from async_attempts.lifecycle import Released
 from async_attempts.models import DatabaseNow, Worker
 from async_attempts.store import store_for
+from async_attempts.worker.execution.prepare import prepare
+from async_attempts.worker.execution.runner import Execution, Runner
 from async_attempts.worker.executors.event_loop import EventLoop
-from async_attempts.worker.preparing import prepared
-from async_attempts.worker.runner import Execution, Runner
 from tests.faults.conftest import LEASE
 from tests.faults.fleet import ALONE, drained, started, stopped, workers_named
 from tests.faults.leases import let_leases_run_out
 from tests.shop import effects, hazards
 from tests.store.rows import registered
-from tests.worker.attempts import drain, enqueued, failures, states, stored
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.attempts import drain, enqueued, failures, states, stored
+from tests.worker.helpers.processes import PATIENCE, until
 
 
 def test_what_a_frozen_group_held_is_performed_by_another(database, mortals, book):
@@ -89,8 +89,8 @@ def test_a_drain_that_was_rescued_goes_on_as_a_new_incarnation(database, monkeyp
     drain(database, batch_size=1)
     assert states(database) == ["succeeded"] * 4
     assert [stored(attempt).claim_seq for attempt in (slow, *following)] == [2] * 4
-    incarnations = Worker.objects.using(database).order_by("id").values_list("state", flat=True)
-    assert list(incarnations) == ["rescued"] * 4 + ["stopped"]
+    registrar = Worker.objects.using(database).order_by("id").values_list("state", flat=True)
+    assert list(registrar) == ["rescued"] * 4 + ["stopped"]
 
 
 def test_nothing_that_waits_for_the_event_loop_is_begun_either(database, book):
@@ -100,7 +100,7 @@ def test_nothing_that_waits_for_the_event_loop_is_begun_either(database, book):
     ended: SimpleQueue[Execution] = SimpleQueue()
     event_loop = EventLoop(1, ended.put, Over())
     try:
-        assert event_loop.perform(prepared(claim))
+        assert event_loop.perform(prepare(claim))
         assert isinstance(ended.get(timeout=PATIENCE).outcome, Released)
     finally:
         event_loop.close()

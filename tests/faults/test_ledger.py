@@ -11,7 +11,7 @@ from async_attempts.models import get_attempt_model
 from tests.faults.ledger import repeated
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.attempts import drain, enqueued, put
+from tests.worker.helpers.attempts import drain, enqueued, put
 
 
 @pytest.fixture

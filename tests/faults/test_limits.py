@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from tests.faults.fleet import all_have_ended, kill_child, kill_group, rows, started
 from tests.shop import limited
-from tests.worker.processes import until
+from tests.worker.helpers.processes import until
 
 WORKERS = 4
 ATTEMPTS = 120

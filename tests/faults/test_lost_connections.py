@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db import connections
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow, Worker
 from tests.faults.conftest import LEASE, has_connections
 from tests.faults.fleet import (
@@ -24,8 +24,8 @@ from tests.faults.fleet import (
 from tests.faults.leases import let_leases_run_out
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 pytestmark = has_connections
 

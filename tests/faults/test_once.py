@@ -9,15 +9,15 @@ from functools import partial
 
 import pytest
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from tests.faults.conftest import has_connections
 from tests.faults.fleet import ALONE, all_have_ended, drained, processes, started, stopped
 from tests.faults.leases import let_leases_run_out
 from tests.faults.moments import OF_ATOMIC, OF_LEASED, OF_TRANSACTIONS, die_at
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import PATIENCE, until
 
 EACH = 100
 

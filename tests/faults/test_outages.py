@@ -11,11 +11,12 @@ from unittest import mock
 import pytest
 from django.db import connections
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.conf import settings as current_settings
 from async_attempts.models import Worker
 from async_attempts.store import store_for
-from async_attempts.worker import lease_watch, maintenance
+from async_attempts.worker.maintenance import maintenance
+from async_attempts.worker.shared import lease_watch
 from tests.faults.fleet import (
     QUICK,
     all_have_ended,
@@ -29,8 +30,8 @@ from tests.faults.ledger import Book
 from tests.shop import hazards
 from tests.shop.models import Ledger
 from tests.store.rows import registered
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 LEASE = 2.0
 RESUMPTION = 30.0

@@ -12,7 +12,7 @@ from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, drained, processes, started
 from tests.faults.leases import let_leases_run_out
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
+from tests.worker.helpers.attempts import enqueued, failures, stored
 
 DEATHS_OF_A_CHILD = sorted(hazards.DEATHS.keys() - {"group"})
 
@@ -86,10 +86,10 @@ def test_it_fails_though_it_takes_its_supervisor_along_each_time(
 
 def test_who_asks_for_too_much_memory_fails_and_its_process_lives(database, mortals, book):
     limit = 64 * 2**30
-    hungry = enqueued(database, hazards.exhaust_memory, book.path, limit)
+    greedy = enqueued(database, hazards.exhaust_memory, book.path, limit)
     next_one = enqueued(database, hazards.leave_traces, book.path)
     drained(mortals, database, *ALONE)
-    assert stored(hungry).status == "failed"
-    assert [failure.error_class for failure in failures(hungry)] == ["MemoryError"]
+    assert stored(greedy).status == "failed"
+    assert [failure.error_class for failure in failures(greedy)] == ["MemoryError"]
     assert stored(next_one).status == "succeeded"
     assert len({trace.pid for trace in book.traces()}) == 1

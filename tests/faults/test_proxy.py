@@ -9,7 +9,7 @@ from django.db import Error, OperationalError, connections, transaction
 
 from tests.faults.conftest import has_connections
 from tests.shop.models import Order
-from tests.worker.processes import PATIENCE, until
+from tests.worker.helpers.processes import PATIENCE, until
 
 pytestmark = has_connections
 

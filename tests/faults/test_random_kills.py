@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import Worker
 from tests.faults.fleet import KILLS, all_have_ended, processes, started
 from tests.shop import hazards
 from tests.shop.models import Ledger
-from tests.worker.processes import until
+from tests.worker.helpers.processes import until
 
 ATTEMPTS = 400
 DEATHS = 18

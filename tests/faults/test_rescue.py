@@ -21,8 +21,8 @@ from tests.faults.fleet import (
     stopped,
 )
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, states, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, states, stored
+from tests.worker.helpers.processes import until
 
 LONG_LEASE = 60
 """Only a supervisor rescues before it is over."""

@@ -16,8 +16,8 @@ from async_attempts.models import DatabaseNow, Failure, Schedule
 from async_attempts.store import store_for
 from tests.faults.fleet import started, stopped
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import drain, enqueued, stored
+from tests.worker.helpers.processes import until
 
 FIRST = "tests.shop.vault.FirstVersion"
 

@@ -13,11 +13,11 @@ from unittest import mock
 import pytest
 
 from async_attempts.models import Worker
-from async_attempts.worker.stopping import Stopping
+from async_attempts.worker.shared.stop_event import StopEvent
 from tests.faults.fleet import drained, started
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, states, stored
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import enqueued, failures, states, stored
+from tests.worker.helpers.processes import lines, until
 
 THREADS = 2
 HANDED_BACK = 4
@@ -44,14 +44,14 @@ def busy(database, mortals, book):
 
 def tell_of_stopping(path):
     """Let each process below this one write its pid there when it has heard that it is to stop."""
-    heard = Stopping.set
+    heard = StopEvent.set
 
     def set_and_tell(stopping):
         heard(stopping)
         with path.open("a") as file:
             file.write(f"{os.getpid()}\n")
 
-    mock.patch.object(Stopping, "set", set_and_tell).start()
+    mock.patch.object(StopEvent, "set", set_and_tell).start()
 
 
 def told_alone(worker, number):

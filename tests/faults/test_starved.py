@@ -22,8 +22,8 @@ from tests.faults.fleet import (
     stopped,
 )
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 LONGER = 3 * int(LEASE + 0.5)
 RENEWABLE = 6.0

@@ -13,14 +13,14 @@ import pytest
 from django.db import connections, transaction
 
 from async_attempts import Attempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.models import Worker
 from tests.faults.conftest import has_connections
 from tests.faults.fleet import all_have_ended, live_pids, rows, started, stopped
 from tests.shop import hazards
 from tests.store.sessions import Session
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import until
 
 pytestmark = [pytest.mark.slow, has_connections]
 
@@ -31,7 +31,7 @@ QUEUES = {"default": {}, "emails": {}, "fulfilment": {"concurrency": 5}}
 
 def impatient() -> None:
     """A loop that is silent for three seconds is taken to be stuck."""
-    mock.patch("async_attempts.worker.cradles.UNHEARD", 3.0).start()
+    mock.patch("async_attempts.worker.processes.child_slot.STUCK_AFTER", 3.0).start()
 
 
 @pytest.fixture

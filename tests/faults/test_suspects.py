@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from async_attempts.api import call, enqueue_many
+from async_attempts.calls import call, enqueue_many
 from async_attempts.models import Worker
 from tests.faults.fleet import processes, started, stopped
 from tests.shop import effects, hazards
-from tests.worker.attempts import enqueued, make_due, put, stored
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import enqueued, make_due, put, stored
+from tests.worker.helpers.processes import lines, until
 
 THREADS = 4
 AT_LEAST_DUE = 40

@@ -7,8 +7,8 @@ import pytest
 from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, all_have_ended, drained, started, stopped
 from tests.shop import hazards
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import until
 
 TIMEOUT = {"timeout": 1, "priority": 9}
 GRACE = 1
@@ -51,9 +51,9 @@ def neighbours_of(database, starving, victim, book):
         enqueued(database, victim, book.path, 0.3, options={**once, "priority": 10})
         for _ in range(2)
     ]
-    culprit = enqueued(database, starving, book.path, options={**TIMEOUT, "max_attempts": 1})
+    blamed = enqueued(database, starving, book.path, options={**TIMEOUT, "max_attempts": 1})
     behind = [enqueued(database, victim, book.path, 0.1, options=once) for _ in range(3)]
-    return culprit, [*beside, *behind]
+    return blamed, [*beside, *behind]
 
 
 @pytest.mark.parametrize("target", REACHABLE)
@@ -97,13 +97,13 @@ def test_its_process_ends_who_cannot_be_reached_and_the_neighbours_lose_no_count
 def test_who_starves_its_process_uses_up_no_execution_of_a_neighbour(
     database, mortals, book, starving, victim
 ):
-    culprit, neighbours = neighbours_of(database, starving, victim, book)
-    book.promise([culprit, *neighbours])
+    blamed, neighbours = neighbours_of(database, starving, victim, book)
+    book.promise([blamed, *neighbours])
     worker = started(mortals, database, "--processes=1", "--threads=4")
     until(lambda: all_have_ended(database), worker)
     # Its second execution is a suspect's.
-    assert (stored(culprit).status, stored(culprit).num_crashes) == ("succeeded", 0)
-    assert [failure.kind for failure in failures(culprit)] == ["crash"]
+    assert (stored(blamed).status, stored(blamed).num_crashes) == ("succeeded", 0)
+    assert [failure.kind for failure in failures(blamed)] == ["crash"]
     for neighbour in neighbours:
         assert stored(neighbour).status == "succeeded"
         assert {failure.kind for failure in failures(neighbour)} <= {"crash"}
@@ -116,29 +116,29 @@ def test_who_starves_its_process_uses_up_no_execution_of_a_neighbour(
 def test_who_starves_its_process_each_time_fails_in_the_end_and_no_neighbour_does(
     database, mortals, book, starving, victim
 ):
-    culprit, neighbours = neighbours_of(database, starving, victim, book)
+    blamed, neighbours = neighbours_of(database, starving, victim, book)
     book.promise(neighbours)
-    book.promise([culprit], end="failed")
+    book.promise([blamed], end="failed")
     worker = started(mortals, database, "--processes=1", "--threads=2")
     until(lambda: all_have_ended(database), worker)
-    assert stored(culprit).status == "failed"
-    assert {failure.kind for failure in failures(culprit)} <= {"crash", "timeout"}
+    assert stored(blamed).status == "failed"
+    assert {failure.kind for failure in failures(blamed)} <= {"crash", "timeout"}
     assert [stored(neighbour).status for neighbour in neighbours] == ["succeeded"] * 5
-    assert len(book.of(culprit)) <= MAX_CRASHES
+    assert len(book.of(blamed)) <= MAX_CRASHES
     stopped(worker)
 
 
 @pytest.mark.slow
 def test_what_breaks_the_event_loop_ends_the_process_and_nobody_is_counted(database, mortals, book):
     neighbour = enqueued(database, hazards.leave_traces_asynchronously, book.path, 0.5)
-    culprit = enqueued(database, hazards.break_the_event_loop_once, book.path)
-    book.promise([neighbour, culprit])
+    blamed = enqueued(database, hazards.break_the_event_loop_once, book.path)
+    book.promise([neighbour, blamed])
     worker = started(mortals, database, "--processes=1", "--threads=2")
     until(lambda: all_have_ended(database), worker)
-    for attempt in map(stored, [neighbour, culprit]):
+    for attempt in map(stored, [neighbour, blamed]):
         assert (attempt.status, attempt.num_attempts, attempt.num_crashes) == ("succeeded", 1, 0)
         assert failures(attempt) == []
-    assert len({trace.pid for trace in book.of(culprit)}) == 2
+    assert len({trace.pid for trace in book.of(blamed)}) == 2
     stopped(worker)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
+from async_attempts import conf
 from async_attempts.conf import retention, settings
 from async_attempts.exceptions import InvalidOption, InvalidSetting
 from async_attempts.retention import FOR_EVER, Keep
@@ -273,6 +275,60 @@ def test_override_settings_is_followed_there_and_back():
             assert settings().MAX_CRASHES == 8
         assert settings().MAX_CRASHES == 7
     assert settings() == before
+
+
+@pytest.fixture
+def caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conf, "_caches", defaultdict(list))
+
+
+@pytest.mark.usefixtures("caches")
+def test_a_cached_value_is_kept_until_one_of_its_settings_changes():
+    read: list[str] = []
+
+    @conf.cached("LANGUAGE_CODE", "TIME_ZONE")
+    def greeting(name: str) -> str:
+        read.append(name)
+        return f"{name}, {django_settings.LANGUAGE_CODE}"
+
+    with override_settings(LANGUAGE_CODE="de"):
+        assert [greeting("Ada"), greeting("Ada"), greeting("Alan")] == ["Ada, de"] * 2 + [
+            "Alan, de"
+        ]
+        assert read == ["Ada", "Alan"]
+        with override_settings(USE_TZ=False):
+            greeting("Ada")
+        assert read == ["Ada", "Alan"]
+        with override_settings(TIME_ZONE="UTC"):
+            greeting("Ada")
+        assert read == ["Ada", "Alan", "Ada"]
+    greeting("Ada")
+    assert read == ["Ada", "Alan", "Ada", "Ada"]
+
+
+@pytest.mark.usefixtures("caches")
+def test_what_a_cached_function_raises_is_not_kept():
+    answers: list[Any] = [InvalidSetting("not yet"), "now"]
+
+    @conf.cached("LANGUAGE_CODE")
+    def answer() -> Any:
+        if isinstance(first := answers.pop(0), Exception):
+            raise first
+        return first
+
+    with pytest.raises(InvalidSetting):
+        answer()
+    assert [answer(), answer()] == ["now", "now"]
+
+
+@pytest.mark.usefixtures("caches")
+def test_a_cache_of_another_shape_is_emptied_with_the_others():
+    kept = {"a": 1}
+    conf.forget_on(kept.clear, "LANGUAGE_CODE")
+    with override_settings(TIME_ZONE="UTC"):
+        assert kept
+    with override_settings(LANGUAGE_CODE="de"):
+        assert not kept
 
 
 def test_it_can_not_be_changed_where_it_is_read():

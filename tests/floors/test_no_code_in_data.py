@@ -69,7 +69,7 @@ def test_the_search_finds_nothing_else(source):
 
 def test_the_package_has_no_means_to_run_what_is_stored():
     files = sorted(PACKAGE.rglob("*.py"))
-    assert PACKAGE / "payload" / "kinds.py" in files
+    assert PACKAGE / "payload" / "codec.py" in files
     found = {
         str(path.relative_to(PACKAGE)): means
         for path in files

@@ -1,4 +1,4 @@
-"""What can't be stored is refused with its place, and without its value."""
+"""What can't be stored is refused with the path to it, and without its value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def max_args_bytes(limit: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "place"),
+    ("arguments", "path"),
     [
         (Arguments(1, FOO), "args[1]: Foo can't be stored"),
         (Arguments(callback=max), "kwargs.callback: builtin_function_or_method can't"),
@@ -91,10 +91,10 @@ def max_args_bytes(limit: int) -> Iterator[None]:
         (Arguments(error=ValueError(CANARY)), "kwargs.error: ValueError can't"),
     ],
 )
-def test_the_error_names_the_place_and_the_type(arguments, place):
+def test_the_error_names_the_path_and_the_type(arguments, path):
     with refused(UnsupportedType) as text:
         dump_arguments(arguments)
-    assert text[0].startswith(place)
+    assert text[0].startswith(path)
 
 
 def test_a_value_is_called_by_the_name_that_it_is_given():

@@ -10,7 +10,7 @@ import pytest
 
 from async_attempts.backoff import Backoff
 from async_attempts.exceptions import InvalidOption, InvalidTarget
-from async_attempts.targets import Policy, attemptable, name_of, policy_of, registered
+from async_attempts.targets import Policy, attemptable, policy_of, registered, target_of
 from tests.shop import clients, legacy
 from tests.shop.clients import ExpressClient, OrderClient, PostedOrder
 
@@ -214,4 +214,4 @@ def test_all_decorated_functions_are_listed_by_their_names():
 
 
 def test_a_wrapper_made_with_functools_wraps_is_the_target():
-    assert name_of(clients.shout) == ("tests.shop.clients", None, "shout")
+    assert target_of(clients.shout).name == ("tests.shop.clients", None, "shout")

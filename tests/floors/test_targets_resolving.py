@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+from types import MethodType
 from typing import Any
 from unittest.mock import patch
 
@@ -14,7 +15,15 @@ from pytest_django import Settings
 
 from async_attempts.exceptions import InvalidArguments, InvalidTarget, ObjectGone, UnknownTarget
 from async_attempts.payload import Arguments, dump_arguments, load_arguments
-from async_attempts.targets import TargetName, check_arguments, known_target, name_of, resolve
+from async_attempts.targets import (
+    CallSignature,
+    TargetName,
+    resolve,
+    target_named,
+    target_of,
+    underlying,
+)
+from async_attempts.targets import target as target_module
 from tests.shop import clients
 from tests.shop.clients import AddressedOrder, ExpressClient, OrderClient, Parcel, PostedOrder
 from tests.shop.models import Customer
@@ -49,13 +58,13 @@ class ToOneDatabase:
     ],
 )
 def test_a_name_leads_back_to_what_was_named(target: Any, arguments: dict[str, Any], result: str):
-    resolved = resolve(name_of(target), "default")
+    resolved = resolve(target_of(target).name, "default")
     assert resolved.function(**arguments) == result
     assert not resolved.is_coroutine
 
 
 def test_a_resolved_target_has_its_policy():
-    policy = resolve(name_of(OrderClient.fulfill), "default").policy
+    policy = resolve(target_of(OrderClient.fulfill).name, "default").policy
     assert (policy.queue, policy.timeout) == ("fulfilment", 30.0)
 
 
@@ -63,36 +72,36 @@ def test_a_resolved_target_has_its_policy():
     ("target", "result"), [(OrderClient.track, "tracked 1"), (clients.send_later, "later, 1")]
 )
 def test_a_coroutine_function_is_told_apart(target: Any, result: str):
-    resolved = resolve(name_of(target), "default")
+    resolved = resolve(target_of(target).name, "default")
     assert resolved.is_coroutine
     assert asyncio.run(resolved.function(1)) == result
 
 
 def test_a_model_instance_is_read_from_the_attempts_database(database: str):
     order = PostedOrder.objects.using(database).create(number=5)
-    resolved = resolve(name_of(order.send_confirmation_email), database)
+    resolved = resolve(target_of(order.send_confirmation_email).name, database)
     assert resolved.function("de") == "order 5 confirmed in de"
     bound: Any = resolved.function
     assert bound.__self__._state.db == database
     assert not resolved.is_coroutine
-    assert resolve(name_of(order.send_feedback_mail), database).is_coroutine
+    assert resolve(target_of(order.send_feedback_mail).name, database).is_coroutine
 
 
 def test_a_static_method_named_on_an_instance_is_called_without_it(database: str):
     order = PostedOrder.objects.using(database).create(number=5)
-    assert resolve(name_of(order, "count_up"), database).function(1) == 2
+    assert resolve(target_of(order, "count_up").name, database).function(1) == 2
 
 
 def test_a_primary_key_of_two_columns_finds_its_row(database: str):
     parcel = Parcel(order_number=7, position='a"b')
     parcel.save(using=database)
-    resolved = resolve(name_of(parcel.notify), database)
+    resolved = resolve(target_of(parcel.notify).name, database)
     assert resolved.function("!") == f"notified {parcel.pk}!"
 
 
 def test_a_row_that_is_gone_is_named(database: str):
     order = PostedOrder.objects.using(database).create(number=5)
-    name = name_of(order.send_confirmation_email)
+    name = target_of(order.send_confirmation_email).name
     order.delete()
     with pytest.raises(ObjectGone, match=rf"shop.PostedOrder.*'{name.target_pk}'"):
         resolve(name, database)
@@ -113,7 +122,7 @@ def test_a_router_has_the_last_word_on_where_the_instance_is(
     order = PostedOrder.objects.using(database).create(number=5)
     monkeypatch.setattr(ToOneDatabase, "alias", database)
     settings.DATABASE_ROUTERS = [ToOneDatabase()]
-    resolved = resolve(name_of(order.send_confirmation_email), "no_such_database")
+    resolved = resolve(target_of(order.send_confirmation_email).name, "no_such_database")
     bound: Any = resolved.function
     assert bound.__self__._state.db == database
 
@@ -132,7 +141,7 @@ def addressed(database: str, name: str) -> AddressedOrder:
 @at_the_default
 def test_an_instance_whose_making_reads_a_relation_is_found(database: str):
     order = addressed(database, "Ada")
-    assert resolve(name_of(order.address), database).function() == "Ada"
+    assert resolve(target_of(order.address).name, database).function() == "Ada"
 
 
 @at_the_default
@@ -150,7 +159,7 @@ def test_a_relation_that_is_gone_is_not_taken_for_the_row(database: str, monkeyp
 
     monkeypatch.setattr(AddressedOrder, "__init__", missing)
     with pytest.raises(Customer.DoesNotExist, match="its customer is gone"):
-        resolve(name_of(order.address), database)
+        resolve(target_of(order.address).name, database)
 
 
 class BySize:
@@ -221,11 +230,17 @@ def test_a_target_that_was_unknown_is_found_once_it_is_there(monkeypatch: pytest
 
 @pytest.mark.parametrize("target", [clients.send_welcome, OrderClient.cancel])
 def test_a_mock_in_a_targets_place_is_called_although_the_target_was_resolved_before(target: Any):
-    name = name_of(target)
+    name = target_of(target).name
     resolve(name, "default")
     with patch(str(name), return_value="mocked"):
         assert resolve(name, "default").function(1) == "mocked"
     assert resolve(name, "default").function is target
+
+
+def signature_of(target: Any) -> CallSignature:
+    if isinstance(target, TargetName):
+        return target_named(target.target, target.method_name).signature
+    return CallSignature(underlying(target), takes_owner=isinstance(target, MethodType))
 
 
 @pytest.mark.parametrize(
@@ -235,16 +250,16 @@ def test_a_mock_in_a_targets_place_is_called_although_the_target_was_resolved_be
         (OrderClient.describe, (1,), {}),
         (PostedOrder(number=1).send_confirmation_email, (), {}),
         (clients.shout, (1,), {}),
-        (name_of(OrderClient.describe), (1,), {}),
-        (name_of(OrderClient.cancel), (1,), {}),
+        (target_of(OrderClient.describe).name, (1,), {}),
+        (target_of(OrderClient.cancel).name, (1,), {}),
         (TargetName(f"{MODULE}.PostedOrder", "1", "send_confirmation_email"), ("de",), {}),
-        (resolve(name_of(OrderClient.describe), "default"), (1,), {}),
+        (resolve(target_of(OrderClient.describe).name, "default").function, (1,), {}),
         (print, (SECRET, 1, 2), {"sep": ""}),
         (functools.partial(clients.greet, 1), (), {}),
     ],
 )
 def test_arguments_that_fit_pass(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]):
-    check_arguments(target, args, kwargs)
+    signature_of(target).check(args, kwargs)
 
 
 @pytest.mark.parametrize(
@@ -265,8 +280,8 @@ def test_arguments_that_fit_pass(target: Any, args: tuple[Any, ...], kwargs: dic
         ),
         (clients.send_welcome, (1,), {"customer_pk": SECRET}, "multiple values"),
         (OrderClient.describe, (1, SECRET), {}, "describe: too many positional arguments"),
-        (name_of(OrderClient.describe), (1, SECRET), {}, "describe: too many"),
-        (name_of(OrderClient.cancel), (1, SECRET), {}, "cancel: too many"),
+        (target_of(OrderClient.describe).name, (1, SECRET), {}, "describe: too many"),
+        (target_of(OrderClient.cancel).name, (1, SECRET), {}, "cancel: too many"),
         (PostedOrder(number=1).send_confirmation_email, ("de", SECRET), {}, "too many"),
         (
             TargetName(f"{MODULE}.PostedOrder", "1", "send_confirmation_email"),
@@ -280,25 +295,33 @@ def test_arguments_that_do_not_fit_are_refused_in_pythons_words_without_their_va
     target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], why: str
 ):
     with pytest.raises(InvalidArguments, match=why) as caught:
-        check_arguments(target, args, kwargs)
+        signature_of(target).check(args, kwargs)
     assert SECRET not in str(caught.value)
 
 
 def test_a_function_in_the_place_of_another_is_resolved_anew(monkeypatch: pytest.MonkeyPatch):
-    name = name_of(clients.greet)
+    name = target_of(clients.greet).name
     before = resolve(name, "default")
     assert resolve(name, "default") is before
     monkeypatch.setattr(clients, "greet", lambda customer_pk: f"another, {customer_pk}")
     assert resolve(name, "default").function(1) == "another, 1"
-    assert known_target("tests.shop.clients.greet").method.found is clients.greet
+    assert target_of("tests.shop.clients.greet").found is clients.greet
 
 
 def test_what_is_no_target_any_more_is_not_resolved(settings: Any):
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "TARGETS": ["tests.shop.clients.*"]}
-    name = name_of(clients.unregistered)
+    name = target_of(clients.unregistered).name
     resolve(name, "default")
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "TARGETS": []}
     with pytest.raises(InvalidTarget):
         resolve(name, "default")
     with pytest.raises(InvalidTarget):
-        known_target(clients.unregistered)
+        target_of(clients.unregistered)
+
+
+def test_what_is_kept_of_targets_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(target_module, "_targets", {})
+    monkeypatch.setattr(target_module, "MAX_CACHED", 3)
+    for function in (clients.greet, clients.send_welcome, clients.shout):
+        assert target_of(function) is target_of(function)
+    assert len(target_module._targets) <= 3

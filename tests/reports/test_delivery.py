@@ -13,8 +13,8 @@ from tests.shop import hazards
 from tests.store.rows import enqueued as enqueued_in
 from tests.store.rows import finish_all, let_lease_run_out, put, registered, row
 from tests.store.sessions import at_once
-from tests.worker.attempts import enqueued, stored
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import enqueued, stored
+from tests.worker.helpers.processes import until
 
 
 def test_what_is_scheduled_far_ahead_is_handed_out_once(store):

@@ -11,7 +11,7 @@ from async_attempts.store import store_for
 from tests.faults.conftest import LEASE
 from tests.faults.leases import let_leases_run_out
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, states
+from tests.worker.helpers.attempts import drain, states
 
 
 @pytest.fixture(autouse=True)

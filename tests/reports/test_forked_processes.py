@@ -10,8 +10,8 @@ import warnings
 import pytest
 
 from tests.shop import effects
-from tests.worker.attempts import enqueued, failures, stored
-from tests.worker.processes import workers
+from tests.worker.helpers.attempts import enqueued, failures, stored
+from tests.worker.helpers.processes import workers
 
 __all__ = ["workers"]
 

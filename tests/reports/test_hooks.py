@@ -9,9 +9,9 @@ import pytest
 from async_attempts import signals
 from async_attempts.models import Attempt
 from tests.shop import effects
-from tests.worker.attempts import drain, enqueued, failures, states, stored
 from tests.worker.conftest import acting, workers
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import drain, enqueued, failures, states, stored
+from tests.worker.helpers.processes import lines, until
 
 __all__ = ["acting", "workers"]
 

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from async_attempts import Attempt, call, enqueue, gather, schedule
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.models import Order
 

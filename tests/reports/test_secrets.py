@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connections
 
 from tests.shop import effects
-from tests.worker.attempts import drain, enqueued, states
+from tests.worker.helpers.attempts import drain, enqueued, states
 
 CANARY = "c4n4ry-in-the-mine"
 

@@ -6,13 +6,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from async_attempts.worker.leftovers import LOOK_PAUSE
-from async_attempts.worker.memory import now
+from async_attempts.worker.execution.connection_cleanup import LOOK_PAUSE
+from async_attempts.worker.shared.shared_memory import now
 from tests.shop import effects
-from tests.worker.attempts import states
-from tests.worker.ended_sessions import end_session, lives, session_id
-from tests.worker.executing import perform_in_one_thread
-from tests.worker.processes import until
+from tests.worker.helpers.attempts import states
+from tests.worker.helpers.ended_sessions import end_session, lives, session_id
+from tests.worker.helpers.executing import perform_in_one_thread
+from tests.worker.helpers.processes import until
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from django.test import TestCase
 from tests.shop import effects
 from tests.shop.models import Order
 from tests.store.rows import registered
-from tests.worker.attempts import drain, enqueued, stored
+from tests.worker.helpers.attempts import drain, enqueued, stored
 
 
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite's writers exclude each other")

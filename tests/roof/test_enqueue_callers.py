@@ -18,7 +18,7 @@ from django.test import AsyncClient, TestCase, override_settings
 from django.urls import path
 
 from async_attempts import Attempt, aenqueue, call, enqueue, signals
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.models import Order
 from tests.shop.unsaved import new_attempt

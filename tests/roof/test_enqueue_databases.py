@@ -11,7 +11,7 @@ from django.db import transaction
 from django.test import TestCase
 
 from async_attempts import Attempt, WrongTransaction, call, enqueue
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.models import Order
 from tests.shop.unsaved import new_attempt

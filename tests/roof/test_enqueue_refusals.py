@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.db import transaction
 
 from async_attempts import Arguments, Attempt, attemptable, call, enqueue
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.exceptions import (
     AttemptsError,
     InvalidArguments,

@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 from django.db import transaction
 
-from async_attempts import Attempt, InvalidOption, WrongTransaction, api, call, enqueue_many
+from async_attempts import Attempt, InvalidOption, WrongTransaction, call, enqueue_many
+from async_attempts.calls import bulk
 from tests.shop import clients
 
 
@@ -29,12 +30,12 @@ def everything(database):
     return Attempt.objects.using(database)
 
 
-AS_EVER = api.CALLS_AT_A_TIME
+AS_EVER = bulk.CALLS_AT_A_TIME
 
 
 @pytest.fixture(autouse=True)
 def _a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(api, "CALLS_AT_A_TIME", 100)
+    monkeypatch.setattr(bulk, "CALLS_AT_A_TIME", 100)
 
 
 def test_a_generators_calls_are_written_and_counted(database):
@@ -123,7 +124,7 @@ def test_another_databases_transaction_is_none():
 @pytest.mark.slow
 @pytest.mark.only("postgresql", reason="what is held is the same everywhere; it is the quickest")
 def test_a_hundred_thousand_take_no_more_memory_than_a_part(database, settings, monkeypatch):
-    monkeypatch.setattr(api, "CALLS_AT_A_TIME", AS_EVER)
+    monkeypatch.setattr(bulk, "CALLS_AT_A_TIME", AS_EVER)
     # What is made once, such as the statements, isn't counted.
     enqueue_many(calls(database, 1_000), returning=False)
     settings.DATABASE_ROUTERS = [To(database)]

@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from async_attempts import Arguments, Attempt, DuplicateAttempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.clients import ExpressClient, OrderClient, Parcel, PostedOrder
 from tests.shop.unsaved import new_attempt

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.clients import ExpressClient, OrderClient, PostedOrder
 from tests.shop.unsaved import new_attempt

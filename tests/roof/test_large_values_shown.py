@@ -18,7 +18,7 @@ from tests.shop import clients
 from tests.store.large import TOLD, json_of, marked, octets, peak_below, text, write
 from tests.store.malformed import without_checks
 from tests.store.rows import failure_of
-from tests.worker.attempts import drain, enqueued, stored
+from tests.worker.helpers.attempts import drain, enqueued, stored
 
 ADMIN = "/admin/async_attempts/"
 SOME = 8 * 2**20

@@ -18,9 +18,9 @@ from async_attempts.models import Attempt, Schedule
 from async_attempts.payload import Arguments
 from async_attempts.results.outcomes import Ending
 from async_attempts.store import Ticked, store_for
-from async_attempts.worker import ticking
-from async_attempts.worker.missing_keys import MissingKeys
-from async_attempts.worker.ticking import Ticking
+from async_attempts.worker.execution.missing_keys import MissingKeys
+from async_attempts.worker.maintenance import schedule_ticks
+from async_attempts.worker.maintenance.schedule_ticks import ScheduleTicks
 from tests.shop import clients
 
 EVIL = "shop\n2026-01-01 ERROR all is lost\x1b[2J\u202e"
@@ -71,9 +71,9 @@ def test_the_text_of_an_error_that_is_waited_for_is_one_line():
 
 @pytest.mark.parametrize("problem", [None, InvalidTarget(f"{EVIL} is not attemptable.")])
 def test_a_ticks_log_line_is_one_line(monkeypatch, caplog, problem):
-    monkeypatch.setattr(ticking, "now", lambda: 1.0)
+    monkeypatch.setattr(schedule_ticks, "now", lambda: 1.0)
     with caplog.at_level(logging.INFO, logger="async_attempts"):
-        Ticking(store_for("default"))._tell(Ticked(EVIL, problem=problem))
+        ScheduleTicks(store_for("default"))._tell(Ticked(EVIL, problem=problem))
     [record] = caplog.records
     assert record.getMessage().startswith(f"schedule {ESCAPED}: a tick ")
     assert record.getMessage().isprintable()

@@ -23,7 +23,7 @@ from async_attempts.models import Failure, Schedule
 from async_attempts.payload import dump_arguments, load_arguments, load_bound
 from async_attempts.store import resealing, store_for
 from tests.shop import clients, flows
-from tests.worker.attempts import drain
+from tests.worker.helpers.attempts import drain
 
 CONFIGURED: Any = settings.ASYNC_ATTEMPTS
 OLD = CONFIGURED["KEYS"][0]

@@ -36,8 +36,8 @@ from async_attempts import (
     schedule,
 )
 from async_attempts.exceptions import AttemptsError, InvalidSetting, UnsupportedType
-from async_attempts.payload import stored
-from async_attempts.targets import known_target
+from async_attempts.payload import serialization
+from async_attempts.targets import target_of
 from tests.roof.admin_pages import OneDatabase
 from tests.shop.secretive import limited, take, take_handed
 from tests.shop.vault import Vault
@@ -161,7 +161,7 @@ def queue_is_not_declared(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     stack.enter_context(settings_with(QUEUES={"parcels": {}}))
     # What is known of rows of this kind was found out with other queues.
     for target in (take, take_handed):
-        kinds = known_target(target).kinds
+        kinds = target_of(target).kinds
         for model in list(kinds):
             patch.delitem(kinds, model)
 
@@ -181,7 +181,7 @@ def database_is_away(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
 
 
 def encoder_is_broken(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stored, "encode", refusing)
+    patch.setattr(serialization, "encode", refusing)
 
 
 Kind = type[Exception] | tuple[type[Exception], ...]

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-import async_attempts.figures
+import async_attempts.statistics
 from async_attempts import (
     Attempt,
     Executions,
@@ -26,22 +26,22 @@ from async_attempts import (
     parallel,
     stats,
 )
-from async_attempts.figures import percentile
 from async_attempts.models import DatabaseNow
 from async_attempts.models.tally import BUCKETS, NUMBERS
+from async_attempts.statistics import percentile
 from async_attempts.store import Tallied, store_for
 from async_attempts.store.rows import seconds_from_now
 from tests.shop import effects
 from tests.store.rows import a_moment, enqueued, multiply, one_in_each_state, put, registered
 from tests.store.test_plans import SQL, observed
-from tests.worker.attempts import drain
+from tests.worker.helpers.attempts import drain
 
 GREET = "tests.shop.clients.greet"
 
 
 def test_a_submodule_does_not_hide_the_function():
     assert callable(async_attempts.stats)
-    assert async_attempts.figures.stats is async_attempts.stats
+    assert async_attempts.statistics.stats is async_attempts.stats
 
 
 def test_what_has_not_ended_is_counted_by_queue(database):

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from async_attempts import call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.lifecycle import Error
 from async_attempts.models import Attempt, DatabaseNow, Failure, Worker, sealed_details
 from async_attempts.store import Claim, Result, Store

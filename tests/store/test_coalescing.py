@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 
 from async_attempts import Attempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.lifecycle import Released, Retried, Snoozed, Succeeded
 from async_attempts.models import Pace
 from async_attempts.store.rows import seconds_from_now

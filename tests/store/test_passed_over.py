@@ -10,7 +10,7 @@ from async_attempts.encryption import HEADER_BYTES
 from async_attempts.store import store_for
 from tests.shop import effects
 from tests.store.rows import registered
-from tests.worker.attempts import enqueued, put, stored
+from tests.worker.helpers.attempts import enqueued, put, stored
 
 FORGED = b"\x01'%\\\x00"
 

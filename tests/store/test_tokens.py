@@ -9,7 +9,7 @@ from django.db import OperationalError, transaction
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, DuplicateAttempt, call
-from async_attempts.api import enqueue_many
+from async_attempts.calls import enqueue_many
 from async_attempts.store import inserting
 from tests.shop import clients
 from tests.shop.models import Order

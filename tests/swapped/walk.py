@@ -21,7 +21,7 @@ def walk() -> None:
 
 def enqueued() -> dict[str, Any]:
     from async_attempts import Attempt, call
-    from async_attempts.api import enqueue_many
+    from async_attempts.calls import enqueue_many
     from tests.swapped import attempts
 
     attempt: Any = Attempt

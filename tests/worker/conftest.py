@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.shop import effects
-from tests.worker.characters import few_characters
-from tests.worker.executing import one_call_thread
-from tests.worker.processes import workers
-from tests.worker.waiting import beside, nobody_waits_any_more
+from tests.worker.helpers.characters import few_characters
+from tests.worker.helpers.executing import one_call_thread
+from tests.worker.helpers.processes import workers
+from tests.worker.helpers.waiting import beside, nobody_waits_any_more
 
 __all__ = [
     "acting",

@@ -12,7 +12,7 @@ from async_attempts import Attempt, Ending, InvalidOption, ResultNotKept, call, 
 from async_attempts.models import DatabaseNow, Dependency
 from async_attempts.store import depending
 from tests.shop import flows
-from tests.worker.attempts import drain, enqueued, put, states, stored
+from tests.worker.helpers.attempts import drain, enqueued, put, states, stored
 
 
 @pytest.fixture(autouse=True)
@@ -369,7 +369,7 @@ def test_an_empty_group_writes_nothing(database, on):
 def test_a_database_that_fails_when_others_are_told_ends_nobody(database, on, monkeypatch):
     monkeypatch.setattr(depending.Depending, "close", fails)
     on(flows.fetch, 1).then(flows.increase).enqueue()
-    drain(database, max_attempts=1)
+    drain(database, stop_after=1)
     assert states(database) == ["succeeded", "waiting"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from async_attempts import Attempt, call, parallel
 from tests.shop import flows
-from tests.worker.processes import until
+from tests.worker.helpers.processes import until
 
 GROUPS = 4
 SOON = timedelta(seconds=3)

@@ -12,7 +12,7 @@ from async_attempts import Attempt, call, parallel
 from async_attempts.store import store_for
 from async_attempts.store.inserting import Inserting
 from tests.shop import flows
-from tests.worker.attempts import drain, stored
+from tests.worker.helpers.attempts import drain, stored
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from async_attempts import (
     gather,
 )
 from tests.shop import flows
-from tests.worker.attempts import drain, enqueued
+from tests.worker.helpers.attempts import drain, enqueued
 
 
 def gather_async(*attempts, **options):

@@ -19,10 +19,10 @@ from django.db.utils import OperationalError
 from async_attempts import Attempt, AttemptExpired, call, gather
 from async_attempts.results import outcomes, polling
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, raising, stored
-from tests.worker.executing import drain_in_threads
-from tests.worker.processes import PATIENCE, until
-from tests.worker.waiting import polls
+from tests.worker.helpers.attempts import drain, enqueued, raising, stored
+from tests.worker.helpers.executing import drain_in_threads
+from tests.worker.helpers.processes import PATIENCE, until
+from tests.worker.helpers.waiting import polls
 
 KEEP = {"keep_result": True}
 HALF = 100

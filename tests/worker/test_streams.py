@@ -27,8 +27,8 @@ from async_attempts import (
 )
 from async_attempts.lifecycle import LIVE
 from tests.shop import clients, effects
-from tests.worker.attempts import drain, stored
-from tests.worker.processes import lines, until
+from tests.worker.helpers.attempts import drain, stored
+from tests.worker.helpers.processes import lines, until
 
 TOKEN = "import-2026-11"
 

@@ -28,9 +28,9 @@ from async_attempts import (
     parallel,
 )
 from tests.shop import effects, flows
-from tests.worker.attempts import drain, enqueued, make_due, performed, raising, stored
-from tests.worker.processes import until
-from tests.worker.waiting import polls
+from tests.worker.helpers.attempts import drain, enqueued, make_due, performed, raising, stored
+from tests.worker.helpers.processes import until
+from tests.worker.helpers.waiting import polls
 
 KEEP = {"keep_result": True}
 ONCE = {"max_attempts": 1}

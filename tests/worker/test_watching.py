@@ -12,8 +12,8 @@ from django.db import connections, transaction
 from async_attempts import Attempt, Progress, WaitingInTransaction, current_attempt
 from async_attempts.models import DatabaseNow
 from tests.shop import effects
-from tests.worker.attempts import enqueued, performed, put, raising
-from tests.worker.executing import drain_in_threads
+from tests.worker.helpers.attempts import enqueued, performed, put, raising
+from tests.worker.helpers.executing import drain_in_threads
 
 AT_FIRST = Progress(None, "", "pending")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from ...conf import DAY
 from ...schedules import home_database
+from ...values import DAY
 
 USAGE: Final = 2
 NO_DATABASE: Final = 3

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Final
 
 from ...lifecycle import FINAL
-from ...retention import FOR_EVER, LONGEST, Keep, Retention
+from ...retention import FOR_EVER, Keep, Retention
 from ...store import Store
-from ...worker.memory import now
-from ...worker.pruning import Pruner
+from ...values import CENTURY
+from ...worker.maintenance.pruning import Pruner
+from ...worker.shared.shared_memory import now
 
 TELL_EVERY: Final = 2.0
 AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -51,10 +52,10 @@ def age(text: str) -> float:
     if match is None:
         raise argparse.ArgumentTypeError("must be a number and a unit, such as 30d, 12h or 45m")
     number, unit = match.groups()
-    if float(number) > LONGEST:
+    if float(number) > CENTURY:
         raise argparse.ArgumentTypeError("must be at most a hundred years")
     seconds = timedelta(**{UNITS[unit]: float(number)}).total_seconds()
-    if seconds > LONGEST:
+    if seconds > CENTURY:
         raise argparse.ArgumentTypeError("must be at most a hundred years")
     return seconds
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
-from ...figures import Executions, Stats
 from ...printable import printable
+from ...statistics import Executions, Stats
 from ...store.missing import is_form
 from ._pruning import age
 

@@ -15,9 +15,9 @@ from ... import schedules
 from ...conf import retention, settings
 from ...encryption import new_key, new_recipient
 from ...exceptions import AttemptsError, CipherUnavailable, InvalidOption, InvalidSetting
-from ...figures import stats
 from ...models import Schedule
 from ...queues import pause_queue, resume_queue
+from ...statistics import stats
 from ...store import Store, store_for
 from ...store.plaintext import Plaintext
 from ...store.resealing import Resealer

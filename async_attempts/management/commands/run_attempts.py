@@ -17,10 +17,10 @@ from django.utils.translation import gettext as _
 from ...conf import settings
 from ...encryption import opening_problem
 from ...exceptions import AttemptsError, InvalidSetting
-from ...worker.embedded import perform_here
-from ...worker.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
-from ...worker.readiness import NotReady, require_ready, too_small_pools
-from ...worker.supervisor import Supervisor
+from ...worker.health.readiness import NotReady, require_ready, too_small_pools
+from ...worker.processes.in_process import run_in_process
+from ...worker.processes.supervisor import Supervisor
+from ...worker.shared.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
 from ._arguments import (
     NO_DATABASE,
     USAGE,
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch-size", type=batch, default=BATCH_SIZE, help="the most that one claim takes"
         )
-        parser.add_argument("--max-attempts", type=count, help="end after that many executions")
+        parser.add_argument("--stop-after", type=count, help="end after that many executions")
         parser.add_argument("--name", type=name, default="", help="shown in the admin and in logs")
         parser.add_argument("--database", help="alias; by default where the router puts attempts")
         self._add_sizes(parser)
@@ -148,7 +148,7 @@ class Command(BaseCommand):
                     logger.warning("%s", complaint)
                 code = Supervisor(wanted).run()
             else:
-                perform_here(wanted)
+                run_in_process(wanted)
                 return
         except Error as error:
             raise CommandError(f"The database failed: {error}", returncode=NO_DATABASE) from error
@@ -171,7 +171,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "--processes: SQLite has one writer; use 1, or another database.", returncode=USAGE
             )
-        for flag in ("once", "max_attempts"):
+        for flag in ("once", "stop_after"):
             if options[flag]:
                 raise CommandError(
                     f"--processes: --{flag.replace('_', '-')} is for one process.", returncode=USAGE
@@ -180,11 +180,11 @@ class Command(BaseCommand):
 
     def reloads(self, options: dict[str, Any]) -> bool:
         """Whether to look for edited code."""
-        comes_to_an_end = options["once"] or options["drain"]
-        if options["reload"] and comes_to_an_end:
+        exits_when_done = options["once"] or options["drain"]
+        if options["reload"] and exits_when_done:
             raise CommandError("--reload: not with --once or --drain.", returncode=USAGE)
         if options["reload"] is None:
-            return bool(django_settings.DEBUG) and not comes_to_an_end
+            return bool(django_settings.DEBUG) and not exits_when_done
         return bool(options["reload"])
 
     def queues(self, given: str | None) -> tuple[str, ...]:

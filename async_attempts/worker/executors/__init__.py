@@ -1,1 +1,4 @@
-"""Who performs what is in hand: the calling thread, several threads, an event loop."""
+"""The threads and the event loop that perform what is in flight.
+
+They take claims and bring back executions; they write nothing to the database themselves.
+"""

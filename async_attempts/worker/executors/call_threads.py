@@ -13,9 +13,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
-from ..current import CurrentAttempt, _current
-from ..leftovers import NO_BLOCKS, Connections, connections_here
-from ..memory import now
+from ..execution.connection_cleanup import NO_BLOCKS, Connections, connections_here
+from ..execution.current import CurrentAttempt, _current
+from ..shared.shared_memory import now
 
 CLOSING: Final = 1.0
 """Seconds that a thread waits for the others at their end."""

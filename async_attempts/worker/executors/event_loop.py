@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from ...encryption import may_block
 from ...exceptions import AttemptTimeout
 from ...store import TOO_LATE, Claim, Said
-from ..batches import FAIR_SECONDS
-from ..current import _current, unheard
-from ..memory import Page, now
-from ..preparing import Prepared
-from ..runner import RELEASED, Execution, Lease
-from ..timeouts import MESSAGE
-from .async_executions import AsyncExecution
+from ..execution.current import _current, ignore_progress
+from ..execution.prepare import Prepared
+from ..execution.runner import RELEASED, Execution, Lease
+from ..execution.timeouts import MESSAGE
+from ..loop.batch_size import FAIR_SECONDS
+from ..shared.shared_memory import ChildState, now
+from .async_execution import AsyncExecution
 from .call_threads import CLOSING, CallThreads, SharedThread
 
 logger = logging.getLogger("async_attempts")
@@ -44,8 +44,8 @@ class EventLoop:
         tasks: int,
         ended: Callable[[Execution], None],
         lease: Lease,
-        page: Page | None = None,
-        say: Callable[[Said], None] = unheard,
+        child_state: ChildState | None = None,
+        say: Callable[[Said], None] = ignore_progress,
         *,
         lost: Callable[[], None] | None = None,
     ) -> None:
@@ -53,10 +53,10 @@ class EventLoop:
         self._most = tasks
         self._lease = lease
         # Some are ready to begin as soon as another ends, without a thread to be woken for that.
-        self._places = threading.Semaphore(tasks + tasks // READY_SHARE)
+        self._room = threading.Semaphore(tasks + tasks // READY_SHARE)
         self._waiting: deque[Waiting] = deque()
         self._ended = ended
-        self._page = page
+        self._child_state = child_state
         self._say = say
         self._lost = lost
         self._is_closing = False
@@ -72,14 +72,14 @@ class EventLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
         self._thread.start()
-        self.in_flight = 0
+        self.running = 0
 
     def perform(self, ready: Prepared) -> bool:
         """Let the loop perform it; waits until there is room, but not for long. Never raises."""
-        if not self._places.acquire(timeout=FAIR_SECONDS):
+        if not self._room.acquire(timeout=FAIR_SECONDS):
             return False
         self._waiting.append(Waiting(ready, now()))
-        if self.in_flight < self._most:
+        if self.running < self._most:
             # A loop that has ended takes nothing: what waits is given back.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._fill)
@@ -99,7 +99,7 @@ class EventLoop:
                 waiting = self._waiting.popleft()
             except IndexError:
                 return
-            self._places.release()
+            self._room.release()
             yield waiting.ready.claim
 
     def close(self) -> None:
@@ -156,13 +156,13 @@ class EventLoop:
         task.add_done_callback(ended)
 
     def _fill(self) -> None:
-        while self.in_flight < self._most:
+        while self.running < self._most:
             try:
                 waiting = self._waiting.popleft()
             except IndexError:
                 return
-            self.in_flight += 1
-            execution = AsyncExecution(waiting.ready, self._page)
+            self.running += 1
+            execution = AsyncExecution(waiting.ready, self._child_state)
             self._start(self._perform(execution), partial(self._tidy, execution))
 
     async def _perform(self, execution: AsyncExecution) -> None:
@@ -198,7 +198,7 @@ class EventLoop:
         if execution.has_begun and (may_block() or self._is_calling(execution)):
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
-            execution.judge()
+            execution.conclude()
             self._over(execution)
 
     def _is_calling(self, execution: AsyncExecution) -> bool:
@@ -211,10 +211,10 @@ class EventLoop:
         execution.cannot_be_told()
         # A project's own cipher seals what it came to, and may wait for something.
         try:
-            await self._loop.run_in_executor(self._sealing_threads, execution.judge)
+            await self._loop.run_in_executor(self._sealing_threads, execution.conclude)
         except RuntimeError:
             # There is no thread to be had.
-            execution.judge()
+            execution.conclude()
 
     def _tidy_on(self, execution: AsyncExecution) -> None:
         """Again, if another target has cancelled that."""
@@ -226,11 +226,11 @@ class EventLoop:
     def _over(self, execution: AsyncExecution) -> None:
         """Let the next one begin, and bring this one back, whatever has become of it."""
         execution.end()
-        self.in_flight -= 1
-        self._places.release()
+        self.running -= 1
+        self._room.release()
         try:
             self._fill()
-            if not self.in_flight:
+            if not self.running:
                 self._shared_thread.rest()
         finally:
             self._ended(execution.result or execution.given_back())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..batches import BATCH_SECONDS
-from ..hand import Hand
-from ..memory import now
-from ..runner import Runner
-from ..stopping import Stopping
+from ..execution.runner import Runner
+from ..loop.batch_size import BATCH_SECONDS
+from ..loop.in_flight import InFlight
+from ..shared.shared_memory import now
+from ..shared.stop_event import StopEvent
 
 
 class Inline:
@@ -14,21 +14,21 @@ class Inline:
 
     performers = 1
     first_batch = 16
-    elsewhere = 0
+    num_async = 0
 
-    def __init__(self, hand: Hand, runner: Runner, stopping: Stopping) -> None:
-        self._hand = hand
+    def __init__(self, in_flight: InFlight, runner: Runner, stop_event: StopEvent) -> None:
+        self._in_flight = in_flight
         self._runner = runner
-        self._stopping = stopping
+        self._stop_event = stop_event
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Perform for about as long as a batch should take; wait only when there is nothing."""
-        if not self._hand.unbegun:
-            return self._stopping.bell.wait(seconds, socket)
+        if not self._in_flight.unbegun:
+            return self._stop_event.wake_pipe.wait(seconds, socket)
         until = now() + BATCH_SECONDS
-        while now() < until and not self._stopping.is_set():
-            if (claim := self._hand.next_at_once()) is None:
+        while now() < until and not self._stop_event.is_set():
+            if (claim := self._in_flight.next_at_once()) is None:
                 break
             if (execution := self._runner.perform(claim)) is not None:
-                self._hand.ended(execution)
+                self._in_flight.ended(execution)
         return False

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from ..bell import Bell
-from ..hand import Hand
-from ..runner import Runner
+from ..execution.runner import Runner
+from ..loop.in_flight import InFlight
+from ..shared.wake_pipe import WakePipe
 from .event_loop import EventLoop
 
 
@@ -18,19 +18,19 @@ class Threads:
 
     def __init__(
         self,
-        hand: Hand,
+        in_flight: InFlight,
         runner: Callable[[], Runner],
-        bell: Bell,
+        wake_pipe: WakePipe,
         performers: int,
         event_loop: EventLoop | None,
     ) -> None:
         self.performers = self.first_batch = performers
-        self._hand = hand
+        self._in_flight = in_flight
         self._runner = runner
-        self._bell = bell
+        self._wake_pipe = wake_pipe
         self._event_loop = event_loop
         self._loop_waits = False
-        hand.ring = hand.progress.ring = self._ring
+        in_flight.wake = in_flight.progress.wake = self._ring
         self._threads = [
             threading.Thread(target=self.perform, name=f"performer-{number}", daemon=True)
             for number in range(2, performers + 1)
@@ -39,38 +39,38 @@ class Threads:
             thread.start()
 
     @property
-    def elsewhere(self) -> int:
-        return 0 if self._event_loop is None else self._event_loop.in_flight
+    def num_async(self) -> int:
+        return 0 if self._event_loop is None else self._event_loop.running
 
     def perform(self) -> None:
         """Perform what comes, until the hand is closed."""
         runner = self._runner()
         try:
-            while (claim := self._hand.next()) is not None:
+            while (claim := self._in_flight.next()) is not None:
                 execution = runner.perform(claim)
                 runner.connections.give_back()
                 if execution is not None:
-                    self._hand.ended(execution)
+                    self._in_flight.ended(execution)
         finally:
             connections.close_all()
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
         """Wait for what has ended."""
         self._loop_waits = True
-        if self._hand.has_ended:
+        if self._in_flight.has_ended:
             seconds = 0.0
         try:
-            return self._bell.wait(seconds, socket)
+            return self._wake_pipe.wait(seconds, socket)
         finally:
             self._loop_waits = False
 
     def _ring(self) -> None:
         if self._loop_waits:
             self._loop_waits = False
-            self._bell.ring()
+            self._wake_pipe.wake()
 
     def close(self) -> None:
         """Let all performers end, but for the main thread, which the caller of this waits for."""
-        self._hand.close(self.performers)
+        self._in_flight.close(self.performers)
         for thread in self._threads:
             thread.join()

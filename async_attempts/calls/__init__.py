@@ -1,0 +1,20 @@
+"""Calls and flows of calls: how code enqueues attempts in its own transaction."""
+
+from __future__ import annotations
+
+from .bulk import enqueue_many, taken
+from .flow import Call, Flow, aenqueue, call, enqueue, parallel, schedule
+from .rows import write
+
+__all__ = [
+    "Call",
+    "Flow",
+    "aenqueue",
+    "call",
+    "enqueue",
+    "enqueue_many",
+    "parallel",
+    "schedule",
+    "taken",
+    "write",
+]

@@ -1,0 +1,99 @@
+"""Many calls at once, in a few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
+
+from ..batches import in_batches
+from ..exceptions import InvalidOption
+from ..ids import uuid7s
+from ..models import get_attempt_model
+from ..models.database import database_of
+from ..models.promise import Promises, kind_of
+from ..plaintext import hides_arguments
+from ..store import store_for
+from .flow import Call
+from .rows import write
+
+if TYPE_CHECKING:
+    from ..models import Attempt
+
+Part: TypeAlias = "tuple[list[Attempt], Promises | None]"
+
+CALLS_AT_A_TIME: Final = 500
+
+
+@overload
+def enqueue_many(calls: Iterable[Call], *, returning: Literal[True] = True) -> list[Attempt]: ...
+@overload
+def enqueue_many(calls: Iterable[Call], *, returning: Literal[False]) -> int: ...
+@hides_arguments
+def enqueue_many(calls: Iterable[Call], *, returning: bool = True) -> list[Attempt] | int:
+    """Write all of `calls` or none, in a few statements; return their rows in the same order.
+
+    Of debounced or throttled calls of one key the last one counts; all get its row.
+    `returning=False`: for any number of calls, such as a generator's, all for one database. They
+    are written as they come, in one transaction, and no rows are held; returns the number of new
+    rows.
+    """
+    all_taken = map(taken, calls)
+    if returning:
+        return write(*_rows(list(all_taken)))
+    parts = _parts(all_taken)
+    if (first := next(parts, None)) is None:
+        return 0
+    alias = database_of(first[0][0])
+    return store_for(alias).insert_parts(_of_one_database(alias, chain([first], parts)))
+
+
+def taken(one: Any) -> Any:
+    """Return `one`; if it is a call, it no longer warns that it was never enqueued.
+
+    All calls of a list are taken before any is checked: those beside a wrong one don't warn, too.
+    """
+    return one.use() if isinstance(one, Call) else one
+
+
+def _parts(calls: Iterable[Call]) -> Iterator[Part]:
+    """Yield the rows of CALLS_AT_A_TIME calls each."""
+    index = 0
+    for some in in_batches(calls, CALLS_AT_A_TIME):
+        yield _rows(some, index)
+        index += len(some)
+
+
+def _of_one_database(alias: str, parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield `parts`. Raises InvalidOption at the first row for another database."""
+    for attempts, promises in parts:
+        for attempt in attempts:
+            if (other := database_of(attempt)) != alias:
+                raise InvalidOption(
+                    f"database: {attempt} goes to {other!r}, and the first call to {alias!r}; with "
+                    "returning=False enqueue the calls of each database by themselves."
+                )
+        yield attempts, promises
+
+
+def _rows(calls: Sequence[Call], first: int = 0) -> Part:
+    """Return the rows of `calls`, and what all have in common if they have the same target.
+
+    `first`: the index of the first one, for error messages.
+    """
+    for index, one in enumerate(calls, first):
+        if not isinstance(one, Call):
+            raise InvalidOption(
+                f"calls[{index}]: {type(one).__name__}; wrap each in call(function, …)."
+            )
+    target = calls[0].target if calls else None
+    if any(one.target is not target or one.options for one in calls):
+        return [one.attempt() for one in calls], None
+    kind = kind_of(get_attempt_model(), target) if calls else None
+    if kind is None:
+        return [one.attempt() for one in calls], None
+    plaintexts = [kind.plaintext(one.arguments) for one in calls]
+    rows = [
+        kind.row(key, one.arguments) for key, one in zip(uuid7s(len(calls)), calls, strict=True)
+    ]
+    return rows, Promises(plaintexts, kind)

@@ -1,0 +1,71 @@
+"""The rows of calls: made in memory, and written in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db.models.signals import post_save, pre_save
+
+from ..exceptions import InvalidOption
+from ..models import get_attempt_model
+from ..models.database import database_of
+from ..models.editing import announce
+from ..models.promise import Promised, Promises
+from ..payload import Arguments
+from ..store import store_for
+
+if TYPE_CHECKING:
+    from ..models import Attempt
+
+
+def new_row(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
+    """Return a row that isn't written yet."""
+    attempt = get_attempt_model()(target=target, **columns)
+    attempt._plain = arguments
+    return cast("Attempt", attempt)
+
+
+def write_one(attempt: Attempt, promised: Promised | None = None) -> Attempt:
+    """Write this new row; return it, or the row that has its token.
+
+    `promised`: its plaintext and the values it shares with others, if they are known.
+    """
+    alias = database_of(attempt)
+    announce(pre_save, attempt, alias)
+    found = store_for(alias).insert_or_get(attempt, promised)
+    if found.created:
+        announce(post_save, found, alias, created=True)
+    return cast("Attempt", found)
+
+
+def write(attempts: list[Attempt], promises: Promises | None = None) -> list[Attempt]:
+    """Write all of these new rows or none; return them, or those that have their tokens.
+
+    `promises`: their plaintexts and the values that they share, if they are known.
+    """
+    by_database: defaultdict[str, list[int]] = defaultdict(list)
+    for index, attempt in enumerate(attempts):
+        by_database[database_of(attempt)].append(index)
+    for alias, indexes in by_database.items():
+        some = [attempts[index] for index in indexes]
+        known = promises and promises._replace(
+            plaintexts=[promises.plaintexts[index] for index in indexes]
+        )
+        found = store_for(alias).insert_or_get_many(some, known)
+        for index, row in zip(indexes, found, strict=True):
+            attempts[index] = cast("Attempt", row)
+    return attempts
+
+
+def put_on_one_database(rows: Sequence[Attempt]) -> None:
+    """Give all rows the database that one names, else the router's. Raises InvalidOption."""
+    given = {row._state.db for row in rows if row._state.db is not None}
+    if len(given) > 1:
+        raise InvalidOption(
+            f"database: the calls of a flow must be on one, not on {', '.join(sorted(given))}."
+        )
+    alias = given.pop() if given else database_of(rows[0])
+    for row in rows:
+        row._state.db = alias

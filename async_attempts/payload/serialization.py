@@ -1,0 +1,161 @@
+"""Serialization of arguments and results: from values to bytes and back, within the limits."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from ..conf import settings
+from ..exceptions import AttemptsError, InvalidArguments, UnknownFormat
+from ..plaintext import Plaintext, hide_values
+from .arguments import Arguments
+from .codec import TAG, from_plain, is_flat, to_plain
+from .errors import UnstorableError, by_index, by_key
+from .json import decoder, encode
+from .limits import require_shallow, too_large
+
+BINDING_BYTES: Final = 128
+"""More than `bind` adds."""
+
+_MARK: Final = encode(TAG)
+_parse_plain: Final = decoder()
+_parse_tagged: Final = decoder(from_plain)
+
+
+def dump_arguments(arguments: Arguments) -> Plaintext:
+    """Return the bytes of `arguments`; a set's are the same whatever order it is walked in.
+
+    Raises UnsupportedType, naming the path, for what can't be stored; InvalidArguments for what
+    is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
+    """
+    try:
+        return Plaintext(_dumped(arguments))
+    except BaseException as error:
+        hide_values(error)
+        raise
+
+
+def bind(data: bytes, prerequisites: str) -> Plaintext:
+    """Return the bytes of arguments, `data`, with a digest of the attempt's prerequisites."""
+    return Plaintext(data[:-1] + b"," + encode(prerequisites) + b"]")
+
+
+def is_bound(data: bytes) -> bool:
+    """Return True if `bind` has made the bytes in `data`; False for what can't be read."""
+    try:
+        require_shallow(data)
+        found = _parse_plain(data)
+    except (InvalidArguments, ValueError):
+        return False
+    return type(found) is list and len(found) > 2
+
+
+def load_arguments(data: bytes) -> Arguments:
+    """Return the arguments in `data`.
+
+    Raises InvalidArguments for bytes that are too large, too deep or corrupt; UnknownFormat for
+    those of a newer release; ObjectGone for a model instance whose row is gone; InvalidTarget,
+    UnknownTarget for an Enum class or a model that this code doesn't have.
+    """
+    return load_bound(data)[0]
+
+
+def load_bound(data: bytes) -> tuple[Arguments, str]:
+    """Return the arguments in `data`, and the digest from `bind` or "". Raises as above."""
+    if len(data) - BINDING_BYTES > settings().MAX_ARGS_BYTES:
+        raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
+    try:
+        return _arguments_of(_load(data))
+    except BaseException as error:
+        del data
+        hide_values(error)
+        raise
+
+
+def dump_value(value: Any, name: str = "result") -> Plaintext:
+    """Return the bytes of a value of any size, called `name` in errors. Raises InvalidArguments."""
+    try:
+        return Plaintext(encode(_plain({name: value})[name]))
+    except BaseException as error:
+        del value
+        hide_values(error)
+        raise
+
+
+def load_value(data: bytes) -> Any:
+    """Return the value in `data`, of any size. Raises as `load_arguments` does."""
+    try:
+        return _load(data)
+    except BaseException as error:
+        del data
+        hide_values(error)
+        raise
+
+
+def _dumped(arguments: Arguments) -> bytes:
+    args, kwargs = list(arguments.args), arguments.kwargs
+    data = b""
+    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
+        with suppress(UnicodeEncodeError):  # It holds the text, so it is no context of an error.
+            data = encode([args, kwargs])
+    if not data:
+        data = encode(list(_plain({"args": args, "kwargs": kwargs}).values()))
+    if len(data) > settings().MAX_ARGS_BYTES:
+        raise too_large(
+            len(data),
+            "The arguments",
+            f"{_largest_part(arguments)}. Pass what it can be found by instead, or raise the "
+            f"setting.",
+        )
+    return data
+
+
+def _largest_part(arguments: Arguments) -> str:
+    parts = [(f"args{by_index(i)}", value) for i, value in enumerate(arguments.args)]
+    parts += [(f"kwargs{by_key(name)}", value) for name, value in arguments.kwargs.items()]
+    sizes = [(len(dump_value(value)), path) for path, value in parts]
+    size, path = max(sizes, default=(0, "none"))
+    return f"the largest part is {path} with {size:,}"
+
+
+def _plain(named: dict[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = to_plain(named)
+    except UnstorableError as error:
+        told, cause = error.as_error(), error.__cause__
+    else:
+        return plain
+    # Not in the handler: the inner error has no context that shows values.
+    raise told from cause
+
+
+def _load(data: bytes) -> Any:
+    require_shallow(data)
+    parse = _parse_tagged if _MARK in data else _parse_plain
+    try:
+        return parse(data)
+    except AttemptsError:
+        raise
+    except ValueError:
+        pass  # It holds the text, so it is no context of what is raised.
+    raise InvalidArguments("What is stored is corrupt: it is no JSON in UTF-8.")
+
+
+def _arguments_of(found: Any) -> tuple[Arguments, str]:
+    if type(found) is list and len(found) >= 2:
+        args, kwargs, *rest = found
+        if type(args) is list and type(kwargs) is dict:
+            bound_to = _bound_to(rest) if rest else ""
+            with suppress(TypeError):  # a keyword that is no string
+                return Arguments(*args, **kwargs), bound_to
+    raise InvalidArguments("What is stored is a value, but no arguments.")
+
+
+def _bound_to(rest: list[Any]) -> str:
+    if len(rest) > 1 or type(rest[0]) is not str:
+        raise UnknownFormat(
+            "The stored arguments have parts that this release doesn't know; a newer one may have "
+            "written them.",
+            "unknown parts",
+        )
+    return rest[0]

@@ -1,0 +1,182 @@
+"""From an exception to the outcome of an execution and the sealed record of what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from typing import Final
+
+from ...backoff import Backoff
+from ...conf import settings
+from ...exceptions import (
+    AttemptTimeout,
+    Expire,
+    Fail,
+    InvalidArguments,
+    InvalidTarget,
+    ObjectGone,
+    ResultNotSealed,
+    Snooze,
+    Tampered,
+    UnknownTarget,
+)
+from ...lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
+from ...models import sealed_details
+from ...store import Claim
+from ...targets import Policy
+from ...values import CENTURY
+from .sessions import tells_of_lost_session
+
+logger = logging.getLogger("async_attempts")
+
+MESSAGE_LENGTH: Final = 8_192
+FRAME_LENGTH: Final = 2_048
+TRACEBACK_LENGTH: Final = 32_768
+REASON_LENGTH: Final = 1_000
+CLASS_LENGTH: Final = 255
+UNEXPECTED_DELAY: Final = 60.0
+"""Seconds until an attempt is claimable again whose execution could not even be judged."""
+
+UNREACHABLE_DELAY: Final = (5.0, 15.0)
+"""Seconds, at random between these: the database of a target's arguments may be away for long."""
+
+HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
+"""Raised before the target is called; another execution would find the same."""
+
+DEFAULT_BACKOFF: Final = Backoff()
+
+
+def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
+    """What it means that the arguments or the target couldn't be had, before any user code.
+
+    What can't be opened here, or now, is for `missing_keys`.
+    """
+    if tells_of_lost_session(exception):
+        return given_back(claim, exception)
+    if isinstance(exception, HOPELESS):
+        tampered = isinstance(exception, Tampered)
+        kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
+        return Failed(plain_text(exception.in_clear), error_of(claim, exception, kind))
+    if isinstance(exception, UnknownTarget | InvalidTarget):
+        return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
+    return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def given_back(claim: Claim, exception: BaseException) -> Released:
+    """Uncounted: the database failed before the target was called."""
+    logger.warning("%s: given back before its target: %s", claim, type(exception).__name__)
+    return Released(random.uniform(*UNREACHABLE_DELAY))
+
+
+def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
+    """What it means that the target raised `exception`; always something, whatever that does."""
+    try:
+        return _asked_for(claim, policy, exception)
+    except Exception as broken:
+        # A reason without text, a project's own Backoff or Snooze: an error as any other.
+        return _again_or_failed(claim, Policy(), broken, FailureKind.ERROR)
+
+
+def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
+    if isinstance(exception, Snooze):
+        return Snoozed(_storable(exception.seconds))
+    if isinstance(exception, Expire):
+        return Expired(plain_text(exception.reason))
+    if isinstance(exception, ResultNotSealed) and not policy.atomic:
+        # Calling the target again would repeat its effects; in atomic mode they are rolled back.
+        return Failed(str(exception), error_of(claim, exception))
+    if isinstance(exception, Fail):
+        return Failed(plain_text(exception.reason), error_of(claim, exception))
+    timed_out = isinstance(exception, AttemptTimeout)
+    kind = FailureKind.TIMEOUT if timed_out else FailureKind.ERROR
+    return _again_or_failed(claim, policy, exception, kind)
+
+
+def _again_or_failed(
+    claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
+) -> Outcome:
+    error = error_of(claim, exception, kind)
+    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy)
+    if not reason and (policy.backoff or DEFAULT_BACKOFF).gives_up_on(exception):
+        reason = f"its backoff gives up on {error.error_class}"
+    return Failed(reason, error) if reason else Retried(delay, error)
+
+
+def again_or_never(
+    num_attempts: int, max_attempts: int | None, policy: Policy
+) -> tuple[float, str]:
+    """The seconds until the next execution, and why there is none, if there is none."""
+    allowed = executions_allowed(max_attempts, policy)
+    if num_attempts >= allowed:
+        return 0.0, f"attempts exhausted: {num_attempts} of {allowed}"
+    backoff = policy.backoff or DEFAULT_BACKOFF
+    return _storable(backoff.delay(num_attempts)), ""
+
+
+def _storable(delay: float) -> float:
+    """`delay` in seconds, within what every database can add to its now."""
+    return min(max(0.0, delay), CENTURY)
+
+
+def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
+    """How many executions may begin: as the row says, else its target, else the settings."""
+    backoff = policy.backoff or DEFAULT_BACKOFF
+    return (
+        max_attempts
+        or policy.max_attempts
+        or backoff.max_attempts
+        or settings().DEFAULT_MAX_ATTEMPTS
+    )
+
+
+def unexpected(claim: Claim, exception: BaseException) -> Released:
+    """The outcome of an execution in which something of the worker's own was broken."""
+    logger.error(
+        "%s: performing it raised %s in the worker itself; released for %.0f s",
+        claim,
+        class_name(exception),
+        UNEXPECTED_DELAY,
+    )
+    return Released(UNEXPECTED_DELAY)
+
+
+def error_of(
+    claim: Claim, exception: BaseException, kind: FailureKind = FailureKind.ERROR
+) -> Error:
+    """The record of `exception`; recording never fails, whatever its `str()` does."""
+    try:
+        message = str(exception)
+    except BaseException as broken:
+        message = f"(its str() raised {type(broken).__name__})"
+    try:
+        # Each part by itself: a long message must not push the frames out of the record.
+        parts = traceback.format_exception(exception)
+        lines = "".join(_clipped(part) for part in parts)
+    except BaseException as broken:
+        lines = f"(formatting the traceback raised {type(broken).__name__})"
+    details = sealed_details(
+        plain_text(message, MESSAGE_LENGTH),
+        plain_text(lines[-TRACEBACK_LENGTH:], TRACEBACK_LENGTH),
+        claim.context("error"),
+    )
+    return Error(kind, class_name(exception), details)
+
+
+def class_name(exception: BaseException) -> str:
+    """The dotted name of its class, short for Python's own."""
+    cls = type(exception)
+    name = (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+    return plain_text(name, CLASS_LENGTH)
+
+
+def _clipped(part: str) -> str:
+    return part if len(part) <= FRAME_LENGTH else f"{part[:FRAME_LENGTH]}…\n"
+
+
+def plain_text(text: object, length: int = REASON_LENGTH) -> str:
+    """`text`, as any database takes it: no NUL, no lone surrogates, at most `length` characters."""
+    encodable = str(text).encode("utf-8", "replace").decode().replace("\0", "�")
+    return encodable if len(encodable) <= length else encodable[: length - 1] + "…"

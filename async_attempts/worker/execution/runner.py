@@ -1,0 +1,369 @@
+"""Perform one claimed attempt: open, resolve, call; whatever happens becomes an outcome."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
+from contextvars import copy_context
+from typing import Any, Final, NamedTuple, Protocol
+
+from asgiref.sync import async_to_sync
+from django.db import Error, connections, transaction
+
+from ... import signals
+from ...backoff import Backoff
+from ...conf import settings
+from ...encryption import seal
+from ...exceptions import (
+    CipherUnavailable,
+    InvalidArguments,
+    ResultNotSealed,
+    StaleClaim,
+    UnknownFormat,
+    UnknownKey,
+)
+from ...lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
+from ...payload import Arguments, dump_value
+from ...payload.limits import MAX_RESULT_BYTES
+from ...plaintext import Plaintext, hide_values
+from ...store import TOO_LATE, Claim, Store
+from ..shared.shared_memory import ChildState, now
+from .connection_cleanup import (
+    NO_BLOCKS,
+    BrokenTransaction,
+    cancel_queries,
+    close_connections,
+    connections_here,
+    open_blocks,
+    refuse_swallowed_errors,
+)
+from .current import CurrentAttempt, _current
+from .missing_keys import MissingKeys
+from .outcomes import (
+    error_of,
+    given_back,
+    outcome_of_preparing,
+    outcome_of_target,
+    unexpected,
+)
+from .prepare import Prepared, prepare
+from .progress import UnwrittenProgress
+from .sessions import has_left_transaction, tells_of_lost_session
+from .testcases import saved_testcase
+from .timeouts import Deadline, Watch
+
+logger = logging.getLogger("async_attempts")
+
+SEALING_SECONDS: Final = 10.0
+SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
+UNDONE: Final = (Awaitable, Generator, AsyncGenerator)
+
+SUCCEEDED: Final = Succeeded()
+UNKEPT: Final = Succeeded(NOT_KEPT)
+PLAIN: Final = (SUCCEEDED, UNKEPT)
+RELEASED: Final = Released()
+
+
+class Execution(NamedTuple):
+    """What performing a claim came to. `recorded`: the attempt's own transaction did that.
+
+    `place`: of the note in shared memory that it has begun. `seconds`: how long it took.
+    """
+
+    claim: Claim
+    outcome: Outcome
+    exception: BaseException | None = None
+    recorded: bool = False
+    offset: int | None = None
+    seconds: float = 0.0
+
+
+class Lease(Protocol):
+    """What the one who performs has to know."""
+
+    @property
+    def holds_until(self) -> float:
+        """Until when nobody rescues this worker, by `memory.now()`: then nothing is begun."""
+
+
+class AsyncExecutor(Protocol):
+    """Who performs `async def` targets, several at once."""
+
+    def perform(self, ready: Prepared) -> bool:
+        """Perform it and bring its execution back; False if there is no room for it."""
+
+    def seconds_waiting(self) -> float:
+        """How long the next one has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """What hasn't begun."""
+
+
+class NotCalled(Exception):
+    """The database failed before an atomic target was called, which says nothing about that."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Runner:
+    """Performs claims in one thread of a worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        watch: Watch,
+        child_state: ChildState | None = None,
+        *,
+        async_executor: AsyncExecutor | None = None,
+        progress: UnwrittenProgress | None = None,
+        missing_keys: MissingKeys | None = None,
+    ) -> None:
+        self.store = store
+        self.lease = lease
+        self.watch = watch
+        self.child_state = child_state
+        self.async_executor = async_executor
+        self.progress = progress or UnwrittenProgress(store)
+        self.missing_keys = missing_keys or MissingKeys()
+        self.connections = connections_here()
+        self._deadline = Deadline(0.0)
+        self._noted: int | None = None
+
+    def perform(self, claim: Claim) -> Execution | None:
+        """Call the claim's target once. Nothing that anybody raises leaves this method.
+
+        None: it is being performed elsewhere.
+        """
+        self._noted = None
+        try:
+            execution = self._begin(claim)
+        except BaseException as exception:
+            outcome = unexpected(claim, exception)
+            execution = Execution(claim, outcome, exception, offset=self._noted)
+        if self.child_state is not None and execution is not None and execution.offset is not None:
+            self.child_state.move(execution.offset, 0.0)
+        return execution
+
+    def _begin(self, claim: Claim) -> Execution | None:
+        moment = now()
+        if moment >= self.lease.holds_until:
+            # Others may have taken this worker for dead, and the attempt with it.
+            return Execution(claim, RELEASED)
+        if claim.seconds_left is not None and claim.is_late(moment):
+            return Execution(claim, TOO_LATE)
+        if moment >= self.connections.looks_at:
+            self.connections.replace_ended(moment)
+        offset = None
+        if self.child_state is not None:
+            offset = self.child_state.begin(claim.id_bytes, claim.claim_seq, moment + unprepared())
+            self._noted = offset
+        if signals.started.receivers:
+            signals.started.send_robust(Execution, claim=claim)
+        blocks = NO_BLOCKS
+        try:
+            if self.connections.are_clean():
+                execution = self._perform(claim, offset, blocks, moment)
+            else:
+                with saved_testcase():
+                    blocks = open_blocks()
+                    execution = self._perform(claim, offset, blocks, moment)
+        finally:
+            if self.watch.has_raised:
+                self.watch.has_raised = False
+                close_connections(blocks)
+            if not self.connections.are_clean():
+                self.connections.clean(blocks)
+        return execution
+
+    def _perform(
+        self, claim: Claim, offset: int | None, blocks: Mapping[str, int], began: float
+    ) -> Execution | None:
+        try:
+            ready = self._prepared(claim, blocks)
+        except (UnknownKey, UnknownFormat, CipherUnavailable) as error:
+            return Execution(claim, self.missing_keys.put_off(claim, error), error, offset=offset)
+        except BaseException as exception:
+            return Execution(
+                claim, outcome_of_preparing(claim, exception), exception, offset=offset
+            )
+        policy = ready.resolved.policy
+        if ready.resolved.is_coroutine and self.async_executor is not None:
+            if self.child_state is not None and offset is not None:
+                # It begins there, not here.
+                self._noted = None
+                self.child_state.recorded(offset)
+            return None if self.async_executor.perform(ready) else Execution(claim, RELEASED)
+        try:
+            if policy.atomic:
+                return self._perform_atomically(ready, offset, blocks, began)
+            outcome = copy_context().run(self._called, ready, offset, blocks)
+            return Execution(claim, outcome, None, False, offset, now() - began)
+        except BaseException as exception:
+            outcome = outcome_of_target(claim, policy, exception)
+            return Execution(claim, outcome, exception, False, offset, now() - began)
+
+    def _prepared(self, claim: Claim, blocks: Mapping[str, int]) -> Prepared:
+        """`prepared`, once more when a session that it read by was lost."""
+        try:
+            return prepare(claim)
+        except Error as error:
+            if not tells_of_lost_session(error):
+                raise
+        self.connections.clean(blocks)
+        return prepare(claim)
+
+    def _called(self, ready: Prepared, offset: int | None, blocks: Mapping[str, int]) -> Outcome:
+        """Call the target within its timeout; in a context of its own."""
+        function: Callable[..., Any] = ready.resolved.function
+        self._deadline = deadline = Deadline(now() + ready.timeout, self.child_state, offset)
+        say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
+        _current.set(CurrentAttempt(ready, deadline, say))
+        deadline.on_move = self._moved
+        deadline.note()
+        self.watch.begin(deadline)
+        try:
+            if ready.resolved.is_coroutine:
+                result = async_to_sync(_awaited)(function, ready.arguments)
+            else:
+                result = function(*ready.arguments.args, **ready.arguments.kwargs)
+        finally:
+            self.watch.end()
+            if self.watch.has_raised:
+                cancel_queries()
+            deadline.on_move = None
+        try:
+            if blocks or not self.connections.are_clean():
+                self.connections.refuse_left_open(blocks)
+            if result is None and not ready.claim.keep_result:
+                return SUCCEEDED
+            refuse_unawaited(result)
+            return kept(ready.claim, result, until=deadline.at)
+        except BaseException:
+            del result  # An error report would show it.
+            raise
+
+    def _moved(self) -> None:
+        """The execution that goes on in this thread has another deadline from now on."""
+        self.watch.begin(self._deadline)
+
+    def _perform_atomically(
+        self, ready: Prepared, offset: int | None, blocks: Mapping[str, int], began: float
+    ) -> Execution:
+        """`_in_one_transaction`; once more, then given back, where the target wasn't called."""
+        try:
+            return self._in_one_transaction(ready, offset, began)
+        except NotCalled:
+            self.connections.clean(blocks)
+        try:
+            return self._in_one_transaction(ready, offset, began)
+        except NotCalled as not_called:
+            error, claim = not_called.error, ready.claim
+            return Execution(claim, given_back(claim, error), error, offset=offset)
+
+    def _in_one_transaction(self, ready: Prepared, offset: int | None, began: float) -> Execution:
+        """Call the target and finish the attempt in one transaction: both happen, or neither."""
+        claim = ready.claim
+        connection = connections[claim.database]
+        committed: list[bool] = []
+        is_held = False
+        outcome: Outcome | None = None
+        try:
+            with transaction.atomic(claim.database, durable=True):
+                if not self.store.hold(claim.worker_id, claim):
+                    if self.store.still_holds(claim.worker_id, claim):
+                        # Another transaction changes the row: nothing waits for its end here.
+                        return Execution(claim, RELEASED, offset=offset)
+                    raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
+                is_held = True
+                transaction.on_commit(lambda: committed.append(True), claim.database)
+                with refuse_swallowed_errors(connection):
+                    outcome = copy_context().run(self._called, ready, offset, open_blocks())
+                if connection.needs_rollback:
+                    raise BrokenTransaction("The target left its transaction to be rolled back.")
+                if has_left_transaction(connection):
+                    raise BrokenTransaction(
+                        "The target ended its transaction by a COMMIT or ROLLBACK of its own."
+                    )
+                self.progress.write_within(claim)
+                self.store.finish_within(claim.worker_id, [(claim, outcome)])
+        except BaseException as exception:
+            if not is_held and isinstance(exception, Error):
+                raise NotCalled(exception) from exception
+            if not committed or outcome is None:
+                raise
+            # The first hook after the commit is ours, so this came out of one of the target's.
+            logger.error("%s: on_commit raised %s", claim, type(exception).__name__)
+        self.progress.committed(claim)
+        return Execution(claim, outcome, None, True, offset, now() - began)
+
+
+def unprepared() -> float:
+    """Seconds that opening and finding may take, before the timeout of the target is known."""
+    chosen = settings()
+    return chosen.DEFAULT_TIMEOUT + chosen.TIMEOUT_GRACE
+
+
+def refuse_unawaited(result: Any) -> None:
+    """Raise TypeError for what is still to be awaited or iterated over: none of it was done."""
+    if result is None or not isinstance(result, UNDONE):
+        return
+    if isinstance(result, Coroutine | Generator):
+        result.close()
+    raise TypeError(
+        f"The target returned a {type(result).__name__} that nobody awaits or iterates over: a "
+        "decorator hides that the target is async or a generator, or an await is missing."
+    )
+
+
+async def _awaited(function: Callable[..., Any], arguments: Arguments) -> Any:
+    """What an async target returns; its caller's frames see no argument as it is."""
+    return await function(*arguments.args, **arguments.kwargs)
+
+
+def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
+    """Succeeded, with the sealed result if the attempt keeps it: None as well, for the proof.
+
+    A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
+    for SEALING_SECONDS at most. Then this raises ResultNotSealed.
+    """
+    if not claim.keep_result:
+        return SUCCEEDED if result is None else UNKEPT
+    try:
+        plaintext = dump_value(result)
+        if len(plaintext) > MAX_RESULT_BYTES:
+            raise InvalidArguments(f"it has {len(plaintext)} bytes, over {MAX_RESULT_BYTES}")
+        return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
+    except InvalidArguments as error:
+        # Calling the target again would repeat its effects and not mend its result.
+        return Failed(f"its result can't be kept: {error.in_clear}", error_of(claim, error))
+    except BaseException as error:
+        del result
+        hide_values(error)
+        raise
+
+
+def _sealed(claim: Claim, plaintext: Plaintext, until: float) -> bytes:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return seal(plaintext, claim.context("result"))
+        except CipherUnavailable as error:
+            pause = SEALING_PAUSES.delay(tries)
+            if now() + pause >= until:
+                raise ResultNotSealed(
+                    f"the target returned, but its result could not be sealed: {error.error_class}"
+                ) from error
+            time.sleep(pause)

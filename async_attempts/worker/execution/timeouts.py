@@ -1,0 +1,258 @@
+"""How an execution that takes too long is told so: an `AttemptTimeout` raised inside its target.
+
+That is the soft half. Whoever doesn't heed it is ended with its process, by the supervisor, which
+reads the deadlines in shared memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from ...conf import settings
+from ...exceptions import AttemptTimeout
+from ..shared.shared_memory import ChildState, now
+
+AT_ONCE: Final = 1e-6
+"""Seconds: a timer that is set to none at all never rings."""
+
+MESSAGE: Final = "the timeout of the attempt is over"
+_FAR: Final = float("inf")
+_raise_in_thread: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class Deadline:
+    """When an execution should have ended, by `memory.now()`; it may be moved.
+
+    Noted on the page for the supervisor, if there is one.
+    """
+
+    __slots__ = ("_child_state", "_offset", "at", "on_move")
+
+    def __init__(
+        self, at: float, child_state: ChildState | None = None, offset: int | None = None
+    ) -> None:
+        self.at = at
+        self.on_move: Callable[[], None] | None = None
+        self._child_state = child_state
+        self._offset = offset
+
+    def note(self) -> None:
+        """Have the supervisor wait until then, and somewhat longer for it to be told."""
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.move(self._offset, self.at + settings().TIMEOUT_GRACE)
+
+    def move(self, at: float) -> None:
+        """Have another deadline from now on; any thread may do that."""
+        self.at = at
+        # A thread may outlive the execution that it belongs to.
+        if self.on_move is not None:
+            self.note()
+            self.on_move()
+
+    def told(self) -> None:
+        """Its execution is told now: after the grace it is to blame for going on."""
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.told(self._offset, now() + settings().TIMEOUT_GRACE)
+
+
+class BorrowedAlarm:
+    """SIGALRM and its timer, taken from whoever uses them, and given back with what is left."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._taken_at = now()
+        self._left, self._interval = signal.setitimer(signal.ITIMER_REAL, 0)
+        self._handler = handler
+        self._previous = signal.signal(signal.SIGALRM, handler)
+
+    def set(self, seconds: float) -> None:
+        """Ring after so many seconds, whatever has become of the handler meanwhile."""
+        if signal.getsignal(signal.SIGALRM) is not self._handler:  # a tenth of setting it
+            signal.signal(signal.SIGALRM, self._handler)
+        signal.setitimer(signal.ITIMER_REAL, min(max(seconds, AT_ONCE), threading.TIMEOUT_MAX))
+
+    def give_back(self) -> None:
+        """Ring no more. What should have rung meanwhile for the one before rings at once."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._previous)
+        if self._left:
+            rest = self._left - (now() - self._taken_at)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, AT_ONCE), self._interval)
+
+
+class Watch(Protocol):
+    """Watches one execution at a time. `has_raised`: since somebody has set it to False."""
+
+    has_raised: bool
+
+    def begin(self, deadline: Deadline) -> None: ...
+
+    def end(self) -> None:
+        """From here on nothing is raised any more; what is on its way may be raised in here."""
+
+
+class NoWatch:
+    """Where nothing can be raised: `Attempt.perform()` in a thread of somebody else's."""
+
+    has_raised = False
+
+    def begin(self, deadline: Deadline) -> None:
+        """Nobody looks."""
+
+    def end(self) -> None:
+        """Nobody looked."""
+
+
+class AlarmWatch:
+    """For the main thread: SIGALRM, which ends most system calls as well.
+
+    The timer isn't set anew for each execution: when it rings, the handler looks whether the
+    execution of that moment is late, and else sets it to the deadline of that one. A target may
+    take it away, and a call in C may keep the main thread from hearing it: the timekeeper makes up
+    for both. Without one, the timer is set for each execution.
+    """
+
+    def __init__(self, timekeeper: Timekeeper | None = None) -> None:
+        self.has_raised = False
+        self._thread = threading.get_ident()
+        self._current: Deadline | None = None
+        self._armed_for = _FAR
+        self._noted: tuple[Deadline, float] | None = None
+        self._alarm = BorrowedAlarm(self._on_alarm)
+        self._timekeeper = timekeeper
+        if timekeeper is not None:
+            timekeeper.watches.append(self)
+
+    def begin(self, deadline: Deadline) -> None:
+        self._current = deadline
+        if self._timekeeper is None or deadline.at < self._armed_for:
+            self._arm(deadline.at)
+        if self._timekeeper is not None and deadline.at < self._timekeeper.looks_at:
+            self._timekeeper.look_earlier()
+
+    def end(self) -> None:
+        self._current = None
+
+    def close(self) -> None:
+        """Leave SIGALRM as it was."""
+        self._current = None
+        self._alarm.give_back()
+
+    def look(self, moment: float) -> float:
+        """Ring in place of the timer, and note it in place of a main thread that doesn't hear."""
+        deadline = self._current
+        if deadline is None:
+            return _FAR
+        if moment < deadline.at:
+            return deadline.at
+        if self._noted != (deadline, deadline.at):
+            # Once: another look, for another thread's sake, gives it no more time.
+            self._noted = deadline, deadline.at
+            deadline.told()
+        # Whatever has become of it: the next execution sets it.
+        self._armed_for = _FAR
+        signal.pthread_kill(self._thread, signal.SIGALRM)
+        return _FAR
+
+    def _arm(self, at: float) -> None:
+        self._armed_for = at
+        self._alarm.set(at - now())
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        self._armed_for = _FAR
+        deadline = self._current
+        if deadline is None:
+            return
+        if now() < deadline.at:
+            self._arm(deadline.at)
+            return
+        self._current = None
+        deadline.told()
+        self.has_raised = True
+        raise AttemptTimeout(MESSAGE)
+
+
+class ThreadWatch:
+    """For one thread of several: an asynchronous exception, raised between two of its bytecodes."""
+
+    def __init__(self, timekeeper: Timekeeper) -> None:
+        self._timekeeper = timekeeper
+        self._thread = threading.get_ident()
+        self._lock: Any = threading.RLock()
+        self._current: Deadline | None = None
+        self._is_late = self.has_raised = False
+        timekeeper.watches.append(self)
+
+    def begin(self, deadline: Deadline) -> None:
+        self._current = deadline
+        if deadline.at < self._timekeeper.looks_at:
+            self._timekeeper.look_earlier()
+
+    def end(self) -> None:
+        try:
+            self._lock.acquire()
+            self._current = None
+            if self._is_late:
+                self._is_late = False
+                _raise_in_thread(ctypes.c_ulong(self._thread), None)
+        finally:
+            # Where Python raises between a lock's acquisition and the block of a `with`, nobody
+            # would ever release it.
+            if self._lock._is_owned():
+                self._lock.release()
+
+    def look(self, moment: float) -> float:
+        """Raise, if it is time; returns the deadline that is to be looked at next."""
+        with self._lock:
+            deadline = self._current
+            if deadline is None:
+                return _FAR
+            if moment < deadline.at:
+                return deadline.at
+            self._current = None
+            deadline.told()
+            self._is_late = self.has_raised = True
+            _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(AttemptTimeout))
+            return _FAR
+
+
+class Timekeeper:
+    """The thread that looks after the deadlines of all others."""
+
+    def __init__(self) -> None:
+        self.watches: list[AlarmWatch | ThreadWatch] = []
+        self.looks_at = _FAR
+        # Written in C: an Event that its setter is thrown out of stays locked for ever.
+        self._changed: SimpleQueue[None] = SimpleQueue()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._keep, name="timekeeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def look_earlier(self) -> None:
+        """A deadline is earlier than all that were known."""
+        self._changed.put(None)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._changed.put(None)
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._stopped:
+            # Set first: a deadline that begins during the look is earlier than this, and wakes.
+            self.looks_at = _FAR
+            moment = now()
+            self.looks_at = min((watch.look(moment) for watch in self.watches), default=_FAR)
+            wait = min(max(0.0, self.looks_at - moment), threading.TIMEOUT_MAX)
+            with suppress(Empty):
+                self._changed.get(timeout=wait)
+                while True:
+                    self._changed.get_nowait()

@@ -1,0 +1,114 @@
+"""One call of an `async def` target: how it is told that its time is over, and what it came to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...conf import settings
+from ...lifecycle import Outcome, Released
+from ...store import Said
+from ..execution.current import CurrentAttempt
+from ..execution.outcomes import outcome_of_target, unexpected
+from ..execution.prepare import Prepared
+from ..execution.runner import RELEASED, Execution, kept, refuse_unawaited
+from ..execution.timeouts import MESSAGE, Deadline
+from ..shared.shared_memory import ChildState, now
+
+LATER: Final = 60.0
+"""Seconds until an attempt is claimable again of which not even an outcome could be made."""
+
+
+class AsyncExecution:
+    """All of it belongs to the event loop's thread; any thread may move the deadline."""
+
+    def __init__(self, ready: Prepared, child_state: ChildState | None) -> None:
+        self.ready = ready
+        self.current: CurrentAttempt | None = None
+        self.returned: Any = None
+        self.raised: BaseException | None = None
+        self.result: Execution | None = None
+        self.was_told = False
+        self._child_state = child_state
+        self._offset: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, say: Callable[[Said], None]) -> CurrentAttempt:
+        """The target is called now, in the task that calls this."""
+        self._began = now()
+        ends_at = self._began + self.ready.timeout
+        if self._child_state is not None:
+            claim, until = self.ready.claim, ends_at + settings().TIMEOUT_GRACE
+            self._offset = self._child_state.begin(claim.id_bytes, claim.claim_seq, until)
+        self._deadline = Deadline(ends_at, self._child_state, self._offset)
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self.ready.timeout, self._tell)
+        self._deadline.on_move = self._moved
+        self.current = CurrentAttempt(self.ready, self._deadline, say)
+        return self.current
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the target was called."""
+        return self.current is not None
+
+    def conclude(self) -> None:
+        """Make an outcome of what the target has returned or raised; seals it. Never raises."""
+        if self.result is not None or self.current is None:
+            return
+        seconds = now() - self._began
+        claim, error = self.ready.claim, self.raised
+        try:
+            outcome, error = self._outcome(error)
+        except BaseException as exception:
+            outcome, error = unexpected(claim, exception), exception
+        self.result = Execution(claim, outcome, error, False, self._offset, seconds)
+
+    def _outcome(self, error: BaseException | None) -> tuple[Outcome, BaseException | None]:
+        claim = self.ready.claim
+        if error is None:
+            try:
+                refuse_unawaited(self.returned)
+                return kept(claim, self.returned, until=self._deadline.at), None
+            except BaseException as exception:
+                error = exception
+        return outcome_of_target(claim, self.ready.resolved.policy, error), error
+
+    def given_back(self) -> Execution:
+        """What it came to if it was cancelled before it began, or if no outcome could be made."""
+        outcome = RELEASED if self.current is None else Released(LATER)
+        return Execution(self.ready.claim, outcome, offset=self._offset)
+
+    def cannot_be_told(self) -> None:
+        """Its target has ended, and isn't told of its timeout any more."""
+        if self._timer is not None:
+            self._deadline.on_move = None
+            self._timer.cancel()
+
+    def end(self) -> None:
+        """Nothing of it goes on any more."""
+        self.cannot_be_told()
+        if self._child_state is not None and self._offset is not None:
+            self._child_state.move(self._offset, 0.0)
+
+    def _moved(self) -> None:
+        # The target may call from a thread of its own.
+        self._loop.call_soon_threadsafe(self._set_timer)
+
+    def _set_timer(self) -> None:
+        # It may have ended in the meantime.
+        if self._timer is not None and self._deadline.on_move is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._deadline.at - now(), self._tell)
+
+    def _tell(self) -> None:
+        """Cancel the task, and note that: from here on the execution is to blame for going on."""
+        if now() < self._deadline.at:
+            self._set_timer()
+            return
+        self.was_told = True
+        self._deadline.told()
+        if self._task is not None:
+            self._task.cancel(MESSAGE)

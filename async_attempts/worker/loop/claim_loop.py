@@ -1,0 +1,375 @@
+"""Claim what can soon begin, let it be performed, record it; until told to stop."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Protocol
+
+from django.db import Error
+
+from ... import signals
+from ...conf import settings
+from ...models import Worker
+from ...store import Claims, Unknown
+from ...store.transactions import is_about_a_value, waited_too_long
+from ..execution.acknowledge import announce_expired
+from ..maintenance.maintenance import Maintenance
+from ..maintenance.malformed import set_malformed_aside
+from ..shared.options import Options
+from ..shared.registration import Registrar, Registration
+from ..shared.shared_memory import now
+from ..shared.stop_event import StopEvent
+from .batch_size import FAIR_SECONDS, RECORD_SECONDS, BatchSize
+from .executor import Executor
+from .in_flight import InFlight
+from .outages import Outages
+from .poller import Poller
+from .suspects import Suspects
+
+logger = logging.getLogger("async_attempts")
+
+STILL_BUSY: Final = 0.25
+STILL_IDLE: Final = 5.0
+"""Seconds after which the loop goes round, whether or not something woke it."""
+
+LAST_TRIES: Final = 3
+UNKNOWN_PAUSE: Final = 1.0
+"""Seconds after which a claim that is to be given back, and is locked, is tried again."""
+
+
+class LoopObserver(Protocol):
+    """Feels how the loop does, at each of its rounds."""
+
+    def loop_ticked(self, performed: int, in_flight: int, suspects_wait: bool) -> None:
+        """So many were performed in all; so many are in flight; and suspects may wait in vain."""
+
+    def note_database(self, is_at_it: bool) -> None:
+        """Whether the loop may wait for an answer of the database from now on."""
+
+    def is_worn_out(self, performed: int) -> bool:
+        """Whether this process should make room for a fresh one."""
+
+
+class Loop:
+    """The one thread of a worker that claims and records."""
+
+    def __init__(
+        self,
+        options: Options,
+        in_flight: InFlight,
+        *,
+        executor: Executor,
+        poller: Poller,
+        stop_event: StopEvent,
+        observer: LoopObserver,
+    ) -> None:
+        self.store = store = in_flight.store
+        self.options = options
+        self.in_flight = in_flight
+        self.executor = executor
+        self.poller = poller
+        in_flight.queue_filter = poller.queue_filter
+        self.stop_event = stop_event
+        self.observer = observer
+        self.performed = 0
+        self.batch_size = BatchSize(options.batch_size, executor.first_batch)
+        self.maintenance = Maintenance(
+            store, exits_when_done=options.exits_when_done, announcer=in_flight.announcer
+        )
+        self.outages = Outages(stop_event)
+        self.suspects = Suspects(in_flight, poller)
+        self._has_claimed = self._found_none = False
+        # From before a claim until all that it took is in flight, the worker may own more than it
+        # knows; so it does after any error in between, until that is given back.
+        self._unknown = Unknown.NOTHING
+        self._ask_again_at = 0.0
+        self._recorded_at = now()
+
+    def run(self, registrar: Registrar) -> None:
+        """Live as one incarnation after another: as a new one when this one was rescued.
+
+        Raises django.db.Error when the database fails and the work was to come to an end.
+        """
+        done = False
+        self.observer.note_database(True)
+        try:
+            while not done and not self.stop_event.is_set():
+                try:
+                    self.store.declare_queues(self.options.queues)
+                    with registrar.register() as me:
+                        done = self._live(me)
+                except Exception as error:
+                    self._get_over(error)
+        finally:
+            self.poller.close()
+
+    def _live(self, me: Registration) -> bool:
+        """One incarnation; True when the work is done, False when its lease was lost."""
+        self.in_flight.announcer.announce(signals.worker_started, Worker, worker=me.worker)
+        self._unknown = Unknown.NOTHING
+        self.poller.expect()
+        self.maintenance.begin()
+        done = False
+        try:
+            while not done and not me.lease.lost and not self.stop_event.is_set():
+                try:
+                    done = self._go_round(me)
+                    self.outages.over()
+                except Exception as error:
+                    self._get_over(error, me)
+        finally:
+            self._end(me)
+        self.in_flight.announcer.announce(signals.worker_stopped, Worker, worker=me.worker)
+        return done
+
+    def _go_round(self, me: Registration) -> bool:
+        """Record, claim, let it be performed; True when that was the last time."""
+        self._collect()
+        if self._unknown is Unknown.CLAIM:
+            self._recover(me)
+        elif self._unknown is Unknown.LOCKED and now() >= self._ask_again_at:
+            self._release_unknown(me)
+        me.lease.tick()
+        self.poller.poll(has_room=self._room() > 0)
+        if self.maintenance.tick(
+            has_waiting=self.poller.has_waiting,
+            has_late_workers=self.poller.has_late_workers,
+            late_at=me.lease.late_at,
+            next_tick_at=self.poller.next_tick_at,
+        ):
+            self.poller.expect()
+        if self.in_flight.seconds_unbegun() > FAIR_SECONDS and not self.options.once:
+            self.batch_size.stuck()
+            self.in_flight.give_back()
+        self._record()
+        self.in_flight.progress.write()
+        self.in_flight.statistics.flush_if_due()
+        self._claim(me)
+        if self.in_flight.is_empty and self._is_done(me):
+            return True
+        self._wait()
+        return False
+
+    def _collect(self) -> None:
+        """Take over what has ended."""
+        ended = self.in_flight.collect()
+        if ended:
+            self.performed += len(ended)
+        if self.in_flight.is_idle:
+            self.batch_size.idle()
+        waiting = self.suspects.wait_too_long()
+        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=waiting)
+
+    def _recover(self, me: Registration) -> None:
+        """After a claim that failed half-way: what it took is in nobody's hand."""
+        self.in_flight.give_back()
+        self.in_flight.record()
+        self._release_unknown(me)
+        self.poller.expect()
+
+    def _release_unknown(self, me: Registration) -> None:
+        in_flight = self.in_flight.ids_of(me.worker.pk)
+        self._unknown = self.store.release_unknown(me.worker.pk, in_flight)
+        self._ask_again_at = now() + UNKNOWN_PAUSE
+
+    @property
+    def _knows_all(self) -> bool:
+        """Whether this worker owns nothing that isn't in flight."""
+        return self._unknown is Unknown.NOTHING
+
+    def _record(self) -> None:
+        """Record what has ended, together with what ends within a few milliseconds."""
+        if not self.in_flight.can_record:
+            return
+        early = self._recorded_at + RECORD_SECONDS - now()
+        if early > 0 and not self.in_flight.is_idle:
+            self._rest(early)
+            self._collect()
+        if self.in_flight.record():
+            self.poller.expect()
+        self._recorded_at = now()
+
+    def _claim(self, me: Registration) -> None:
+        """Claim what can soon begin, if there may be something."""
+        wanted = self._room()
+        # This very round may have heard that it is the last one.
+        if wanted <= 0 or self.stop_event.is_set() or self._unknown is Unknown.CLAIM:
+            return
+        if self.suspects.are_next():
+            self.suspects.took(len(self._take(me, 1, suspects=True)))
+        elif self.poller.may_claim and not self.suspects.let_run_empty():
+            self.batch_size.learn(self.in_flight.begun_in_all - self._busy)
+            claims = self._take(me, wanted)
+            self.poller.took(len(claims), wanted, is_partial=claims.is_partial)
+
+    def _take(self, me: Registration, wanted: int, *, suspects: bool = False) -> Claims:
+        """Claim so many and take them in flight; returns what there was."""
+        idle = self.executor.performers - self._busy - self.in_flight.unbegun
+        before, self._unknown = self._unknown, Unknown.CLAIM
+        claims = self.store.claim(
+            me.worker.pk,
+            self.poller.queue_filter.queues,
+            wanted,
+            suspects=suspects,
+            at_once=idle,
+            passed_over=self.poller.passed_over,
+        )
+        self.poller.queue_filter.hold_back(claims.held_back)
+        self.in_flight.take(claims)
+        self.in_flight.take_ended(claims.unrecorded)
+        self._unknown = before
+        announce_expired(claims.too_late, self.in_flight.announcer)
+        self._has_claimed, self._found_none = True, not claims
+        return claims
+
+    def _room(self) -> int:
+        """How many claims can soon begin."""
+        if self.observer.is_worn_out(self.performed):
+            return 0
+        if self.options.suspects_only:
+            self.poller.has_suspects = not self._found_none
+            return int(self.in_flight.is_empty)
+        if self.options.once:
+            return 0 if self._has_claimed else self.options.batch_size
+        idle = self.executor.performers - self._busy
+        wanted = self.batch_size.wanted(self.in_flight.unbegun, idle)
+        if self.options.stop_after is not None:
+            wanted = min(wanted, self.options.stop_after - self.performed - len(self.in_flight))
+        return wanted
+
+    @property
+    def _busy(self) -> int:
+        """How many performers are."""
+        return self.in_flight.begun - self.executor.num_async
+
+    def _is_done(self, me: Registration) -> bool:
+        """Whether there is nothing left to do, once the hand is empty."""
+        most = self.options.stop_after
+        if self.observer.is_worn_out(self.performed) or (most and self.performed >= most):
+            return True
+        if self.options.once:
+            return self._has_claimed
+        if self.options.suspects_only:
+            return self._found_none
+        is_over = self.options.drain and self.poller.is_done and self._knows_all
+        if not is_over or self._may_be_rescued(me):
+            return False
+        # Of other queues, and of those that are paused, it could wake one after the other in vain.
+        if self.maintenance.sweep(queues=self.poller.queue_filter.queues):
+            self.poller.expect()
+            return False
+        # To a worker that was rescued in the meantime, nothing is due.
+        if not self.store.renew(me.worker.pk, settings().LEASE):
+            me.lease.lose()
+        return not me.lease.lost
+
+    def _may_be_rescued(self, me: Registration) -> bool:
+        """Whether a drain took back what a dead worker held: that is due, too."""
+        if not self.store.has_dead_workers():
+            return self.maintenance.take_back_orphans() > 0
+        self.maintenance.watch_leases()
+        while left := self.maintenance.seconds_to_certainty(me.lease.late_at):
+            if self.stop_event.is_set():
+                return False
+            self.stop_event.wait(left)
+        self.poller.expect()
+        return self.maintenance.rescue() + self.maintenance.take_back_orphans() > 0
+
+    def _wait(self) -> None:
+        """Until something has ended, something is due, or it is time to look."""
+        if self._room() <= 0:
+            self._rest(self.poller.at_most(STILL_BUSY))
+            return
+        longest = STILL_IDLE if self.in_flight.is_empty else STILL_BUSY
+        if (to_offer := self.in_flight.seconds_to_offer) is not None:
+            longest = min(longest, to_offer)
+        may_claim = self.poller.may_claim and not self.suspects.let_run_empty()
+        seconds = 0.0 if may_claim else min(self.poller.seconds, longest)
+        self._rest(seconds, self.poller.socket)
+
+    def _rest(self, seconds: float, socket: int | None = None) -> None:
+        """Let others work: from here to the end of it nothing is asked of the database."""
+        self.observer.note_database(False)
+        self.executor.work(seconds, socket)
+        self.observer.note_database(True)
+
+    def _get_over(self, error: Exception, me: Registration | None = None) -> None:
+        """Set aside the row that is to blame for the error, if one is; else wait for better times.
+
+        Raises what isn't the database's, and was no row's fault.
+        """
+        if is_about_a_value(error) and self._set_malformed_aside(me):
+            self.poller.expect()
+        elif isinstance(error, Error):
+            self._sit_out(error)
+        else:
+            raise error
+
+    def _set_malformed_aside(self, me: Registration | None) -> bool:
+        worker_id = None if me is None else me.worker.pk
+        return set_malformed_aside(self.store, worker_id, self.options.queues)
+
+    def _sit_out(self, error: Error) -> None:
+        is_locked = waited_too_long(error) and not self.store.connection.in_atomic_block
+        if self.options.exits_when_done and not is_locked:
+            raise error
+        if is_locked:
+            self.outages.wait_for_lock()
+        else:
+            self.outages.wait(error)
+            self.maintenance.reconnected()
+        # Also while it isn't registered yet: it is alive, and may have been told to stop.
+        self.observer.loop_ticked(self.performed, len(self.in_flight), suspects_wait=False)
+
+    def _end(self, me: Registration) -> None:
+        """Give back what hasn't begun, wait for the rest, and say goodbye.
+
+        Who was rescued doesn't wait: what has begun is brought back to the next incarnation.
+        """
+        tries = LAST_TRIES
+        # What was performed and isn't recorded will be performed again: that is worth some time.
+        until = now()
+        if not self.options.exits_when_done:
+            until += self.options.shutdown_timeout
+        while True:
+            # Again and again: a performer may have been about to pass one on.
+            self.in_flight.give_back()
+            try:
+                self._collect()
+                self.in_flight.record()
+                self.in_flight.progress.write()
+                if me.lease.lost and not self.stop_event.is_set():
+                    return
+                if self.in_flight.is_empty:
+                    self.observer.loop_ticked(self.performed, 0, suspects_wait=False)
+                    break
+            except Error as error:
+                tries -= self.in_flight.is_idle
+                if tries <= 0 and (now() >= until or not self.in_flight.has_performed):
+                    self._leave(type(error).__name__)
+                    return
+                self.outages.wait(error)
+            self._rest(STILL_BUSY)
+        self.in_flight.statistics.flush()
+        try:
+            self.maintenance.end()
+            if self._owns_nothing(me):
+                self.store.deregister(me.worker.pk)
+            else:
+                self._leave("what it had claimed is locked")
+        except Error as error:
+            self._leave(type(error).__name__)
+
+    def _owns_nothing(self, me: Registration) -> bool:
+        """Give back what it may own without knowing; False if somebody else keeps it from that."""
+        for _ in range(LAST_TRIES):
+            if self._knows_all:
+                break
+            self._release_unknown(me)
+            if not self._knows_all:
+                self._rest(STILL_BUSY)
+        return self._knows_all
+
+    def _leave(self, why: str) -> None:
+        # Its lease will run out, and another worker takes back what it held.
+        logger.warning("the worker ended without saying goodbye to the database: %s", why)

@@ -1,0 +1,71 @@
+"""A database that doesn't answer: wait, ever longer, and go on."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Final
+
+from django.db import Error, connections
+
+from ..execution.sessions import is_in_testcase
+from ..shared.shared_memory import now
+from ..shared.stop_event import StopEvent
+
+logger = logging.getLogger("async_attempts")
+
+LONGEST_PAUSE: Final = 15.0
+LAST_PAUSE: Final = 1.0
+LOCK_PAUSE: Final = 0.05
+"""Seconds after a wait for somebody else's lock that the database has ended."""
+
+TOLD_AGAIN: Final = 60.0
+"""Seconds after which a lock that is still in the way is logged once more."""
+
+
+def code_of(error: Error) -> object:
+    """The driver's code for the error; its text may hold what a statement's parameters held."""
+    cause = error.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return code or next((part for part in error.args if isinstance(part, int)), "")
+
+
+class Outages:
+    """Counts failures in a row and pauses between them, with jitter."""
+
+    def __init__(self, stop_event: StopEvent) -> None:
+        self.stop_event = stop_event
+        self._in_a_row = 0
+        self._quiet_until = 0.0
+
+    def over(self) -> None:
+        """The database answers again."""
+        self._in_a_row = 0
+
+    def wait_for_lock(self) -> None:
+        """Pause for a moment: somebody else's lock is in the way, and the connection is sound."""
+        if now() >= self._quiet_until:
+            self._quiet_until = now() + TOLD_AGAIN
+            logger.warning(
+                "another transaction locks what this worker is to write; it goes on trying"
+            )
+        self.stop_event.wake_pipe.wait(LOCK_PAUSE)
+
+    def wait(self, error: Error) -> None:
+        """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""
+        self._in_a_row += 1
+        pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
+        if self.stop_event.is_set():
+            # There isn't much time left.
+            pause = min(pause, LAST_PAUSE)
+        logger.warning(
+            "the database answers with %s %s; trying again in %.1f s",
+            type(error).__name__,
+            code_of(error),
+            pause,
+        )
+        for connection in connections.all(initialized_only=True):
+            # A test's transaction would end with it.
+            if not is_in_testcase(connection):
+                connection.close()
+        self.stop_event.wake_pipe.wait(pause)

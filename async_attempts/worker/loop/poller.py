@@ -1,0 +1,180 @@
+"""What there is to do, and when to look for it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from ...store import Store
+from ...store.keyless import PUT_OFF_AT_ONCE
+from ..execution.missing_keys import MissingKeys
+from ..shared.options import LONGEST_POLL
+from ..shared.shared_memory import now
+from .queue_filter import QueueFilter
+from .wakeup import WakeUp
+
+BUSY_INTERVAL: Final = 1.0
+"""Seconds after which a busy worker looks, too: for scheduled attempts, and for suspects."""
+
+LOCKED_PAUSE: Final = 0.05
+"""Seconds after which what somebody else's transaction locks is tried again."""
+
+SOON: Final = 0.001
+
+HEAD_PAUSE: Final = 0.25
+"""Seconds after which more is put off that nobody can open, while it stands before the rest."""
+
+
+class Poller:
+    """Knows whether a claim is worth its statement, so that an idle worker makes none."""
+
+    def __init__(
+        self,
+        store: Store,
+        queues: Sequence[str],
+        wakeup: WakeUp | None,
+        missing_keys: MissingKeys | None = None,
+    ) -> None:
+        """`wakeup` None: the work comes to an end when nothing is due."""
+        self._store = store
+        self._missing_keys = missing_keys or MissingKeys()
+        self.queue_filter = QueueFilter(queues)
+        self._wakeup = wakeup
+        self._next_poll = now() + BUSY_INTERVAL
+        self._polled_at = 0.0
+        self._saw_due = False
+        """By a look after which nothing was taken, nor given back."""
+        self.may_claim = True
+        self.found_nothing = False
+        self.has_suspects = False
+        """Whether suspects are due and could be claimed, as far as the last look found."""
+        self.has_late_workers = False
+        self.has_waiting = False
+        """Whether something waits for a place of a limit key."""
+        self.suspects_since = 0.0
+        """Since when they are due, in vain so far."""
+        self.next_tick_at: float | None = None
+        """When a schedule's next tick is, by this process's clock."""
+
+    @property
+    def socket(self) -> int | None:
+        """What to listen to while there is room in the hand."""
+        return None if self._wakeup is None else self._wakeup.fileno()
+
+    @property
+    def passed_over(self) -> Collection[bytes]:
+        """The headers of sealed arguments that claims are to pass over now."""
+        return self._missing_keys.passed_over
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is due, nor held back by limits, nor to be come back to."""
+        return (
+            self.found_nothing and not self.queue_filter.any_held_back and not self._store.revisits
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Until the next look, or the next visit to what was passed over."""
+        seconds = max(0.0, self._next_poll - now())
+        if self._wakeup is not None and (deafness := self._wakeup.deafness):
+            # Then the socket is watched again.
+            seconds = min(seconds, deafness)
+        return self.at_most(seconds)
+
+    def at_most(self, seconds: float) -> float:
+        """So many, or fewer if something that was passed over is to be visited before."""
+        to_visit = self._store.revisits.seconds
+        return seconds if to_visit is None else min(seconds, to_visit)
+
+    def expect(self) -> None:
+        """Something may have become due, or suspect."""
+        self.may_claim = True
+        self.found_nothing = self._saw_due = False
+        self._next_poll = min(self._next_poll, now() + SOON)
+
+    def poll(self, *, has_room: bool) -> None:
+        """See whether a claim is worth its statement, if it is time to look.
+
+        `has_room`: what is found can be claimed; else it is looked for the dead's sake.
+        """
+        poll_at = self._next_poll
+        if has_room and self._wakeup is not None and self._wakeup.notified():
+            self.may_claim = True
+            # The claim says if something is due, and a look follows one that finds nothing.
+            poll_at = max(poll_at, self._polled_at + BUSY_INTERVAL)
+        if now() >= poll_at:
+            self._poll(has_room)
+
+    def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
+        """A claim took so many of those that were wanted; if partial, there may be more."""
+        self.may_claim = claimed >= wanted or is_partial
+        if claimed and self._wakeup is not None:
+            self._wakeup.busy()
+            if self.may_claim:
+                # Nothing else can be taken for now: let a neighbour be woken in its place.
+                self._wakeup.busy()
+        self.found_nothing = not claimed and self._saw_due
+        self._saw_due = False
+        if not self.may_claim:
+            self._next_poll = now() + (LOCKED_PAUSE if self.found_nothing else 0.0)
+
+    def took_suspects(self, claimed: int) -> None:
+        """A claim took so many suspects; the next one, if there is one, after others' turn."""
+        self.has_suspects = self.found_nothing = self._saw_due = False
+        if claimed:
+            self.suspects_since = 0.0
+        if claimed and not self.may_claim:
+            self._next_poll = now()
+
+    def _poll(self, has_room: bool) -> None:
+        self._polled_at = now()
+        is_head_clean = self._put_off_keyless()
+        glance = self._store.look(self.queue_filter.queues, self.passed_over)
+        promoted = self._store.promote() if glance.next_due == 0.0 else 0
+        self._saw_due = glance.has_due
+        resumed = self.queue_filter.pause(glance.paused)
+        self.may_claim = self.may_claim or glance.has_due or promoted > 0 or resumed
+        self.found_nothing = not (self.may_claim or glance.has_suspects)
+        self._note_suspects(glance.has_suspects)
+        self.has_late_workers = glance.has_late_workers
+        self.has_waiting = glance.has_waiting
+        wait = BUSY_INTERVAL
+        if self.found_nothing and has_room and self._wakeup is not None:
+            wait = self._wakeup.longest_sleep()
+        if glance.next_due is not None:
+            wait = min(wait, glance.next_due + SOON if glance.next_due else LOCKED_PAUSE)
+        if (to_retry := self.queue_filter.seconds) is not None:
+            wait = min(wait, to_retry + SOON)
+        self.next_tick_at = None
+        if (to_tick := glance.next_tick) is not None:
+            self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)
+        if to_tick:
+            wait = min(wait, to_tick + SOON)
+        if not is_head_clean:
+            wait = min(wait, HEAD_PAUSE)
+        # However long a poll may last, the dead are missed.
+        self._next_poll = now() + min(wait, LONGEST_POLL)
+
+    def _put_off_keyless(self) -> bool:
+        """Put off what nobody can open, at the head of the queues; False if there may be more."""
+        if not (together := self._missing_keys.together):
+            return True
+        found = self._store.put_off_keyless(together, self.queue_filter.queues)
+        self._missing_keys.note_put_off(together, found)
+        return found.numbers.total() < PUT_OFF_AT_ONCE
+
+    def _note_suspects(self, are_due: bool) -> None:
+        """Those that their queues' limits hold back are waited for, not made room for."""
+        if are_due and not self.suspects_since:
+            self.suspects_since = now()
+        elif not are_due and not self.queue_filter.any_held_back:
+            self.suspects_since = 0.0
+        self.has_suspects = are_due and self._store.any_suspect_fits(
+            self.queue_filter.queues, self.passed_over
+        )
+
+    def close(self) -> None:
+        self._store.revisits.end()
+        if self._wakeup is not None:
+            self._wakeup.close()

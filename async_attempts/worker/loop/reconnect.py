@@ -1,0 +1,75 @@
+"""Getting the connection over which a worker is woken, again and again when it is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from ...store.listener import Listener
+
+LONGEST_PAUSE: Final = 15.0
+
+
+class Reconnector:
+    """Gets a Listener in a thread: a network that swallows what it is sent holds up nobody."""
+
+    def __init__(self, params: Callable[[], Mapping[str, Any]]) -> None:
+        self._params = params
+        self._came: SimpleQueue[Listener | Exception] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pauses = 0
+        self._next_try = 0.0
+        self._closed = False
+
+    def came(self) -> Listener | None:
+        """The new one, if there is one by now. Raises once, for each try, why there is none."""
+        if self._thread is None:
+            if time.monotonic() >= self._next_try:
+                self._try(self._params())
+            return None
+        try:
+            outcome = self._came.get_nowait()
+        except Empty:
+            return None
+        self._thread = None
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._pauses = 0
+        return outcome
+
+    def pause(self) -> None:
+        """Let some time pass before the next try, ever more, with jitter."""
+        self._pauses += 1
+        pause = min(2.0**self._pauses / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
+        self._next_try = time.monotonic() + pause
+
+    def close(self) -> None:
+        """Close what may still come."""
+        self._closed = True
+        self._close_those_that_came()
+
+    def _try(self, params: Mapping[str, Any]) -> None:
+        self._thread = threading.Thread(
+            target=self._connect, args=[params], name="listener", daemon=True
+        )
+        self._thread.start()
+
+    def _connect(self, params: Mapping[str, Any]) -> None:
+        try:
+            self._came.put(Listener(params))
+        except Exception as error:
+            self._came.put(error)
+        if self._closed:
+            self._close_those_that_came()
+
+    def _close_those_that_came(self) -> None:
+        with suppress(Empty):
+            while True:
+                outcome = self._came.get_nowait()
+                if isinstance(outcome, Listener):
+                    outcome.close()

@@ -1,0 +1,219 @@
+"""When an idle worker looks again: as soon as an attempt is due, without asking all the time.
+
+Polling is the truth, notifications only shorten it. `store.gate` says who notifies and when. Here
+is an idle worker's side: it listens, and sleeps long only as the sentinel or beside one, and only
+if a look that began after it had found that out, and after all that it was notified of, found
+nothing. So what becomes due behind that look's back was notified, or the sentinel let go, of which
+it notifies, too; a sentinel that dies tells nobody, and is found out at the next poll.
+
+Any role of the database can notify. After some notifications that found nothing a worker is deaf
+for some milliseconds after each, so that a flood of them costs its database few looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from ...store import Store, gate
+from ...store.listener import Listener, params_of
+from ...store.look_rate import LookRate
+from .reconnect import Reconnector
+
+logger = logging.getLogger("async_attempts")
+
+WITH_NOTIFICATIONS: Final = 5.0
+WITHOUT: Final = 1.0
+SHORTEST: Final = 0.05
+
+_parents_listeners: Final[list[Listener]] = []
+"""Inherited by a fork, and never touched: to end a session is the parent's affair."""
+
+
+class WakeUp:
+    """What wakes one worker; all of it is called in one thread.
+
+    Its loop: `notified()` before each look, after an empty look `longest_sleep()`, after any other
+    `busy()`. It owns a connection on PostgreSQL, from the first `longest_sleep()` on.
+    """
+
+    _is_sentinel: bool
+    _is_beside: bool
+    _is_out: bool
+    _heard: bool
+    _busy_in_a_row: int
+
+    def __init__(self, store: Store, interval: float | None) -> None:
+        """`interval`: seconds between an idle worker's looks; None: 5 with notifications, 1
+        without them."""
+        self.store = store
+        self.interval = interval
+        self._rate = LookRate()
+        self._listens = gate.notifies(store.connection)
+        self._start()
+
+    def fileno(self) -> int | None:
+        """The socket to be watched while asleep; None while nothing is listened to."""
+        listener = self._own_listener()
+        return None if listener is None or self.deafness else listener.fileno()
+
+    @property
+    def deafness(self) -> float:
+        """Seconds for which notifications are left in the socket; 0.0 if they aren't."""
+        return self._rate.seconds
+
+    def longest_sleep(self) -> float:
+        """After a look that found nothing: the seconds after which to look again.
+
+        0.0: look once more before any sleep.
+        """
+        if not self._listens:
+            return self.interval or WITHOUT
+        return max(self._next_sleep(), self.deafness)
+
+    def _next_sleep(self) -> float:
+        try:
+            listener = self._own_listener() or self._new_listener()
+            if listener is None:
+                return self._short_sleep()
+            return self._sleep_by_gate(listener)
+        except Exception as error:
+            self._lost(error)
+            return self._short_sleep()
+
+    def notified(self) -> bool:
+        """Whether a notification came since the last look; never waits.
+
+        True also when the connection was lost, and with it perhaps a notification. What comes
+        while it is deaf is told afterwards.
+        """
+        if self.deafness:
+            return False
+        self._hear()
+        heard, self._heard = self._heard, False
+        if heard:
+            self._rate.take()
+        return heard
+
+    def busy(self) -> None:
+        """There is work.
+
+        A sentinel keeps the gate for the first that it finds, and by the second in a row lets go,
+        with a NOTIFY, so that an idle neighbour takes over: one attempt now and then costs neither
+        of them a statement.
+        """
+        self._short = SHORTEST
+        self._is_beside = False
+        self._rate.found()
+        self._hear()
+        self._busy_in_a_row += 1
+        if self._is_sentinel and self._busy_in_a_row > 1:
+            self._let_go()
+
+    def close(self) -> None:
+        """Let go, and close the connection; never raises."""
+        listener = self._own_listener()
+        self._reconnector.close()
+        if listener is not None:
+            if self._is_sentinel:
+                self._let_go()
+            with suppress(Exception):
+                listener.close()
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._listener: Listener | None = None
+        self._reconnector = Reconnector(self._params)
+        self._is_sentinel = False
+        self._is_beside = False
+        self._is_out = False
+        self._heard = False
+        self._busy_in_a_row = 0
+        self._short = SHORTEST
+
+    def _params(self) -> Mapping[str, Any]:
+        return params_of(self.store.connection)
+
+    def _own_listener(self) -> Listener | None:
+        if self._process != os.getpid():
+            if self._listener is not None:
+                _parents_listeners.append(self._listener)
+            self._start()
+        return self._listener
+
+    def _new_listener(self) -> Listener | None:
+        self._listener = self._reconnector.came()
+        if self._listener is not None:
+            self._short = SHORTEST
+            if self._is_out:
+                self._is_out = False
+                logger.info("the worker listens for notifications again")
+        return self._listener
+
+    def _sleep_by_gate(self, listener: Listener) -> float:
+        self._busy_in_a_row = 0
+        if self._is_sentinel:
+            heard, self._heard = self._heard, False
+            return 0.0 if heard else self._long_sleep
+        was_beside = self._is_beside
+        answer = listener.ask(gate.taking_gate())
+        self._is_sentinel = answer == gate.SENTINEL
+        self._is_beside = answer == gate.BESIDE
+        if answer == gate.OPEN:
+            return self._short_sleep()
+        self._short = SHORTEST
+        self._hear()
+        if self._is_sentinel or not was_beside or self._heard:
+            self._heard = False
+            return 0.0
+        return self._long_sleep
+
+    @property
+    def _long_sleep(self) -> float:
+        return self.interval or WITH_NOTIFICATIONS
+
+    def _short_sleep(self) -> float:
+        seconds = min(self._short, self.interval or WITHOUT)
+        self._short = min(2 * self._short, WITHOUT)
+        return seconds
+
+    def _hear(self) -> None:
+        """Take in what has come; a neighbour's gate may have changed hands with it."""
+        listener = self._own_listener()
+        if listener is None:
+            return
+        try:
+            heard = listener.heard()
+        except Exception as error:
+            self._lost(error)
+            heard = True
+        if heard:
+            self._heard = True
+            self._is_beside = False
+            self._short = SHORTEST
+
+    def _let_go(self) -> None:
+        self._is_sentinel = False
+        if self._listener is not None:
+            try:
+                self._listener.ask(gate.leaving_gate())
+            except Exception as error:
+                self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        listener, self._listener = self._listener, None
+        self._is_sentinel = self._is_beside = False
+        self._reconnector.pause()
+        if not self._is_out:
+            self._is_out = True
+            logger.warning(
+                "the worker can't listen for notifications, and polls each second: %s",
+                type(error).__name__,
+            )
+        if listener is not None:
+            with suppress(Exception):
+                listener.close()

@@ -1,0 +1,204 @@
+"""What a worker does for all of them now and then: rescue, expire, prune, and enqueue ticks."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from ... import signals
+from ...conf import retention, settings
+from ...encryption import openable
+from ...store import Place, Rescue, Store
+from ...values import DAY
+from ..execution.acknowledge import announce_rescue
+from ..execution.announcer import Announcer, AtOnce
+from ..execution.missing_keys import HOUR
+from ..shared.lease_watch import LeaseWatch
+from ..shared.shared_memory import now
+from .pruning import Pruner
+from .schedule_ticks import ScheduleTicks
+
+RESCUE_PAUSE: Final = 1.0
+PRUNE_INTERVAL: Final = 60.0
+PRUNE_PAUSE: Final = 1.0
+PRUNE_BATCHES: Final = 10
+TALLIES_KEPT: Final = 30 * DAY
+EXPIRE_INTERVAL: Final = 60.0
+EXPIRE_PAUSE: Final = 0.5
+RETURN_PAUSE: Final = 0.1
+RETURN_AGAIN: Final = 10.0
+"""Seconds after which a worker looks once more for what others have put off for want of its keys:
+they may have been at it when it came."""
+
+SWEEP_INTERVAL: Final = 10.0
+ORPHAN_INTERVAL: Final = 60.0
+SWEEPING_AT_MOST: Final = 0.02
+"""Of a worker's time; a look at all open dependencies takes longer the more there are."""
+
+logger = logging.getLogger("async_attempts")
+
+
+class Maintenance:
+    """One worker's chores, each at its own pace."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        exits_when_done: bool = False,
+        announcer: Announcer | None = None,
+    ) -> None:
+        self.store = store
+        self.announcer = announcer or AtOnce()
+        self.schedule_ticks = ScheduleTicks(store, exits_when_done=exits_when_done)
+        self._connected = now()
+        self._next_rescue = 0.0
+        self._lease_watch = LeaseWatch()
+        self._next_prune = self._connected + PRUNE_INTERVAL
+        self._pruner = Pruner(store)
+        self._has_more_paces = False
+        self._forgotten_to: int | None = None
+        # Not all of a fleet that was started together at once.
+        self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
+        self._expired_to: Place | None = None
+        self._returns, self._next_return = 0, 0.0
+        self._brought_back_to: Place | None = None
+        self._exits_when_done = exits_when_done
+        self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
+        self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
+
+    def reconnected(self) -> None:
+        """After an outage every lease may have run out: leave the others the time to renew."""
+        self._connected = now()
+
+    def tick(
+        self,
+        *,
+        has_late_workers: bool,
+        late_at: float,
+        next_tick_at: float | None = None,
+        has_waiting: bool = True,
+    ) -> bool:
+        """Do what is due; whether attempts may have become due.
+
+        `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a place): as the last
+        look found. `late_at`: when this worker's own lease was last renewed late.
+        """
+        moment = now()
+        if has_late_workers and moment >= self._next_rescue:
+            self._next_rescue = moment + RESCUE_PAUSE
+            self.watch_leases()
+            if not self.seconds_to_rescue(late_at):
+                self.rescue()
+        if moment >= self._next_expire:
+            self.expire_overdue()
+            is_through = self._expired_to is None
+            self._next_expire = moment + (EXPIRE_INTERVAL if is_through else EXPIRE_PAUSE)
+        if moment >= self._next_prune:
+            self.prune()
+            is_through = self._pruner.is_through and not self._has_more_paces
+            is_through = is_through and self._forgotten_to is None
+            self._next_prune = moment + (PRUNE_INTERVAL if is_through else PRUNE_PAUSE)
+        found = self.sweep(has_waiting=has_waiting) if moment >= self._next_sweep else 0
+        if moment >= self._next_orphans:
+            found += self.take_back_orphans()
+        if self._returns and moment >= self._next_return:
+            found += self.bring_back()
+        found += self.store.revisit()
+        return self.schedule_ticks.tick(next_tick_at) or found > 0
+
+    def begin(self) -> None:
+        """From now on the calling thread comes back to what was passed over."""
+        self.store.revisits.begin()
+        self._returns = 0 if self._exits_when_done else 2
+
+    def end(self) -> None:
+        """Come back for the last time to what was passed over."""
+        self.store.revisits.end()
+        self.store.revisit()
+
+    def seconds_to_rescue(self, late_at: float) -> float:
+        """How long this worker still leaves to others whose leases couldn't be renewed either."""
+        return max(0.0, max(self._connected, late_at) + settings().LEASE / 2 - now())
+
+    def watch_leases(self) -> None:
+        """See which leases are late."""
+        self._lease_watch.see(self.store.late_leases(settings().LEASE))
+
+    def seconds_to_certainty(self, late_at: float) -> float:
+        """Until this worker knows which of those whose leases are late are dead."""
+        return max(self.seconds_to_rescue(late_at), self._lease_watch.seconds)
+
+    def rescue(self) -> int:
+        """Take back what dead workers held; returns how many attempts."""
+        return self._announced(self.store.rescue(self._lease_watch.unchanged))
+
+    def take_back_orphans(self) -> int:
+        """Take back what is claimed by workers that are no more; returns how many attempts."""
+        moment = now()
+        number = self._announced(self.store.take_back_orphans())
+        self._next_orphans = now() + max(ORPHAN_INTERVAL, (now() - moment) / SWEEPING_AT_MOST)
+        return number
+
+    def _announced(self, rescues: Iterable[Rescue]) -> int:
+        """Tell of these; returns how many attempts were taken back."""
+        number = 0
+        for rescue in rescues:
+            number += rescue.num_released + len(rescue.attempt_ids)
+            if rescue.attempt_ids:
+                announce_rescue(self.store, rescue, self.announcer)
+        return number
+
+    def expire_overdue(self) -> None:
+        """Expire, among the next live attempts, what nobody claimed before its `expires_at`."""
+        expired, self._expired_to = self.store.expire_overdue(after=self._expired_to)
+        if expired:
+            alias = self.store.alias
+            self.announcer.announce(
+                signals.overdue, Maintenance, database=alias, attempt_ids=expired
+            )
+
+    def bring_back(self) -> int:
+        """Make due, of the next scheduled attempts, those that waited for this process's keys."""
+        number, self._brought_back_to = self.store.bring_back(
+            openable(), HOUR, after=self._brought_back_to
+        )
+        is_through = self._brought_back_to is None
+        self._returns -= is_through
+        self._next_return = now() + (RETURN_AGAIN if is_through else RETURN_PAUSE)
+        return number
+
+    def sweep(self, *, has_waiting: bool = True, queues: Collection[str] | None = None) -> int:
+        """Close the dependencies that nobody came to close, and wake what nobody woke; how many.
+
+        `queues`: what is woken is of these only.
+        """
+        moment = now()
+        closed = self.store.sweep()
+        woken = self.store.wake_all(queues) if has_waiting else 0
+        pause = SWEEP_INTERVAL if not closed else 0.0
+        self._next_sweep = now() + max(pause, (now() - moment) / SWEEPING_AT_MOST)
+        return closed + woken
+
+    def _forget_paces(self) -> None:
+        for _ in range(PRUNE_BATCHES):
+            self._has_more_paces = self.store.forget_paces() > 0
+            if not self._has_more_paces:
+                return
+
+    def prune(self) -> None:
+        """Delete a few batches of what isn't kept, going on where the last time stopped."""
+        self.store.forget_workers(DAY)
+        self._forget_paces()
+        self._forgotten_to = self.store.forget_places(self._forgotten_to or 0)
+        self.store.forget_tallies(TALLIES_KEPT)
+        for _ in range(PRUNE_BATCHES):
+            self._pruner.prune(retention())
+            if self._pruner.is_through:
+                break
+        if self._pruner.is_through and (refused := self._pruner.num_refused):
+            # That is no outage, and no end of the worker.
+            logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
+            self._pruner.num_refused = 0

@@ -1,0 +1,61 @@
+"""Prune in batches that are never long: nobody waits long for a lock, and no claim for a chore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from django.db import IntegrityError
+
+from ...retention import Retention
+from ...store import Store, Walk
+from ..shared.shared_memory import now
+
+SLOW: Final = 0.05
+"""Seconds after which the next batch is to be half as long; before that, twice."""
+
+FEWEST: Final = 10
+FIRST: Final = 100
+MOST: Final = 1000
+
+
+class Pruner:
+    """Walks over all attempts, again and again."""
+
+    def __init__(self, store: Store, *, only_counts: bool = False) -> None:
+        self._prune: Callable[..., tuple[int, Walk | None]] = (
+            store.count_unwanted if only_counts else store.prune
+        )
+        self._store = store
+        self._walk: Walk | None = None
+        self.batch_size = FIRST
+        self.num_refused = 0
+        """How many were passed over, as a project's own rows keep them from being deleted."""
+
+    @property
+    def is_through(self) -> bool:
+        """Whether the last walk came to its end: the next batch begins another."""
+        return self._walk is None
+
+    def prune(self, retention: Retention) -> int:
+        """Look at the next batch; returns how many of it were deleted (or only counted)."""
+        began = now()
+        try:
+            number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
+        except IntegrityError:
+            self._close_in(retention)
+            return 0
+        is_slow = now() - began > SLOW
+        self.batch_size = (
+            max(FEWEST, self.batch_size // 2) if is_slow else min(MOST, self.batch_size * 2)
+        )
+        return number
+
+    def _close_in(self, retention: Retention) -> None:
+        """A project's foreign key forbids it: take half as many, and pass over the last one."""
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            self._walk = self._walk or Walk()
+            return
+        self.num_refused += 1
+        _, self._walk = self._store.count_unwanted(retention, limit=1, walk=self._walk)

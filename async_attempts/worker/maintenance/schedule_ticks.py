@@ -1,0 +1,113 @@
+"""When a worker enqueues the ticks of schedules, and tells the database which ones its code has.
+
+An idle worker's look says when the next tick is; no statement is made before.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from django.db import Error
+
+from ...exceptions import AttemptsError
+from ...printable import MESSAGE_LENGTH, printable
+from ...schedules import declare
+from ...store import Store, Ticked
+from ...store.transactions import is_about_a_value
+from ..shared.options import LONGEST_POLL
+from ..shared.shared_memory import now
+
+DECLARE_INTERVAL: Final = 60.0
+SHORTEST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 60.0
+"""Seconds after a try in vain: what is due is another release's, or can't be enqueued. Not longer
+than until the next tick."""
+
+logger = logging.getLogger("async_attempts")
+
+
+class ScheduleTicks:
+    """One worker's part in all schedules."""
+
+    def __init__(self, store: Store, *, exits_when_done: bool = False) -> None:
+        """`comes_to_an_end`: what is due at the first tick is enqueued, and nothing after it."""
+        self.store = store
+        self.exits_when_done = exits_when_done
+        self._names: frozenset[str] = frozenset()
+        self._next_declaring = 0.0
+        self._not_before = 0.0
+        self._pause = SHORTEST_PAUSE
+        self._is_over = False
+        self._quiet_until: dict[str, float] = {}
+
+    def tick(self, next_tick_at: float | None) -> bool:
+        """Do what is due; whether something was enqueued.
+
+        `next_tick_at`: when the next tick is, by this process's clock, as the last look found.
+        """
+        if self._is_over:
+            return False
+        moment = now()
+        if moment >= self._next_declaring:
+            self._declare()
+            self._next_declaring = moment + DECLARE_INTERVAL
+        if self.exits_when_done:
+            self._is_over = True
+            return self.enqueue()
+        if next_tick_at is None or moment < max(next_tick_at, self._not_before):
+            return False
+        return self.enqueue()
+
+    def _declare(self) -> None:
+        try:
+            self._names = declare(self.store)
+        except Error:
+            raise
+        except Exception as error:
+            # A project's cipher, say, which seals the arguments.
+            logger.error(
+                "schedules can't be declared, again in %.0f s: %s",
+                DECLARE_INTERVAL,
+                type(error).__name__,
+            )
+
+    def enqueue(self) -> bool:
+        """Enqueue the ticks that are due; whether there were any."""
+        ticked = self.store.enqueue_ticks(self._names)
+        for one in ticked:
+            self._tell(one)
+        if any(one.problem is not None and is_about_a_value(one.problem) for one in ticked):
+            for schedule in self.store.mend_schedules():
+                logger.error("%s", schedule)
+        if any(one.problem is None for one in ticked):
+            self._pause, self._not_before = SHORTEST_PAUSE, 0.0
+        else:
+            self._rest()
+        return any(one.attempt is not None for one in ticked)
+
+    def _rest(self) -> None:
+        """After a try in vain, until another one may not be."""
+        coming = self.store.coming_ticks(self._names)
+        if coming.is_any_due:
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            # Another worker came first; the next look says when to try again, if not sooner.
+            pause, self._pause = LONGEST_POLL, SHORTEST_PAUSE
+        if coming.seconds is not None:
+            pause = min(pause, coming.seconds)
+        self._not_before = now() + pause
+
+    def _tell(self, ticked: Ticked) -> None:
+        name = printable(ticked.schedule)
+        if ticked.problem is None:
+            self._quiet_until.pop(name, None)
+            if ticked.attempt is None:
+                logger.info("schedule %s: a tick was skipped", name)
+        elif now() >= self._quiet_until.get(name, 0.0):
+            # It stays due, and is tried again long before.
+            self._quiet_until[name] = now() + LONGEST_PAUSE
+            why = type(ticked.problem).__name__
+            if isinstance(ticked.problem, AttemptsError):
+                why = printable(ticked.problem.in_clear, MESSAGE_LENGTH)
+            logger.error("schedule %s: a tick can't be enqueued: %s", name, why)

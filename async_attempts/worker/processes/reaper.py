@@ -1,0 +1,149 @@
+"""Take back what a dead child held: in a process of its own, since hooks are the project's code."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import Error
+
+from ...conf import settings
+from ...encryption import context_of, open_sealed
+from ...lifecycle import FailureKind
+from ...models import AbstractAttempt
+from ...models.sizes import require_fetched
+from ...store import Store, Verdict, store_for
+from ...store.transactions import is_about_a_value
+from ...targets import Policy, known_policy, target_named
+from ..execution.acknowledge import announce_rescue
+from ..execution.announcer import Announcer, InThreads
+from ..execution.outcomes import again_or_never
+from ..maintenance.malformed import set_malformed_aside
+from ..shared.connections import use_own_connection
+from ..shared.orphans import die_with_parent
+from ..shared.shared_memory import Begun, now
+from .inherited_signals import ignore, reset_in_forks
+
+logger = logging.getLogger("async_attempts")
+
+PAUSE: Final = 0.1
+
+COLUMNS: Final = "target target_pk method_name idempotence_token".split()
+"""What names the call, and what its arguments are sealed for."""
+
+Policies = Mapping[UUID, Policy]
+"""The policies of attempts' targets, by the attempts' ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """The end of a child, and the attempts that it left.
+
+    `timed_out`: attempts that ignored their timeouts, so that it had to be killed. `is_blameless`:
+    no attempt is to blame. `is_unexplained`: it neither ended by itself nor was it killed by its
+    supervisor.
+    """
+
+    worker_id: UUID
+    how: str
+    begun: Collection[Begun] = ()
+    timed_out: frozenset[UUID] = frozenset()
+    is_blameless: bool = False
+    is_unexplained: bool = False
+
+    def verdict(self, policies: Policies, row: Any) -> Verdict | None:
+        """What became of one attempt that the child held; None: it is given back uncounted."""
+        if self.is_unexplained and not self.begun:
+            # It died of what it had claimed, it may be: of the size of a row, say.
+            return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)
+        seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
+        if self.is_blameless or seqs.get(row.id) != row.claim_seq:
+            return None
+        if row.id in self.timed_out:
+            return _timed_out(row, policies.get(row.id, Policy()))
+        if self.timed_out:
+            return None
+        return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
+
+
+def reap(database: str, child_exit: ChildExit) -> int:
+    """Take back all that a dead child held; returns an exit code.
+
+    Tries for as long as a lease: the server may not have noticed yet that the child's sessions are
+    dead. After that any worker rescues the rest.
+    """
+    ignore(signal.SIGINT, signal.SIGTERM)
+    reset_in_forks()
+    die_with_parent(signal.SIGKILL)
+    use_own_connection(database)
+    announcer = InThreads()
+    try:
+        return _take_back(store_for(database), child_exit, announcer)
+    finally:
+        announcer.close(settings().LEASE)
+
+
+def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int:
+    until = now() + settings().LEASE
+    pause = PAUSE
+    while now() < until:
+        try:
+            policies = _policies(store, child_exit.timed_out)
+            rescue = store.bury(child_exit.worker_id, partial(child_exit.verdict, policies))
+        except Exception as error:
+            if is_about_a_value(error) and set_malformed_aside(store):
+                continue
+            if not isinstance(error, Error):
+                raise
+            logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
+            store.connection.close()
+            pause = min(2 * pause, settings().LEASE / 3)
+        else:
+            if rescue is not None and rescue.attempt_ids:
+                announce_rescue(store, rescue, announcer)
+            if rescue is None or rescue.is_complete:
+                return 0
+        time.sleep(pause * random.uniform(0.5, 1))
+    return 1
+
+
+def _policies(store: Store, timed_out: Collection[UUID]) -> Policies:
+    """The policies of these attempts' targets, as far as they can be had."""
+    rows = store.attempts.filter(pk__in=timed_out).only(*COLUMNS) if timed_out else ()
+    found = {row.pk: _policy_of(row, store) for row in rows}
+    return {pk: policy for pk, policy in found.items() if policy is not None}
+
+
+def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
+    """None for a target that this code doesn't have, and for a row that can't be opened.
+
+    A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
+    child knew the target, and whoever can write rows may have put another name there since.
+    """
+    if (policy := known_policy(row.target, row.method_name)) is not None:
+        return policy
+    try:
+        require_fetched(row.args, str(row.pk), "its target's policy isn't looked for.")
+        open_sealed(row.args, context_of("args", row.pk, row, store.alias))
+        return target_named(row.target, row.method_name).policy
+    except Exception:
+        return None
+
+
+def _timed_out(row: Any, policy: Policy) -> Verdict:
+    """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    counts = row.num_attempts, row.max_attempts
+    try:
+        delay, reason = again_or_never(*counts, policy)
+    except Exception:
+        # A project's own Backoff.
+        delay, reason = again_or_never(*counts, Policy())
+    message = "it ignored its timeout, and was ended with its process"
+    return Verdict(FailureKind.TIMEOUT, message, delay, reason)

@@ -1,0 +1,152 @@
+"""What the world outside is told: systemd, those who ask for its health, who edits its code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ...exceptions import InvalidOption
+from ..health import server as health
+from ..health.probes import SILENCE
+from ..health.systemd import Systemd
+from ..shared.connections import close_all_before_fork
+from ..shared.options import Options
+from ..shared.shared_memory import ChildState, SupervisorState, now
+from .child import CRASHED
+from .reload import CodeChanges
+
+logger = logging.getLogger("async_attempts")
+
+HEALTH_PAUSE: Final = 1.0
+"""Seconds after which who answers for the health is started anew."""
+
+
+class Reporting:
+    """Speaks for the supervisor."""
+
+    def __init__(
+        self, options: Options, states: Sequence[ChildState], mine: SupervisorState
+    ) -> None:
+        self._options = options
+        self._status = SharedStatus(states, mine)
+        self._systemd = Systemd()
+        self._health_pid = 0
+        self._next_health = now()
+        self._is_ready = False
+        self._next_watchdog = 0.0
+        self._code_changes = CodeChanges() if options.reload else None
+
+    def begin(self) -> None:
+        """Before the first child. Raises InvalidOption when the health port can't be had."""
+        self._serve_health()
+
+    def tick(self) -> None:
+        """Tell what has changed."""
+        if not self._health_pid and now() >= self._next_health and not self._status.stopping():
+            self._serve_health_again()
+        if not self._is_ready and self._status.have_all_ticked():
+            self._is_ready = True
+            self._systemd.ready()
+        if self._is_ready:
+            self._systemd.status(
+                f"{self._status.in_flight()} in flight, {self._status.performed()} performed"
+            )
+        interval = self._systemd.watchdog_interval
+        if interval is not None and now() >= self._next_watchdog and self._is_alive():
+            self._next_watchdog = now() + interval
+            self._systemd.watchdog()
+
+    def edited(self) -> Path | None:
+        """A file of the code that was edited, if that is to be noticed."""
+        return None if self._code_changes is None else self._code_changes.changed()
+
+    def stopping(self, seconds: float) -> None:
+        """The last executions get so many seconds."""
+        self._systemd.stopping()
+        self._systemd.extend(seconds + SILENCE)
+
+    def ended(self, pid: int) -> None:
+        """A process ended that was no child's."""
+        if pid == self._health_pid:
+            logger.warning("the process that answers for the worker's health ended")
+            self._health_pid, self._next_health = 0, now() + HEALTH_PAUSE
+
+    def end(self) -> None:
+        """Nobody will answer any more."""
+        if self._health_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._health_pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self._health_pid, 0)
+
+    def reload(self) -> int:
+        """Begin anew, with the code as it is now: this process becomes a new supervisor."""
+        self._systemd.reloading()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        arguments = [sys.executable, *sys.orig_argv[1:]]
+        try:
+            os.execv(sys.executable, arguments)  # noqa: S606 - it is what this process was
+        except OSError:
+            logger.exception("the worker can't begin anew")
+        return CRASHED
+
+    def _is_alive(self) -> bool:
+        """As `/livez` would say."""
+        return self._status.stopping() or all(age < SILENCE for age in self._status.tick_ages())
+
+    def _serve_health_again(self) -> None:
+        self._next_health = now() + HEALTH_PAUSE
+        try:
+            self._serve_health()
+        except (InvalidOption, OSError) as error:
+            logger.error("the worker's health can't be answered for: %s", error)
+
+    def _serve_health(self) -> None:
+        if self._options.health_port is not None:
+            close_all_before_fork()
+            self._health_pid = health.start(
+                self._options.health_port,
+                self._status,
+                database=self._options.database,
+                host=self._options.health_host,
+            )
+
+
+class SharedStatus:
+    """How the worker does, read from the memory that its processes share."""
+
+    def __init__(self, states: Sequence[ChildState], mine: SupervisorState) -> None:
+        self._pages = states
+        self._mine = mine
+        self._started_at = now()
+
+    def have_all_ticked(self) -> bool:
+        """Whether every child's loop goes round."""
+        return all(state.ticked_at for state in self._pages)
+
+    def tick_ages(self) -> list[float]:
+        # A newborn hasn't ticked yet; before the first of them, nobody has.
+        return [now() - max(p.ticked_at, p.started_at, self._started_at) for p in self._pages]
+
+    def lease_age(self) -> float:
+        return now() - self._mine.renewed_at
+
+    def performed(self) -> int:
+        return sum(state.performed for state in self._pages)
+
+    def in_flight(self) -> int:
+        return sum(state.in_flight for state in self._pages)
+
+    def missing_keys(self) -> Mapping[str, int]:
+        return sum((Counter(state.missing_keys()) for state in self._pages), Counter())
+
+    def stopping(self) -> bool:
+        return self._mine.is_stopping

@@ -1,0 +1,289 @@
+"""The page of shared memory by which a child tells its supervisor how it does.
+
+It outlives the child, whatever ends that: the supervisor reads there what had begun. It reads while
+the child writes, so a number is written by one store of its eight bytes; `struct.pack_into` empties
+the place before, and a loop that had just ticked would look as if it never had.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections import Counter, deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ...store.claims import uptime
+
+_NUMBER: Final = struct.Struct("d")
+_BEGUN: Final = struct.Struct("16sqdd")
+_DEADLINE, _ENDS_BY = 24, 32
+
+_NOBODY: Final = bytes(16)
+
+_MINE, _LOST = 0, 16
+(
+    _HOLDS_UNTIL,
+    _STARTED,
+    _TICKED,
+    _PERFORMED,
+    _IN_FLIGHT,
+    _STOP,
+    _SUSPECTS,
+    _END,
+    _REQUESTED,
+    _WRITTEN,
+    _LATE,
+) = range(32, 120, 8)
+_RESTS: Final = 120
+_MISSING: Final = 128
+_NAMED: Final = struct.Struct("24sd")
+MOST_MISSING: Final = 64
+"""Keys of which a child tells how many attempts it couldn't open; the last are all others."""
+
+OTHER_KEYS: Final = "others"
+_TABLE: Final = _MISSING + MOST_MISSING * _NAMED.size
+_AT_DATABASE: Final = -1.0
+
+
+now: Final = uptime
+
+
+class End(IntEnum):
+    """How a child ended."""
+
+    UNTIMELY = 0
+    DONE = 1
+    WORN_OUT = 2
+    WITHOUT_DATABASE = 3
+    FAULTY = 4
+    """By a fault of its own, for which no attempt is to blame."""
+
+
+class Begun(NamedTuple):
+    """An execution that has begun and isn't recorded; its times are of `now()`.
+
+    `deadline`: by when it is told at the latest that its time is over; 0: it has ended. `ends_by`:
+    by when it is to end, since it was told. When the deadline is moved after that, `ends_by` is
+    earlier, and says nothing any more.
+    """
+
+    attempt_id: UUID
+    claim_seq: int
+    deadline: float
+    ends_by: float = 0.0
+
+    def ignores_its_timeout(self, moment: float) -> bool:
+        """Whether it was told that its time is over, and goes on all the same."""
+        return 0 < self.deadline <= self.ends_by <= moment
+
+    def is_starved(self, moment: float) -> bool:
+        """Whether its time is over, and nothing in its process came to tell it."""
+        return self.ends_by < self.deadline <= moment
+
+
+class ChildState:
+    """One child's facts; each is written by one side only."""
+
+    def __init__(self, rows: int) -> None:
+        self._memory = mmap.mmap(-1, _TABLE + rows * _BEGUN.size)
+        self._numbers = memoryview(self._memory).cast("d")
+        self._free = deque(range(_TABLE, _TABLE + rows * _BEGUN.size, _BEGUN.size))
+        self._missing: dict[str, int] = {}
+
+    def clear(self, started_at: float) -> None:
+        """For the next child, which is born at that moment of `now()`."""
+        self._memory[:] = bytes(len(self._memory))
+        self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
+        self._missing.clear()
+        self._write(_STARTED, started_at)
+
+    def _number(self, offset: int) -> float:
+        return self._numbers[offset // _NUMBER.size]
+
+    def _write(self, offset: int, value: float) -> None:
+        self._numbers[offset // _NUMBER.size] = value
+
+    # --- written by the child
+
+    @property
+    def worker_id(self) -> UUID | None:
+        """The incarnation whose lease is to be renewed."""
+        found = self._memory[_MINE : _MINE + 16]
+        return None if found == _NOBODY else UUID(bytes=found)
+
+    def become(self, worker_id: UUID | None) -> None:
+        """Be this incarnation from now on; None: nobody's lease is to be renewed."""
+        self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
+
+    @property
+    def ticked_at(self) -> float:
+        """When the claim loop last went round; 0: never."""
+        return self._number(_TICKED)
+
+    def tick(self, performed: int, in_flight: int) -> None:
+        """The claim loop goes round."""
+        self._write(_TICKED, now())
+        self._write(_PERFORMED, performed)
+        self._write(_IN_FLIGHT, in_flight)
+
+    @property
+    def is_at_database(self) -> bool:
+        """Whether the claim loop may wait for an answer of the database."""
+        return self._number(_RESTS) == _AT_DATABASE
+
+    @property
+    def rests_since(self) -> float:
+        """Since when the claim loop asks nothing of the database, by `now()`; 0: from the start."""
+        return max(0.0, self._number(_RESTS))
+
+    def note_database(self, is_at_it: bool) -> None:
+        """The claim loop may wait for the database from now on, or asks nothing of it."""
+        self._write(_RESTS, _AT_DATABASE if is_at_it else now())
+
+    @property
+    def performed(self) -> int:
+        return int(self._number(_PERFORMED))
+
+    @property
+    def in_flight(self) -> int:
+        return int(self._number(_IN_FLIGHT))
+
+    @property
+    def suspects_due(self) -> bool:
+        """Whether suspects wait while this child's hand never runs empty."""
+        return bool(self._number(_SUSPECTS))
+
+    def note_suspects(self, wanted: bool) -> None:
+        self._write(_SUSPECTS, wanted)
+
+    @property
+    def end(self) -> End:
+        """How the child came to its end, if it did by itself."""
+        return End(int(self._number(_END)))
+
+    def note_end(self, end: End) -> None:
+        """This is how it ends. (An exit code may be a target's: `os._exit(0)`.)"""
+        self._write(_END, end)
+
+    def stacks_written(self) -> None:
+        """The stacks that were asked for are told."""
+        self._write(_WRITTEN, self._number(_REQUESTED))
+
+    def count_missing_key(self, key_id: str, number: int = 1) -> None:
+        """Add to the number of attempts that couldn't be opened for want of this key."""
+        offset = self._missing.get(key_id)
+        if offset is None:
+            if len(self._missing) >= MOST_MISSING - 1 and key_id != OTHER_KEYS:
+                self.count_missing_key(OTHER_KEYS, number)
+                return
+            offset = self._missing[key_id] = _MISSING + len(self._missing) * _NAMED.size
+            name = key_id.encode()[:24].decode(errors="ignore").encode()
+            self._memory[offset : offset + 24] = name.ljust(24, b"\0")
+        self._write(offset + 24, self._number(offset + 24) + number)
+
+    def missing_keys(self) -> dict[str, int]:
+        """How many attempts couldn't be opened for want of which key, by its id."""
+        found: Counter[str] = Counter()
+        for name, number in _NAMED.iter_unpack(self._memory[_MISSING:_TABLE]):
+            if number:
+                found[name.rstrip(b"\0").decode()] += int(number)
+        return found
+
+    def begin(self, id_bytes: bytes, claim_seq: int, deadline: float) -> int | None:
+        """Note that an execution begins; returns the place of the note, None if there is none."""
+        if not self._free:
+            return None
+        offset = self._free.popleft()
+        _BEGUN.pack_into(self._memory, offset, id_bytes, claim_seq, deadline, 0.0)
+        return offset
+
+    def move(self, offset: int, deadline: float) -> None:
+        """The execution noted there has another deadline; 0: it has ended."""
+        self._write(offset + _DEADLINE, deadline)
+
+    def told(self, offset: int, ends_by: float) -> None:
+        """The execution noted there was told that its time is over, and is to end by then."""
+        self._write(offset + _ENDS_BY, ends_by)
+
+    def recorded(self, offset: int) -> None:
+        """The execution noted there is recorded, or was given back."""
+        self._memory[offset : offset + 16] = _NOBODY
+        self._free.append(offset)
+
+    def begun(self) -> Iterator[Begun]:
+        """What had begun and wasn't recorded."""
+        table = memoryview(self._memory)[_TABLE:]
+        for id_bytes, claim_seq, deadline, ends_by in _BEGUN.iter_unpack(table):
+            if id_bytes != _NOBODY:
+                yield Begun(UUID(bytes=id_bytes), claim_seq, deadline, ends_by)
+
+    # --- written by the supervisor (the first lease also by the child)
+
+    @property
+    def started_at(self) -> float:
+        """When the child was born; 0: there was none."""
+        return self._number(_STARTED)
+
+    @property
+    def holds_until(self) -> float:
+        """Until when the lease holds, by `now()`."""
+        return self._number(_HOLDS_UNTIL)
+
+    def hold_until(self, moment: float) -> None:
+        self._write(_HOLDS_UNTIL, moment)
+
+    @property
+    def late_at(self) -> float:
+        """When the lease was last renewed later than is usual, by `now()`; 0: never."""
+        return self._number(_LATE)
+
+    def came_late(self, moment: float) -> None:
+        self._write(_LATE, moment)
+
+    def lose(self, worker_id: UUID) -> None:
+        """This incarnation was rescued: it begins nothing any more."""
+        self.hold_until(0.0)
+        self._memory[_LOST : _LOST + 16] = worker_id.bytes
+
+    def has_lost(self, worker_id: UUID) -> bool:
+        return self._memory[_LOST : _LOST + 16] == worker_id.bytes
+
+    @property
+    def stacks_requested(self) -> bool:
+        """Whether the child has been asked for its threads' stacks, and hasn't told them."""
+        return self._number(_REQUESTED) > self._number(_WRITTEN)
+
+    def request_stacks(self) -> None:
+        self._write(_REQUESTED, self._number(_REQUESTED) + 1)
+
+    @property
+    def is_to_stop(self) -> bool:
+        return bool(self._number(_STOP))
+
+    def ask_to_stop(self) -> None:
+        self._write(_STOP, 1)
+
+
+class SupervisorState:
+    """What the supervisor tells those who answer for its health."""
+
+    def __init__(self) -> None:
+        self._numbers = memoryview(mmap.mmap(-1, 2 * _NUMBER.size)).cast("d")
+
+    @property
+    def renewed_at(self) -> float:
+        """When the lease was last renewed, by `now()`."""
+        return self._numbers[0]
+
+    def renewed(self) -> None:
+        self._numbers[0] = now()
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._numbers[1])
+
+    def stop(self) -> None:
+        self._numbers[1] = 1
