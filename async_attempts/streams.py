@@ -15,6 +15,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import router
 
+from .batches import in_batches
 from .calls import Call, enqueue_many, taken
 from .conf import retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
@@ -26,7 +27,6 @@ from .models.options import check_token, timeout_seconds
 from .models.promise import DEFAULT_QUEUE
 from .plaintext import hides_arguments
 from .store import store_for
-from .store.chunks import in_batches
 from .store.transactions import refuse_waiting_in_block
 from .targets import target_of
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import F
 
+from ..batches import in_batches
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..models import Failure
@@ -16,7 +17,6 @@ from ..models.sizes import Octets
 from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments
 from ..store import Store
-from ..store.chunks import in_batches
 
 COLUMNS: Final = (
     "id status claimed_by progress progress_note target target_pk method_name idempotence_token "

@@ -280,11 +280,8 @@ class MissingKeys:
 
         def work() -> Counter[bytes]:
             keys.clear()
-            rows = (
-                self.dialect.due(Q(pk__in=ids))
-                .annotate(header=HEADER)
-                .filter(header__in=list(causes))
-            )
+            rows = self.dialect.due(Q(pk__in=ids)).annotate(header=HEADER)
+            rows = rows.filter(header__in=list(causes))
             locked = self.database.skipping_locked(rows.order_by("pk"))
             by_header: defaultdict[bytes, list[UUID]] = defaultdict(list)
             for pk, header, limit_key in locked.values_list("pk", "header", "limit_key"):

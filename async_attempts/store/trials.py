@@ -77,11 +77,8 @@ class Trials:
             return
 
     def _refused(self, rows: QuerySet[Any], work: Work, state: Q) -> Iterator[Refused]:
-        keys = list(
-            rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True)[
-                :MOST_TRIED
-            ]
-        )
+        found = rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True)
+        keys = list(found[:MOST_TRIED])
         for start in range(0, len(keys), TRIED_AT_ONCE):
             for key, error in self._failing(keys[start : start + TRIED_AT_ONCE], work):
                 if self._is_to_blame(key, work):

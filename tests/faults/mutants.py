@@ -55,19 +55,19 @@ PLACES = "tests/store/test_places.py::"
 MUTANTS: Final = (
     Mutant(
         "the fence of a success on PostgreSQL",
-        (("store/postgresql.py", "AND claim_seq = %(seq)s AND claimed", "AND claimed"),),
+        (("store/dialects/postgresql.py", "AND claim_seq = %(seq)s AND claimed", "AND claimed"),),
         (f"{FENCES}[postgresql-claimed_again]",),
     ),
     Mutant(
         "the holder of a success on PostgreSQL",
-        (("store/postgresql.py", "(seq)s AND claimed_by = %(worker)s", "(seq)s"),),
+        (("store/dialects/postgresql.py", "(seq)s AND claimed_by = %(worker)s", "(seq)s"),),
         (f"{FENCES}[postgresql-given_to_another_worker_under_the_same_number]",),
     ),
     Mutant(
         "the status of a success on PostgreSQL",
         (
             (
-                "store/postgresql.py",
+                "store/dialects/postgresql.py",
                 "\n        AND status || '' = 'pending'\n    ORDER BY id FOR",
                 "\n    ORDER BY id FOR",
             ),
@@ -76,18 +76,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the fence of a success on SQLite",
-        (("store/sqlite.py", "AND claim_seq = %s AND", "AND %s > 0 AND"),),
+        (("store/dialects/sqlite.py", "AND claim_seq = %s AND", "AND %s > 0 AND"),),
         (f"{FENCES}[sqlite-claimed_again]",),
     ),
     Mutant(
         "the fence of a finish",
         (
             (
-                "store/finishing.py",
+                "store/outcomes.py",
                 "if held.get(c.id, (None,))[0] == c.claim_seq]",
                 "if c.id in held]",
             ),
-            ("store/finishing.py", "claim_seq=claim_seq, claimed_by", "claimed_by"),
+            ("store/database.py", "claim_seq=claim_seq, claimed_by", "claimed_by"),
         ),
         (
             f"{FENCES}[sqlite-claimed_again]",
@@ -98,12 +98,12 @@ MUTANTS: Final = (
         "the holder of a finish",
         (
             (
-                "store/finishing.py",
+                "store/database.py",
                 "pk__in=ids, status=Status.PENDING, claimed_by=worker_id)",
                 "pk__in=ids, status=Status.PENDING)",
             ),
             (
-                "store/finishing.py",
+                "store/database.py",
                 "claim_seq=claim_seq, claimed_by=worker_id,",
                 "claim_seq=claim_seq,",
             ),
@@ -114,12 +114,12 @@ MUTANTS: Final = (
         "the status of a finish",
         (
             (
-                "store/finishing.py",
+                "store/database.py",
                 "pk__in=ids, status=Status.PENDING, claimed_by=worker_id)",
                 "pk__in=ids, claimed_by=worker_id)",
             ),
             (
-                "store/finishing.py",
+                "store/database.py",
                 "claimed_by=worker_id, status=Status.PENDING\n",
                 "claimed_by=worker_id\n",
             ),
@@ -173,7 +173,7 @@ MUTANTS: Final = (
         "SKIP LOCKED",
         (
             (
-                "store/postgresql.py",
+                "store/dialects/postgresql.py",
                 "scheduled_at, id\n    FOR NO KEY UPDATE SKIP LOCKED",
                 "scheduled_at, id\n    FOR NO KEY UPDATE",
             ),
@@ -184,9 +184,10 @@ MUTANTS: Final = (
         "the claim's commit",
         (
             (
-                "store/postgresql.py",
-                "return self._alone(lambda: self._claim",
-                "self.connection.set_autocommit(False); return self._alone(lambda: self._claim",
+                "store/dialects/postgresql.py",
+                "return self.database.in_autocommit(lambda: self.claim",
+                "self.database.connection.set_autocommit(False); "
+                "return self.database.in_autocommit(lambda: self.claim",
             ),
         ),
         (
@@ -196,12 +197,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the claim's own transaction",
-        (("store/postgresql.py", "refuse_callers_block(self.alias)\n        return", "return"),),
+        (("store/database.py", "refuse_callers_block(self.alias)\n        return", "return"),),
         (f"{CLAIM}test_a_claim_is_not_part_of_a_callers_transaction[postgresql]",),
     ),
     Mutant(
         "the count of a claim",
-        (("store/postgresql.py", "    num_attempts = num_attempts + 1, ", "    "),),
+        (("store/dialects/postgresql.py", "    num_attempts = num_attempts + 1, ", "    "),),
         (
             f"{CLAIM}test_a_claim_is_counted_and_signed[postgresql]",
             f"{COUNTED}[postgresql-tell_what_others_see]",
@@ -209,19 +210,25 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the number of a claim",
-        (("store/postgresql.py", "claim_seq = claim_seq + 1", "claim_seq = claim_seq"),),
+        (("store/dialects/postgresql.py", "claim_seq = claim_seq + 1", "claim_seq = claim_seq"),),
         (f"{FENCES}[postgresql-claimed_again]",),
     ),
     Mutant(
         "the worker's state in a claim on PostgreSQL",
-        (("store/postgresql.py", "WHERE EXISTS (SELECT 1 FROM me) AND status", "WHERE status"),),
+        (
+            (
+                "store/dialects/postgresql.py",
+                "WHERE EXISTS (SELECT 1 FROM me) AND status",
+                "WHERE status",
+            ),
+        ),
         (f"{CLAIM}test_a_worker_that_is_not_live_claims_nothing[postgresql-rescued]",),
     ),
     Mutant(
         "the lock of the worker's row in a claim on PostgreSQL",
         (
             (
-                "store/postgresql.py",
+                "store/dialects/postgresql.py",
                 "WHERE id = %(worker)s AND state = 'live' FOR KEY SHARE",
                 "WHERE id = %(worker)s AND state = 'live'",
             ),
@@ -232,7 +239,7 @@ MUTANTS: Final = (
         "the worker's state in a claim on SQLite",
         (
             (
-                "store/sqlite.py",
+                "store/dialects/sqlite.py",
                 "WHERE id = %(worker)s AND state = 'live')",
                 "WHERE id = %(worker)s)",
             ),
@@ -241,14 +248,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "suspects apart",
-        (("store/claiming.py", '"num_crashes = 0"', '"num_crashes >= 0"'),),
+        (("store/claim.py", '"num_crashes = 0"', '"num_crashes >= 0"'),),
         (f"{SUSPECTS}[postgresql]",),
     ),
     Mutant(
         "the lease of whom is rescued",
         (
             (
-                "store/rescuing.py",
+                "store/workers.py",
                 "filter(state=Worker.State.LIVE, lease__lt=DatabaseNow())",
                 "filter(state=Worker.State.LIVE)",
             ),
@@ -257,12 +264,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the count of a crash",
-        (("store/rescuing.py", "min(row.num_crashes + 1,", "min(row.num_crashes,"),),
+        (("store/workers.py", "min(row.num_crashes + 1,", "min(row.num_crashes,"),),
         (f"{RESCUE}test_what_a_worker_held_is_pending_again_and_suspect[sqlite]",),
     ),
     Mutant(
         "the end of a poison pill",
-        (("store/rescuing.py", "if crashes >= settings().MAX_CRASHES:", "if False:"),),
+        (("store/workers.py", "if crashes >= settings().MAX_CRASHES:", "if False:"),),
         (f"{RESCUE}test_what_was_lost_too_often_is_failed_for_good[sqlite]",),
     ),
     Mutant(
@@ -291,9 +298,9 @@ MUTANTS: Final = (
         "the fence of a renewal",
         (
             (
-                "store/leasing.py",
-                "lambda: mine.update(lease",
-                "lambda: self.workers.filter(pk=worker_id).update(lease",
+                "store/workers.py",
+                "update = partial(mine.update, lease",
+                "update = partial(self.database.workers.filter(pk=worker_id).update, lease",
             ),
         ),
         ("tests/store/test_leases.py::test_a_worker_that_is_not_live_renews_nothing[sqlite-dead]",),
@@ -335,7 +342,7 @@ MUTANTS: Final = (
         "the skipping of a locked worker when leases are renewed",
         (
             (
-                "store/leasing.py",
+                "store/workers.py",
                 "mine.select_for_update(skip_locked=True)",
                 "mine.select_for_update()",
             ),
@@ -358,7 +365,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the sparing of what is claimed when the overdue expire",
-        (("store/expiring.py", "status__in=LIVE, claimed_by=None)", "status__in=LIVE)"),),
+        (("store/retention.py", "status__in=LIVE, claimed_by=None)", "status__in=LIVE)"),),
         (
             f"{OVERDUE}test_a_claim_between_the_look_and_the_move_wins[postgresql]",
             f"{OVERDUE}test_only_what_is_live_unclaimed_and_past_its_time_expires[sqlite]",
@@ -366,7 +373,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the sparing of a success that others wait for",
-        (("store/pruning.py", "needed = self.waited_for(found)", "needed = set()"),),
+        (
+            (
+                "store/retention.py",
+                "needed = self.dependencies.still_needed(found)",
+                "needed = set()",
+            ),
+        ),
         ("tests/store/test_prune.py::test_what_others_wait_for_is_left[sqlite-age]",),
     ),
     Mutant(
@@ -397,7 +410,7 @@ MUTANTS: Final = (
         "a place is held until its claim is over",
         (
             (
-                "store/placing.py",
+                "store/limits.py",
                 "or running.get(slot.attempt_id) != slot.claim_seq",
                 "or slot.attempt_id not in running or slot.claim_seq >= 0",
             ),
@@ -411,8 +424,8 @@ MUTANTS: Final = (
         "who wakes waits for who parks",
         (
             (
-                "store/placing.py",
-                'self.skipping_locked(mine.filter(number=0).order_by("key"))',
+                "store/limits.py",
+                'self.database.skipping_locked(mine.filter(number=0).order_by("key"))',
                 'mine.filter(number=0).order_by("key")',
             ),
         ),
@@ -422,7 +435,7 @@ MUTANTS: Final = (
         "one worker at a time claims of a queue with limits",
         (
             (
-                "store/limiting.py",
+                "store/queues.py",
                 "row = mine.select_for_update(skip_locked=True).first()\n        if",
                 "row = mine.first()\n        if",
             ),
@@ -433,7 +446,7 @@ MUTANTS: Final = (
         "the pause in a claim",
         (
             (
-                "store/claiming.py",
+                "store/claims.py",
                 "AND NOT EXISTS ({paused})",
                 "AND NOT EXISTS ({paused} AND FALSE)",
             ),

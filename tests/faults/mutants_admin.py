@@ -41,7 +41,7 @@ MUTANTS: Final = (
         "a worker is live by its lease",
         (
             (
-                "store/counting.py",
+                "store/statistics.py",
                 "state=Worker.State.LIVE, lease__gte=DatabaseNow()",
                 "state='live'",
             ),

@@ -103,7 +103,7 @@ MUTANTS: Final = (
         "rotate-keys binds arguments of version 1",
         (
             (
-                "store/resealing.py",
+                "store/rotation.py",
                 'if column == "args" and may_be_unbound(stored):',
                 "if False:",
             ),
@@ -114,7 +114,7 @@ MUTANTS: Final = (
         "dependents are bound anew when they are written again",
         (
             (
-                "store/inserting.py",
+                "store/attempts.py",
                 "if attempt.edges:\n                        attempt.seal",
                 "if False:\n                        attempt.seal",
             ),
@@ -125,14 +125,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "dependents are bound to the row that has the token",
-        (("store/linking.py", "            row.seal_anew(bound_to)\n", ""),),
+        (("store/edges.py", "            row.seal_anew(bound_to)\n", ""),),
         (
             f"{TOKENS}test_a_group_has_members_that_are_there_and_new_ones[sqlite]",
         ),
     ),
     Mutant(
         "no count of executions below zero",
-        (("store/rows.py", 'Greatest(F("num_attempts") - 1, 0)', 'F("num_attempts") - 1'),),
+        (("store/expressions.py", 'Greatest(F("num_attempts") - 1, 0)', 'F("num_attempts") - 1'),),
         (
             f"{COUNTED}[sqlite-0-Snoozed(delay=1.0)]",
         ),

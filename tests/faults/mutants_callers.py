@@ -32,7 +32,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what a token finds stays where it was written",
-        (("store/inserting.py", "            taken.created = False\n", "            pass\n"),),
+        (("store/attempts.py", "            taken.created = False\n", "            pass\n"),),
         (f"{REPLICAS}test_what_was_enqueued_elsewhere_is_changed_there[found by its token]",),
     ),
     Mutant(
@@ -65,7 +65,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a stream that can be begun anew is refused where a number is kept",
-        (("streams.py", "if counted or retention()", "if retention()"),),
+        (("streams.py", "if counted or (", "if ("),),
         (f"{STREAMS}test_a_queue_that_keeps_a_number_can_not_be_begun_anew[sqlite-succeeded]",),
     ),
     Mutant(
@@ -124,27 +124,33 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a deadlock in a block that has done something is raised",
-        (("store/mysql_inserting.py", "return bool(cursor.fetchone() == (0,))", "return True"),),
+        (
+            (
+                "store/dialects/mysql_insert.py",
+                "return bool(cursor.fetchone() == (0,))",
+                "return True",
+            ),
+        ),
         (f"{NEVER_LOST}[mariadb-after_a_setting]",),
     ),
     Mutant(
         "verbs leave what is enqueued while they work",
-        (("store/changing.py", ".filter(created_at__lte=self.now())", ""),),
+        (("store/changes.py", ".filter(created_at__lte=self.database.now())", ""),),
         (f"{PEOPLE}test_what_is_enqueued_meanwhile_is_not_meant[sqlite-expire]",),
     ),
     Mutant(
         "over a join each row counts once",
-        (("store/changing.py", 'Count("pk", distinct=True)', 'Count("pk")'),),
+        (("store/changes.py", 'Count("pk", distinct=True)', 'Count("pk")'),),
         (f"{PEOPLE}test_over_a_join_each_row_counts_once[sqlite]",),
     ),
     Mutant(
         "in a slice over a join each row counts once",
-        (("store/changing.py", "list(dict.fromkeys(attempts", "list((attempts"),),
+        (("store/changes.py", "list(dict.fromkeys(attempts", "list((attempts"),),
         (f"{PEOPLE}test_a_slice_over_a_join_counts_each_row_once[sqlite]",),
     ),
     Mutant(
         "a reason must be storable",
-        (("store/changing.py", "        check_reason(reason)\n", ""),),
+        (("store/changes.py", "        check_reason(reason)\n", ""),),
         (f"{PEOPLE}test_a_reason_that_can_not_be_stored_is_refused[sqlite-none-expire]",),
     ),
 )

@@ -17,25 +17,25 @@ WATCH = "tests/worker/shared/test_lease_watch.py::"
 MUTANTS: Final = (
     Mutant(
         "passing over locked rows in a success on PostgreSQL",
-        (("store/postgresql.py", "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED\n), succ",
+        (("store/dialects/postgresql.py", "ORDER BY id FOR NO KEY UPDATE SKIP LOCKED\n), succ",
           "ORDER BY id FOR NO KEY UPDATE\n), succ"),),
         (f"{OFFERED}[success-postgresql]",),
     ),
     Mutant(
         "passing over locked rows in a finish",
-        (("store/finishing.py",
-          'self.skipping_locked(self._held_by(worker_id, claims).order_by("id"))',
-          'self._held_by(worker_id, claims).order_by("id").select_for_update()'),),
+        (("store/dialects/base.py",
+          "locked = self.database.skipping_locked(rows)",
+          "locked = rows.select_for_update()"),),
         (f"{OFFERED}[retry-postgresql]",),
     ),
     Mutant(
         "telling what is locked from what is lost",
-        (("store/finishing.py", "locked = self._still_held(worker_id, left)", "locked = []"),),
+        (("store/outcomes.py", "locked = self.database.still_held(worker_id, left)", "locked = []"),),
         (f"{OFFERED}[success-postgresql]", f"{OFFERED}[failure-postgresql]"),
     ),
     Mutant(
         "handing over what a claim could not give back",
-        (("store/claiming.py", "taken.unrecorded += [(claim, TOO", "_ = [(claim, TOO"),),
+        (("store/claims.py", "taken.unrecorded += [(claim, TOO", "_ = [(claim, TOO"),),
         (f"{LOCKED}test_a_claim_hands_over_what_it_could_not_give_back[postgresql]",),
     ),
     Mutant(
@@ -50,12 +50,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "orphans are those of workers that are no more",
-        (("store/rescuing.py", "orphans = claimed.filter(~Exists(alive))", "orphans = claimed"),),
+        (("store/workers.py", "orphans = claimed.filter(~Exists(alive))", "orphans = claimed"),),
         (f"{ORPHANS}test_what_a_worker_holds_that_is_there_stays[sqlite-live]",),
     ),
     Mutant(
         "only an unchanged lease is a dead worker's",
-        (("store/rescuing.py", "unchanged is None or unchanged[w.pk] == w.lease", "True"),),
+        (("store/workers.py", "unchanged is None or unchanged[w.pk] == w.lease", "True"),),
         (f"{ORPHANS}test_only_a_lease_that_is_still_the_same_is_taken_for_a_dead_workers[sqlite]",),
     ),
     Mutant(

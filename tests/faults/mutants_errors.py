@@ -115,14 +115,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the row says which key it waits for",
-        (("store/finishing.py", '{"reason": reason} if reason else {}', "{}"),),
+        (("store/outcomes.py", '{"reason": reason} if reason else {}', "{}"),),
         (f"{MISSING}test_it_is_released_with_its_count_and_never_failed[sqlite]",),
     ),
     Mutant(
         "a claim clears the reason on PostgreSQL",
         (
             (
-                "store/postgresql.py",
+                "store/dialects/postgresql.py",
                 "started_at = statement_timestamp(), reason = ''",
                 "started_at = statement_timestamp()",
             ),
@@ -131,12 +131,18 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a claim clears the reason on SQLite",
-        (("store/sqlite.py", "started_at = %(now)s, reason = ''", "started_at = %(now)s"),),
+        (
+            (
+                "store/dialects/sqlite.py",
+                "started_at = %(now)s, reason = ''",
+                "started_at = %(now)s",
+            ),
+        ),
         (f"{MISSING}test_the_reason_is_gone_as_soon_as_somebody_claims_it[sqlite]",),
     ),
     Mutant(
         "a claim clears the reason on MariaDB",
-        (("store/mysql.py", "started_at = %s,\n    reason = ''\n", "started_at = %s\n"),),
+        (("store/dialects/mysql.py", "started_at = %s,\n    reason = ''\n", "started_at = %s\n"),),
         (f"{MISSING}test_the_reason_is_gone_as_soon_as_somebody_claims_it[mariadb]",),
     ),
     Mutant(

@@ -26,7 +26,7 @@ MUTANTS: Final = (
         "the coming back to a dependent that another closer locks",
         (
             (
-                "store/depending.py",
+                "store/dependencies.py",
                 "passed |= {edge.prerequisite_id for edge in edges if edge.pk not in still_open}",
                 "",
             ),
@@ -37,7 +37,7 @@ MUTANTS: Final = (
         "the second look at an edge under the lock of its dependent",
         (
             (
-                "store/depending.py",
+                "store/dependencies.py",
                 EDGES_PASSED,
                 UNSEEN + EDGES_PASSED,
             ),
@@ -48,8 +48,8 @@ MUTANTS: Final = (
         "the skipping of a prerequisite that somebody retries",
         (
             (
-                "store/depending.py",
-                "dict(self.skipping_locked(locked).values_list",
+                "store/dependencies.py",
+                "dict(self.database.skipping_locked(locked).values_list",
                 "dict(locked.select_for_update().values_list",
             ),
         ),
@@ -57,14 +57,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the coming back to a prerequisite that somebody retries",
-        (("store/depending.py", "set(over) - ended.keys()", "set()"),),
+        (("store/dependencies.py", "set(over) - ended.keys()", "set()"),),
         (f"{RETRIED}[postgresql]",),
     ),
     Mutant(
         "the walk beyond an edge that is passed over",
         (
             (
-                "store/depending.py",
+                "store/dependencies.py",
                 "edges[-1].pk if len(edges) == BATCH",
                 "edges[-1].pk if len(closed) == BATCH",
             ),
@@ -75,7 +75,7 @@ MUTANTS: Final = (
         "the coming back to a prerequisite that is being finished",
         (
             (
-                "store/linking.py",
+                "store/edges.py",
                 'return set(left.values_list("pk", flat=True))',
                 "return set()",
             ),
@@ -84,7 +84,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lock that a foreign key to the row is no obstacle to",
-        (("store/rows.py", "skip_locked=True, no_key=no_key", "skip_locked=True"),),
+        (("store/database.py", "skip_locked=True, no_key=no_key", "skip_locked=True"),),
         (f"{REVISITS}test_a_row_that_refers_to_a_dependent_does_not_lock_it[postgresql]",),
     ),
     Mutant(
@@ -101,8 +101,8 @@ MUTANTS: Final = (
         "the wake after a park without the lock",
         (
             (
-                "store/placing.py",
-                "            self.wake({claim.limit_key for claim in keyed})\n",
+                "store/limits.py",
+                "            self.unpark({claim.limit_key for claim in keyed})\n",
                 "",
             ),
         ),
@@ -110,24 +110,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the tries of a claim that finds a limit key locked",
-        (("store/placing.py", "for pause in (*PAUSES, None):", "for pause in (None,):"),),
+        (("store/limits.py", "for pause in (*PAUSES, None):", "for pause in (None,):"),),
         (f"{PLACES}test_a_claim_tries_again_while_others_look_for_a_place[postgresql]",),
     ),
     Mutant(
         "the keeping of a key's places while one is held",
-        (("store/placing.py", "if len(slots) == free[key]}", "}"),),
+        (("store/limits.py", "if len(slots) == free[key]}", "}"),),
         (f"{PLACES}test_no_place_of_a_key_goes_while_one_is_held[sqlite]",),
     ),
     Mutant(
-        "the deletion of places by their primary key alone",
-        (("store/mysql.py", "def delete_slots(", "def delete_slots_by_join("),),
+        "the deletion of slots by their primary key alone",
+        (("store/dialects/mysql.py", "def delete(", "def delete_by_join("),),
         (f"{PLACES}{OTHERS}[mariadb]",),
     ),
     Mutant(
         "the second look at a place that is to be forgotten",
         (
             (
-                "store/placing.py",
+                "store/limits.py",
                 "{k for k, mine in locked.items() if len(mine) == free[k]}",
                 "locked",
             ),

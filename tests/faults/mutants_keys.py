@@ -24,8 +24,8 @@ MUTANTS: Final = (
         "a look finds nothing that a claim passes over",
         (
             (
-                "store/looking.py",
-                ' + but_for(passed_over, self.quoted("args"), vendor)',
+                "store/queue_state.py",
+                ' + but_for(passed_over, self.database.quoted("args"), vendor)',
                 "",
             ),
         ),
@@ -121,7 +121,7 @@ MUTANTS: Final = (
         "what a live worker can open is left to it",
         (
             (
-                "store/keyless.py",
+                "store/missing_keys.py",
                 '{one for one in causes if "" in known or one.hex() in known}',
                 "set[bytes]()",
             ),
@@ -132,7 +132,7 @@ MUTANTS: Final = (
         "a worker of another queue opens nothing of this one",
         (
             (
-                "store/keyless.py",
+                "store/missing_keys.py",
                 "in set(_texts(names)).intersection(queues):",
                 "in queues:",
             ),
@@ -148,13 +148,15 @@ MUTANTS: Final = (
         "what was sealed anew, or claimed, meanwhile is not put off",
         (
             (
-                "store/keyless.py",
-                "self.due(Q(pk__in=ids)).annotate(header=HEADER).filter(header__in=list(causes))",
-                "self.due(Q(pk__in=ids)).annotate(header=Value(next(iter(causes))))",
+                "store/missing_keys.py",
+                "self.dialect.due(Q(pk__in=ids)).annotate(header=HEADER)\n"
+                "            rows = rows.filter(header__in=list(causes))\n",
+                "self.dialect.due(Q(pk__in=ids))\n"
+                "            rows = rows.annotate(header=Value(next(iter(causes))))\n",
             ),
             (
-                "store/keyless.py",
-                "from django.db.models import F, Q",
+                "store/missing_keys.py",
+                "from django.db.models import Count, F, Q",
                 "from django.db.models import F, Q, Value",
             ),
         ),
@@ -164,8 +166,8 @@ MUTANTS: Final = (
         "what others lock is not waited for when it is put off",
         (
             (
-                "store/keyless.py",
-                'self.skipping_locked(rows.order_by("pk"))',
+                "store/missing_keys.py",
+                'self.database.skipping_locked(rows.order_by("pk"))',
                 'rows.order_by("pk").select_for_update()',
             ),
         ),
@@ -173,19 +175,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what is behind the head is not read",
-        (("store/keyless.py", "scheduled_at, id LIMIT {limit}", "scheduled_at, id"),),
+        (("store/missing_keys.py", "scheduled_at, id LIMIT {limit}", "scheduled_at, id"),),
         (f"{KEYLESS}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
     ),
     Mutant(
         "the head is read past what others open",
-        (("store/keyless.py", "but_for=but_for(sorted(others), args, vendor)", 'but_for=""'),),
+        (("store/missing_keys.py", "but_for=but_for(sorted(others), args, vendor)", 'but_for=""'),),
         (f"{KEYLESS}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
     ),
     Mutant(
         "no more than a batch is put off at a time",
         (
             (
-                "store/keyless.py",
+                "store/missing_keys.py",
                 "(left := PUT_OFF_AT_ONCE - found.numbers.total()) > 0",
                 "left := PUT_OFF_AT_ONCE",
             ),
@@ -194,7 +196,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the place of what is put off goes to the next one",
-        (("store/keyless.py", '        self.wake(keys - {""})\n', ""),),
+        (("store/missing_keys.py", '        self.limits.unpark(keys - {""})\n', ""),),
         (f"{KEYLESS}test_the_place_that_one_was_woken_for_is_the_next_ones[sqlite]",),
     ),
     Mutant(
@@ -217,9 +219,9 @@ MUTANTS: Final = (
         "a late lease alone takes no worker's keys away",
         (
             (
-                "store/keyless.py",
-                "self.workers.filter(state=Worker.State.LIVE).values_list",
-                "self.live_workers().values_list",
+                "store/missing_keys.py",
+                "self.database.workers.filter(state=Worker.State.LIVE).values_list",
+                "self.statistics.live_workers().values_list",
             ),
         ),
         (f"{KEYLESS}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
@@ -242,14 +244,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what this process can't open either is not brought back",
-        (("store/keyless.py", '        if "" not in openable:\n', "        if False:\n"),),
+        (("store/missing_keys.py", '        if "" not in openable:\n', "        if False:\n"),),
         (f"{KEYLESS}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other header]",),
     ),
     Mutant(
         "nothing further ahead than an hour is looked at to bring it back",
         (
             (
-                "store/keyless.py",
+                "store/missing_keys.py",
                 " or last.scheduled_at > until",
                 "",
             ),
@@ -260,7 +262,7 @@ MUTANTS: Final = (
         "a format that isn't known is counted",
         (
             (
-                "store/missing.py",
+                "store/missing_keys.py",
                 "TELLS: Final = Q(reason__startswith=REASON) | Q(reason__startswith=FORM)",
                 "TELLS: Final = Q(reason__startswith=REASON)",
             ),
@@ -271,7 +273,7 @@ MUTANTS: Final = (
         "what claims pass over for its format is counted",
         (
             (
-                "store/missing.py",
+                "store/missing_keys.py",
                 "names = key_id_of(header), format_of(header)",
                 "names = (key_id_of(header),)",
             ),
@@ -315,7 +317,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a value that others change meanwhile is sealed anew all the same",
-        (("store/resealing.py", "for _ in range(TRIES):", "for _ in range(1):"),),
+        (("store/rotation.py", "for _ in range(TRIES):", "for _ in range(1):"),),
         (f"{ROTATION}test_what_others_change_meanwhile_is_tried_again[sqlite]",),
     ),
 )

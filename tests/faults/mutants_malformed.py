@@ -47,12 +47,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a schedule that is mended is paused",
-        (("store/malformed.py", '{"is_paused": True, "next_tick": None}', "{}"),),
+        (("store/malformed_rows.py", '{"is_paused": True, "next_tick": None}', "{}"),),
         (f"{STORE}test_a_malformed_schedule_is_paused_and_the_others_tick[sqlite]",),
     ),
     Mutant(
         "arguments over the limit aren't fetched",
-        (("store/rows.py", 'if name == "args":', "if False:"),),
+        (("store/database.py", 'if name == "args":', "if False:"),),
         (f"{LARGE}test_arguments_over_the_limit_are_not_claimed[sqlite]",),
     ),
     Mutant(

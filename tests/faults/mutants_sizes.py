@@ -83,12 +83,12 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the winner of a token is measured on MariaDB",
-        (("store/mysql_inserting.py", '", ".join(self.columns.selected)', '"*"'),),
+        (("store/dialects/mysql_insert.py", '", ".join(self.columns.selected)', '"*"'),),
         (f"{SIZES}test_the_winner_of_a_token_is_read_without_it[mariadb]",),
     ),
     Mutant(
         "a long reason names no key",
-        (("store/missing.py", ".filter(size__lte=LONGEST_REASON)", ""),),
+        (("store/missing_keys.py", ".filter(size__lte=LONGEST_REASON)", ""),),
         (f"{SIZES}test_stats_take_no_large_reason_for_a_key[postgresql]",),
     ),
     Mutant(
@@ -107,14 +107,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a large value is counted by the key that it names",
-        (("store/resealing.py", "key_id = key_id_of(header) or UNNAMED", "key_id = UNNAMED"),),
+        (("store/rotation.py", "key_id = key_id_of(header) or UNNAMED", "key_id = UNNAMED"),),
         (f"{NAMED}[sqlite-arguments]", f"{NAMED}[postgresql-failure]"),
     ),
     Mutant(
         "a large value is told",
         (
             (
-                "store/resealing.py",
+                "store/rotation.py",
                 "found.unreadable.append(Unreadable(key_id, value.where, size))",
                 "pass",
             ),
@@ -151,7 +151,7 @@ MUTANTS: Final = (
         "a rotation looks at all failures of an attempt",
         (
             (
-                "store/resealing.py",
+                "store/rotation.py",
                 "page = list(rows.filter(pk__gt=page[-1].pk)[:limit])",
                 "page = []",
             ),

@@ -21,7 +21,7 @@ from async_attempts.exceptions import Tampered
 from async_attempts.management.commands import _rotation
 from async_attempts.models import Failure, Schedule
 from async_attempts.payload import dump_arguments, load_arguments, load_bound
-from async_attempts.store import resealing, store_for
+from async_attempts.store import rotation, store_for
 from tests.shop import clients, flows
 from tests.worker.helpers.attempts import drain
 
@@ -207,12 +207,12 @@ def test_what_others_change_meanwhile_is_tried_again(database, capsys, monkeypat
             rows.update(args=seals[-1])
         return plaintext
 
-    monkeypatch.setattr(resealing, "open_sealed", change)
+    monkeypatch.setattr(rotation, "open_sealed", change)
     with using(KEYS=[NEW, OLD]):
         rotate(database)
     assert told(capsys)[0][id_of(OLD)] == ("old", 1, 0)
     seals.clear()
-    monkeypatch.setattr(resealing, "TRIES", 2)
+    monkeypatch.setattr(rotation, "TRIES", 2)
     rows.update(args=AESGCMSIVCipher([OLD]).encrypt(b"", rows.get().context("args")))
     with using(KEYS=[NEW, OLD]):
         with pytest.raises(CommandError, match="1 value is changed by others"):

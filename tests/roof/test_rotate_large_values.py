@@ -18,7 +18,7 @@ from async_attempts.encryption import AESGCMSIVCipher, open_sealed
 from async_attempts.encryption.keys import Key
 from async_attempts.models import Failure, Schedule
 from async_attempts.payload.limits import most_args_bytes
-from async_attempts.store import chunks, resealing, store_for
+from async_attempts.store import chunks, rotation, store_for
 from tests.shop import clients
 from tests.store.large import octets, peak_below, write
 from tests.store.rows import failure_of
@@ -140,7 +140,7 @@ def test_what_becomes_large_meanwhile_is_not_fetched(database, capsys, monkeypat
         put(database, attempt, "args", OLD_ID)
         return open_sealed(stored, context, by)
 
-    monkeypatch.setattr(resealing, "open_sealed", enlarged)
+    monkeypatch.setattr(rotation, "open_sealed", enlarged)
     named = f"1 value is marked with the key {OLD_ID.hex()}"
     with using(), peak_below(2 * MIB), pytest.raises(CommandError, match=named):
         rotate(database, ids=True)
