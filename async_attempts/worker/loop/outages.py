@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import random
 from typing import Final
 
 from django.db import Error, connections
 
+from ...pauses import Pauses
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import StopEvent
 
 logger = logging.getLogger("async_attempts")
 
+FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
 LAST_PAUSE: Final = 1.0
 LOCK_PAUSE: Final = 0.05
@@ -35,12 +36,12 @@ class Outages:
 
     def __init__(self, stop_event: StopEvent) -> None:
         self.stop_event = stop_event
-        self._in_a_row = 0
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._quiet_until = 0.0
 
     def over(self) -> None:
         """The database answers again."""
-        self._in_a_row = 0
+        self._pauses.reset()
 
     def wait_for_lock(self) -> None:
         """Pause for a moment: somebody else's lock is in the way, and the connection is sound."""
@@ -53,8 +54,7 @@ class Outages:
 
     def wait(self, error: Error) -> None:
         """Let go of the connections and pause, at most LONGEST_PAUSE seconds."""
-        self._in_a_row += 1
-        pause = min(2.0**self._in_a_row / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
+        pause = self._pauses.next()
         if self.stop_event.is_set():
             # There isn't much time left.
             pause = min(pause, LAST_PAUSE)

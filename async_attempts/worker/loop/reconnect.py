@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,8 +9,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from ...pauses import Pauses
 from ...store.listener import Listener
 
+FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
 
 
@@ -22,7 +23,7 @@ class Reconnector:
         self._params = params
         self._came: SimpleQueue[Listener | Exception] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pauses = 0
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._next_try = 0.0
         self._closed = False
 
@@ -39,14 +40,12 @@ class Reconnector:
         self._thread = None
         if isinstance(outcome, Exception):
             raise outcome
-        self._pauses = 0
+        self._pauses.reset()
         return outcome
 
     def pause(self) -> None:
         """Let some time pass before the next try, ever more, with jitter."""
-        self._pauses += 1
-        pause = min(2.0**self._pauses / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
-        self._next_try = time.monotonic() + pause
+        self._next_try = time.monotonic() + self._pauses.next()
 
     def close(self) -> None:
         """Close what may still come."""

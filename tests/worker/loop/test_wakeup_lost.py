@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from django.db import connections
@@ -14,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from async_attempts.store import gate, listener, store_for
 from async_attempts.worker.loop import wakeup
+from async_attempts.worker.loop.reconnect import Reconnector
 from async_attempts.worker.loop.wakeup import WakeUp
 from tests.worker.helpers.listeners import (
     LONG,
@@ -103,10 +105,11 @@ def test_an_answer_that_does_not_come_ends_the_session(database, sleeper, monkey
 
 def test_one_that_can_not_listen_polls_and_warns_once_without_a_secret(database, caplog):
     nobody = {"LISTEN_DSN": dsn(host="127.0.0.1", port=1, password=PASSWORD)}
-    with override_settings(ASYNC_ATTEMPTS=nobody):
+    pausing = patch.object(Reconnector, "pause", autospec=True, side_effect=Reconnector.pause)
+    with override_settings(ASYNC_ATTEMPTS=nobody), pausing as pause:
         wake_up = WakeUp(store_for(database), LONG)
         until(lambda: wake_up.longest_sleep() == 1.0 and caplog.records)
-        until(lambda: wake_up.longest_sleep() and wake_up._reconnector._pauses > 1)
+        until(lambda: wake_up.longest_sleep() and pause.call_count > 1)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "OperationalError" in caplog.text
     assert PASSWORD not in caplog.text
