@@ -90,7 +90,7 @@ class ChildRegistrar:
         asked = now()
         # In shared memory first, so that the supervisor knows whatever it claims.
         self._child_state.hold_until(0.0)
-        self._child_state.become(worker.pk)
+        self._child_state.set_worker(worker.pk)
         self._store.register(worker, settings().LEASE)
         self._child_state.hold_until(asked + settings().LEASE)
         yield Registration(worker, SupervisedLease(self._child_state, worker.pk))

@@ -114,7 +114,7 @@ class ChildState:
         found = self._memory[_MINE : _MINE + 16]
         return None if found == _NOBODY else UUID(bytes=found)
 
-    def become(self, worker_id: UUID | None) -> None:
+    def set_worker(self, worker_id: UUID | None) -> None:
         """Set the worker whose lease is to be renewed; None for nobody's."""
         self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
 
@@ -240,7 +240,7 @@ class ChildState:
         """The last renewal that was late, by `now()`; 0.0 if there was none."""
         return self._number(_LATE)
 
-    def came_late(self, moment: float) -> None:
+    def renewed_late(self, moment: float) -> None:
         self._write(_LATE, moment)
 
     def lose(self, worker_id: UUID) -> None:
