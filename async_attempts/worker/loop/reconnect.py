@@ -43,7 +43,7 @@ class Reconnector:
         return outcome
 
     def pause(self) -> None:
-        """Let some time pass before the next try, ever more, with jitter."""
+        """Wait before the next try, longer each time, with jitter."""
         self._pauses += 1
         pause = min(2.0**self._pauses / 4, LONGEST_PAUSE) * random.uniform(0.5, 1)
         self._next_try = time.monotonic() + pause

@@ -42,7 +42,7 @@ class Registration(NamedTuple):
 
 
 class Registrar(Protocol):
-    """Registers this process as a worker, anew after it was rescued."""
+    """Registers this process as a worker, and again after it was rescued."""
 
     @property
     def holds_until(self) -> float:
