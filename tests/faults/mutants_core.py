@@ -12,7 +12,7 @@ UNKNOWN = "tests/worker/loop/test_unknown_claims.py::"
 ORPHANS = "tests/store/test_orphans.py::"
 SESSIONS = "tests/worker/shared/test_own_sessions.py::"
 CHILD_SLOT = "tests/worker/processes/test_child_slot.py::"
-WATCH = "tests/worker/shared/test_lease_watch.py::"
+WATCH = "tests/worker/shared/test_lease.py::"
 
 MUTANTS: Final = (
     Mutant(

@@ -16,7 +16,7 @@ from async_attempts.conf import settings as current_settings
 from async_attempts.models import Worker
 from async_attempts.store import store_for
 from async_attempts.worker.maintenance import maintenance
-from async_attempts.worker.shared import lease
+from async_attempts.worker.shared.lease import LeaseWatch
 from tests.faults.fleet import (
     QUICK,
     all_have_ended,
@@ -98,7 +98,7 @@ def test_nobody_rescues_within_half_a_lease_of_its_own_connection_or_late_renewa
     clock = mock.Mock(return_value=0.0)
     monkeypatch.setattr(maintenance, "now", clock)
     # By it the lease has been seen unchanged for long.
-    monkeypatch.setattr(lease.LeaseWatch, "unchanged", late_leases(store))
+    monkeypatch.setattr(LeaseWatch, "unchanged", late_leases(store))
     rescuer = maintenance.Maintenance(store)
     if reconnects or is_late:
         clock.return_value = 1000.0

@@ -112,7 +112,7 @@ class NoWatch:
 class AlarmWatch:
     """The watch of the main thread: SIGALRM, which interrupts most system calls, too.
 
-    The timer isn't set again for each execution: when it expires, the handler looks if the
+    The timer isn't set again for each execution: when it expires, the handler checks if the
     execution of that moment is late, and else sets it to the deadline of that one. A target may
     take it away, and a call in C may keep the main thread from hearing it: the timekeeper makes up
     for both. Without one, the timer is set for each execution.
@@ -133,8 +133,8 @@ class AlarmWatch:
         self._current = deadline
         if self._timekeeper is None or deadline.at < self._armed_for:
             self._arm(deadline.at)
-        if self._timekeeper is not None and deadline.at < self._timekeeper.looks_at:
-            self._timekeeper.look_earlier()
+        if self._timekeeper is not None and deadline.at < self._timekeeper.checks_at:
+            self._timekeeper.check_earlier()
 
     def end(self) -> None:
         self._current = None
@@ -144,7 +144,7 @@ class AlarmWatch:
         self._current = None
         self._alarm.give_back()
 
-    def look(self, moment: float) -> float:
+    def check(self, moment: float) -> float:
         """Send SIGALRM in place of the timer; note the delivery for a main thread in a C call."""
         deadline = self._current
         if deadline is None:
@@ -191,8 +191,8 @@ class ThreadWatch:
 
     def begin(self, deadline: Deadline) -> None:
         self._current = deadline
-        if deadline.at < self._timekeeper.looks_at:
-            self._timekeeper.look_earlier()
+        if deadline.at < self._timekeeper.checks_at:
+            self._timekeeper.check_earlier()
 
     def end(self) -> None:
         try:
@@ -207,7 +207,7 @@ class ThreadWatch:
             if self._lock._is_owned():
                 self._lock.release()
 
-    def look(self, moment: float) -> float:
+    def check(self, moment: float) -> float:
         """Raise, if it is time; return the deadline to check next."""
         with self._lock:
             deadline = self._current
@@ -227,7 +227,7 @@ class Timekeeper:
 
     def __init__(self) -> None:
         self.watches: list[AlarmWatch | ThreadWatch] = []
-        self.looks_at = _FAR
+        self.checks_at = _FAR
         # Written in C: an Event that its setter is thrown out of stays locked for ever.
         self._changed: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
@@ -236,7 +236,7 @@ class Timekeeper:
     def start(self) -> None:
         self._thread.start()
 
-    def look_earlier(self) -> None:
+    def check_earlier(self) -> None:
         """A deadline is earlier than all that were known."""
         self._changed.put(None)
 
@@ -248,10 +248,10 @@ class Timekeeper:
     def _keep(self) -> None:
         while not self._stopped:
             # Set first: a deadline that begins during the check is earlier than this, and wakes.
-            self.looks_at = _FAR
+            self.checks_at = _FAR
             moment = now()
-            self.looks_at = min((watch.look(moment) for watch in self.watches), default=_FAR)
-            wait = min(max(0.0, self.looks_at - moment), threading.TIMEOUT_MAX)
+            self.checks_at = min((watch.check(moment) for watch in self.watches), default=_FAR)
+            wait = min(max(0.0, self.checks_at - moment), threading.TIMEOUT_MAX)
             with suppress(Empty):
                 self._changed.get(timeout=wait)
                 while True:

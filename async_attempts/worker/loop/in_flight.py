@@ -216,7 +216,7 @@ class InFlight:
             if self._recorded is not None and execution.offset is not None:
                 self._recorded(execution.offset)
         recorded, self._unrecorded = self._unrecorded, []
-        return self._let_in(recorded) or is_again
+        return self._wake_waiting(recorded) or is_again
 
     def _set_aside(self, locked: Collection[Fence]) -> None:
         """Offer these later: somebody else locks their rows."""
@@ -231,7 +231,7 @@ class InFlight:
         elif not self._locked:
             self._pause = FIRST_PAUSE
 
-    def _let_in(self, ended: Iterable[Execution]) -> bool:
+    def _wake_waiting(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the slots of these; return True if something may have become due."""
         keys = {execution.claim.limit_key for execution in ended} - {""}
         if keys:

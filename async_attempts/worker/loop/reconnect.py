@@ -44,7 +44,7 @@ class Reconnector:
         return outcome
 
     def pause(self) -> None:
-        """Let some time pass before the next try, ever more, with jitter."""
+        """Wait before the next try, longer each time, with jitter."""
         self._next_try = time.monotonic() + self._pauses.next()
 
     def close(self) -> None:

@@ -1,13 +1,13 @@
 """Wake-ups of an idle worker by notifications, beside its polls.
 
-Polling is the truth, notifications only shorten it. `store.gate` says who notifies and when. Here
-is an idle worker's side: it listens, and sleeps long only as the sentinel or beside one, and only
-if a look that began after it had found that out, and after all that it was notified of, found
-nothing. So what becomes due behind that look's back was notified, or the sentinel let go, of which
-it notifies, too; a sentinel that dies tells nobody, and is found out at the next poll.
+Polling is the truth, notifications only shorten it. `store.gate` says who notifies and when; this
+is an idle worker's side. It listens. It sleeps long only as the sentinel, or beside a sentinel, and
+only after a poll that began after it had found that out, and that found nothing. What becomes due
+after that poll is notified, or the sentinel lets go, which notifies, too. A sentinel that dies
+notifies nobody; the next poll finds that out.
 
-Any role of the database can notify. After some notifications that found nothing a worker is deaf
-for some milliseconds after each, so that a flood of them costs its database few looks.
+Any role of the database can notify. After some notifications that found nothing, a worker ignores
+them for some milliseconds after each, so that a flood of them costs its database few polls.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class WakeUp:
     _busy_in_a_row: int
 
     def __init__(self, store: Store, interval: float | None) -> None:
-        """`interval`: seconds between an idle worker's looks; None: 5 with notifications, 1
+        """`interval`: seconds between an idle worker's polls; None: 5 with notifications, 1
         without them."""
         self.store = store
         self.interval = interval
@@ -77,7 +77,7 @@ class WakeUp:
     def longest_sleep(self) -> float:
         """Return the seconds after which to poll again; called after a poll that found nothing.
 
-        0.0: look once more before any sleep.
+        0.0: poll once more before any sleep.
         """
         if not self._listens:
             return self.interval or WITHOUT

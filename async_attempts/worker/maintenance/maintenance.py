@@ -88,8 +88,8 @@ class Maintenance:
     ) -> bool:
         """Do what is due; whether attempts may have become due.
 
-        `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a place): as the last
-        look found. `late_at`: when this worker's own lease was last renewed late.
+        `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a slot): as the last
+        poll found. `late_at`: when this worker's own lease was last renewed late.
         """
         moment = now()
         if has_late_workers and moment >= self._next_rescue:

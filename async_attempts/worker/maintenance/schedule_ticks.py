@@ -1,6 +1,6 @@
 """Ticks of schedules: when a worker enqueues them, and declares the schedules of its code.
 
-An idle worker's look says when the next tick is; no statement is made before.
+An idle worker's poll says when the next tick is; no statement is made before.
 """
 
 from __future__ import annotations

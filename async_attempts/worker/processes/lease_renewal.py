@@ -95,7 +95,7 @@ class LeaseRenewal:
 
 def _hold(state: ChildState, asked: float, lease: float) -> None:
     if is_late(state.holds_until, asked):
-        state.came_late(now())
+        state.renewed_late(now())
     state.hold_until(asked + lease)
 
 

@@ -94,7 +94,7 @@ class Reporting:
         try:
             os.execv(sys.executable, arguments)  # noqa: S606 - it is what this process was
         except OSError:
-            logger.exception("the worker can't begin anew")
+            logger.exception("the worker can't start again")
         return CRASHED
 
     def _is_alive(self) -> bool:

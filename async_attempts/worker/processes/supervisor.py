@@ -238,7 +238,7 @@ class Supervisor:
             # Its lease is renewed no more: others will rescue it. After a first try in vain another
             # child may live there.
             if child_slot.state.worker_id == reaping.child_exit.worker_id:
-                child_slot.state.become(None)
+                child_slot.state.set_worker(None)
             child_slot.is_waiting = False
             logger.error("a dead child's attempts can't be taken back: %s", error.strerror)
             return

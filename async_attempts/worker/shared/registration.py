@@ -42,7 +42,7 @@ class Registration(NamedTuple):
 
 
 class Registrar(Protocol):
-    """Registers this process as a worker, anew after it was rescued."""
+    """Registers this process as a worker, and again after it was rescued."""
 
     @property
     def holds_until(self) -> float:
@@ -90,7 +90,7 @@ class ChildRegistrar:
         asked = now()
         # In shared memory first, so that the supervisor knows whatever it claims.
         self._child_state.hold_until(0.0)
-        self._child_state.become(worker.pk)
+        self._child_state.set_worker(worker.pk)
         self._store.workers.register(worker, settings().LEASE)
         self._child_state.hold_until(asked + settings().LEASE)
         yield Registration(worker, SupervisedLease(self._child_state, worker.pk))

@@ -2,7 +2,7 @@
 
 It outlives the child, whatever ends that: the supervisor reads there what had begun. It reads while
 the child writes, so a number is written by one store of its eight bytes; `struct.pack_into` empties
-the place before, and a loop that had just ticked would look as if it never had.
+the number first, and a loop that had just ticked would seem never to have.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class ChildState:
         found = self._memory[_MINE : _MINE + 16]
         return None if found == _NOBODY else UUID(bytes=found)
 
-    def become(self, worker_id: UUID | None) -> None:
-        """Set the worker whose lease is to be renewed; None for nobody's."""
+    def set_worker(self, worker_id: UUID | None) -> None:
+        """Set the worker whose lease is to be renewed; None for no lease."""
         self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
 
     @property
@@ -240,7 +240,7 @@ class ChildState:
         """The last renewal that was late, by `now()`; 0.0 if there was none."""
         return self._number(_LATE)
 
-    def came_late(self, moment: float) -> None:
+    def renewed_late(self, moment: float) -> None:
         self._write(_LATE, moment)
 
     def lose(self, worker_id: UUID) -> None:

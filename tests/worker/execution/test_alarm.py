@@ -188,7 +188,7 @@ def test_who_was_told_gets_no_more_time_by_others_that_are_looked_after(timekeep
         time.sleep(0.01)
     (first,) = child_state.begun()
     for _ in range(3):
-        timekeeper.look_earlier()
+        timekeeper.check_earlier()
         time.sleep(0.05)
     watch.close()
     assert list(child_state.begun()) == [first]

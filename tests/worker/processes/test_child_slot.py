@@ -80,13 +80,13 @@ def test_who_is_done_is_not_replaced(child_slot, moment):
 
 
 def test_a_child_that_left_nothing_in_flight_is_not_reaped(child_slot):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     child_slot.state.note_end(End.DONE)
     assert child_slot.ended(exited(0)) is None
 
 
 def test_an_exit_code_of_0_alone_does_not_spare_the_reaper(child_slot):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     assert child_slot.ended(exited(0)) is not None
 
 
@@ -114,7 +114,7 @@ def verdict_on(child_exit, attempt_id: UUID, claim_seq: int = 4):
     [(signal.SIGSEGV, "ended by SIGSEGV"), (exited(3), "ended with the exit code 3")],
 )
 def test_only_what_had_begun_counts_a_crash_of_its_own(child_slot, status, how):
-    child_slot.state.become(worker_id := uuid4())
+    child_slot.state.set_worker(worker_id := uuid4())
     mine = begun(child_slot, 2000)
     child_exit = child_slot.ended(status)
     assert (child_exit.worker_id, child_exit.how) == (worker_id, how)
@@ -125,7 +125,7 @@ def test_only_what_had_begun_counts_a_crash_of_its_own(child_slot, status, how):
 
 
 def test_who_ignores_its_timeout_is_to_blame_and_nobody_beside_it(child_slot, moment):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     late, in_time, over = (
         begun(child_slot, 990, 999),
         begun(child_slot, 2000),
@@ -141,7 +141,7 @@ def test_who_ignores_its_timeout_is_to_blame_and_nobody_beside_it(child_slot, mo
 
 
 def test_who_was_not_told_that_its_time_is_over_has_not_ignored_that(child_slot, moment):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     late, in_time, told = (
         begun(child_slot, 999),
         begun(child_slot, 2000),
@@ -159,7 +159,7 @@ def test_who_was_not_told_that_its_time_is_over_has_not_ignored_that(child_slot,
 
 
 def test_a_moved_deadline_has_to_be_told_of_again(child_slot, moment):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     offset = child_slot.state.begin(uuid4().bytes, 4, 990)
     child_slot.state.told(offset, 999)
     child_slot.state.move(offset, 1010)
@@ -170,21 +170,21 @@ def test_a_moved_deadline_has_to_be_told_of_again(child_slot, moment):
 
 
 def test_nobody_is_to_blame_for_a_fault_of_the_process_itself(child_slot):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     mine = begun(child_slot, 2000)
     child_slot.state.note_end(End.FAULTY)
     assert verdict_on(child_slot.ended(exited(1)), mine) is None
 
 
 def test_nothing_is_to_blame_for_what_its_supervisor_ends_for_other_reasons(child_slot):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     mine = begun(child_slot, 2000)
     child_slot.kill()
     assert verdict_on(child_slot.ended(signal.SIGKILL), mine) is None
 
 
 def test_a_loop_that_does_not_go_round_is_stuck_unless_a_target_is_at_work(child_slot, moment):
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     moment[0] += 2 * STUCK_AFTER
     assert child_slot.reason_to_kill() == frozenset()
     begun(child_slot, moment[0] + 1)
@@ -193,7 +193,7 @@ def test_a_loop_that_does_not_go_round_is_stuck_unless_a_target_is_at_work(child
 
 def test_a_loop_that_waits_for_the_database_is_not_stuck(child_slot, moment, monkeypatch):
     monkeypatch.setattr(shared_memory, "now", lambda: moment[0])
-    child_slot.state.become(uuid4())
+    child_slot.state.set_worker(uuid4())
     child_slot.state.note_database(True)
     moment[0] += 10 * STUCK_AFTER
     assert child_slot.reason_to_kill() is None

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from async_attempts.worker.health import probes
 from async_attempts.worker.health.probes import SILENCE, WorkerStatus, livez
 from async_attempts.worker.processes import reporting
 from async_attempts.worker.processes.reporting import Reporting
@@ -31,7 +32,7 @@ Heard = Callable[[], list[str]]
 def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which stands still."""
     moment = [1000.0]
-    for module in (shared_memory, reporting):
+    for module in (shared_memory, probes, reporting):
         monkeypatch.setattr(module, "now", lambda: moment[0])
     return moment
 

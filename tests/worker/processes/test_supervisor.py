@@ -131,10 +131,10 @@ def test_who_lives_where_the_dead_cannot_be_reaped_keeps_its_lease(monkeypatch):
     supervisor = Supervisor(Options(database="default", queues=("default",)))
     (child_slot,) = supervisor.child_slots
     dead, living = uuid4(), uuid4()
-    child_slot.state.become(dead)
+    child_slot.state.set_worker(dead)
     supervisor._start_reaper(Reaping(child_slot, ChildExit(dead, "ended by SIGKILL")))
     assert child_slot.state.worker_id is None
-    child_slot.state.become(living)
+    child_slot.state.set_worker(living)
     supervisor._failed_reapings.append(
         Reaping(child_slot, ChildExit(dead, "ended by SIGKILL"), failed=1)
     )

@@ -28,7 +28,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
     first, second, third, worker_id = (uuid4() for _ in range(4))
 
     def live() -> None:
-        state.become(worker_id)
+        state.set_worker(worker_id)
         recorded = state.begin(first.bytes, 1, 5.0)
         ended = state.begin(second.bytes, 2, 6.0)
         state.begin(third.bytes, 2**40, 7.0)
@@ -54,7 +54,7 @@ def test_a_page_that_was_cleared_says_nothing_of_the_last_child():
     state = ChildState(1)
 
     def live() -> None:
-        state.become(uuid4())
+        state.set_worker(uuid4())
         state.begin(uuid4().bytes, 1, 5.0)
         state.tick(1, 1)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from async_attempts.worker.shared.wake_pipe import WakePipe
+from async_attempts.worker.shared.wake_pipe import LoopWait, WakePipe
 from tests.worker.helpers.processes import PATIENCE
 
 
@@ -79,3 +79,19 @@ def test_a_broken_socket_wakes_too(wake_pipe, pair):
     near, far = pair
     far.close()
     assert wake_pipe.wait(PATIENCE, near.fileno())
+
+
+def test_a_loop_is_woken_only_while_it_waits(wake_pipe):
+    loop_wait = LoopWait(wake_pipe)
+    loop_wait.wake()
+    assert wake_pipe._poll.poll(0) == []
+    waker = threading.Timer(0.05, loop_wait.wake)
+    waker.start()
+    deadline = time.monotonic() + PATIENCE
+    assert not loop_wait.wait(PATIENCE, None, lambda: False)
+    assert time.monotonic() < deadline
+    waker.join()
+
+
+def test_a_loop_that_is_needed_already_does_not_wait(wake_pipe):
+    assert not LoopWait(wake_pipe).wait(3_600, None, lambda: True)
