@@ -1,4 +1,4 @@
-"""Dependencies: closed when prerequisites end, expired when they can't be met, opened by a retry.
+"""Dependencies: closed when prerequisites end, expired if they can't be met, opened by a retry.
 
 An edge changes only while its dependent is locked. No lock is ever waited for: what others lock is
 come back to.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -296,12 +296,8 @@ class Dependencies:
     def any_open(self) -> bool:
         """Return True if there is any open edge; asked for each batch of successes."""
         with self.database.connection.cursor() as cursor:
-            cursor.execute(self._any_open_sql)
+            cursor.execute(ANY_OPEN.format(**self.database.names))
             return cursor.fetchone() is not None
-
-    @cached_property
-    def _any_open_sql(self) -> str:
-        return ANY_OPEN.format(**self.database.names)
 
     def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
         """Return those of these attempts that others may wait for."""

@@ -186,8 +186,10 @@ MUTANTS: Final = (
             (
                 "store/dialects/postgresql.py",
                 "return self.database.in_autocommit(lambda: self.claim",
-                "self.database.connection.set_autocommit(False); "
-                "return self.database.in_autocommit(lambda: self.claim",
+                (
+                    "self.database.connection.set_autocommit(False); "
+                    "return self.database.in_autocommit(lambda: self.claim"
+                ),
             ),
         ),
         (

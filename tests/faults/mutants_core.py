@@ -30,7 +30,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "telling what is locked from what is lost",
-        (("store/outcomes.py", "locked = self.database.still_held(worker_id, left)", "locked = []"),),
+        (
+            ("store/outcomes.py", "locked = self.database.still_held(worker_id, left)", "locked = []"),
+        ),
         (f"{OFFERED}[success-postgresql]", f"{OFFERED}[failure-postgresql]"),
     ),
     Mutant(

@@ -149,10 +149,14 @@ MUTANTS: Final = (
         (
             (
                 "store/missing_keys.py",
-                "self.dialect.due(Q(pk__in=ids)).annotate(header=HEADER)\n"
-                "            rows = rows.filter(header__in=list(causes))\n",
-                "self.dialect.due(Q(pk__in=ids))\n"
-                "            rows = rows.annotate(header=Value(next(iter(causes))))\n",
+                (
+                    "self.dialect.due(Q(pk__in=ids)).annotate(header=HEADER)\n"
+                    "            rows = rows.filter(header__in=list(causes))\n"
+                ),
+                (
+                    "self.dialect.due(Q(pk__in=ids))\n"
+                    "            rows = rows.annotate(header=Value(next(iter(causes))))\n"
+                ),
             ),
             (
                 "store/missing_keys.py",

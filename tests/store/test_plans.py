@@ -13,10 +13,12 @@ from async_attempts import Attempt
 from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
+from async_attempts.models.debounce import DebounceKey
 from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
 from async_attempts.store.dialects.postgresql_binary import binary_cursor
 from async_attempts.store.expressions import seconds_from_now
+from async_attempts.targets.pacing import Pacing
 
 from .rows import a_moment, enqueued, multiply, put
 from .sessions import IMPATIENT, PATIENT
@@ -122,6 +124,10 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
         )
         walk = [one for one in walking if "LIMIT" in one[0]]
         assert used(store, walk) == {"aa_attempt_promote"}
+
+    key = DebounceKey(bytes(12), Pacing(debounce=1.0))
+    _, calling = observed(store, lambda: store.debounce._last_of(key, 0))
+    assert used(store, calling) == {"aa_attempt_unique_key"}
 
     keys = ["of a customer", "for others", "nobody's"]
     woken, waking = observed(store, lambda: store.limits.unpark(keys))

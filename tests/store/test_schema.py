@@ -79,18 +79,20 @@ def test_the_indexes_are_over_the_rows_that_are_looked_for(store):
         ),
         "triage": (["completed_at"], ["status", "failed", "expired"]),
         "subject": (["subject_type", "subject_id"], ["subject_type", "not null"]),
+        "expires": (["expires_at"], ["expires_at", "completed_at", "is null", "not null"]),
         "unique_key": (["unique_key"], ["unique_key", "not null"]),
     }
 
 
 @pytest.mark.only("mariadb", reason="the others have partial indexes")
-def test_the_indexes_lead_with_the_status_where_none_can_be_partial(store):
+def test_the_indexes_lead_with_the_condition_where_none_can_be_partial(store):
     assert _columns(store) == {
         "claim": ["status", "queue", "num_crashes", "priority", "scheduled_at", "id"],
         "promote": ["status", "scheduled_at", "id"],
         "waiting": ["status", "blockers", "limit_key", "priority", "scheduled_at", "id"],
         "triage": ["status", "completed_at"],
         "subject": ["subject_type", "subject_id"],
+        "expires": ["completed_at", "expires_at"],
         "unique_key": ["unique_key"],
     }
 
@@ -145,5 +147,5 @@ def _parsed(definition):
     head, _, condition = definition.partition(" where ")
     columns = head[head.rindex("(") + 1 : head.rindex(")")].replace('"', "").split(", ")
     states = ["pending", "scheduled", "waiting", "failed", "expired"]
-    known = ["subject_type", "unique_key", "status", *states]
-    return columns, [word for word in [*known, "not null"] if word in condition]
+    known = ["subject_type", "unique_key", "expires_at", "completed_at", "status", *states]
+    return columns, [word for word in [*known, "is null", "not null"] if word in condition]
