@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
 from django.db import transaction
 
+from ..batches import STATEMENT_BYTES, by_size
 from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..models import AbstractAttempt
@@ -15,7 +16,6 @@ from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
 from ..models.promise import Promised, Promises
-from .chunks import CHUNK_BYTES, CHUNK_ROWS, by_key, chunks
 from .database import Database
 from .debounce import Debounce
 from .edges import Edges
@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 A_FEW: Final = 32
 """Rows that go by one statement everywhere, unless they are large."""
 RE_READS: Final = 10
+CHUNK_ROWS: Final = 500
 
 
 class Attempts:
@@ -107,7 +108,7 @@ class Attempts:
         def work() -> None:
             if self.statement.write_whole(many):
                 return
-            for chunk in chunks(by_key(many.sealed()), batch_size or CHUNK_ROWS):
+            for chunk in _chunks(_by_key(many.sealed()), batch_size or CHUNK_ROWS):
                 if self.statement.write(chunk, many.kind) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
                     raise DuplicateAttempt(
@@ -167,11 +168,11 @@ class Attempts:
     ) -> list[AbstractAttempt]:
         if kind is not None:
             # They have no tokens.
-            for chunk in chunks(attempts, CHUNK_ROWS):
+            for chunk in _chunks(attempts, CHUNK_ROWS):
                 self.statement.write(chunk, kind)
             return list(attempts)
         found: dict[int, AbstractAttempt] = {}
-        for chunk in chunks(by_key(attempts), CHUNK_ROWS):
+        for chunk in _chunks(_by_key(attempts), CHUNK_ROWS):
             self.statement.write(chunk)
             for attempt in chunk:
                 there = attempt if attempt.created else self._taken(attempt)
@@ -226,7 +227,7 @@ class Attempts:
             for row in many.rows
         ):
             return False
-        return sum(len(row.args) for row in many.sealed()) <= CHUNK_BYTES
+        return sum(len(row.args) for row in many.sealed()) <= STATEMENT_BYTES
 
     def _prepare(self, attempt: AbstractAttempt, promised: Promised | None = None) -> Kind | None:
         """Make one ready to be written; returns its kind, if it is of one."""
@@ -277,6 +278,21 @@ class Attempts:
         row["created_at"] = NOW
         row["created"] = False
         return None
+
+
+def _by_key(attempts: Sequence[AbstractAttempt]) -> Sequence[AbstractAttempt]:
+    """Return them in the order of their unique keys.
+
+    Callers of the same keys would otherwise wait in a circle.
+    """
+    if all(attempt.unique_key is None for attempt in attempts):
+        return attempts
+    return sorted(attempts, key=lambda attempt: attempt.unique_key or b"")
+
+
+def _chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:
+    """Yield them in order, in pieces that fit into one statement each."""
+    return by_size(attempts, lambda attempt: len(attempt.args), number=rows)
 
 
 def _debounced(many: Many) -> list[Any]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Case, Count, F, Q, TextField, Value, When
 
+from ..batches import in_batches
 from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, DatabaseNow
 from ..models import Changes as Changed
@@ -97,9 +98,8 @@ class Changes:
             return self._change_all(attempts, sources, columns)
         # What a slice has is settled once, and only the ids are held.
         ids = list(dict.fromkeys(attempts.values_list("pk", flat=True)))
-        parts = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
         changed, left = 0, Counter[str]()
-        for part in parts:
+        for part in in_batches(ids, BATCH):
             rows = self.database.attempts.filter(pk__in=part)
             changes = self._change_all(rows, sources, columns)
             changed += changes.changed

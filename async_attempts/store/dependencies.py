@@ -15,10 +15,10 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
+from ..batches import STATEMENT_KEYS as BATCH
 from ..lifecycle import FINAL, Status
 from ..models import Condition, Dependency
 from ..models.dependency import ENDINGS
-from .chunks import BATCH
 from .database import Database, as_uuid, placeholders
 from .expressions import ended, status_when_due
 from .revisits import What

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from django.db import transaction
 
+from ..batches import STATEMENT_KEYS, in_batches
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
 from ..models.dependency import prerequisites_of
 from ..models.sizes import as_bytes, octets
 from ..payload.limits import MOST_RESULT_BYTES
-from .chunks import BATCH, in_batches
 from .database import Database, as_uuid
 from .dependencies import Dependencies
 from .revisits import What
@@ -78,7 +78,7 @@ class Edges:
                 _require_sound(row, ends)
         older = {edge.prerequisite_id for edge in edges} - new
         self._require(older)
-        self.database.dependencies.bulk_create(edges, BATCH)
+        self.database.dependencies.bulk_create(edges, STATEMENT_KEYS)
         if older:
 
             def later() -> None:

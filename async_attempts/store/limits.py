@@ -6,7 +6,6 @@ their slots are free when those are taken back.
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,9 +16,10 @@ from uuid import UUID
 
 from django.db.models.constants import OnConflict
 
+from ..batches import in_batches
 from ..lifecycle import Released, Status
 from ..models import AttemptQuerySet, Slot, key_of_limit
-from .chunks import in_batches
+from ..pauses import jittered
 from .claim import Claim, Claimed
 from .database import Database
 from .dialects.base import Dialect
@@ -67,7 +67,7 @@ class Limits:
             revisits = self.database.revisits
             if pause is None or all(revisits.has(What.SLOTS, key) for key in crowded):
                 break
-            time.sleep(random.uniform(0.5, 1) * pause)
+            time.sleep(jittered(pause))
         if keyed:
             locked = self.database.in_transaction(partial(self._park, worker_id, keyed))
             taken.unrecorded += [(claim, Released()) for claim in locked]

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
+from ..batches import by_size
 from ..lifecycle import (
     NOT_KEPT,
     Expired,
@@ -48,7 +49,6 @@ AGAIN: Final = (Retried, Snoozed, Released)
 FAILURES_IN_A_STATEMENT: Final = 20
 """The longest of them fit the 16 MiB that MariaDB takes at once."""
 
-BYTES_IN_A_STATEMENT: Final = 4 * 2**20
 ROWS_IN_A_STATEMENT: Final = 250
 
 GLANCES: Final = (0.001,)
@@ -136,8 +136,8 @@ class Outcomes:
         for (outcome, seq, late), ids in alike.items():
             self.database.fenced(worker_id, seq, ids).update(**_columns(outcome, late))
         for seq, results_by_id in with_results.items():
-            for some in _by_size(results_by_id):
-                self.dialect.succeed_with(worker_id, seq, some)
+            for some in by_size(results_by_id.items(), _bytes_of, number=ROWS_IN_A_STATEMENT):
+                self.dialect.succeed_with(worker_id, seq, dict(some))
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
         """Lock the claimed row until the open transaction ends.
@@ -244,18 +244,8 @@ def _alike(results: Sequence[Result]) -> Iterator[tuple[bool, list[Claim]]]:
             yield drops, claims
 
 
-def _by_size(results: dict[UUID, bytes]) -> Iterator[dict[UUID, bytes]]:
-    """Yield as many at a time as go into one statement."""
-    some: dict[UUID, bytes] = {}
-    size = 0
-    for pk, result in results.items():
-        if some and (size + len(result) > BYTES_IN_A_STATEMENT or len(some) == ROWS_IN_A_STATEMENT):
-            yield some
-            some, size = {}, 0
-        some[pk] = result
-        size += len(result)
-    if some:
-        yield some
+def _bytes_of(result: tuple[UUID, bytes]) -> int:
+    return len(result[1])
 
 
 def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:

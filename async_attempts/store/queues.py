@@ -11,12 +11,12 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q
 
+from ..batches import in_batches
 from ..conf import bounded_queues, limits
 from ..exceptions import QueueFull
 from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, AbstractAttempt, DatabaseNow, Queue, Slot
-from .chunks import in_batches
 from .claim import Claim, Selection
 from .database import Database
 from .dialects.base import Dialect

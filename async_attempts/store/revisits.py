@@ -6,12 +6,13 @@ on from there; what is still locked then, or was left by a process that ended, i
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
+
+from ..pauses import Pauses, jittered
 
 _Key = TypeVar("_Key")
 
@@ -44,12 +45,12 @@ class What(Enum):
 class Visit:
     """`due`: when to come back, by the monotonic clock; None: somebody is at it."""
 
-    __slots__ = ("due", "first", "pause")
+    __slots__ = ("due", "first", "pauses")
 
     def __init__(self, moment: float) -> None:
         self.first = moment
-        self.pause = FIRST
-        self.due: float | None = moment + random.uniform(0.5, 1) * FIRST
+        self.pauses = Pauses(FIRST, LONGEST)
+        self.due: float | None = moment + self.pauses.next()
 
 
 class Revisits:
@@ -86,7 +87,7 @@ class Revisits:
         for pause in () if self.is_loop else QUICK:
             if not passed:
                 return
-            time.sleep(random.uniform(0.5, 1) * pause)
+            time.sleep(jittered(pause))
             passed = work(passed)
         self.add(what, passed)
 
@@ -107,8 +108,7 @@ class Revisits:
                     if len(self._visits) < MOST:
                         self._visits[what, key] = Visit(moment)
                 elif visit.due is None and moment - visit.first < PATIENCE:
-                    visit.pause = min(LONGEST, visit.pause * 2)
-                    visit.due = moment + random.uniform(0.5, 1) * visit.pause
+                    visit.due = moment + visit.pauses.next()
 
     def has(self, what: What, key: Any) -> bool:
         """Whether a loop is to come back to this."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db.models import BooleanField, ExpressionWrapper, QuerySet
 
+from ..batches import STATEMENT_BYTES, by_size
 from ..conf import realm_of
 from ..encryption import (
     Context,
@@ -31,7 +32,6 @@ from ..models.dependency import Prerequisite, digest_of
 from ..models.schedule import BOUND
 from ..models.sizes import Octets, size_of_unfetched
 from ..payload import bind, is_bound
-from .chunks import chunks
 from .missing_keys import UNNAMED, WAITS
 from .plaintext import DECIDING_COLUMNS, Plaintext
 from .store import Store
@@ -40,6 +40,7 @@ SEALED_COLUMNS: Final[Mapping[str, Purpose]] = {"args": "args", "sealed_result":
 """The sealed columns of an attempt, each with its purpose."""
 
 COLUMNS: Final = (*"id target_pk idempotence_token".split(), *DECIDING_COLUMNS)
+BYTES_AT_ONCE: Final = STATEMENT_BYTES
 TRIES: Final = 3
 """How often a value is read again that somebody else changed meanwhile."""
 
@@ -268,7 +269,7 @@ def _fetched(
         sizes = [getattr(row, f"size_of_{column}") or 0 for column in columns]
         return sum(size for size, most in zip(sizes, limits, strict=True) if size <= most)
 
-    for some in chunks(measured, len(measured), size_of):
+    for some in by_size(measured, size_of, number=len(measured), size=BYTES_AT_ONCE):
         found = rows.filter(pk__in=[row.pk for row in some]).values_list("pk", *columns)
         values = {pk: stored for pk, *stored in found}
         yield from ((row, values[row.pk]) for row in some if row.pk in values)

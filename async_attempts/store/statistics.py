@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Count, Min, Q, QuerySet, Sum
 
+from ..batches import in_batches
 from ..lifecycle import Status
 from ..models import DatabaseNow, Tally, Worker
 from ..models.tally import KEY, NUMBERS, TARGET_LENGTH
@@ -142,7 +143,7 @@ class Statistics:
         places = f"({', '.join([minute, *['%s'] * (len(KEY) - 1 + len(NUMBERS))])})"
         head, tail = self._adding
         with self.database.connection.cursor() as cursor:
-            for some in _by(ROWS_IN_A_STATEMENT, rows):
+            for some in in_batches(rows, ROWS_IN_A_STATEMENT):
                 params = chain.from_iterable((*moment, *key, *numbers) for key, numbers in some)
                 sql = f"{head} {', '.join([places] * len(some))} {tail}"
                 cursor.execute(sql, list(params))
@@ -182,9 +183,3 @@ def _cut(counted: Mapping[Tallied, Sequence[float]]) -> dict[Tallied, Sequence[f
         before = cut.get(fitting)
         cut[fitting] = [a + b for a, b in zip(before, numbers, strict=True)] if before else numbers
     return cut
-
-
-def _by(number: int, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    left = iter(rows)
-    while some := list(islice(left, number)):
-        yield some

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import Any, Final, TypeVar
 from django.db import DataError, Error, IntegrityError, OperationalError, connections, transaction
 
 from ..exceptions import WaitingInTransaction, WrongTransaction
+from ..pauses import Pauses
 
 _T = TypeVar("_T")
 
@@ -20,6 +20,9 @@ IMPORTS: Final = "<frozen importlib._bootstrap>"
 """The file of the code by which Python imports a module."""
 
 TRIES: Final = 6
+PAUSES: Final = (0.04, 0.64)
+"""Seconds between tries: the first and the longest one, at most."""
+
 LONGEST_RETRYING: Final = 3.0
 """Seconds after which a transaction that collides isn't begun once more: each try may have waited
 for a lock as long as its session does."""
@@ -105,7 +108,7 @@ def in_transaction(alias: str, work: Callable[[], _T]) -> _T:
 def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
     """Do `work`, and do it again, with jitter, when it collides with another transaction."""
     until = time.monotonic() + LONGEST_RETRYING
-    for number in range(1, TRIES):
+    for pause in Pauses(*PAUSES, jitter=1.0).take(TRIES - 1):
         try:
             return work()
         except OperationalError as error:
@@ -114,7 +117,7 @@ def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
                 raise
             if time.monotonic() > until:
                 raise
-            _rest(number)
+            time.sleep(pause)
     return work()
 
 
@@ -123,7 +126,7 @@ def retry_first_on_deadlock(alias: str, work: Callable[[], _T]) -> _T:
 
     A deadlock undoes the whole transaction there: nothing but what `work` itself has done.
     """
-    for number in range(1, TRIES):
+    for pause in Pauses(*PAUSES, jitter=1.0).take(TRIES - 1):
         try:
             return work()
         except OperationalError as error:
@@ -131,12 +134,8 @@ def retry_first_on_deadlock(alias: str, work: Callable[[], _T]) -> _T:
                 raise
             # A savepoint that `work` has set is gone, too, and so Django gave the block up.
             transaction.set_rollback(False, alias)
-            _rest(number)
+            time.sleep(pause)
     return work()
-
-
-def _rest(number: int) -> None:
-    time.sleep(random.uniform(0, 0.02 * 2**number))
 
 
 def in_callers_block(alias: str) -> bool:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import DateTimeField, Q, QuerySet
 
+from ..batches import in_batches
 from ..lifecycle import Status
 from ..models import DatabaseNow
 from ..models.columns import AttemptColumns
@@ -79,8 +80,8 @@ class Trials:
     def _refused(self, rows: QuerySet[Any], work: Work, state: Q) -> Iterator[Refused]:
         found = rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True)
         keys = list(found[:MOST_TRIED])
-        for start in range(0, len(keys), TRIED_AT_ONCE):
-            for key, error in self._failing(keys[start : start + TRIED_AT_ONCE], work):
+        for some in in_batches(keys, TRIED_AT_ONCE):
+            for key, error in self._failing(some, work):
                 if self._is_to_blame(key, work):
                     yield Refused(key, error, state)
 

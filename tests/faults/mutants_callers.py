@@ -112,7 +112,7 @@ MUTANTS: Final = (
         "tokens are written in the order of their keys",
         (
             (
-                "store/chunks.py",
+                "store/attempts.py",
                 "return sorted(attempts, key=",
                 "return list(attempts) or sorted(attempts, key=",
             ),

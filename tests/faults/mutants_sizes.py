@@ -140,7 +140,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a rotation fetches no more at once than is good",
-        (("store/chunks.py", "whole + size > CHUNK_BYTES", "False"),),
+        (("batches.py", "whole + own > size", "False"),),
         (
             f"{SUMS}[sqlite-attempts]",
             f"{SUMS}[postgresql-failures]",

@@ -18,7 +18,7 @@ from async_attempts.encryption import AESGCMSIVCipher, open_sealed
 from async_attempts.encryption.keys import Key
 from async_attempts.models import Failure, Schedule
 from async_attempts.payload.limits import most_args_bytes
-from async_attempts.store import chunks, rotation, store_for
+from async_attempts.store import rotation, store_for
 from tests.shop import clients
 from tests.store.large import octets, peak_below, write
 from tests.store.rows import failure_of
@@ -181,7 +181,7 @@ many: Any = {
 @pytest.mark.parametrize("what", list(many))
 def test_many_that_are_just_within_the_limit_do_not_add_up(database, monkeypatch, what):
     """Of 40 values of 130 kB no more than 500 kB are fetched at once, with what is made of them."""
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 500_000)
+    monkeypatch.setattr(rotation, "BYTES_AT_ONCE", 500_000)
     value = octets(database, b"\x02" + OLD_ID, most_args_bytes())
     rows: list[Any] = many[what](database)
     for row in rows:

@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError, transaction
 
 from async_attempts import Attempt, Ending, InvalidOption, ResultNotKept, call, parallel
+from async_attempts.batches import STATEMENT_KEYS as BATCH
 from async_attempts.models import DatabaseNow, Dependency
-from async_attempts.store.chunks import BATCH
 from async_attempts.store.dependencies import Dependencies
 from tests.shop import flows
 from tests.worker.helpers.attempts import drain, enqueued, put, states, stored

@@ -24,10 +24,10 @@ from django.db.models import (
 )
 from django.db.models.functions import Substr
 
+from ...batches import in_batches
 from ...encryption import HEADER_BYTES
 from ...lifecycle import NOT_KEPT, Status
 from ...models import AttemptQuerySet, DatabaseNow, Worker
-from ..chunks import in_batches
 from ..claim import SUSPECT, Claim, Selection
 from ..database import Database
 from ..expressions import ended
@@ -206,11 +206,10 @@ class Dialect:
     def limit_keys_waited_for(self, keys: Sequence[str]) -> list[str]:
         """Return those of these limit keys, and perhaps some alike, for which attempts wait."""
         found: list[str] = []
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            some = keys[start : start + KEYS_AT_ONCE]
+        for some in in_batches(keys, KEYS_AT_ONCE):
             asked = ", ".join([ANY_WAITS.format(**self.database.names)] * len(some))
             with self.database.connection.cursor() as cursor:
-                cursor.execute(f"SELECT {asked}", list(some))
+                cursor.execute(f"SELECT {asked}", some)
                 found += compress(some, cursor.fetchone())
         return found
 

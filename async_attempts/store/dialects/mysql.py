@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import OperationalError, connections
 from django.db.models import BinaryField, F, Func, Model, UUIDField
 
+from ...batches import in_batches
 from ...lifecycle import Status
 from ...models import AttemptQuerySet, Dependency, Slot, get_attempt_model
 from ...payload.limits import most_args_bytes
@@ -128,8 +129,7 @@ class MySQL(Dialect):
         connection = self.database.connection
         table, name = self.database.table(model), connection.ops.quote_name(str(field.column))
         stored = [field.get_db_prep_value(key, connection) for key in keys]
-        for start in range(0, len(stored), DELETED_AT_ONCE):
-            some = stored[start : start + DELETED_AT_ONCE]
+        for some in in_batches(stored, DELETED_AT_ONCE):
             listed = " UNION ALL ".join([f"SELECT {form} AS k"] * len(some))
             sql = f"DELETE d FROM ({listed}) l STRAIGHT_JOIN {table} d ON d.{name} = l.k"
             with connection.cursor() as cursor:
