@@ -31,7 +31,7 @@ MUTANTS: Final = (
     Mutant(
         "telling what is locked from what is lost",
         (
-            ("store/outcomes.py", "locked = self.database.still_held(worker_id, left)", "locked = []"),
+            ("store/outcomes.py", "self.database.still_held(worker_id, left)", "[]"),
         ),
         (f"{OFFERED}[success-postgresql]", f"{OFFERED}[failure-postgresql]"),
     ),
