@@ -150,12 +150,12 @@ def home_database() -> str:
 
 def pause(name: str, *, database: str | None = None) -> None:
     """Stop enqueueing for this schedule until it is resumed. Raises InvalidOption."""
-    _store(database).pause([_id_of(name, database)])
+    _store(database).schedules.pause([_id_of(name, database)])
 
 
 def resume(name: str, *, database: str | None = None) -> None:
     """Resume with the next tick; the ticks since the pause are left out. Raises InvalidOption."""
-    _store(database).resume([_id_of(name, database)])
+    _store(database).schedules.resume([_id_of(name, database)])
 
 
 def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
@@ -163,7 +163,7 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
     """
-    attempt: Attempt = _store(database).enqueue_now(_id_of(name, database))
+    attempt: Attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
     return attempt
 
 
@@ -175,7 +175,7 @@ def _store(database: str | None) -> Any:
 
 
 def _id_of(name: str, database: str | None) -> Any:
-    schedules = _store(database).schedules
+    schedules = _store(database).database.schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
         names = schedules.order_by("name").values_list("name", flat=True)
         known = ", ".join(map(printable, names)) or "none"

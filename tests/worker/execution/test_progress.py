@@ -255,12 +255,12 @@ def test_the_newest_survives_an_outage(database, monkeypatch):
         written.extend(said)
         return [], []
 
-    monkeypatch.setattr(board._store, "try_to_write_progress", fail)
+    monkeypatch.setattr(board._store.progress, "try_to_write", fail)
     board.say(ProgressReport(claim, 1, "older"))
     with pytest.raises(OperationalError):
         board.write()
     monkeypatch.setattr(progress, "PAUSE", 0.0)
-    monkeypatch.setattr(board._store, "try_to_write_progress", write)
+    monkeypatch.setattr(board._store.progress, "try_to_write", write)
     board.write()
     assert [said.note for said in written] == ["newer"]
 
@@ -287,8 +287,8 @@ def test_what_one_says_and_the_database_refuses_costs_no_other_its_progress(
         written.extend(notes)
         return said, []
 
-    monkeypatch.setattr(board._store, "write_progress", write)
-    monkeypatch.setattr(board._store, "try_to_write_progress", write)
+    monkeypatch.setattr(board._store.progress, "write", write)
+    monkeypatch.setattr(board._store.progress, "try_to_write", write)
     for claim, note in zip(claims, ["one", "refused", "three"], strict=True):
         board.say(ProgressReport(claim, 1, note))
     if is_last:

@@ -111,7 +111,7 @@ def old(database, monkeypatch):
     attempts = enqueue_many([call(clients.greet, n).using(database=database) for n in range(30)])
     rows = Attempt.objects.using(database)
     rows.update(status="succeeded", completed_at=seconds_from_now(-30 * 86_400))
-    monkeypatch.setitem(store_for(database).__dict__, "is_referred_to", True)
+    monkeypatch.setitem(store_for(database).retention.__dict__, "_is_referred_to", True)
     protected = {attempts[11].pk, attempts[20].pk}
 
     def refuse(instance, **named):

@@ -75,7 +75,7 @@ def test_a_tick_that_stays_due_keeps_no_worker_awake(recorded, moment):
 def test_before_the_next_tick_no_statement_is_made(recorded, moment, django_assert_num_queries):
     one = ScheduleTicks(recorded)
     assert not one.tick(None)
-    with django_assert_num_queries(0, using=recorded.alias):
+    with django_assert_num_queries(0, using=recorded.database.alias):
         for at in (None, moment[0] + 1):
             assert not one.tick(at)
 
@@ -84,7 +84,7 @@ def test_a_due_tick_is_enqueued(recorded, moment):
     next_tick_in(recorded, -1)
     one = Maintenance(recorded)
     assert one.tick(has_late_workers=False, late_at=0.0, next_tick_at=looked(recorded).next_tick_at)
-    assert recorded.attempts.get().schedule == "yearly"
+    assert recorded.database.attempts.get().schedule == "yearly"
 
 
 def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
@@ -94,18 +94,18 @@ def test_what_it_may_not_enqueue_is_asked_for_ever_more_seldom(
     schedules._in_code.clear()
     one = ScheduleTicks(recorded)
     one.tick(None)
-    with django_assert_max_num_queries(24, using=recorded.alias):
+    with django_assert_max_num_queries(24, using=recorded.database.alias):
         for _ in range(50):
             one.tick(moment[0])
             moment[0] += 1.0
-    assert not recorded.attempts.exists()
+    assert not recorded.database.attempts.exists()
 
 
 def test_what_can_not_be_enqueued_is_logged(recorded, moment, caplog):
     next_tick_in(recorded, -1)
     one = ScheduleTicks(recorded)
     one.tick(None)
-    recorded.schedules.update(target="tests.shop.effects.nothing")
+    recorded.database.schedules.update(target="tests.shop.effects.nothing")
     with caplog.at_level(logging.ERROR):
         assert not one.tick(moment[0])
         moment[0] += 5
@@ -121,7 +121,7 @@ def stuck(recorded, moment):
     one.tick(None)
     one._next_declaring = float("inf")
     gone = {"target": "tests.shop.effects.nothing", "next_tick": seconds_from_now(-1)}
-    recorded.schedules.filter(name="stuck").update(**gone)
+    recorded.database.schedules.filter(name="stuck").update(**gone)
     for _ in range(12):
         assert not one.tick(moment[0])
         moment[0] += one._pause
@@ -129,15 +129,15 @@ def stuck(recorded, moment):
 
 
 def test_what_stays_due_does_not_hold_up_the_others(recorded, moment, stuck):
-    recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(2))
+    recorded.database.schedules.filter(name="yearly").update(next_tick=seconds_from_now(2))
     moment[0] += schedule_ticks.LONGEST_PAUSE
     assert not stuck.tick(moment[0])
-    recorded.schedules.filter(name="yearly").update(next_tick=seconds_from_now(0))
+    recorded.database.schedules.filter(name="yearly").update(next_tick=seconds_from_now(0))
     moment[0] += 1
     assert not stuck.tick(moment[0])
     moment[0] += 1.1
     assert stuck.tick(moment[0])
-    assert recorded.attempts.get().schedule == "yearly"
+    assert recorded.database.attempts.get().schedule == "yearly"
 
 
 def test_who_comes_too_late_for_ticks_is_in_time_for_the_next(recorded, moment):
@@ -169,7 +169,7 @@ def test_what_a_receiver_raises_ends_no_worker(recorded, moment, caplog):
             assert one.tick(moment[0])
     finally:
         signals.enqueued.disconnect(refuse)
-    assert recorded.attempts.get().schedule == "yearly"
+    assert recorded.database.attempts.get().schedule == "yearly"
     assert "schedule refused: a tick can't be enqueued: LookupError" in caplog.text
     assert "a secret" not in caplog.text
 
@@ -177,20 +177,20 @@ def test_what_a_receiver_raises_ends_no_worker(recorded, moment, caplog):
 def test_what_code_declares_is_declared_once_a_minute(recorded, moment):
     one = ScheduleTicks(recorded)
     one.tick(None)
-    recorded.schedules.all().delete()
+    recorded.database.schedules.all().delete()
     moment[0] += DECLARE_INTERVAL - 1
     one.tick(None)
-    assert not recorded.schedules.exists()
+    assert not recorded.database.schedules.exists()
     moment[0] += 1
     one.tick(None)
-    assert recorded.schedules.exists()
+    assert recorded.database.schedules.exists()
 
 
 def test_a_drain_enqueues_what_is_due_once_and_performs_it(recorded):
     next_tick_in(recorded, -1)
-    drain(recorded.alias)
+    drain(recorded.database.alias)
     assert effects.seen == [("function", ("ticked",), {})]
-    [attempt] = Attempt.objects.using(recorded.alias)
+    [attempt] = Attempt.objects.using(recorded.database.alias)
     assert (attempt.schedule, attempt.status) == ("yearly", "succeeded")
 
 
