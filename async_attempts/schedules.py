@@ -19,6 +19,7 @@ from .targets.declared import Declared
 if TYPE_CHECKING:
     from .models import Attempt
     from .store import Store
+    from .store import Store
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
 
@@ -167,7 +168,7 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
     return attempt
 
 
-def _store(database: str | None) -> Any:
+def _store(database: str | None) -> Store:
     # Late, so that `recurring` can be imported before the models are.
     from .store import store_for
 

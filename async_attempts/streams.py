@@ -49,7 +49,7 @@ ROOM_FOR_NUMBER: Final = 20
 
 @dataclass(slots=True)
 class Streamed:
-    """How many items of a stream were `enqueued`, and how many were `found` enqueued before."""
+    """The numbers of items of a stream that were `enqueued`, and `found` enqueued before."""
 
     enqueued: int = 0
     found: int = 0
@@ -167,7 +167,7 @@ class Stream:
 
     @property
     def _number(self) -> int:
-        """Of the first item that isn't enqueued."""
+        """The number of the first item that isn't enqueued."""
         return self.streamed.enqueued + self.streamed.found
 
     @property
@@ -194,7 +194,7 @@ class Stream:
         self.streamed.found += len(calls) - new
 
     def _missing(self, calls: Sequence[Call]) -> list[Call]:
-        """Those that weren't enqueued before, by one statement: each token is another one."""
+        """Return those that weren't enqueued before, by one statement; each has its own token."""
         keys = [
             key_of_token(target_of(one.target).name, one.options["idempotence_token"])
             for one in calls

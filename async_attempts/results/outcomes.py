@@ -1,4 +1,4 @@
-"""How attempts ended."""
+"""Ends of attempts, and their results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one attempt ended.
+    """The end of one attempt.
 
     `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
     "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
@@ -47,7 +47,7 @@ class Ending:
 
     @property
     def result(self) -> Any:
-        """What the target returned; None unless it succeeded.
+        """The target's return value; None unless it succeeded.
 
         Raises ResultNotKept for something that nobody asked to keep: that isn't None; UnknownKey if
         this process lacks the key of the result; InvalidArguments if it is too large to be read.
@@ -93,7 +93,7 @@ DELETED: Final = Found(None)
 
 
 def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
-    """Those of these attempts that there are, by one statement; by two if any was lost."""
+    """Return those of these attempts that exist, by one statement; by two if any was lost."""
     found: dict[UUID, Found] = {}
     for some in in_batches(ids):
         rows = [Found(row) for row in store.database.attempts.filter(pk__in=some).only(*COLUMNS)]
@@ -103,14 +103,14 @@ def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
 
 
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
-    """How each of these attempts ended."""
+    """Return how each of these attempts ended."""
     found = find(store, ids)
     return {pk: ending_of(pk, found.get(pk, DELETED)) for pk in ids}
 
 
 @hides_arguments
 def ending_of(pk: UUID, found: Found) -> Ending:
-    """How this attempt ended. Raises what opening its result raises, but for a missing key."""
+    """Return its end. Raises what opening its result raises, but for a missing key."""
     row = found.row
     if row is None:
         return Ending(pk, GONE, message="the attempt was deleted")
@@ -129,7 +129,7 @@ def ending_of(pk: UUID, found: Found) -> Ending:
 
 
 def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
-    """What it returned, or why that can't be read here; None of an attempt that hasn't ended."""
+    """Return its result, or why it can't be read here; None of one that is live."""
     if row.status != Status.SUCCEEDED:
         return None, None
     try:

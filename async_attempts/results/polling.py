@@ -83,7 +83,7 @@ class Poll:
         return self.is_answered or all(at >= self._deadline for at in self._told_at.values())
 
     def answer(self) -> dict[UUID, Found]:
-        """What was found of each attempt. Raises TimeoutError if it isn't enough."""
+        """Return what was found of each attempt. Raises TimeoutError if it isn't enough."""
         # Another thread may still tell more.
         found = dict(self._found)
         if self._answers(found):
@@ -225,7 +225,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def poller_for(alias: str) -> Poller:
-    """The one of this process for that database; one of its own within a `TestCase`'s block."""
+    """Return this process's poller of that database; a private one within a `TestCase`'s block."""
     if connections[alias].in_atomic_block:
         return Poller(alias, is_shared=False)
     return _pollers.get(alias) or _pollers.setdefault(alias, Poller(alias))

@@ -18,7 +18,7 @@ async def watch(
     attempt: AbstractAttempt,
     timeout: float | timedelta | None = None,
 ) -> AsyncGenerator[Progress, None]:
-    """How far it is, now and whenever that changes, until it has ended; see `Attempt.watch`."""
+    """Yield its progress, now and whenever it changes, until its end; see `Attempt.watch`."""
     last = Progress(None, "", "")
 
     def has_changed(found: Collection[Found]) -> bool:
@@ -33,7 +33,7 @@ async def watch(
 
 
 def _progress(found: Found, last: Progress) -> Progress:
-    """How far it is; as before if it was deleted."""
+    """Return its progress; the last one known if it was deleted."""
     if found.row is None:
         return Progress(last.percent, last.note, GONE)
     return Progress(found.row.progress, found.row.progress_note, found.state)

@@ -33,7 +33,7 @@ CHUNK_ROWS: Final = 500
 
 
 class Attempts:
-    """From nothing to pending, scheduled or waiting."""
+    """New attempts: from nothing to pending, scheduled or waiting."""
 
     def __init__(
         self, database: Database, insert: Insert, debounce: Debounce, edges: Edges, queues: Queues
@@ -216,7 +216,7 @@ class Attempts:
             raise
 
     def _is_one_statement(self, many: Many, batch_size: int) -> bool:
-        """Whether a single INSERT is all there is to do: that is all or none without a savepoint.
+        """Return True if one INSERT is all there is to do: it is all or none without a savepoint.
 
         It isn't where rows may be there already, or where somebody who is told may raise.
         """
@@ -296,7 +296,7 @@ def _chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence
 
 
 def _debounced(many: Many) -> list[Any]:
-    """Those that are debounced or throttled: none of them is of a kind."""
+    """Return the rows that are debounced or throttled; none of them is of a kind."""
     if many.kind is not None:
         return []
     return [row for row in many.rows if row.debounce_key is not None]

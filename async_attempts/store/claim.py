@@ -62,7 +62,7 @@ class Claim(NamedTuple):
 
     @property
     def fence(self) -> tuple[bytes, int]:
-        """Which claim it is: a worker may hold two of one attempt, of which one is over."""
+        """The identity of the claim: a worker may hold two of one attempt, of which one is over."""
         return self.id_bytes, self.claim_seq
 
     @property
@@ -77,12 +77,12 @@ class Claim(NamedTuple):
         return self.idempotence_token or str(self.id)
 
     def is_late(self, moment: float) -> bool:
-        """Whether it is past its `expires_at` at this moment, by `uptime`."""
+        """Return True if it is past its `expires_at` at this moment, by `uptime`."""
         left = self.seconds_left
         return left is not None and moment - self.claimed_at >= left
 
     def context(self, purpose: Purpose) -> Context:
-        """What a ciphertext of this attempt is bound to; an error's also to this execution."""
+        """Return the context that ciphertexts of this attempt, or of this error, are bound to."""
         return Context(
             purpose,
             self.id_bytes,
@@ -131,7 +131,7 @@ class Claimed(list[Claim]):
 
 
 class Selection(NamedTuple):
-    """Which pending attempts a claim is to take: a condition in SQL and its parameter.
+    """The pending attempts that a claim is to take: a condition in SQL and its parameter.
 
     `passed_over`: headers of sealed arguments that attempts must not have.
     """

@@ -63,7 +63,7 @@ class Last(NamedTuple):
 
 
 class Debounce:
-    """From nothing to pending or scheduled, or into the attempt of the key that still waits."""
+    """Debounced and throttled calls: a new attempt, or the one of the key that still waits."""
 
     def __init__(self, database: Database, insert: Insert) -> None:
         self.database = database
@@ -83,7 +83,7 @@ class Debounce:
         return self.database.retry_on_conflict(work)
 
     def write_each(self, attempts: Iterable[AbstractAttempt]) -> dict[UUID, AbstractAttempt]:
-        """As `write`, in the order of the keys, in a transaction that is open.
+        """Do as `write`, in the order of the keys, in a transaction that is open.
 
         Of each key the last one counts. Returns the rows by the ids of `attempts`.
         """

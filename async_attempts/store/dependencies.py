@@ -57,7 +57,7 @@ WHERE d.state = 'open' AND d.{condition} = 'success' ORDER BY unreachable.depth
 
 
 class Ending(NamedTuple):
-    """How a prerequisite ended; None: it is gone. `cause`: which one ended so first, maybe it."""
+    """The end of a prerequisite; None: it is gone. `cause`: which one ended so first, maybe it."""
 
     status: str | None
     cause: UUID
@@ -327,7 +327,7 @@ class Dependencies:
     # --- opening again
 
     def reopen(self, ids: Collection[UUID]) -> None:
-        """Let these, which a person retries, wait for their unmet prerequisites again.
+        """Make these, which a person retries, wait for their unmet prerequisites again.
 
         What has expired because of them waits again, too. In the transaction of the retry.
         """
@@ -367,7 +367,7 @@ class Dependencies:
         self.close_when_committed(set(never.values()))
 
     def _wait_again(self, ids: Collection[UUID]) -> None:
-        """Let those of these pending or scheduled attempts wait that have unmet edges."""
+        """Make those of these pending or scheduled attempts wait that have unmet edges."""
         edges = self.database.dependencies.filter(attempt_id__in=ids).exclude(state=MET)
         # Locked, since the snapshot of a REPEATABLE READ caller may be an old one.
         counts = Counter(edges.select_for_update().values_list("attempt_id", flat=True))

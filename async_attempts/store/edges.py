@@ -52,7 +52,7 @@ class PrerequisiteRow(NamedTuple):
 
 
 class Edges:
-    """From new to waiting."""
+    """Edges of attempts: from new to waiting."""
 
     def __init__(self, database: Database, dependencies: Dependencies) -> None:
         self.database = database
@@ -121,7 +121,7 @@ class Edges:
                     )
 
     def note_dependents(self, ids: Iterable[UUID]) -> int:
-        """Let prerequisites know that they have dependents; close what waits for ended ones.
+        """Mark prerequisites as having dependents; close what waits for ended ones.
 
         Called when the dependents are committed: a caller's open transaction must not hold up the
         finish of what is older than itself. Returns how many edges were closed.

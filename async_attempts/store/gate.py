@@ -25,7 +25,7 @@ OPEN: Final = "open"
 
 
 def channel() -> str:
-    """What is notified and listened to: the attempts' table, as channels belong to a database."""
+    """Return the channel of notifications, named by the attempts' table."""
     table = str(get_attempt_model()._meta.db_table)
     if table.isascii() and len(table) <= LONGEST_CHANNEL:
         return table
@@ -39,7 +39,7 @@ def gate_key() -> int:
 
 
 def notifies(connection: Any) -> bool:
-    """Whether what makes an attempt due on that database passes the gate."""
+    """Return True if what makes an attempt due on that database passes the gate."""
     return connection.vendor == "postgresql" and settings().NOTIFY
 
 

@@ -51,7 +51,7 @@ class Many:
         return self.rows
 
     def sealed_by(self, number: int) -> Iterator[Sequence[AbstractAttempt]]:
-        """As `sealed`, by so many at a time."""
+        """Yield them as `sealed` does, this number at a time."""
         for start in range(0, len(self.rows), number):
             rows = self.rows[start : start + number]
             plaintexts = self.promises.plaintexts[start : start + number]
@@ -112,7 +112,7 @@ class Insert:
         ]
 
     def _returned(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> Sequence[str]:
-        """Which columns are read back: none where the row is known without it."""
+        """Return the columns that are read back: none where the row is known without it."""
         if not self._returns:
             return ()
         if any(attempt.loads_defaults or _is_open(attempt) for attempt in attempts):
@@ -184,7 +184,7 @@ class Insert:
         return rows.order_by("-unique_key")
 
     def retry_for_tokens(self, work: Callable[[], _T]) -> _T:
-        """As `retry_on_conflict`, for many that may wait for other callers of the same tokens."""
+        """Do as `retry_on_conflict`, for many that may wait for callers of the same tokens."""
         return self.database.retry_on_conflict(work)
 
     def _written(
@@ -218,7 +218,7 @@ class Insert:
 
     @staticmethod
     def note_alike(attempts: Sequence[AbstractAttempt], kind: Kind) -> None:
-        """As `_note`, for rows of one kind, all written."""
+        """Do as `_note`, for rows of one kind, all written."""
         held = kind.held
         for attempt in attempts:
             row = attempt.__dict__
@@ -276,7 +276,7 @@ class Insert:
 
 
 def _is_open(attempt: AbstractAttempt) -> bool:
-    """Whether something of a prepared row is for the database to decide, by its clock."""
+    """Return True if the database has to decide something of a prepared row, by its clock."""
     row = attempt.__dict__
     return (
         row["scheduled_at"] is not NOW

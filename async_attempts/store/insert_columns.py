@@ -79,7 +79,7 @@ class Columns:
 
     @property
     def has_any_pre_save(self) -> bool:
-        """Whether a field makes its value anew for each row that is saved."""
+        """True if a field makes a new value for each row that is saved."""
         return bool(self._before_saving)
 
     @property
@@ -107,7 +107,7 @@ class Columns:
         ]
 
     def places_of(self, values: Sequence[Any]) -> tuple[Places, list[Any]]:
-        """What stands for those of `values` that aren't usual, and the parameters."""
+        """Return the SQL of those of `values` that aren't usual, and the parameters."""
         places = []
         params: list[Any] = []
         for number in compress(self._numbers, map(is_not, values, self._usual)):
@@ -127,7 +127,7 @@ class Columns:
         return tuple(places), params
 
     def placed(self, column: Column, value: Any) -> Placed:
-        """What stands for `value` in the statement, and its parameters."""
+        """Return the SQL of `value` in the statement, and its parameters."""
         if value is column.usual or value == {} == column.usual:
             return column.literal, ()
         if value is None:
@@ -157,7 +157,7 @@ class Columns:
         return sql, params
 
     def reader(self, name: str) -> Callable[[Any], Any] | None:
-        """What makes a Python value of the column's raw one; None if it's that already."""
+        """Return the conversion of the column's raw value to a Python one; None if there is none."""
         meta = self.attempts.model._meta
         column = meta.get_field(name).get_col(meta.db_table)
         connection = connections[self.alias]

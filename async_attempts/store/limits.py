@@ -39,7 +39,7 @@ class Keys(NamedTuple):
 
 
 class Limits:
-    """From running to waiting for a slot of a limit key, and from there to pending."""
+    """Slots of limit keys: from running to waiting for one, and from there to pending."""
 
     def __init__(self, database: Database, dialect: Dialect) -> None:
         self.database = database
@@ -145,7 +145,7 @@ class Limits:
         return Keys(locked, crowded)
 
     def _park(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
-        """Let these wait for a slot, their counts given back.
+        """Park these: they wait for a slot, and their counts are given back.
 
         Returns those whose rows somebody else locks; they are still held.
         """
@@ -167,7 +167,7 @@ class Limits:
         return self.database.still_held(worker_id, left) if left else []
 
     def unpark(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
-        """Let attempts that wait for slots of these limit keys be due; returns their number.
+        """Make attempts that wait for slots of these limit keys due; returns their number.
 
         `queues`: of these queues only. A key that others lock is come back to.
         """

@@ -34,7 +34,7 @@ class BehindPooler(Exception):
 
 
 def params_of(connection: Any) -> Mapping[str, Any]:
-    """How to connect for listening: as Django does, but for what the setting `LISTEN_DSN` says.
+    """Return how to connect for listening: as Django does, but for the setting `LISTEN_DSN`.
 
     A DSN that names another server says itself how it is reached; one that names another user,
     how that one is authenticated.
@@ -114,7 +114,7 @@ class Listener:
             self._wait(selectors.EVENT_READ, time.monotonic() + seconds)
 
     def heard(self) -> bool:
-        """Whether another session has notified since the last call; never waits."""
+        """Return True if another session has notified since the last call; never waits."""
         self._link.consume_input()
         self._note_notifications()
         heard, self._heard = self._heard, False

@@ -193,7 +193,7 @@ class MissingKeys:
     def bring_back(
         self, openable: Collection[str], within: float, *, after: Cursor | None = None
     ) -> tuple[int, Cursor | None]:
-        """Let attempts that wait for a key and have one of these headers be due at once.
+        """Make attempts due at once that wait for a key and have one of these headers.
 
         `openable`: headers in hexadecimal; "" in it stands for all of them.
 

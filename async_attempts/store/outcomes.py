@@ -58,7 +58,7 @@ CANCELLED: Final = Expired("cancelled while it ran")
 
 
 class Outcomes:
-    """From running to what came of it."""
+    """Outcomes of executions: from running to what came of it."""
 
     def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
         self.database = database

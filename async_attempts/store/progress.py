@@ -42,7 +42,7 @@ class Progress:
     def try_to_write(
         self, reports: Sequence[ProgressReport]
     ) -> tuple[list[ProgressReport], list[ProgressReport]]:
-        """As `write`, and leave all of them where that would wait for the one writer."""
+        """Do as `write`, and leave all of them where that would wait for the one writer."""
         written = self.dialect.without_waiting(lambda: self.write_within(reports))
         return ([], list(reports)) if written is None else (written, self._left(written, reports))
 

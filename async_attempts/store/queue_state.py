@@ -32,7 +32,7 @@ NEXT_TICK: Final = """
 
 
 class QueueState(NamedTuple):
-    """What there is to do.
+    """The work that there is for a worker.
 
     `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
     the next tick of a schedule. `has_late_workers`: whether one is late with its lease, or dead and

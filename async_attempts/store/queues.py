@@ -234,7 +234,7 @@ class Queues:
             self.database.queues.bulk_create(missing, ignore_conflicts=True)
 
     def set_paused(self, name: str, *, paused: bool) -> None:
-        """Let no worker claim of this queue, or let them again; in the caller's transaction."""
+        """Pause a queue or resume it; in the caller's transaction."""
         by_settings = limits().get(name, UNLIMITED).paused
         said = paused if paused or by_settings else None
         with transaction.atomic(self.database.alias):

@@ -126,7 +126,7 @@ class Retention:
     def count_unwanted(
         self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None
     ) -> tuple[int, Walk | None]:
-        """As `prune`, and deletes nothing: returns how many it would delete."""
+        """Do as `prune`, but delete nothing; returns how many it would delete."""
         unwanted, _, walk = self._look_on(retention, limit, walk or START)
         return len(unwanted) - len(self.dependencies.still_needed(unwanted)), walk
 

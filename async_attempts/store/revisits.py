@@ -30,7 +30,7 @@ MOST: Final = 10_000
 
 
 class What(Enum):
-    """What a key names."""
+    """The subject that a key names."""
 
     EDGES = auto()
     """The id of a prerequisite that has ended, with open edges."""
@@ -93,11 +93,11 @@ class Revisits:
 
     @property
     def is_loop(self) -> bool:
-        """Whether the calling thread is a loop, which doesn't wait."""
+        """True if the calling thread is a loop, which doesn't wait."""
         return threading.get_ident() in self._loops
 
     def add(self, what: What, keys: Iterable[Any]) -> None:
-        """Let the loop come back to these; nothing where there is none."""
+        """Have the loop come back to these; nothing where there is none."""
         if not self._loops:
             return
         moment = time.monotonic()
@@ -111,7 +111,7 @@ class Revisits:
                     visit.due = moment + visit.pauses.next()
 
     def has(self, what: What, key: Any) -> bool:
-        """Whether a loop is to come back to this."""
+        """Return True if a loop is to come back to this."""
         return bool(self._loops) and (what, key) in self._visits
 
     def __bool__(self) -> bool:

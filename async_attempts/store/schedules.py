@@ -36,7 +36,7 @@ UNPACED: Final = {"debounce": False, "throttle": False}
 
 
 class Ticked(NamedTuple):
-    """What came of a tick: the attempt, if it wasn't skipped, or why it couldn't be enqueued."""
+    """The outcome of a tick: the attempt, if it wasn't skipped, or why it couldn't be enqueued."""
 
     schedule: str
     attempt: AbstractAttempt | None = None
@@ -44,7 +44,7 @@ class Ticked(NamedTuple):
 
 
 class Coming(NamedTuple):
-    """What of the ticks is to come: whether any is due still, and seconds to the next of some."""
+    """The ticks to come: whether any is due still, and the seconds to the next of some."""
 
     is_any_due: bool
     seconds: float | None
@@ -73,7 +73,7 @@ class Schedules:
         return Q(source=Schedule.Source.ADMIN) | Q(name__in=names)
 
     def coming_ticks(self, names: Collection[str]) -> Coming:
-        """Whether any tick is due still, and when the next one of those of `enqueue_ticks` is."""
+        """Return whether any tick is due still, and when the next one for `enqueue_ticks` is."""
         due = Count("pk", filter=Q(next_tick__lte=DatabaseNow()))
         left = ExpressionWrapper(F("next_tick") - DatabaseNow(), output_field=DurationField())
         later = self._ticks_of(names) & Q(next_tick__gt=DatabaseNow())
@@ -122,7 +122,7 @@ class Schedules:
         return self._has_to_wait(row)
 
     def _has_to_wait(self, schedule: Schedule) -> bool:
-        """Whether no tick may be enqueued, as the last attempt lives."""
+        """Return True if no tick may be enqueued, as the last attempt is live."""
         if schedule.overlap != Schedule.Overlap.SKIP or schedule.last_attempt is None:
             return False
         return self.database.attempts.filter(pk=schedule.last_attempt, status__in=LIVE).exists()
@@ -195,7 +195,7 @@ class Schedules:
     # --- declarations
 
     def declare(self, declared: Mapping[str, Declared]) -> set[str]:
-        """Let the rows say what is `declared`, by name; mark those that no worker declares.
+        """Write the `declared` schedules, by name, to their rows; mark those no worker declares.
 
         Returns the names that can have no row, as a collation takes them for another's.
         """
@@ -244,7 +244,7 @@ class Schedules:
 
 
 def _times(schedule: Schedule) -> tuple[str, str]:
-    """What says when it ticks; not as `Schedule.when`, which what is to be mended may not have."""
+    """Return its times as written; `Schedule.when` raises for a schedule that is malformed."""
     return schedule.cron, schedule.timezone
 
 
@@ -274,5 +274,5 @@ def _changes(row: Any, one: Declared) -> dict[str, Any]:
 
 
 def _is_silent(row: Any, age: timedelta) -> bool:
-    """Whether no worker has declared it for so long; what a person made, none declares."""
+    """Return True if no worker has declared it for this long; no worker declares a person's."""
     return bool(row.declared_at and row.declared_at < row.now - age)

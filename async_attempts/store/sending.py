@@ -24,7 +24,7 @@ DJANGOS_CURSOR: Final = _unpatched(BaseDatabaseWrapper.cursor, asyncio)
 
 
 class Answer(NamedTuple):
-    """How many rows a statement wrote, and what it returned, if that was asked for."""
+    """The number of rows that a statement wrote, and what it returned, if that was asked for."""
 
     written: int
     rows: list[Sequence[Any]] | None
@@ -50,7 +50,7 @@ def send(connection: Any, sql: str, params: Sequence[Any], *, reads: bool) -> An
 
 
 def is_direct(connection: Any) -> bool:
-    """Whether nobody would miss that a statement doesn't go through Django's cursor."""
+    """Return True if a statement may go past Django's cursor without anybody missing it."""
     return (
         connection.in_atomic_block
         and connection.connection is not None

@@ -50,7 +50,7 @@ SQLITE_BUSY: Final = frozenset({5, 6})
 
 
 def collided(error: BaseException) -> bool:
-    """Whether the database gave this transaction up for another's sake: it may be done again."""
+    """Return True if the database gave this transaction up for another: it can be done again."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) in POSTGRESQL_STATES:
         return True
@@ -58,7 +58,7 @@ def collided(error: BaseException) -> bool:
 
 
 def waited_too_long(error: BaseException) -> bool:
-    """Whether the statement was given up as somebody else holds a lock; the session is sound."""
+    """Return True if the statement gave up as a lock was held; the session is sound."""
     cause = error.__cause__ or error
     if getattr(cause, "sqlstate", None) == POSTGRESQL_LOCK_TIMEOUT:
         return True
@@ -71,12 +71,12 @@ def _is_busy(cause: BaseException) -> bool:
 
 
 def refused(error: BaseException) -> bool:
-    """Whether the database can't store a value: it will refuse it the next time, too."""
+    """Return True if the database can't store a value: it will refuse it the next time, too."""
     return isinstance(error, DataError) or error.args[:1] == (MYSQL_UNSTORABLE,)
 
 
 def is_about_a_value(error: BaseException) -> bool:
-    """Whether what a row holds may be to blame for it, not the database or the session.
+    """Return True if what a row holds may have caused it, not the database or the session.
 
     So it may be of any error that isn't the database's: rows are read in Python, too.
     """
@@ -122,7 +122,7 @@ def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
 
 
 def retry_first_on_deadlock(alias: str, work: Callable[[], _T]) -> _T:
-    """As `retry_on_conflict`, for `work` that is the first in an atomic block, on MariaDB or MySQL.
+    """Do as `retry_on_conflict`, for the first `work` in an atomic block on MariaDB or MySQL.
 
     A deadlock undoes the whole transaction there: nothing but what `work` itself has done.
     """
@@ -139,7 +139,7 @@ def retry_first_on_deadlock(alias: str, work: Callable[[], _T]) -> _T:
 
 
 def in_callers_block(alias: str) -> bool:
-    """Whether an atomic block is open there; a `TestCase`'s own is nobody's transaction."""
+    """Return True if an atomic block is open there; a `TestCase`'s own doesn't count."""
     blocks: list[Any] = connections[alias].atomic_blocks
     return any(not block._from_testcase for block in blocks)
 
@@ -187,7 +187,7 @@ def warn_while_importing() -> None:
 
 
 def wrong_transaction(alias: str) -> WrongTransaction | None:
-    """What is to be raised when only another database's atomic block is open."""
+    """Return the error to raise if only another database's atomic block is open, else None."""
     if in_callers_block(alias):
         return None
     warn_while_importing()

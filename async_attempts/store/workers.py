@@ -90,7 +90,7 @@ class Workers:
         self.database.in_transaction(work)
 
     def renew(self, worker_id: UUID, lease: float) -> bool:
-        """Let the lease hold for `lease` seconds from now, however late; False: was rescued."""
+        """Renew the lease for `lease` seconds from now, however late; False: was rescued."""
         mine = self.database.workers.filter(pk=worker_id, state=Worker.State.LIVE)
         update = partial(mine.update, lease=seconds_from_now(lease))
         return self.database.in_autocommit(update) == 1

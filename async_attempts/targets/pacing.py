@@ -18,7 +18,7 @@ OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
-    """What was decided for one call; times in seconds, one of `debounce` and `throttle` is set.
+    """The debounce or throttle of one call; times in seconds, one of the two is set.
 
     `debounce`: each call moves the attempt that still waits to so many seconds from now, never
     later than its first call + `max_wait`. With `adaptive` the n-th call moves it to n times as
@@ -58,7 +58,7 @@ class Pacing:
 
     @property
     def name(self) -> str | None:
-        """Which of the two it is, by the name of the option."""
+        """The name of the option that is set."""
         if self.debounce is not None:
             return "debounce"
         return "throttle" if self.throttle is not None else None
@@ -72,7 +72,7 @@ class Pacing:
 
 
 def pacing_of(policy: Policy, given: Mapping[str, Any]) -> Pacing | None:
-    """What a call says, else what the target's author said; None when neither paces it.
+    """Return what a call says, else what its target's author said; None if neither does.
 
     A call's own `debounce` or `throttle` is instead of either of the author's; False turns it
     off. Raises InvalidOption, naming the option.

@@ -100,17 +100,17 @@ def test_what_is_rescued_is_rescued_once(store, worker, claimed):
 
 
 def test_what_was_lost_too_often_is_failed_for_good(store, worker, claimed):
-    innocent, poison = claimed(2)
+    neighbour, poison = claimed(2)
     put(store, poison, num_crashes=attempts_settings().MAX_CRASHES - 1)
     let_lease_run_out(store, worker)
     [rescue] = store.workers.rescue()
     assert rescue.failed_ids == [poison.id]
-    assert set(rescue.attempt_ids) == {innocent.id, poison.id}
+    assert set(rescue.attempt_ids) == {neighbour.id, poison.id}
     written = row(store, poison)
     assert (written.status, written.num_crashes) == ("failed", attempts_settings().MAX_CRASHES)
     assert "lost 3 times" in written.reason
     assert written.completed_at is not None
-    assert row(store, innocent).state == "pending"
+    assert row(store, neighbour).state == "pending"
     assert len(failures(store)) == 2
 
 

@@ -269,7 +269,7 @@ class MySQL(Dialect):
 def _forcing(
     alias: str, begin: str, end: str, index: str, *, of_ids: bool = False
 ) -> AbstractContextManager[None]:
-    """Let the ORM's statements that have this part, `of_ids` those with ids, use an index."""
+    """Make the ORM's statements that have this part, `of_ids` those with ids, use an index."""
     connection = connections[alias]
     by_ids = f"{connection.ops.quote_name('id')} IN ("
 

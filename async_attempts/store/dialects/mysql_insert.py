@@ -69,7 +69,7 @@ class MySQLInsert(Insert):
         return self.database.retry_on_conflict(work)
 
     def _has_done_nothing(self) -> bool:
-        """Whether a block is open, and its transaction has read, written and locked nothing.
+        """Return True if a block is open whose transaction has read, written and locked nothing.
 
         Only MariaDB's server can say so. It isn't asked where the driver knows that the last
         statement read or changed rows: most callers have done so.
@@ -99,10 +99,10 @@ class MySQLInsert(Insert):
 
     @property
     def _locks_no_gaps(self) -> bool:
-        """Whether those who wait for a key that isn't committed yet can do so by reading it.
+        """True if callers that wait for a key that isn't committed yet can do so by reading it.
 
-        Of those who wait by inserting it, when it is rolled back, each holds the gap into which
-        the others insert, and all but one are ended. At REPEATABLE READ so it is with readers.
+        Of callers that wait by inserting it, when it is rolled back, each holds the gap into
+        which the others insert, and all but one are ended. At REPEATABLE READ so are readers.
         """
         connection: Any = self.database.connection
         return bool(connection.isolation_level == "read committed")

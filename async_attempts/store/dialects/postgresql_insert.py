@@ -38,7 +38,7 @@ _ID_BYTES: Final = 16
 
 
 class Common(NamedTuple):
-    """What all rows of a COPY have in common, in PostgreSQL's binary format."""
+    """The values that all rows of a COPY have in common, in PostgreSQL's binary format."""
 
     sql: str
     before_id: bytes
@@ -93,7 +93,7 @@ class PostgreSQLInsert(Insert):
         ]
 
     def _array(self, column: Column, values: Sequence[Any]) -> tuple[str, str, Any]:
-        """What stands for the column, the type of its array, and that as the driver takes it."""
+        """Return the column's expression, the type of its array, and the array for the driver."""
         place, kinds = f"u.{column.name}", set(map(type, values))
         # Of the two that always differ the array is written here: the driver's way takes longer.
         if column.attname == "id" and kinds == {UUID}:

@@ -137,7 +137,7 @@ def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monke
     dead = registered(store)
     good = enqueued(database, effects.record)
     store.claims.claim(dead.pk, ["default"], 5)
-    bury, set_aside = (
+    reap, set_aside = (
         type(store.workers).reap,
         iter([OperationalError(), [Malformed("attempt", 7, "bad")]]),
     )
@@ -146,7 +146,7 @@ def test_a_reaper_tells_what_it_set_aside_and_outlives_an_outage(database, monke
     def first_failing(self, *args):
         if error := next(errors, None):
             raise error
-        return bury(self, *args)
+        return reap(self, *args)
 
     def first_away(*_):
         if isinstance(found := next(set_aside), Exception):
