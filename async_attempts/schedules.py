@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, router
 
@@ -18,7 +18,6 @@ from .targets.declared import Declared
 
 if TYPE_CHECKING:
     from .models import Attempt
-    from .store import Store
     from .store import Store
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
@@ -164,8 +163,8 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
     """
-    attempt: Attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
-    return attempt
+    attempt: Any = _store(database).schedules.enqueue_now(_id_of(name, database))
+    return cast("Attempt", attempt)
 
 
 def _store(database: str | None) -> Store:

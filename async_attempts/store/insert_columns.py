@@ -157,7 +157,7 @@ class Columns:
         return sql, params
 
     def reader(self, name: str) -> Callable[[Any], Any] | None:
-        """Return the conversion of the column's raw value to a Python one; None if there is none."""
+        """Return the conversion of the column's raw value to a Python one; None: there is none."""
         meta = self.attempts.model._meta
         column = meta.get_field(name).get_col(meta.db_table)
         connection = connections[self.alias]
