@@ -71,7 +71,7 @@ class Limits:
         if keyed:
             locked = self.database.in_transaction(partial(self._park, worker_id, keyed))
             taken.unrecorded += [(claim, Released()) for claim in locked]
-            # Parked without the locks: who judges with them in hand comes after it.
+            # Parked without the locks: a claim that judges while it holds them comes after this.
             self.unpark({claim.limit_key for claim in keyed})
         return [c for c in claims if not c.limit_key or c.id_bytes in with_slots]
 

@@ -63,7 +63,7 @@ def test_what_ends_its_child_before_it_begins_fails_and_its_neighbours_lose_noth
 
     poison = stored(poison)
     assert (poison.status, poison.num_crashes) == ("failed", MAX_CRASHES), worker.output
-    assert poison.reason == f"its worker was lost {MAX_CRASHES} times while it was in hand"
+    assert poison.reason == f"its worker was lost {MAX_CRASHES} times while it was in flight"
     assert {failure.kind for failure in failures(poison)} == {"crash"}
     assert book.of(poison) == []
     for neighbour in map(stored, neighbours):
