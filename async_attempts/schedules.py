@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, router
 
@@ -17,6 +17,8 @@ from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from .models import Attempt
     from .store import Store
 
@@ -163,18 +165,18 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
     """
-    attempt: Attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
-    return attempt
+    attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
+    return cast("Attempt", attempt)
 
 
-def _store(database: str | None) -> Any:
+def _store(database: str | None) -> Store:
     # Late, so that `recurring` can be imported before the models are.
     from .store import store_for
 
     return store_for(database or home_database())
 
 
-def _id_of(name: str, database: str | None) -> Any:
+def _id_of(name: str, database: str | None) -> UUID:
     schedules = _store(database).database.schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
         names = schedules.order_by("name").values_list("name", flat=True)
