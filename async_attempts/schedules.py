@@ -17,6 +17,8 @@ from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from .models import Attempt
     from .store import Store
 
@@ -163,7 +165,7 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
 
     Raises InvalidOption for an unknown name, and what `enqueue` raises.
     """
-    attempt: Any = _store(database).schedules.enqueue_now(_id_of(name, database))
+    attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
     return cast("Attempt", attempt)
 
 
@@ -174,7 +176,7 @@ def _store(database: str | None) -> Store:
     return store_for(database or home_database())
 
 
-def _id_of(name: str, database: str | None) -> Any:
+def _id_of(name: str, database: str | None) -> UUID:
     schedules = _store(database).database.schedules
     if (pk := schedules.filter(name=name).values_list("pk", flat=True).first()) is None:
         names = schedules.order_by("name").values_list("name", flat=True)

@@ -1,11 +1,14 @@
-"""The list of attempts and the page of one."""
+"""The list of attempts, and the page of one with its columns and its neighbours."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib.admin import AdminSite
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -13,20 +16,41 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import FINAL, RUNNING
-from ..models import AbstractAttempt, Failure
-from .cells import badge, call_cell, dotted_cell, moment_cell, progress_cell
-from .counts import CappedChangeList
-from .dependencies import SHOWN as NEIGHBOURS_SHOWN
-from .dependencies import neighbours
+from ..models import AbstractAttempt, Dependency, Failure
+from ..models.columns import AttemptColumns
+from .display import (
+    badge,
+    call_cell,
+    dotted_cell,
+    link_to_page,
+    link_to_subject,
+    link_to_worker,
+    moment_cell,
+    progress_cell,
+)
 from .explanation import allowed_for, explain
 from .failures import SHOWN, latest_failures
-from .fieldsets import fieldsets_of, heavy_columns, sealed_columns
-from .filters import QueueFilter, StateFilter, TargetFilter
-from .links import link_to_subject, link_to_worker
-from .read_only import AnyModelAdmin, ReadOnlyMixin
-from .search_box import HELP, search
-from .selection import FROM_PAGE
+from .filters import HELP, QueueFilter, StateFilter, TargetFilter, search
+from .pages import FROM_PAGE, AnyModelAdmin, CappedChangeList, ReadOnlyMixin
+from .rows import heavy_columns, readable, sealed_columns
 from .verbs import VerbsMixin
+
+_PROMISE: Final = """
+id target target_pk method_name about idempotence_token schedule metadata
+"""
+
+_STATE: Final = """
+reason error_class how_far cancel_requested num_attempts num_crashes claim_seq
+blockers has_dependents
+"""
+
+_GROUPS: Final = (
+    (None, "explanation state_badge executions performed_by"),
+    (_("Promise"), _PROMISE),
+    (_("State"), _STATE),
+    (_("Times"), "created_at scheduled_at started_at completed_at expires_at"),
+    (_("Options"), "queue priority max_attempts timeout keep_result limit_key concurrency"),
+)
 
 
 class AttemptChangeList(CappedChangeList):
@@ -60,9 +84,6 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
     change_list_template = "admin/async_attempts/attempt/change_list.html"
     change_form_template = "admin/async_attempts/attempt/change_form.html"
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer(*sealed_columns(self.model))
-
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[CappedChangeList]:
         return AttemptChangeList
 
@@ -93,7 +114,7 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
             "failures_shown": SHOWN,
             "may_read_failures": may_read,
             "neighbours": neighbours(self.admin_site, attempt, self.get_queryset(request)),
-            "neighbours_shown": NEIGHBOURS_SHOWN,
+            "neighbours_shown": SHOWN,
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -156,3 +177,58 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
 class AttemptAdmin(AttemptAdminMixin, AnyModelAdmin):
     """The attempts' admin by default; `unregister` it to register your own."""
+
+
+def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]]]:
+    """Return all columns in groups, a project's own columns in the last one."""
+    groups: list[tuple[Any, dict[str, Any]]] = [
+        (title, {"fields": names.split()}) for title, names in _GROUPS
+    ]
+    known = {field.name for field in AttemptColumns._meta.get_fields()} | {*sealed_columns(model)}
+    added = [field.name for field in model._meta.concrete_fields if field.name not in known]
+    return [*groups, (_("Further"), {"fields": added})] if added else groups
+
+
+class Neighbour(NamedTuple):
+    """The other attempt of a dependency, with its condition and its verdict."""
+
+    call: SafeString | str
+    state: SafeString | str
+    condition: str
+    verdict: str
+
+
+class Neighbours(NamedTuple):
+    """The first `SHOWN` prerequisites and dependents of an attempt."""
+
+    prerequisites: Sequence[Neighbour]
+    dependents: Sequence[Neighbour]
+
+
+def neighbours(site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any]) -> Neighbours:
+    """Return the prerequisites and the dependents of `attempt`.
+
+    `seen`: the attempts that this user may see; of others only the ids are shown.
+    """
+    return Neighbours(
+        _others(site, attempt, seen, Q(attempt_id=attempt.pk), "prerequisite_id"),
+        _others(site, attempt, seen, Q(prerequisite_id=attempt.pk), "attempt_id"),
+    )
+
+
+def _others(
+    site: AdminSite, attempt: AbstractAttempt, seen: QuerySet[Any], mine: Q, other: str
+) -> list[Neighbour]:
+    edges = Dependency._base_manager.using(attempt._state.db).filter(mine).order_by("id")
+    shown = list(edges[:SHOWN])
+    ids = [getattr(edge, other) for edge in shown]
+    rows = seen.filter(pk__in=ids).defer(*heavy_columns(type(attempt)))
+    found = {row.pk: row for row in readable(rows)} if ids else {}
+    return [_neighbour(site, edge, getattr(edge, other), found) for edge in shown]
+
+
+def _neighbour(site: AdminSite, edge: Dependency, pk: UUID, found: Any) -> Neighbour:
+    labels = edge.get_condition_display(), edge.get_state_display()
+    if (row := found.get(pk)) is None:
+        return Neighbour(str(pk), "-", *labels)
+    return Neighbour(link_to_page(site, type(row), pk, call_cell(row)), badge(row.state), *labels)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from django import forms
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import Count, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -16,8 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
 from ..worker.execution.outcomes import REASON_LENGTH
-from .cells import STATES, state_label
-from .counts import count_states
+from .display import STATES, state_label
 
 MOST_COUNTED: Final = 100_000
 """The most attempts that a confirmation counts, so that it opens quickly on any table."""
@@ -122,6 +122,7 @@ FORMS: Final[dict[str, type[ReasonForm]]] = {
     "retry": RetryForm,
 }
 
+
 ALWAYS_ASKED: Final = frozenset({"retry"})
 """The verbs that are confirmed even for ticked rows: their form has more than a reason."""
 
@@ -181,3 +182,15 @@ def _listed(part: Sequence[str], states: Counter[str] | None) -> str:
             "states": ", ".join(map(state_label, part)),
         }
     return ", ".join(f"{intcomma(states[s])} {state_label(s)}" for s in part if states[s])
+
+
+def count_states(attempts: QuerySet[Any], most: int) -> Counter[str] | None:
+    """Count `attempts` by state, in one statement; return None for more than `most`."""
+    claimed = Q(claimed_by__isnull=False)
+    conditions = {state: Q(status=state) for state in STATES}
+    conditions[Status.PENDING] &= ~claimed
+    conditions[RUNNING] = Q(status=Status.PENDING) & claimed
+    some = attempts.order_by()[: most + 1]
+    counts = some.aggregate(**{s: Count("pk", filter=which) for s, which in conditions.items()})
+    states = Counter({state: n for state, n in counts.items() if n})
+    return None if states.total() > most else states

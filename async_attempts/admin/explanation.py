@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from math import ceil
 from typing import Any, Final
 
+from django.db import router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..conf import limits, settings
 from ..lifecycle import LIVE, RUNNING, Status
 from ..limits import UNLIMITED
-from ..models import AbstractAttempt, Worker
+from ..models import AbstractAttempt, Queue, Worker
+from ..store import Room, Store, store_for
 from ..targets import known_policy
 from ..worker.execution.outcomes import executions_allowed
-from .cells import holds_lease, spoken, state_label
-from .circumstances import Circumstances, seconds_to_rescue
+from .display import holds_lease, served_by, spoken, state_label
+from .rows import readable, readable_or_none
 
 SEALED_WITH: Final = "sealed with key"
 """The beginning of the reason that a worker without the key writes."""
+
+RESCUED_WITHIN: Final = 10.0
+"""Seconds after half a lease within which a live worker rescues a lost worker's attempts."""
 
 
 def allowed_for(attempt: AbstractAttempt) -> int | None:
@@ -51,6 +58,66 @@ def explain(attempt: AbstractAttempt) -> str:
     if attempt.state == RUNNING and attempt.cancel_requested:
         clauses.append(_("it was asked to stop"))
     return "; ".join([*clauses, *_NEXT[attempt.state](attempt, around)])
+
+
+class Circumstances:
+    """The circumstances of one attempt; each is read when it is needed, without locks."""
+
+    def __init__(self, attempt: AbstractAttempt) -> None:
+        self.attempt = attempt
+
+    @cached_property
+    def now(self) -> datetime:
+        """The database's clock."""
+        return self._store.database.now()
+
+    @cached_property
+    def worker(self) -> Worker | None:
+        """The worker that claimed it, if its row is still there."""
+        claimed_by = self.attempt.claimed_by
+        workers = self._store.database.workers
+        return readable_or_none(workers.filter(pk=claimed_by)) if claimed_by else None
+
+    @cached_property
+    def live_workers(self) -> Sequence[Worker]:
+        """The workers that hold their lease."""
+        return readable(self._store.statistics.live_workers())
+
+    @property
+    def serving(self) -> Sequence[Worker]:
+        """The live workers that claim from its queue."""
+        return [w for w in self.live_workers if self.attempt.queue in served_by(w)]
+
+    @property
+    def is_declared(self) -> bool:
+        """True if the settings of this process declare its queue."""
+        return self.attempt.queue in settings().QUEUES
+
+    @cached_property
+    def is_paused(self) -> bool:
+        """True if no worker may claim from its queue."""
+        queue = readable_or_none(self._store.database.queues.filter(pk=self.attempt.queue))
+        return (queue or Queue(name=self.attempt.queue)).paused
+
+    @cached_property
+    def room(self) -> Room:
+        """The room that the limits of its queue leave."""
+        return self._store.queues.room(self.attempt.queue)
+
+    def seconds_to_rescue(self, worker: Any) -> float:
+        """Return the seconds that live workers may still take to rescue from a lost `worker`."""
+        began = min(filter(None, (w.started_at for w in self.live_workers)), default=self.now)
+        seen = (self.now - max(worker.lease or began, began)).total_seconds()
+        return seconds_to_rescue() - seen
+
+    @property
+    def _store(self) -> Store:
+        return store_for(self.attempt._state.db or router.db_for_read(type(self.attempt)))
+
+
+def seconds_to_rescue() -> float:
+    """Return the most seconds from a lost worker's lease running out to its rescue."""
+    return settings().LEASE / 2 + RESCUED_WITHIN
 
 
 def _due(attempt: Any, around: Circumstances) -> str:
@@ -231,6 +298,8 @@ _CLAUSES: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], str]]] =
     Status.FAILED: _ended,
     Status.EXPIRED: _ended,
 }
+
+
 _NEXT: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], Iterator[str]]]] = {
     Status.SCHEDULED: _before_it_begins,
     Status.PENDING: _before_it_begins,

@@ -14,11 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractAttempt, Failure, Worker, get_attempt_model
-from .cells import call_cell, dotted_cell, moment_cell
-from .fieldsets import columns_apart, sealed_columns
-from .links import link_to_page, link_to_worker
-from .read_only import ReadOnlyAdmin
-from .rows import readable
+from .display import call_cell, dotted_cell, link_to_page, link_to_worker, moment_cell
+from .pages import ReadOnlyAdmin
+from .rows import columns_apart, readable, sealed_columns
 
 SHOWN: Final = 50
 
@@ -80,8 +78,7 @@ class FailureAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         unread = [f"attempt__{column}" for column in columns_apart(get_attempt_model())]
         failures = super().get_queryset(request).select_related("attempt")
-        failures = failures.defer(*sealed_columns(Failure), *unread)
-        return of_those_seen(failures, self._attempts_seen(request))
+        return of_those_seen(failures.defer(*unread), self._attempts_seen(request))
 
     def _attempts_seen(self, request: HttpRequest) -> QuerySet[Any] | None:
         """Return the attempts that their admin shows this user; None for a site without one."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.db.models import QuerySet
@@ -18,7 +17,7 @@ from ..lifecycle import Status
 from ..limits import UNLIMITED
 from ..models import Queue
 from ..store import Store, store_for
-from .read_only import ReadOnlyAdmin
+from .pages import ReadOnlyAdmin, log_changes
 
 MOST_COUNTED: Final = 1000
 
@@ -57,9 +56,7 @@ class QueueAdmin(ReadOnlyAdmin):
         for queue in others:
             self._store.queues.set_paused(queue.name, paused=paused)
         if others:
-            user_id: Any = request.user.pk
-            entry = "Paused." if paused else "Resumed."
-            LogEntry.objects.log_actions(user_id, others, CHANGE, entry)
+            log_changes(request, others, "Paused." if paused else "Resumed.")
         return len(others)
 
     @property

@@ -1,4 +1,4 @@
-"""Rows with values that can't be read or shown: the admin shows the rest of them.
+"""Rows as the admin reads them: no sealed column, and what can be read of a broken row.
 
 PostgreSQL's `infinity`, years that Python doesn't have and JSON that is nested too deeply each make
 reading a whole page of rows fail. Such a value is None on the page.
@@ -7,22 +7,13 @@ reading a whole page of rows fail. Such a value is None on the page.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import FieldDoesNotExist
 from django.db import DataError
-from django.db.models import BinaryField, DateTimeField, Field, Model, QuerySet
-from django.http import HttpRequest
-from django.utils.functional import SimpleLazyObject
+from django.db.models import BinaryField, DateTimeField, Field, JSONField, Model, QuerySet
+from django.db.models.constants import LOOKUP_SEP
 from django.utils.timezone import localtime
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    _Mixed = ModelAdmin[Any]
-else:
-    _Mixed = object
 
 UNREADABLE: Final = (
     DataError,
@@ -44,7 +35,7 @@ def readable(rows: QuerySet[Any]) -> list[Any]:
         one_by_one = rows.all()
         one_by_one.query.clear_limits()
         found = [_read(one_by_one.filter(pk=key)) for key in keys]
-    return [_shown(row) for row in found]
+    return [without_unreadable_moments(row) for row in found]
 
 
 def readable_or_none(rows: QuerySet[Any]) -> Any:
@@ -79,7 +70,7 @@ def _unread(row: Model) -> Iterable[Field[Any, Any]]:
     return (f for f in fields if f.attname in deferred and not isinstance(f, BinaryField))
 
 
-def _shown(row: Any) -> Any:
+def without_unreadable_moments(row: Any) -> Any:
     """Set moments to None that local time can't have, such as the last hours of the year 9999."""
     columns = row.__dict__
     for field in row._meta.concrete_fields:
@@ -91,26 +82,32 @@ def _shown(row: Any) -> Any:
     return row
 
 
-class ReadableChangeList(ChangeList):
-    """A list that shows what it can of each row."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        if not self.list_editable:
-            # Read by the template, not by a verb, which needs no more than the query.
-            self.result_list: Any = SimpleLazyObject(partial(readable, self.result_list))
+def sealed_columns(model: type[Model]) -> list[str]:
+    """Return the ciphertexts and digests, which the admin neither reads nor shows."""
+    return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField)]
 
 
-class ReadableMixin(_Mixed):
-    """Pages that show what they can of a row."""
+def heavy_columns(model: type[Model]) -> list[str]:
+    """Return the columns that no list reads: sealed ones, and JSON, which may be long."""
+    return [f.name for f in model._meta.concrete_fields if isinstance(f, BinaryField | JSONField)]
 
-    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
-        return ReadableChangeList
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+def columns_apart(model: type[Model]) -> list[str]:
+    """Return the columns that a list of other rows doesn't read: `heavy_columns` and moments."""
+    fields = model._meta.concrete_fields
+    return [f.name for f in fields if isinstance(f, BinaryField | JSONField | DateTimeField)]
+
+
+def asks_sealed_column(model: type[Model], lookup: str) -> bool:
+    """Return True for a lookup such as `args__gt`, which would tell a sealed value bit by bit."""
+    here: Any = model
+    for name in lookup.split(LOOKUP_SEP):
         try:
-            found = super().get_object(request, object_id, from_field)
-        except UNREADABLE:
-            field = from_field or self.opts.pk.name
-            found = readable_or_none(self.get_queryset(request).filter(**{field: object_id}))
-        return None if found is None else _shown(found)
+            field = here._meta.pk if name == "pk" else here._meta.get_field(name)
+        except FieldDoesNotExist:
+            return False
+        if isinstance(field, BinaryField):
+            return True
+        if (here := field.related_model) is None:
+            return False
+    return False

@@ -14,10 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import DatabaseNow, Worker
 from ..printable import printable
-from .cells import moment_cell, standing
-from .circumstances import served_by
+from .display import moment_cell, served_by, standing
 from .filters import ChoiceFilter
-from .read_only import ReadOnlyAdmin
+from .pages import ReadOnlyAdmin
 
 LOST = "lost"
 

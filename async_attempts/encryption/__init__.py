@@ -1,8 +1,8 @@
 """Owns how arguments, results and errors are sealed: stored bytes, keys, choice of cipher.
 
-`contract` says what a cipher is and what a value is bound to, `keys` what a key is, `key_file` how
-a file lists them. `ciphers` and `recipient` have the ciphers that ship, `configured` chooses by the
-settings. Nothing else in the package sees a key.
+`contract` says what a cipher is and what a value is bound to, `keys` what a key is. `ciphers` and
+`recipient` have the ciphers that ship, `configured` chooses by the settings. Nothing else in the
+package sees a key.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
+    UNBOUND,
     AESGCMSIVCipher,
     NullCipher,
     format_of,
@@ -19,8 +20,10 @@ from .configured import (
     cipher,
     configuration_problem,
     context_of,
+    encrypt_many,
     foreign_header,
     idle_key_settings,
+    is_ours,
     may_be_unbound,
     may_block,
     open_sealed,
@@ -30,11 +33,8 @@ from .configured import (
     uses_derived_key,
 )
 from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
-from .formats import UNBOUND
-from .key_file import is_readable_by_all
-from .keys import KeyState, new_key
+from .keys import KeyState, is_readable_by_all, new_key
 from .recipient import RecipientCipher, new_recipient
-from .shipped import encrypt_many, is_ours
 
 __all__ = [
     "HEADER_BYTES",

@@ -1,8 +1,15 @@
-"""The ciphers whose sealers can open: sealed by AES-256-GCM-SIV, and plain."""
+"""The ciphers whose sealers can open, AES-256-GCM-SIV and plain, and the stored bytes.
+
+Every sealed version but a recipient's has the same layout: version (1) | key id (4) | random nonce
+(12) | ciphertext and tag (16 more than the plaintext). The newest one is written; values of an
+older one can be read until `attempts rotate-keys` has sealed them again.
+"""
 
 from __future__ import annotations
 
 import os
+import struct
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import product
@@ -23,8 +30,13 @@ from ..exceptions import (
     UnknownKey,
 )
 from .contract import Cipher, Context, Stored
-from .formats import FORMATS, RECIPIENTS_VERSION, Format
 from .keys import KEY_ID_BYTES, REMEDY, Key, KeyState, keyring, listed
+
+RECIPIENTS_VERSION: Final = 0x10
+"""The version of values that are sealed for a recipient; see `recipient`."""
+
+UNBOUND: Final = 1
+"""The version, and first byte, of arguments that nothing binds to an attempt's prerequisites."""
 
 PLAIN: Final = b"\x00"
 SENT: Final = bytes([RECIPIENTS_VERSION])
@@ -35,8 +47,48 @@ TAG_BYTES: Final = 16
 NO_KEY: Final = "none"
 """The id of the key of what is stored in plain."""
 
+_ABSENT: Final = 0xFFFF_FFFF
+_FIRST_PREFIX: Final = struct.Struct(">B5I")
 
 NOWHERE: Final = Context("args", bytes(16), "", None, "")
+
+
+class Format(NamedTuple):
+    """A version of the stored bytes.
+
+    `opener`: derives the AEAD from a key, and from `realm` and `purpose` of a context alone.
+    `associated_data`: the bytes of a context that are authenticated with the ciphertext.
+    """
+
+    opener: Callable[[Key, Context], AESGCMSIV]
+    associated_data: Callable[[Context], bytes]
+
+
+def _first_associated_data(context: Context) -> bytes:
+    """Return the associated data of version 1: purpose, id, target, target_pk and method."""
+    purpose = b"args" if context.purpose == "schedule" else context.purpose.encode()
+    given = context.attempt_id
+    attempt_id = given.bytes if isinstance(given, uuid.UUID) else given
+    pk = b"" if context.target_pk is None else context.target_pk.encode()
+    fields = purpose, attempt_id, context.target.encode(), pk, context.method_name.encode()
+    lengths = [len(field) for field in fields]
+    if context.target_pk is None:
+        lengths[3] = _ABSENT
+    return _FIRST_PREFIX.pack(1, *lengths) + b"".join(fields)
+
+
+def _first_opener(key: Key, _context: Context) -> AESGCMSIV:
+    return key.itself()
+
+
+def _second_opener(key: Key, context: Context) -> AESGCMSIV:
+    return key.derived(context.realm, context.purpose)
+
+
+FORMATS: Final = {
+    1: Format(_first_opener, _first_associated_data),
+    2: Format(_second_opener, Context.associated_data),
+}
 
 
 class Opener(NamedTuple):
@@ -49,7 +101,7 @@ class Opener(NamedTuple):
 class AESGCMSIVCipher:
     """AES-256-GCM-SIV (RFC 8452): a repeated nonce reveals only that two plaintexts are equal.
 
-    Stored bytes: see `formats`; each purpose and realm has a key of its own, derived from those in
+    Each purpose and realm has a key of its own, derived from those in
     `keys`. `keys`: base64 of 32 bytes each; the first encrypts, all decrypt but for those that
     begin with `retired:`, which `with_retired_keys` opens with.
 
@@ -74,7 +126,7 @@ class AESGCMSIVCipher:
         self._opener(self._header, NOWHERE)
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
-        """The bytes to store, sealed with the first key and bound to `context`."""
+        """Return the bytes to store, sealed with the first key and bound to `context`."""
         header = self._header
         nonce = os.urandom(NONCE_BYTES)
         key, associated_data = self._opener(header, context)
@@ -90,7 +142,7 @@ class AESGCMSIVCipher:
         return sealed_by(seals, self._header, plaintexts, context, ids)
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
-        """The plaintext. Raises UnknownKey (plain bytes included), UnknownFormat or Tampered."""
+        """Return the plaintext. Raises UnknownKey (plain bytes, too), UnknownFormat, Tampered."""
         stored = bytes(stored)
         header = stored[:HEADER_BYTES]
         if (opener := self._openers.get((header, context.realm, context.purpose))) is None:
@@ -130,7 +182,7 @@ class AESGCMSIVCipher:
         return key_id in self.key_ids
 
     def state_of(self, key_id: str) -> KeyState:
-        """Return what the key with this id, in hexadecimal, is used for."""
+        """Return the use of the key with this id, in hexadecimal."""
         if key_id == self._header[1:].hex():
             return KeyState.FIRST
         if self.has_key(key_id):
@@ -139,14 +191,14 @@ class AESGCMSIVCipher:
         return KeyState.RETIRED if is_retired else KeyState.UNKNOWN
 
     def with_retired_keys(self) -> Self:
-        """The same cipher, which the retired keys open with, too: to seal anew what they sealed."""
+        """Return this cipher with its retired keys in use, to seal again what they sealed."""
         opening = copy(self)
         opening._keys = {**self._keys, **self._retired}
         opening._retired, opening._openers = {}, {}
         return opening
 
     def _opener(self, header: bytes, context: Context) -> Opener:
-        """The opener for values with this header, which is a known one."""
+        """Return the opener for values with this header, which is a known one."""
         which = header, context.realm, context.purpose
         if (opener := self._openers.get(which)) is None:
             version = self.formats[header[0]]
@@ -155,7 +207,7 @@ class AESGCMSIVCipher:
         return opener
 
     def _refusal(self, stored: bytes, context: Context) -> DecryptionError:
-        """Why no key fits the header.
+        """Return the error for a value whose header no key fits.
 
         The header itself isn't authenticated, so every key and format is tried on the rest: where
         one opens it, the header was altered, and waiting for another key would be waiting for ever.
@@ -169,7 +221,7 @@ class AESGCMSIVCipher:
         return self._missing(stored, context)
 
     def _missing(self, stored: bytes, context: Context) -> DecryptionError:
-        """The error that names what is missing to open `stored`, by its first bytes."""
+        """Return the error that names what is missing to open `stored`, by its first bytes."""
         if stored[:1] == PLAIN:
             return UnknownKey(
                 f"{name_of(context)} are not encrypted, and this process has keys.",
@@ -202,17 +254,17 @@ class AESGCMSIVCipher:
 
 
 class NullCipher:
-    """Keeps everything readable in the database, for those who want that.
+    """A cipher that keeps everything readable in the database.
 
-    Stored bytes: version (1) | plaintext. Binds nothing: a value opens in any row.
+    Stored bytes: version (1) | plaintext. It binds nothing: a value opens in any row.
     """
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
-        """The bytes to store."""
+        """Return the bytes to store."""
         return PLAIN + plaintext
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
-        """The plaintext. Raises UnknownKey for whatever isn't plain."""
+        """Return the plaintext. Raises UnknownKey for whatever isn't plain."""
         stored = bytes(stored)
         if stored[:1] != PLAIN:
             raise UnknownKey(
@@ -222,9 +274,9 @@ class NullCipher:
 
 
 def key_id_of(stored: Stored) -> str:
-    """The id of the key that sealed `stored`, in hexadecimal; NO_KEY for plain bytes.
+    """Return the id of the key that sealed `stored`, in hexadecimal.
 
-    Of what has neither form: "".
+    NO_KEY for plain bytes; "" for what has neither form.
     """
     header = bytes(stored[:HEADER_BYTES])
     if header[:1] == PLAIN:
@@ -234,7 +286,7 @@ def key_id_of(stored: Stored) -> str:
 
 
 def format_of(stored: Stored) -> str:
-    """The name of the form of `stored` in `UnknownFormat`, by its version; "" of no bytes."""
+    """Return the name of the form of `stored` in `UnknownFormat`; "" for no bytes."""
     return f"format {stored[0]}" if len(stored) else ""
 
 
@@ -245,7 +297,7 @@ def sealed_by(
     context: Context,
     ids: Sequence[UUID],
 ) -> list[bytes]:
-    """Each of `plaintexts` sealed for its id, after `prefix` and a nonce of its own."""
+    """Seal each of `plaintexts` for its id, after `prefix` and a nonce of its own."""
     before, after = context.around_id()
     # By one call of the system.
     nonces = os.urandom(len(plaintexts) * NONCE_BYTES)
@@ -270,7 +322,7 @@ def one_by_one(
 
 
 def retired(context: Context, key_id: str) -> RetiredKey:
-    """The error for a value whose key, or whose recipient's, is retired."""
+    """Return the error for a value whose key, or whose recipient's, is retired."""
     return RetiredKey(
         f"{name_of(context)} were sealed with the key {key_id}, which is retired in this "
         f"process's {SETTING}: manage.py attempts rotate-keys seals them anew.",
@@ -279,6 +331,7 @@ def retired(context: Context, key_id: str) -> RetiredKey:
 
 
 def tampered(context: Context) -> Tampered:
+    """Return the error for a value that was altered, or stands in another place."""
     if context.purpose == "schedule":
         return Tampered(
             f"{name_of(context)} were altered, or its definition was edited past the form: save "
@@ -288,7 +341,7 @@ def tampered(context: Context) -> Tampered:
 
 
 def name_of(context: Context) -> str:
-    """The name of a value in errors."""
+    """Return the name of a value in errors."""
     given = context.attempt_id
     pk = UUID(bytes=given) if isinstance(given, bytes) else given
     if context.purpose == "schedule":

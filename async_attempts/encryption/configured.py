@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,23 +19,22 @@ from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
     PLAIN,
+    UNBOUND,
     AESGCMSIVCipher,
     NullCipher,
     key_id_of,
     name_of,
+    one_by_one,
 )
 from .contract import Cipher, Context, KeyedCipher, Purpose, Stored
-from .formats import UNBOUND
-from .key_file import lines_of
-from .keys import REMEDY, key_derived_from, keyring, listed
+from .keys import REMEDY, given_lines, key_derived_from, keyring
 from .recipient import RecipientCipher, private_ring
-from .shipped import is_ours
 
 
 @cached(SETTING, "SECRET_KEY", "DEBUG")
 @sensitive_variables()
 def cipher() -> Cipher:
-    """The cipher in force; follows `override_settings`.
+    """Return the cipher in force; follows `override_settings`.
 
     `CIPHER` names a class, AESGCMSIVCipher by default: that one and its subclasses are given
     `KEYS`, or what the file has that `KEYS_FILE` names. RecipientCipher and its subclasses are
@@ -53,8 +53,7 @@ def cipher() -> Cipher:
             return kind()
         if uses_derived_key():
             return kind([key_derived_from(django_settings.SECRET_KEY)])
-        path = settings().KEYS_FILE
-        lines = listed(settings().KEYS) if path is None else lines_of(path)
+        lines = given_lines("KEYS")
         if not lines:
             raise InvalidSetting(
                 f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from "
@@ -71,16 +70,11 @@ def cipher() -> Cipher:
 
 @sensitive_variables()
 def _made_for_recipients(kind: type[RecipientCipher]) -> RecipientCipher:
-    given = settings()
-    path, private_path = given.KEYS_FILE, given.PRIVATE_KEYS_FILE
-    lines = listed(given.KEYS) if path is None else lines_of(path)
-    if private_path is None:
-        private = listed(given.PRIVATE_KEYS, "PRIVATE_KEYS")
-    else:
-        private = lines_of(private_path, "PRIVATE_KEYS_FILE")
+    lines, private = given_lines("KEYS"), given_lines("PRIVATE_KEYS")
     keyring(lines)
     private_ring(private)
-    return kind([line.text for line in lines], given.RECIPIENTS, [line.text for line in private])
+    recipients = settings().RECIPIENTS
+    return kind([line.text for line in lines], recipients, [line.text for line in private])
 
 
 class Call(Protocol):
@@ -103,7 +97,7 @@ def context_of(
     alias: str,
     execution: int | None = None,
 ) -> Context:
-    """The context of a value of the attempt with these columns, on the database `alias`.
+    """Return the context of a value of the attempt with these columns, on the database `alias`.
 
     `execution`: its number, for the error of one. Raises InvalidSetting if `REALM` lacks the alias.
     """
@@ -120,7 +114,7 @@ def context_of(
 
 
 def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> Plaintext:
-    """The plaintext of `stored`, by the cipher in force, or `by` another.
+    """Return the plaintext of `stored`, by the cipher in force, or `by` another.
 
     Raises DecryptionError, which says something about the bytes; CipherUnavailable for whatever
     else a cipher raises, and for one that can't be made.
@@ -136,7 +130,7 @@ def open_sealed(stored: Stored, context: Context, by: Cipher | None = None) -> P
 
 
 def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
-    """The bytes to store for `plaintext`, by the cipher in force, or `by` another.
+    """Return the bytes to store for `plaintext`, by the cipher in force, or `by` another.
 
     Raises CipherUnavailable, whatever the cipher raised.
     """
@@ -147,22 +141,37 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
         raise _unavailable("sealed", context, error) from error
 
 
+def encrypt_many(
+    by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
+) -> list[bytes]:
+    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id."""
+    if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
+        return by.encrypt_many(plaintexts, context, ids)
+    return one_by_one(by, plaintexts, context, ids)
+
+
 def _cipher_if_made() -> Cipher | None:
-    """The cipher in force; None if it can't be made, which sealing and opening raise."""
+    """Return the cipher in force; None if it can't be made, which sealing and opening raise."""
     try:
         return cipher()
     except Exception:  # noqa: BLE001 - a project's own class may raise anything
         return None
 
 
+def is_ours(by: Cipher) -> bool:
+    """Return True if it encrypts as it ships; a project's own may ask a server for its keys."""
+    ours = AESGCMSIVCipher.encrypt, RecipientCipher.encrypt, NullCipher.encrypt
+    return type(by).encrypt in ours
+
+
 def may_block() -> bool:
-    """True if the cipher in force is a project's own, which may wait for a server."""
+    """Return True if the cipher in force is a project's own, which may wait for a server."""
     by = _cipher_if_made()
     return by is None or not is_ours(by)
 
 
 def may_be_unbound(stored: Stored) -> bool:
-    """True if nothing may bind these arguments to prerequisites, as an older release wrote them.
+    """Return True if these arguments may be bound to no prerequisites, as in older releases.
 
     Version 1 says so itself; what is plain, or a project's own cipher sealed, has no version.
     """
@@ -170,7 +179,7 @@ def may_be_unbound(stored: Stored) -> bool:
 
 
 def foreign_header(stored: Stored) -> bytes | None:
-    """The first bytes of `stored` if whatever begins with them can't be opened here.
+    """Return the first bytes of `stored` if whatever begins with them can't be opened here.
 
     None if there is a key for it, and where the cipher is a project's own: what its values begin
     with tells nothing.
@@ -185,7 +194,7 @@ def foreign_header(stored: Stored) -> bytes | None:
 
 
 def openable() -> list[str]:
-    """The headers of values that can be opened here, in hexadecimal.
+    """Return the headers of values that can be opened here, in hexadecimal.
 
     "" stands for all values, where the cipher is a project's own.
     """
@@ -198,7 +207,7 @@ def openable() -> list[str]:
 
 
 def _opens_as_ours(by: Cipher) -> bool:
-    """True if it decrypts as a cipher that ships; with a project's own, headers mean nothing."""
+    """Return True if it decrypts as it ships; with a project's own, headers mean nothing."""
     ours = AESGCMSIVCipher.decrypt, RecipientCipher.decrypt, NullCipher.decrypt
     return type(by).decrypt in ours
 
@@ -209,7 +218,7 @@ def _unavailable(done: str, context: Context, error: Exception) -> CipherUnavail
 
 
 def configuration_problem() -> str | None:
-    """The reason why `cipher()` can't be made, with the remedy; None if it can."""
+    """Return the reason why `cipher()` can't be made, with the remedy; None if it can."""
     try:
         cipher()
     except (InvalidSetting, ImproperlyConfigured, UnsupportedAlgorithm) as error:
@@ -218,7 +227,7 @@ def configuration_problem() -> str | None:
 
 
 def opening_problem() -> str | None:
-    """The reason why a process that can seal opens nothing, with the remedy; else None."""
+    """Return the reason why a process that can seal opens nothing, with the remedy; else None."""
     if (by := _cipher_if_made()) is None:
         return None
     if not isinstance(by, RecipientCipher) or by.opens:
@@ -230,7 +239,7 @@ def opening_problem() -> str | None:
 
 
 def idle_key_settings() -> list[str]:
-    """The settings of RecipientCipher that are given although another cipher is in force."""
+    """Return the settings of RecipientCipher that are given although another cipher is in force."""
     if issubclass(_cipher_class(), RecipientCipher):
         return []
     names = "RECIPIENTS", "PRIVATE_KEYS", "PRIVATE_KEYS_FILE"
@@ -238,7 +247,7 @@ def idle_key_settings() -> list[str]:
 
 
 def uses_derived_key() -> bool:
-    """True if the key comes from SECRET_KEY, which is for development only.
+    """Return True if the key comes from SECRET_KEY, which is for development only.
 
     Raises InvalidSetting if the settings can't be read; `configuration_problem` says so first.
     """

@@ -40,7 +40,7 @@ class Context(NamedTuple):
     definition: tuple[str, ...] = ()
 
     def associated_data(self) -> bytes:
-        """The context as bytes, different for any two contexts.
+        """Return the context as bytes, different for any two contexts.
 
         One field after the other, each as its length in bytes (4 bytes, big-endian) and its bytes:
         the purpose, the realm, `target`, `target_pk`, `method_name`, the id (16 bytes), the token,
@@ -52,7 +52,7 @@ class Context(NamedTuple):
         return before + (given if type(given) is bytes else _bytes_of(given)) + after
 
     def around_id(self) -> tuple[bytes, bytes]:
-        """The bytes before and after the id in `associated_data`."""
+        """Return the bytes before and after the id in `associated_data`."""
         purpose, _, target, target_pk, method_name, token, realm, execution, definition = self
         call = _call if target_pk is None else _call.__wrapped__
         before = call(purpose, realm, target, target_pk, method_name)
@@ -82,13 +82,13 @@ def _field(value: str | None) -> bytes:
 
 @runtime_checkable
 class Cipher(Protocol):
-    """Seals values and opens them; safe to use from several threads.
+    """A cipher that seals values and opens them; safe to use from several threads.
 
     The class that the setting `CIPHER` names is made without arguments, once per process.
     """
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
-        """The bytes to store, bound to `context`.
+        """Return the bytes to store, bound to `context`.
 
         Any exception means that the cipher can't be reached now: enqueueing raises it to its
         caller, a failure is recorded without its details, a result is tried again for a while.
@@ -96,7 +96,7 @@ class Cipher(Protocol):
         ...
 
     def decrypt(self, stored: Stored, context: Context) -> bytes:
-        """The plaintext.
+        """Return the plaintext.
 
         Raises UnknownKey or UnknownFormat if another process could open it (the attempt is
         released and tried later), Tampered if none can (the attempt fails for good). Any other
@@ -108,7 +108,7 @@ class Cipher(Protocol):
 
 @runtime_checkable
 class KeyedCipher(Cipher, Protocol):
-    """A cipher whose keys can be rotated: `attempts rotate-keys` seals anew what isn't current."""
+    """A cipher whose keys can be rotated: `attempts rotate-keys` seals again what isn't current."""
 
     @property
     def key_ids(self) -> list[str]:
@@ -116,17 +116,17 @@ class KeyedCipher(Cipher, Protocol):
         ...
 
     def is_sealed_with_current_key(self, stored: Stored) -> bool:
-        """True if sealing it anew would change nothing but the nonce."""
+        """Return True if sealing it again would change nothing but the nonce."""
         ...
 
     def has_key(self, key_id: str) -> bool:
-        """True unless the key with this id is missing here."""
+        """Return True unless the key with this id is missing here."""
         ...
 
     def state_of(self, key_id: str) -> KeyState:
-        """Return what the key with this id is used for."""
+        """Return the use of the key with this id."""
         ...
 
     def with_retired_keys(self) -> Self:
-        """The same cipher, which retired keys open with, too: to seal anew what they sealed."""
+        """Return this cipher with its retired keys in use, to seal again what they sealed."""
         ...

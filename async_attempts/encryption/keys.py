@@ -1,19 +1,22 @@
-"""Keys: 32 random bytes each, written in base64, and the keys of the settings together."""
+"""Keys, of 32 random bytes in base64: how settings and files list them, and what they derive."""
 
 from __future__ import annotations
 
 import base64
 import os
+import stat
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.utils.encoding import force_bytes
+from django.views.decorators.debug import sensitive_variables
 
-from ..conf import SETTING
+from ..conf import SETTING, settings
 from ..exceptions import InvalidSetting
 
 KEY_BYTES: Final = 32
@@ -24,6 +27,7 @@ LEAST_DIFFERENT: Final = 16
 RETIRED: Final = "retired:"
 """The prefix of a key that opens values for `attempts rotate-keys` alone."""
 
+COMMENT: Final = "#"
 REMEDY: Final = "Make a key with: manage.py attempts make-key"
 
 
@@ -61,6 +65,50 @@ class Line(NamedTuple):
 def listed(keys: Iterable[str], setting: str = "KEYS") -> list[Line]:
     """Return the keys of `setting` with their places, from 0."""
     return [Line(f"{SETTING}[{setting!r}][{number}]", text) for number, text in enumerate(keys)]
+
+
+def given_lines(setting: str) -> list[Line]:
+    """Return the keys of `setting`, or of the file that the setting `…_FILE` beside it names.
+
+    Raises InvalidSetting for a file that can't be read or holds no key.
+    """
+    path = getattr(settings(), f"{setting}_FILE")
+    if path is None:
+        return listed(getattr(settings(), setting), setting)
+    return _lines_of(path, f"{setting}_FILE")
+
+
+@sensitive_variables()
+def _lines_of(path: str, setting: str) -> list[Line]:
+    """Return the keys in the file at `path`, which `setting` names, in their order; not empty.
+
+    Raises InvalidSetting, which names the file and never shows what it holds.
+    """
+    place = f"{SETTING}[{setting!r}]"
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InvalidSetting(f"{place}: {path!r} can't be read: {reason}.") from error
+    # An error of decoding would carry the content along.
+    text = content.decode("utf-8-sig", "replace")
+    lines = [
+        Line(f"{place}, line {number} of {path!r},", key)
+        for number, line in enumerate(text.split("\n"), 1)
+        if (key := line.strip()) and not key.startswith(COMMENT)
+    ]
+    if not lines:
+        raise InvalidSetting(f"{place}: {path!r} holds no key. {REMEDY}")
+    return lines
+
+
+def is_readable_by_all(path: str) -> bool:
+    """Return True if there is a file at `path` that every user of the machine may read."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IROTH)
 
 
 def keyring(lines: Iterable[Line]) -> dict[bytes, Key]:
@@ -154,5 +202,5 @@ def _derived(secret: bytes, use: str, length: int) -> bytes:
 
 
 def _hkdf(secret: bytes, info: bytes, length: int) -> bytes:
-    """`length` bytes by HKDF-SHA256 (RFC 5869)."""
+    """Return `length` bytes by HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)

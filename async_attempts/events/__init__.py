@@ -3,8 +3,7 @@
 Importable before the app registry is ready, as its decorator is used in any module.
 """
 
-from .decorator import on
 from .emission import Event, aemit, emit, event
-from .listeners import Listener, Subscription, listeners
+from .listeners import Listener, Subscription, listeners, on
 
 __all__ = ["Event", "Listener", "Subscription", "aemit", "emit", "event", "listeners", "on"]

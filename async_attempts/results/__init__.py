@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ..models.progress import Progress
-from .gathering import agather, aresult, gather, result
 from .outcomes import Ending
 from .prerequisites import endings_in_order, handed_over
-from .watching import watch
+from .wait import agather, aresult, gather, result, watch
 
 __all__ = [
     "Ending",

@@ -20,12 +20,12 @@ from ..encryption import (
     NullCipher,
     Purpose,
     cipher,
+    is_ours,
     key_id_of,
     may_be_unbound,
     open_sealed,
     seal,
 )
-from ..encryption.shipped import is_ours
 from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
 from ..models import DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of

@@ -11,7 +11,7 @@ CONFIRMATION = "tests/roof/test_admin_confirmation.py::"
 MUTANTS: Final = (
     Mutant(
         "a retry in the admin leaves what expired",
-        (("admin/changes.py", "attempts.exclude(status__in=unasked) if unasked else ", ""),),
+        (("admin/verbs.py", "attempts.exclude(status__in=unasked) if unasked else ", ""),),
         (f"{CONFIRMATION}test_expired_attempts_are_retried_only_if_asked_for[postgresql]",),
     ),
     Mutant(

@@ -60,7 +60,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "kept arguments go to no other target",
-        (("admin/schedule_forms.py", 'given.get("target") != self.instance.target', "False"),),
+        (("admin/schedules.py", 'given.get("target") != self.instance.target', "False"),),
         (f'{SCHEDULE}{NOT_GIVEN}[["secret-canary"]]',),
     ),
     Mutant(
@@ -70,7 +70,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what is sealed is not compared",
-        (("admin/fieldsets.py", "if isinstance(field, BinaryField):", "if field is None:"),),
+        (("admin/rows.py", "if isinstance(field, BinaryField):", "if field is None:"),),
         (f"{LOOKUP}test_what_is_sealed_is_not_compared[sqlite-x-{LIST}-args__gt]",),
     ),
     Mutant(

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
 from async_attempts import Attempt, call, enqueue_many
-from async_attempts.admin import confirmation, counts
+from async_attempts.admin import confirmation, pages
 from tests.roof.admin_pages import (
     LIST,
     OneDatabase,
@@ -77,7 +77,7 @@ def counts_in(text):
 
 def test_nothing_is_counted_by_a_sample(on_database, monkeypatch):
     """Behind the cap of the list, where counting used to stop and its sample read as the total."""
-    monkeypatch.setattr(counts, "COUNT_CAP", 3)
+    monkeypatch.setattr(pages, "COUNT_CAP", 3)
     many(4, **ended("succeeded"))
     many(7, status="pending")
     preview = asked("fail", Attempt.objects.first(), select_across="1")

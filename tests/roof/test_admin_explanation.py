@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from async_attempts import Attempt
-from async_attempts.admin import circumstances, explanation
-from async_attempts.admin.cells import spoken
+from async_attempts.admin import explanation
+from async_attempts.admin.display import spoken
 from async_attempts.models import Queue, Worker
 from async_attempts.queues import pause_queue, resume_queue
 from async_attempts.store import store_for
@@ -339,7 +339,7 @@ def test_after_its_worker_is_lost(db, columns, then):
 )
 def test_when_a_live_worker_takes_it_back(on_database, monkeypatch, lost_for, live_for, taken_back):
     now = timezone.now()
-    monkeypatch.setattr(circumstances.Circumstances, "now", now)
+    monkeypatch.setattr(explanation.Circumstances, "now", now)
     worker_of("emails", id=WORKER, lease=now - timedelta(seconds=lost_for))
     worker_of("default", started_at=now - timedelta(seconds=live_for))
     assert explained("running", **CLAIMED) == (

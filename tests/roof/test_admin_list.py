@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, call
-from async_attempts.admin import counts
+from async_attempts.admin import pages
 from async_attempts.models import Failure, Worker
 from tests.roof.admin_pages import LIST, attempt_in, operator
 from tests.shop import clients
@@ -152,7 +152,7 @@ def test_what_names_nothing_finds_nothing(searched, term):
 
 
 def test_counting_stops_at_the_cap_and_says_so(db, attempt_admin, monkeypatch):
-    monkeypatch.setattr(counts, "COUNT_CAP", 4)
+    monkeypatch.setattr(pages, "COUNT_CAP", 4)
     monkeypatch.setattr(attempt_admin, "list_per_page", 2)
     for _ in range(6):
         attempt_in("pending")
@@ -167,7 +167,7 @@ def test_counting_stops_at_the_cap_and_says_so(db, attempt_admin, monkeypatch):
 
 
 def test_a_short_list_is_not_said_to_be_capped(db, monkeypatch):
-    monkeypatch.setattr(counts, "COUNT_CAP", 4)
+    monkeypatch.setattr(pages, "COUNT_CAP", 4)
     for _ in range(4):
         attempt_in("pending")
     assert "counting stops" not in text_of(operator().get(LIST))

@@ -8,8 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 
 from async_attempts import Attempt, Changes, call
-from async_attempts.admin import changes as verb_changes
-from async_attempts.admin import counts
+from async_attempts.admin import pages, verbs
 from tests.roof.admin_pages import (
     LIST,
     OneDatabase,
@@ -138,7 +137,7 @@ def test_the_page_offers_only_what_the_state_allows(db):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_changes_what_it_may_and_reports_the_rest(on_database, verb):
+def test_a_verbs_what_it_may_and_reports_the_rest(on_database, verb):
     rows = {state: attempt_in(state) for state in STATES}
     client = operator()
     (report,) = said(client, carried_out(client, verb, *rows.values()))
@@ -151,17 +150,17 @@ def test_a_verb_changes_what_it_may_and_reports_the_rest(on_database, verb):
 
 def test_the_report_names_what_runs_atomically():
     changes = Changes(3, {"succeeded": 1, "running atomically": 1})
-    assert verb_changes.report("expire", changes) == (
+    assert verbs.report("expire", changes) == (
         "3 expired, 2 skipped: 1 succeeded, 1 running atomically."
     )
 
 
 def test_a_report_of_nothing_skipped_says_only_what_changed():
-    assert verb_changes.report("retry", Changes(1, {})) == "1 retried."
+    assert verbs.report("retry", Changes(1, {})) == "1 retried."
 
 
 def test_all_that_match_are_changed_beyond_the_page_and_the_cap(on_database, monkeypatch):
-    monkeypatch.setattr(counts, "COUNT_CAP", 2)
+    monkeypatch.setattr(pages, "COUNT_CAP", 2)
     call(clients.send_later, 1).using(queue="default").enqueue()
     for _ in range(5):
         attempt = attempt_in("pending", queue="emails")
@@ -249,7 +248,7 @@ def test_the_log_tells_who_changed_which_attempt_and_why(on_database, verb):
 
 
 def test_many_changes_are_logged_together(on_database, monkeypatch):
-    monkeypatch.setattr(verb_changes, "LOGGED_ONE_BY_ONE", 2)
+    monkeypatch.setattr(verbs, "LOGGED_ONE_BY_ONE", 2)
     attempts = [attempt_in("failed") for _ in range(3)]
     client = operator()
     assert said(client, confirm(client, select(client, "retry", *attempts))) == ["3 retried."]

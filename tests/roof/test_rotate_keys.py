@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from async_attempts import Arguments, Attempt, call
 from async_attempts.encryption import AESGCMSIVCipher, open_sealed
-from async_attempts.encryption.formats import FORMATS
+from async_attempts.encryption.ciphers import FORMATS
 from async_attempts.encryption.keys import Key
 from async_attempts.exceptions import Tampered
 from async_attempts.management.commands import _rotation

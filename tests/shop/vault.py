@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from async_attempts.encryption import AESGCMSIVCipher, Context, Stored
-from async_attempts.encryption.formats import FORMATS, Format
+from async_attempts.encryption.ciphers import FORMATS, Format
 
 _BOUND: Final = re.compile(rb',"[0-9a-f]{64}"]$')
 

@@ -1,27 +1,22 @@
-"""The flags and the walk of `attempts prune`."""
+"""The command `attempts prune`: its flags and its walk."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
+from django.core.management.base import CommandError
+
+from ...conf import retention, settings
 from ...lifecycle import FINAL
 from ...retention import FOR_EVER, Keep, Retention
-from ...store import Store
-from ...values import CENTURY
+from ...store import Store, store_for
 from ...worker.maintenance.pruning import Pruner
 from ...worker.shared.shared_memory import now
+from ._command_line import PipedCommand, add_database, age
 
 TELL_EVERY: Final = 2.0
-AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class Refused(Exception):
-    """An error: some attempts couldn't be deleted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,29 +38,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queue", action="append", help="delete only of these; may be given several times"
     )
-    parser.add_argument("--database", help="alias; by default where the router puts attempts")
+    add_database(parser)
 
 
-def age(text: str) -> float:
-    """Return an age from the command line, in seconds."""
-    match = AGE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError("must be a number and a unit, such as 30d, 12h or 45m")
-    number, unit = match.groups()
-    if float(number) > CENTURY:
-        raise argparse.ArgumentTypeError("must be at most a hundred years")
-    seconds = timedelta(**{UNITS[unit]: float(number)}).total_seconds()
-    if seconds > CENTURY:
-        raise argparse.ArgumentTypeError("must be at most a hundred years")
-    return seconds
+def run(command: PipedCommand, database: str, options: dict[str, Any]) -> None:
+    """Delete attempts by the settings or the flags, and print the number."""
+    for queue in options["queue"] or ():
+        if queue not in settings().QUEUES:
+            command.stderr.write(f"--queue: {queue!r} is not declared in QUEUES (any more?).")
+    wanted = _narrowed(
+        retention(),
+        statuses=options["status"],
+        queues=options["queue"],
+        older_than=options["older_than"],
+    )
+    is_dry = options["dry_run"]
+    tell = command.stdout.write if options["verbosity"] else _nothing
+    number = _prune(store_for(database), wanted, only_counts=is_dry, tell=tell)
+    verb = "would be" if is_dry else "were"
+    command.stdout.write(f"{number} attempts {verb} deleted.")
 
 
-def narrowed(
+def _narrowed(
     retention: Retention,
     *,
-    statuses: Collection[str] | None = None,
-    queues: Collection[str] | None = None,
-    older_than: float | None = None,
+    statuses: Collection[str] | None,
+    queues: Collection[str] | None,
+    older_than: float | None,
 ) -> Retention:
     """Return `retention` for these statuses and queues alone, with another age if one is given."""
 
@@ -81,12 +80,12 @@ def narrowed(
     return Retention({}, {queue: of(retention.of(queue)) for queue in queues})
 
 
-def prune(
-    store: Store, retention: Retention, *, only_counts: bool, tell: Callable[[str], None]
+def _prune(
+    store: Store, retention: Retention, *, only_counts: bool, tell: Callable[[str], object]
 ) -> int:
     """Walk over all attempts once; return the number of deleted ones, or only counted ones.
 
-    Raises Refused when rows of the project have kept some.
+    Raises CommandError when rows of the project have kept some.
     """
     pruner = Pruner(store, only_counts=only_counts)
     number, told_at = pruner.prune(retention), now()
@@ -96,8 +95,12 @@ def prune(
             told_at = now()
         number += pruner.prune(retention)
     if pruner.num_refused:
-        raise Refused(
+        raise CommandError(
             f"{pruner.num_refused} attempts are kept by rows of this project, which refer to "
             f"attempts (the on_delete of their foreign keys). {number} others were deleted."
         )
     return number
+
+
+def _nothing(text: str) -> None:
+    """Write nothing."""

@@ -1,4 +1,4 @@
-"""The output of `attempts stats`, as tables or as JSON."""
+"""The command `attempts stats`: its flags, and its output as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
+from django.core.management.base import CommandError
+
+from ...exceptions import InvalidOption
 from ...printable import printable
-from ...statistics import Executions, Stats
+from ...statistics import Executions, Stats, stats
 from ...store.missing_keys import is_form
-from ._pruning import age
+from ._command_line import USAGE, PipedCommand, add_database, age
 
 EXECUTIONS_HEAD: Final = (
     "SUCCEEDED",
@@ -48,42 +51,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AGE",
         help="what has ended counts for so long, such as 15m or 1d; 1h by default",
     )
-    parser.add_argument("--database", help="alias; by default where the router puts attempts")
+    add_database(parser)
 
 
-def window(options: dict[str, Any]) -> timedelta:
-    """Return the window that the flags ask for."""
-    return timedelta(seconds=options["window"])
+def run(command: PipedCommand, database: str, options: dict[str, Any]) -> None:
+    """Print the statistics of now and of the last window."""
+    try:
+        figures = stats(database=database, window=timedelta(seconds=options["window"]))
+    except InvalidOption as error:
+        raise CommandError(f"--window: {error}", returncode=USAGE) from error
+    if options["json"]:
+        command.stdout.write(_as_json(figures))
+        return
+    command.write_table(_queues(figures))
+    command.stdout.write("")
+    command.write_table(_executions(figures))
+    alive = "1 worker is" if figures.workers == 1 else f"{figures.workers} workers are"
+    command.stdout.write(f"\n{alive} alive.")
+    for line in _missing_keys(figures):
+        command.stdout.write(line)
 
 
-def as_json(stats: Stats) -> str:
+def _as_json(figures: Stats) -> str:
     """Return all statistics with the names of the attributes; times in seconds."""
-    figures = asdict(stats)
-    figures["taken_at"] = stats.taken_at.isoformat()
-    figures["window"] = stats.window.total_seconds()
-    return json.dumps(figures, indent=2)
+    named = asdict(figures)
+    named["taken_at"] = figures.taken_at.isoformat()
+    named["window"] = figures.window.total_seconds()
+    return json.dumps(named, indent=2)
 
 
-def queues(stats: Stats) -> Iterator[tuple[str, ...]]:
+def _queues(figures: Stats) -> Iterator[tuple[str, ...]]:
     """Yield the rows of the table of queues."""
-    for name, queue in stats.queues.items():
+    yield QUEUES_HEAD
+    for name, queue in figures.queues.items():
         counts = (queue.suspects, queue.running, queue.waiting, queue.failed, queue.expired)
-        first = str(queue.scheduled), str(queue.pending), duration(queue.latency)
+        first = str(queue.scheduled), str(queue.pending), _duration(queue.latency)
         yield name, *first, *map(str, counts)
 
 
-def executions(stats: Stats) -> Iterator[tuple[str, ...]]:
+def _executions(figures: Stats) -> Iterator[tuple[str, ...]]:
     """Yield the rows of the tables of executions: by queue, and by target."""
     yield "EXECUTIONS", *EXECUTIONS_HEAD
-    for name, queue in stats.queues.items():
+    for name, queue in figures.queues.items():
         yield name, *_told(queue.executions)
-    for target, executed in stats.targets.items():
+    for target, executed in figures.targets.items():
         yield target, *_told(executed)
 
 
-def missing_keys(stats: Stats) -> Iterator[str]:
+def _missing_keys(figures: Stats) -> Iterator[str]:
     """Yield a line for each key, or form of the stored bytes, that attempts wait for."""
-    for name, number in stats.missing_keys.items():
+    for name, number in figures.missing_keys.items():
         attempts = "1 attempt waits" if number == 1 else f"{number} attempts wait"
         if is_form(name):
             yield f"{attempts} in a form that a worker's release did not know: {printable(name)}."
@@ -94,10 +111,10 @@ def missing_keys(stats: Stats) -> Iterator[str]:
 def _told(executed: Executions) -> tuple[str, ...]:
     counts = (executed.succeeded, executed.retried, executed.failed, executed.expired)
     times = (executed.mean_wait, executed.mean_run, executed.p50_run, executed.p95_run)
-    return *map(str, counts), f"{executed.per_minute:.1f}", *map(duration, times)
+    return *map(str, counts), f"{executed.per_minute:.1f}", *map(_duration, times)
 
 
-def duration(seconds: float | None) -> str:
+def _duration(seconds: float | None) -> str:
     """Return a time in the unit that suits it."""
     if seconds is None:
         return "-"

@@ -8,25 +8,21 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import connections
 from django.utils.translation import gettext as _
 
 from ... import schedules
-from ...conf import retention, settings
+from ...conf import limits
 from ...encryption import new_key, new_recipient
-from ...exceptions import AttemptsError, CipherUnavailable, InvalidOption, InvalidSetting
+from ...events import listeners
+from ...exceptions import AttemptsError
+from ...lifecycle import Status
 from ...models import Schedule
+from ...models.promise import DEFAULT_QUEUE
 from ...queues import pause_queue, resume_queue
-from ...statistics import stats
 from ...store import Store, store_for
-from ...store.plaintext import Plaintext
-from ...store.rotation import Resealer
-from . import _plaintext, _pruning, _rotation, _stats
-from ._arguments import USAGE, attempts_database
-from ._events import EVENTS_HEAD, subscriptions
-from ._pipes import PipedCommand
-from ._queues import QUEUES_HEAD, queues
-from ._tables import aligned
+from ...targets import own_name, registered
+from . import _pruning, _rotation, _stats
+from ._command_line import USAGE, PipedCommand, add_database, attempts_database
 
 MAKE_KEY: Final = "make-key"
 
@@ -47,7 +43,11 @@ QUEUE_VERBS: Final = {
     "pause": Verb(pause_queue, "paused"),
     "resume": Verb(resume_queue, "resumed"),
 }
+RUN: Final = {"prune": _pruning.run, "rotate-keys": _rotation.run, "stats": _stats.run}
+EVENTS_HEAD: Final = ("EVENT", "LISTENER", "QUEUE", "WHEN")
+QUEUES_HEAD: Final = ("QUEUE", "STATE", "PENDING", "LIMITS")
 SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
+MOST_COUNTED: Final = 100_000
 
 
 class Command(PipedCommand):
@@ -64,7 +64,6 @@ class Command(PipedCommand):
         rotate = commands.add_parser(
             "rotate-keys", help="re-encrypt what older keys sealed with the first of the KEYS"
         )
-        _plaintext.add_arguments(rotate)
         _rotation.add_arguments(rotate)
         make_key = commands.add_parser(MAKE_KEY, help="print a fresh key for the setting KEYS")
         make_key.add_argument(
@@ -86,42 +85,26 @@ class Command(PipedCommand):
         verbs.add_argument("--resume", metavar="QUEUE", help="let workers claim of it again")
         figures = commands.add_parser("stats", help="tell what there is to do, and what was done")
         _stats.add_arguments(figures)
-        for command in (rotate, schedules, queues):
-            command.add_argument(
-                "--database", help="alias; by default where the router puts attempts"
-            )
+        for command in (schedules, queues):
+            add_database(command)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["subcommand"] == MAKE_KEY:
+        subcommand = options["subcommand"]
+        if subcommand == MAKE_KEY:
             self.make_key(options["recipient"])
-            return
-        if options["subcommand"] == "events":
+        elif subcommand == "events":
             self.list_events()
-            return
-        database = attempts_database(options["database"])
-        if database not in connections:
-            raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
-        if options["subcommand"] == "schedules":
+        else:
+            self.act_on(attempts_database(options["database"]), subcommand, options)
+
+    def act_on(self, database: str, subcommand: str, options: dict[str, Any]) -> None:
+        """Run a command that needs the database with this alias."""
+        if subcommand == "schedules":
             self.schedules(store_for(database), options)
-            return
-        if options["subcommand"] == "queues":
+        elif subcommand == "queues":
             self.queues(store_for(database), options)
-            return
-        if options["subcommand"] == "stats":
-            self.stats(database, options)
-            return
-        if options["subcommand"] == "prune":
-            self.prune(store_for(database), options)
-            return
-        plaintext = _plaintext.selection(options)
-        try:
-            resealer = Resealer(
-                store_for(database), plaintext=plaintext, from_realm=options["from_realm"]
-            )
-        except InvalidSetting as error:
-            raise CommandError(str(error), returncode=USAGE) from error
-        if plaintext is None or self.may_seal(plaintext, resealer.store, options):
-            self.rotate(resealer, options)
+        else:
+            RUN[subcommand](self, database, options)
 
     def make_key(self, is_for_recipient: bool) -> None:
         """Print a key, or a line for each half of a recipient's."""
@@ -134,9 +117,8 @@ class Command(PipedCommand):
 
     def list_events(self) -> None:
         """Print one line for each `@on`, by pattern."""
-        if rows := sorted(subscriptions()):
-            for line in aligned([EVENTS_HEAD, *rows]):
-                self.stdout.write(line)
+        if rows := sorted(_subscriptions()):
+            self.write_table([EVENTS_HEAD, *rows])
         else:
             self.stdout.write("Nobody listens to events: see @on.")
 
@@ -144,14 +126,12 @@ class Command(PipedCommand):
         """Act on one schedule, or list them all."""
         schedules.declare(store)
         if not self.do_asked(VERBS, store, options):
-            for line in aligned([SCHEDULES_HEAD, *listed(store)]):
-                self.stdout.write(line)
+            self.write_table([SCHEDULES_HEAD, *_schedules(store)])
 
     def queues(self, store: Store, options: dict[str, Any]) -> None:
         """Act on one queue, or list them all."""
         if not self.do_asked(QUEUE_VERBS, store, options):
-            for line in aligned([QUEUES_HEAD, *queues(store)]):
-                self.stdout.write(line)
+            self.write_table([QUEUES_HEAD, *_queues(store)])
 
     def do_asked(self, verbs: Mapping[str, Verb], store: Store, options: dict[str, Any]) -> bool:
         """Run the verb that a flag asks for; return False if none does."""
@@ -167,82 +147,14 @@ class Command(PipedCommand):
             return True
         return False
 
-    def stats(self, database: str, options: dict[str, Any]) -> None:
-        """Print the statistics of now and of the last window."""
-        try:
-            figures = stats(database=database, window=_stats.window(options))
-        except InvalidOption as error:
-            raise CommandError(f"--window: {error}", returncode=USAGE) from error
-        if options["json"]:
-            self.stdout.write(_stats.as_json(figures))
-            return
-        for line in aligned([_stats.QUEUES_HEAD, *_stats.queues(figures)]):
-            self.stdout.write(line)
-        self.stdout.write("")
-        for line in aligned(list(_stats.executions(figures))):
-            self.stdout.write(line)
-        alive = "1 worker is" if figures.workers == 1 else f"{figures.workers} workers are"
-        self.stdout.write(f"\n{alive} alive.")
-        for line in _stats.missing_keys(figures):
-            self.stdout.write(line)
 
-    def prune(self, store: Store, options: dict[str, Any]) -> None:
-        """Delete attempts by the settings or the flags, and print the number."""
-        for queue in options["queue"] or ():
-            if queue not in settings().QUEUES:
-                self.stderr.write(f"--queue: {queue!r} is not declared in QUEUES (any more?).")
-        wanted = _pruning.narrowed(
-            retention(),
-            statuses=options["status"],
-            queues=options["queue"],
-            older_than=options["older_than"],
-        )
-        is_dry = options["dry_run"]
-        tell = self.stdout.write if options["verbosity"] else _nothing
-        try:
-            number = _pruning.prune(store, wanted, only_counts=is_dry, tell=tell)
-        except _pruning.Refused as error:
-            raise CommandError(str(error)) from error
-        verb = "would be" if is_dry else "were"
-        self.stdout.write(f"{number} attempts {verb} deleted.")
-
-    def may_seal(self, plaintext: Plaintext, store: Store, options: dict[str, Any]) -> bool:
-        """List the values stored in plain, and ask whether to seal the selected ones."""
-        listed = plaintext.listed(store, options["batch_size"])
-        if not listed:
-            self.stdout.write("Nothing is stored in plain.")
-            return True
-        for line in aligned(list(_plaintext.table(listed))):
-            self.stdout.write(line)
-        if _plaintext.is_confirmed(options):
-            return True
-        self.stdout.write("Nothing was sealed.")
-        return False
-
-    def rotate(self, resealer: Resealer, options: dict[str, Any]) -> None:
-        """Seal all schedules and attempts with the first key; print what is left by key."""
-        rotation = _rotation.Rotation(resealer, self.stdout.write, ids=options["ids"])
-        try:
-            rotation.walk(options["batch_size"])
-        except CipherUnavailable as error:
-            raise CommandError(f"{error}. What was sealed anew stays so; run it again.") from error
-        for line in aligned([_rotation.HEAD, *rotation.rows()]):
-            self.stdout.write(line)
-        for sentence in rotation.conclusions():
-            self.stdout.write(sentence)
-        try:
-            rotation.require_done(strict=options["strict"])
-        except _rotation.Refused as error:
-            raise CommandError(str(error)) from error
-
-
-def listed(store: Store) -> Iterator[tuple[str, ...]]:
+def _schedules(store: Store) -> Iterator[tuple[str, ...]]:
     """Yield the schedules as the rows of a table; next ticks are by each schedule's clock."""
     for row in store.database.schedules.defer("args").order_by("name"):
-        yield row.name, row.cron, row.timezone, _next(row), row.source, row.target
+        yield row.name, row.cron, row.timezone, _next_tick(row), row.source, row.target
 
 
-def _next(schedule: Schedule) -> str:
+def _next_tick(schedule: Schedule) -> str:
     if not schedule.is_declared:
         return "never: no longer declared"
     if schedule.is_paused or schedule.next_tick is None:
@@ -255,5 +167,23 @@ def _next(schedule: Schedule) -> str:
     return schedule.next_tick.astimezone(zone).isoformat(" ", "seconds")
 
 
-def _nothing(text: str) -> None:
-    """Write nothing."""
+def _queues(store: Store) -> Iterator[tuple[str, ...]]:
+    """Yield the declared queues as the rows of a table."""
+    paused = store.queue_state.look(()).paused
+    for name, own in limits().items():
+        state = "paused" if name in paused else "active"
+        rows = store.database.attempts.filter(queue=name, status=Status.PENDING)
+        pending = rows[:MOST_COUNTED].count()
+        number = f"{pending}+" if pending == MOST_COUNTED else str(pending)
+        yield name, state, number, str(own) or "-"
+
+
+def _subscriptions() -> Iterator[tuple[str, ...]]:
+    """Yield the pattern, the listener, its queue and the name of its condition, by pattern."""
+    for listener in listeners():
+        policy = registered().get(listener.name)
+        of_target = policy.queue if policy else None
+        for pattern, when, options in listener.subscriptions:
+            queue = options.queue or of_target or DEFAULT_QUEUE
+            condition = "-" if when is None else own_name(when) or type(when).__name__
+            yield pattern, listener.name, queue, condition

@@ -21,9 +21,10 @@ from ...worker.health.readiness import NotReady, require_ready, too_small_pools
 from ...worker.processes.in_process import run_in_process
 from ...worker.processes.supervisor import Supervisor
 from ...worker.shared.options import ASYNC_TASKS, BATCH_SIZE, SHUTDOWN_TIMEOUT, THREADS, Options
-from ._arguments import (
+from ._command_line import (
     NO_DATABASE,
     USAGE,
+    add_database,
     attempts_database,
     batch,
     count,
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--stop-after", type=count, help="end after that many executions")
         parser.add_argument("--name", type=name, default="", help="shown in the admin and in logs")
-        parser.add_argument("--database", help="alias; by default where the router puts attempts")
+        add_database(parser)
         self._add_sizes(parser)
         self._add_lives(parser)
 
@@ -107,7 +108,7 @@ class Command(BaseCommand):
         )
 
     def check(self, *args: Any, **kwargs: Any) -> None:
-        """The system checks; what they find is for the project to mend, as wrong usage is."""
+        """Run the system checks; exit as for wrong usage if they find errors."""
         # From Django 6.1 on, checks connect to every database that they aren't kept from; whether
         # ours can be reached has an exit code of its own, and the others aren't a worker's concern.
         kwargs.setdefault("databases", [])
@@ -120,8 +121,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         log_to_console(options["verbosity"])
         database = attempts_database(options["database"])
-        if database not in connections:
-            raise CommandError(f"--database: {database!r} is not in DATABASES.", returncode=USAGE)
         if options["health_host"] and options["health_port"] is None:
             raise CommandError("--health-host: set --health-port, too.", returncode=USAGE)
         try:
@@ -158,12 +157,12 @@ class Command(BaseCommand):
             raise SystemExit(code)
 
     def require_private_keys(self) -> None:
-        """Raises InvalidSetting where a worker could open nothing, and each attempt would wait."""
+        """Raise InvalidSetting if this worker could open nothing: each attempt would wait."""
         if problem := opening_problem():
             raise InvalidSetting(problem)
 
     def processes(self, options: dict[str, Any], database: str) -> int:
-        """How many children; refuses what can't be shared between several."""
+        """Return the number of children. Raises CommandError if several can't share the work."""
         processes: int = options["processes"] or 1
         if processes == 1:
             return 1
@@ -179,7 +178,7 @@ class Command(BaseCommand):
         return processes
 
     def reloads(self, options: dict[str, Any]) -> bool:
-        """Whether to look for edited code."""
+        """Return True if the worker is to look for edited code."""
         exits_when_done = options["once"] or options["drain"]
         if options["reload"] and exits_when_done:
             raise CommandError("--reload: not with --once or --drain.", returncode=USAGE)
@@ -188,7 +187,7 @@ class Command(BaseCommand):
         return bool(options["reload"])
 
     def queues(self, given: str | None) -> tuple[str, ...]:
-        """The queues to serve, in order. Raises InvalidOption for one that isn't declared."""
+        """Return the queues to serve, in order. Raises InvalidOption for an undeclared one."""
         if given is None:
             return tuple(settings().QUEUES)
         names = [name.strip() for name in given.split(",")]

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connection
 
-from async_attempts.management.commands._pipes import PipedCommand
+from async_attempts.management.commands._command_line import PipedCommand
 from example_project.shop.demo.evidence import find, wrong
 from example_project.shop.demo.story import Promise, scenes
 from example_project.shop.demo.table import lines

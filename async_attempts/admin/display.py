@@ -1,11 +1,18 @@
-"""Cells: states, moments and calls in lists and on pages."""
+"""The values in lists and on pages: states, moments, calls, and links to other pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
+from django.apps import apps
+from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote
 from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.db.models import Model
+from django.urls import NoReverseMatch, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -13,9 +20,10 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from ..lifecycle import RUNNING, Status
-from ..models import AbstractAttempt, Worker
+from ..models import AbstractAttempt, DatabaseNow, Worker
 from ..printable import printable
 from ..store.changes import RUNNING_ATOMICALLY
+from .rows import readable_or_none
 
 STATES: Final = "scheduled pending running waiting succeeded failed expired".split()
 """All states, in the order in which people read them."""
@@ -106,3 +114,51 @@ def dotted_cell(name: str) -> SafeString:
     """Return the last part of a dotted name; the whole name is the title."""
     name = printable(name)
     return format_html('<span title="{}">{}</span>', name, name.rpartition(".")[2])
+
+
+def served_by(worker: Worker) -> Sequence[str]:
+    """Return the queues in a worker's row; none if its column was altered."""
+    return [str(queue) for queue in worker.queues] if isinstance(worker.queues, list) else []
+
+
+def link_to_subject(site: AdminSite, attempt: AbstractAttempt) -> SafeString | str | None:
+    """Return a link to the subject. Its row isn't read, and may be gone."""
+    if attempt.subject_type is None or attempt.subject_id is None:
+        return None
+    text = f"{attempt.subject_type}:{attempt.subject_id}"
+    try:
+        model = apps.get_model(attempt.subject_type)
+    except (LookupError, ValueError):
+        return text
+    return link_to_page(site, model, attempt.subject_id, text)
+
+
+def link_to_worker(
+    site: AdminSite, worker_id: UUID | None, database: str | None
+) -> SafeString | str | None:
+    """Return a link to the worker, with its state unless it is live; its id if its row is gone."""
+    if worker_id is None:
+        return None
+    rows = Worker.objects.using(database).annotate(now=DatabaseNow())
+    worker = readable_or_none(rows.filter(pk=worker_id))
+    if worker is None:
+        return str(worker_id)
+    link = link_to_page(site, Worker, worker_id, str(worker))
+    if holds_lease(worker, worker.now):
+        return link
+    return format_html("{}, {}", link, standing(worker, worker.now))
+
+
+def link_to_page(
+    site: AdminSite, model: type[Model], pk: str | UUID, text: str
+) -> SafeString | str:
+    """Return `text`, linked to the page of the row `pk` if the site has that model."""
+    if not site.is_registered(model):
+        return text
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    try:
+        page = reverse(name, args=[quote(pk)], current_app=site.name)
+    except NoReverseMatch:
+        # No row has an empty primary key.
+        return text
+    return format_html('<a href="{}">{}</a>', page, text)

@@ -319,6 +319,6 @@ def test_a_listener_that_nobody_can_call_is_told():
 def test_a_listener_outside_of_the_apps_is_told(settings: Any):
     on("e")(plain)
     assert [identifier for identifier, _ in found()] == ["async_attempts.E011"]
-    targets = ["tests.roof.test_events_decorator.*"]
+    targets = ["tests.roof.test_events_listeners.*"]
     settings.ASYNC_ATTEMPTS = django_settings.ASYNC_ATTEMPTS | {"TARGETS": targets}
     assert found() == []

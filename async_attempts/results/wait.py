@@ -1,8 +1,8 @@
-"""Waiting until attempts have ended, one or many of them, on one database or several."""
+"""Waiting until attempts have ended, one or many, on one database or several; and progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
@@ -18,6 +18,7 @@ from ..exceptions import (
 )
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
+from ..models.progress import Progress
 from .outcomes import Found, ending_of
 from .polling import Poll, wait, wait_async
 
@@ -29,7 +30,6 @@ ERROR_OF: Final[dict[str, type[AttemptUnsuccessful]]] = {
     Status.EXPIRED: AttemptExpired,
     GONE: AttemptGone,
 }
-
 
 IS_ENOUGH: Final[Mapping[str, Callable[[Collection[Found]], bool]]] = {
     "all": lambda found: any(one.is_lost for one in found),
@@ -64,14 +64,14 @@ async def agather(
     until: Until = "all",
     timeout: Timeout = None,
 ) -> Any:
-    """`gather` for async code; the event loop isn't kept waiting."""
+    """Wait as `gather` does, in async code; the event loop goes on."""
     poll = _poll(attempts, until, timeout)
     await wait_async(poll)
     return await sync_to_async(lambda: _results(poll.answer(), attempts, until))()
 
 
 def result(attempt: AbstractAttempt, timeout: Timeout = None) -> Any:
-    """Wait until this one has ended; see `Attempt.result`."""
+    """Return its result, once it has ended; see `Attempt.result`."""
     return gather(attempt, timeout=timeout)[0]
 
 
@@ -79,12 +79,30 @@ async def aresult(
     attempt: AbstractAttempt,
     timeout: Timeout = None,
 ) -> Any:
-    """Wait until this one has ended; see `Attempt.aresult`."""
+    """Return its result, once it has ended; see `Attempt.aresult`."""
     return (await agather(attempt, timeout=timeout))[0]
 
 
+async def watch(
+    attempt: AbstractAttempt,
+    timeout: Timeout = None,
+) -> AsyncGenerator[Progress, None]:
+    """Yield its progress now and whenever that changes, until it has ended; see `Attempt.watch`."""
+    last = Progress(None, "", "")
+
+    def has_changed(found: Collection[Found]) -> bool:
+        return any(_progress(one, last) != last for one in found)
+
+    poll = Poll([attempt], has_changed, timeout)
+    while not last.is_over:
+        await wait_async(poll)
+        found = await sync_to_async(poll.answer)()
+        last = _progress(found[attempt.pk], last)
+        yield last
+
+
 def _poll(attempts: Sequence[AbstractAttempt], until: Until, timeout: Timeout) -> Poll:
-    """Raises InvalidOption."""
+    """Return the poll of these attempts. Raises InvalidOption."""
     if until not in IS_ENOUGH:
         raise InvalidOption(f"until: must be one of {', '.join(IS_ENOUGH)}, not {until!r}.")
     if until == "first" and not attempts:
@@ -93,7 +111,7 @@ def _poll(attempts: Sequence[AbstractAttempt], until: Until, timeout: Timeout) -
 
 
 def _results(found: Mapping[UUID, Found], attempts: Sequence[AbstractAttempt], until: Until) -> Any:
-    """The results, or the endings. Raises AttemptUnsuccessful, ResultNotKept."""
+    """Return the results, or the endings. Raises AttemptUnsuccessful, ResultNotKept."""
     endings = [ending_of(a.pk, found[a.pk]) for a in attempts if found[a.pk].is_over]
     if until == "settled":
         return endings
@@ -104,3 +122,10 @@ def _results(found: Mapping[UUID, Found], attempts: Sequence[AbstractAttempt], u
     if unsuccessful:
         raise ERROR_OF[unsuccessful[0].status](unsuccessful[0])
     return [ending.result for ending in successful]
+
+
+def _progress(found: Found, last: Progress) -> Progress:
+    """Return its progress; as before if it was deleted."""
+    if found.row is None:
+        return Progress(last.percent, last.note, GONE)
+    return Progress(found.row.progress, found.row.progress_note, found.state)
