@@ -24,9 +24,9 @@ from .clock import NOW
 from .database import database_of
 from .debounce import DebounceKey, debounce_key_of
 from .dependency import Edge, Prerequisite, as_edges, digest_of, is_new, prerequisites_of
-from .keys import key_of_tick, key_of_token
-from .options import as_seconds, check_metadata, check_moment, check_number
 from .sizes import require_fetched, size_of_unfetched
+from .unique_keys import key_of_tick, key_of_token
+from .validation import as_seconds, check_metadata, check_moment, check_number
 
 DEFAULT_QUEUE: Final = "default"
 MOMENTS: Final = ("scheduled_at", "expires_at")

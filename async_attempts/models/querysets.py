@@ -18,8 +18,8 @@ from ..targets import target_of
 from ..targets.pacing import OPTIONS as PACING
 from . import ports
 from .clock import DatabaseNow
-from .keys import key_of_token
 from .ports import Changes
+from .unique_keys import key_of_token
 
 if TYPE_CHECKING:
     from .attempt import AbstractAttempt
