@@ -168,7 +168,7 @@ def queue_is_not_declared(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
 
 def queue_is_full(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     stack.enter_context(settings_with(QUEUES={"default": {"max_pending": 1}}))
-    patch.setattr("async_attempts.store.backlog.Backlog.require_room", full)
+    patch.setattr("async_attempts.store.queues.Queues.require_room", full)
 
 
 def full(*_: Any) -> NoReturn:
