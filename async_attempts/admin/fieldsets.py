@@ -10,7 +10,6 @@ from django.db.models.constants import LOOKUP_SEP
 from django.utils.translation import gettext_lazy as _
 
 from ..models import AbstractAttempt
-from ..models.columns import AttemptColumns
 
 _PROMISE: Final = """
 id target target_pk method_name about idempotence_token schedule metadata
@@ -64,6 +63,6 @@ def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]
     groups: list[tuple[Any, dict[str, Any]]] = [
         (title, {"fields": names.split()}) for title, names in _GROUPS
     ]
-    known = {field.name for field in AttemptColumns._meta.get_fields()} | {*sealed_columns(model)}
+    known = {field.name for field in AbstractAttempt._meta.get_fields()} | {*sealed_columns(model)}
     added = [field.name for field in model._meta.concrete_fields if field.name not in known]
     return [*groups, (_("Further"), {"fields": added})] if added else groups

@@ -11,8 +11,7 @@ from django.db import transaction
 from django.db.models import DateTimeField, Q, QuerySet
 
 from ..lifecycle import Status
-from ..models import DatabaseNow
-from ..models.columns import AttemptColumns
+from ..models import AbstractAttempt, DatabaseNow
 from .database import Database
 from .dialects.base import Dialect
 from .transactions import is_about_a_value
@@ -139,7 +138,7 @@ class Trials:
         says nothing against this one.
         """
         values: dict[str, Any] = {}
-        for field in AttemptColumns._meta.fields:
+        for field in AbstractAttempt._meta.fields:
             if field.name in _PLAIN:
                 values[field.name] = _PLAIN[field.name]
             elif field.null:
