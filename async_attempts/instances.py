@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .exceptions import ObjectGone
-
-if TYPE_CHECKING:
-    from django.db.models import Model
+from .exceptions import InvalidOption, ObjectGone
 
 
 def load_instance(model: type[Model], pk: object, database: str | None) -> Model:
@@ -38,6 +37,28 @@ def load_by_text(model: type[Model], pk_text: str, database: str | None) -> Mode
         return load_instance(model, pk, database)
     except (ObjectGone, ValidationError, ValueError, TypeError) as error:
         raise _gone(model, pk_text) from error
+
+
+def label_and_pk(instance: Any) -> tuple[str | None, str | None]:
+    """Return the label of its model and its primary key as text, for `load_by_label`.
+
+    None is (None, None). Raises InvalidOption for anything but a saved instance.
+    """
+    if instance is None:
+        return None, None
+    if not isinstance(instance, Model) or instance._state.adding or instance.pk is None:
+        raise InvalidOption("subject: must be a saved model instance or None.")
+    return instance._meta.label_lower, instance._meta.pk.value_to_string(instance)
+
+
+def load_by_label(label: str | None, pk_text: str | None, database: str | None) -> Model | None:
+    """Return the row of a model's label ("app.model") and a primary key; None if there is none."""
+    if label is None or pk_text is None:
+        return None
+    try:
+        return load_by_text(apps.get_model(label), pk_text, database)
+    except (LookupError, ObjectGone):
+        return None
 
 
 def _gone(model: type[Model], pk: object) -> ObjectGone:

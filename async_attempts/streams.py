@@ -21,10 +21,10 @@ from .conf import retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
 from .models import get_attempt_model
-from .models.columns import TOKEN_LENGTH
-from .models.keys import key_of_token
-from .models.options import check_token, timeout_seconds
+from .models.bounds import TOKEN_LENGTH
 from .models.promise import DEFAULT_QUEUE
+from .models.unique_keys import key_of_token
+from .models.validation import check_token, timeout_seconds
 from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block

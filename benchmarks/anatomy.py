@@ -108,6 +108,7 @@ class Silent:
 
 def claimed() -> list[Any]:
     """Claims as the database would give them."""
+    from async_attempts.models.promise import seal
     from async_attempts.store import Claim
 
     from .attempts import call_of
@@ -117,7 +118,7 @@ def claimed() -> list[Any]:
     for number in range(ATTEMPTS):
         attempt = call_of(number).attempt()
         attempt._state.db = "default"
-        attempt.seal()
+        seal(attempt)
         name = (attempt.target, None, attempt.method_name)
         row = (attempt.pk.bytes, attempt.queue, *name, bytes(attempt.args), None, 1, None, 0, 1)
         made.append(

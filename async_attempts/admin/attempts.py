@@ -17,7 +17,6 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Dependency, Failure
-from ..models.columns import AttemptColumns
 from .display import (
     badge,
     call_cell,
@@ -184,7 +183,7 @@ def fieldsets_of(model: type[AbstractAttempt]) -> list[tuple[Any, dict[str, Any]
     groups: list[tuple[Any, dict[str, Any]]] = [
         (title, {"fields": names.split()}) for title, names in _GROUPS
     ]
-    known = {field.name for field in AttemptColumns._meta.get_fields()} | {*sealed_columns(model)}
+    known = {field.name for field in AbstractAttempt._meta.get_fields()} | {*sealed_columns(model)}
     added = [field.name for field in model._meta.concrete_fields if field.name not in known]
     return [*groups, (_("Further"), {"fields": added})] if added else groups
 

@@ -18,7 +18,8 @@ from django.db.models.signals import pre_save
 
 from ..exceptions import InvalidOption
 from ..ids import uuid7
-from ..models import Condition, Edge, get_attempt_model
+from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
+from ..models.marks import Mark, marked
 from ..models.promise import Promised, kind_of
 from ..models.querysets import CODE_ONLY
 from ..payload import Arguments, Handed
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-OPTIONS: Final = frozenset(
-    "queue priority scheduled_at expires_at max_attempts timeout keep_result idempotence_token "
-    "depends_on subject metadata database allow_autocommit debounce throttle max_wait adaptive "
-    "key limit_key concurrency".split()
+OPTIONS: Final = frozenset("depends_on subject database allow_autocommit".split()).union(
+    marked(AbstractAttempt, Mark.CHOSEN), PACING
 )
 
 

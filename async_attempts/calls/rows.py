@@ -11,8 +11,8 @@ from django.db.models.signals import post_save, pre_save
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
 from ..models.database import database_of
-from ..models.editing import announce
 from ..models.promise import Promised, Promises
+from ..models.saving import announce
 from ..payload import Arguments
 from ..store import store_for
 

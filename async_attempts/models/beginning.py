@@ -15,7 +15,6 @@ from django.db.models.signals import post_init, pre_init
 
 from ..payload import Arguments, dump_arguments
 from ..plaintext import Plaintext, hide_own_values
-from .columns import AttemptColumns
 
 if TYPE_CHECKING:
     from ..targets import CallSignature
@@ -33,7 +32,7 @@ class Beginning(NamedTuple):
     """The keyword arguments that go right into the row, or through a property of ours."""
 
 
-class PromptRow(AttemptColumns):
+class PromptRow(models.Model):
     """A row whose making costs little; the same in every way as the one that Django makes."""
 
     class Meta:

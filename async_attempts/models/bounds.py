@@ -23,6 +23,8 @@ MOST_CRASHES: Final = 2**15 - 1
 MOST_CLAIMS: Final = 2**62
 MOST_TOKENS: Final = 2.0**53
 MAX_METADATA_BYTES: Final = 16_384
+TOKEN_LENGTH: Final = 200
+NOTE_LENGTH: Final = 255
 
 _SECONDS: Final = "substr({0},1,19)"
 """Of a moment as SQLite has it: a text, of which these characters are the whole seconds. Without a

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 from ..exceptions import InvalidOption
 from ..targets import Pacing, Policy, TargetName, pacing_of
 from .bounds import MOST_COUNTED
-from .keys import digest_of_debounce
-from .options import check_metadata
+from .unique_keys import digest_of_debounce
+from .validation import check_metadata
 
 NUMBER_BYTES: Final = 4
 CALLS: Final = "debounce_calls"

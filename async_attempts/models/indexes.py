@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
 from django.db.models import Index, Model, Q, UniqueConstraint
+
+from ..lifecycle import Status
 
 
 class SelectiveIndex(Index):
@@ -66,3 +68,43 @@ class UniqueWhereSet(UniqueConstraint):
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, (), {"field": self.fields[0], "name": self.name}
+
+
+ATTEMPT_INDEXES: Final = (
+    SelectiveIndex(
+        fields=("queue", "num_crashes", "-priority", "scheduled_at", "id"),
+        where=Q(status=Status.PENDING),
+        lead=("status",),
+        name="aa_%(class)s_claim",
+    ),
+    SelectiveIndex(
+        fields=("scheduled_at", "id"),
+        where=Q(status=Status.SCHEDULED),
+        lead=("status",),
+        name="aa_%(class)s_promote",
+    ),
+    SelectiveIndex(
+        fields=("blockers", "limit_key", "-priority", "scheduled_at", "id"),
+        where=Q(status=Status.WAITING),
+        lead=("status",),
+        name="aa_%(class)s_waiting",
+    ),
+    SelectiveIndex(
+        fields=("completed_at",),
+        where=Q(status__in=(Status.FAILED, Status.EXPIRED)),
+        lead=("status",),
+        name="aa_%(class)s_triage",
+    ),
+    SelectiveIndex(
+        fields=("expires_at",),
+        where=Q(expires_at__isnull=False, completed_at__isnull=True),
+        lead=("completed_at",),
+        name="aa_%(class)s_expires",
+    ),
+    SelectiveIndex(
+        fields=("subject_type", "subject_id"),
+        where=Q(subject_type__isnull=False),
+        name="aa_%(class)s_subject",
+    ),
+)
+"""The indexes of the table of attempts: but for the last two they serve one state each."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db.models import Manager, QuerySet
+from django.db.models import Manager, Model, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
@@ -18,13 +18,10 @@ from ..targets import target_of
 from ..targets.pacing import OPTIONS as PACING
 from . import ports
 from .clock import DatabaseNow
-from .keys import key_of_token
 from .ports import Changes
+from .unique_keys import key_of_token
 
-if TYPE_CHECKING:
-    from .attempt import AbstractAttempt
-
-_Row_co = TypeVar("_Row_co", bound="AbstractAttempt", covariant=True)
+_Row_co = TypeVar("_Row_co", bound=Model, covariant=True)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 CODE_ONLY: Final = frozenset({"backoff", "atomic"})
@@ -104,7 +101,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             )
         allow_autocommit = kwargs.pop("allow_autocommit", False)
         pacing = self._pacing(kwargs)
-        row = self.model(**kwargs)
+        row: Any = self.model(**kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
         if pacing:
             row.pacing = pacing
@@ -195,7 +192,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             if "idempotence_token" in kwargs:
                 # Indexed, and exact where a collation takes "A" for "a".
                 kwargs["unique_key"] = key_of_token(name, kwargs["idempotence_token"])
-        with suppress(self.model.DoesNotExist):
+        with suppress(manager.model.DoesNotExist):
             return manager.get(**kwargs), False
         if defaults and "target" in defaults:
             # Django calls what is callable among the defaults, and the target is not to be called.
@@ -207,7 +204,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             new = dict(resolve_callables(columns)) | given
             row = manager._create(new, loads_defaults=loads_defaults)
         except DuplicateAttempt:
-            with suppress(self.model.DoesNotExist):
+            with suppress(manager.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
         # Of a debounced target one that waited may have taken the new one's place.

@@ -12,16 +12,17 @@ from django.db.models import F
 from ..batches import in_batches
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
-from ..models import Failure
+from ..models import AbstractAttempt, Failure
+from ..models.marks import Mark, marked
 from ..models.sizes import Octets
 from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments
 from ..store import Store
 
 COLUMNS: Final = (
-    "id status claimed_by progress progress_note target target_pk method_name idempotence_token "
-    "sealed_result error_class reason"
-).split()
+    *marked(AbstractAttempt, Mark.BOUND),
+    *"status claimed_by progress progress_note sealed_result error_class reason".split(),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from django.utils.asyncio import async_unsafe
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
 from ..models.database import database_of
-from ..models.options import timeout_seconds
+from ..models.validation import timeout_seconds
 from ..store import store_for
 from ..store.transactions import refuse_waiting_in_block
 from .outcomes import DELETED, Found, find

@@ -15,7 +15,7 @@ from ..models import AbstractAttempt
 from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
-from ..models.promise import Promised, Promises
+from ..models.promise import Promised, Promises, promise, seal, seal_anew
 from .database import Database
 from .debounce import Debounce
 from .edges import Edges
@@ -196,7 +196,7 @@ class Attempts:
                 # They may be bound to one that had a token then, and is no more.
                 for attempt in many.rows:
                     if attempt.edges:
-                        attempt.seal_anew()
+                        seal_anew(attempt)
             with nullcontext() if is_one else transaction.atomic(self.database.alias):
                 return work()
 
@@ -234,9 +234,9 @@ class Attempts:
         if not attempt.allow_autocommit:
             refuse_wrong_transaction(self.database.alias)
         attempt._state.db = self.database.alias
-        promised = promised or attempt.promise()
+        promised = promised or promise(attempt)
         self.queues.require_room((attempt,))
-        attempt.seal(promised.plaintext)
+        seal(attempt, promised.plaintext)
         return self._beginning(attempt, promised)
 
     def _prepare_many(
@@ -253,7 +253,7 @@ class Attempts:
         note_prerequisites(attempts)
         plaintexts, kinds = [], set()
         for attempt in attempts:
-            promised = attempt.promise()
+            promised = promise(attempt)
             plaintexts.append(promised.plaintext)
             kinds.add(self._beginning(attempt, promised))
         self.queues.require_room(attempts)

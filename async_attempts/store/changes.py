@@ -16,7 +16,7 @@ from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, DatabaseNow
 from ..models import Changes as Changed
 from ..models.clock import SpreadOut
-from ..models.options import check_moment, check_reason, spread_seconds
+from ..models.validation import check_moment, check_reason, spread_seconds
 from .database import Database
 from .dependencies import Dependencies
 from .expressions import ended, status_when_due

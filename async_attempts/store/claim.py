@@ -101,10 +101,7 @@ class Claim(NamedTuple):
         return f"<Claim {self} claim_seq={self.claim_seq}>"
 
 
-COLUMNS: Final = (
-    "id queue target target_pk method_name args idempotence_token num_attempts max_attempts "
-    "num_crashes claim_seq timeout keep_result limit_key metadata"
-).split()
+COLUMNS: Final = ("id", *Claim._fields[1 : Claim._fields.index("metadata_json")], "metadata")
 """The columns behind a claim, in its order; the facts of the claim itself follow."""
 
 ORDER: Final = ("priority", "scheduled_at")

@@ -25,7 +25,8 @@ from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
 from ..models.debounce import CALLS, DebounceKey
-from ..models.editing import PROMISE, STATE
+from ..models.marks import Mark, marked
+from ..models.promise import take_place_of
 from ..targets import Pacing
 from .database import Database
 from .expressions import seconds_from_now, status_when_due
@@ -35,8 +36,9 @@ WAITS: Final = Q(status__in=LIVE, blockers=0, claimed_by=None, started_at=None, 
 """Never begun, or a person lets it begin anew. What was released unbegun waits again, and so does
 what waits for a slot of its limit key. What is retried by its backoff doesn't."""
 
-KEPT: Final = (PROMISE | STATE) - {"args", "keep_result"}
-"""Columns that stay as they are when another call takes the place of the one that waits."""
+REPLACED: Final = frozenset({"args", "keep_result"})
+"""The only parts of promise and state that change when another call takes the place of the one that
+waits."""
 
 TRIES: Final = 10
 
@@ -138,7 +140,7 @@ class Debounce:
         if pacing.adaptive:
             calls += self._calls_of(waiting)
             row.metadata = {**row.metadata, CALLS: calls}
-        row.take_place_of(waiting)
+        take_place_of(row, waiting)
         columns = {f.name: f.pre_save(row, add=False) for f in self._replaced}
         columns = {n: v for n, v in columns.items() if not isinstance(v, DatabaseDefault)}
         if pacing.debounce is not None:
@@ -185,11 +187,12 @@ class Debounce:
 
         A column that a project added is among them, but for the moment at which a row was added.
         """
+        kept = {*marked(self.database.model, Mark.PROMISE | Mark.STATE)} - REPLACED
         return [
             field
             for field in self.database.model._meta.concrete_fields
             if not field.generated
-            and field.attname not in KEPT
+            and field.attname not in kept
             and not getattr(field, "auto_now_add", False)
         ]
 

@@ -13,6 +13,8 @@ from ..batches import STATEMENT_KEYS, in_batches
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
 from ..models.dependency import prerequisites_of
+from ..models.promise import seal_anew
+from ..models.saving import remember
 from ..models.sizes import as_bytes, octets
 from ..payload.limits import MOST_RESULT_BYTES
 from .database import Database, as_uuid
@@ -96,9 +98,9 @@ class Edges:
             for edge in row.edges
         ):
             # It was sealed before the row was found that has the token of a prerequisite.
-            row.seal_anew(bound_to)
+            seal_anew(row, bound_to)
             self.database.attempts.filter(pk=row.pk).update(args=row.args)
-            row.remember(["args"])
+            remember(row, ["args"])
         return [
             Dependency(
                 attempt_id=row.pk,

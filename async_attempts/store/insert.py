@@ -12,6 +12,7 @@ from ..models import AbstractAttempt, AttemptQuerySet
 from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.promise import Promises, seal_many
+from ..models.saving import held_columns, remember, remember_alike
 from ..signals import enqueued
 from .database import Database
 from .gate import gate_of
@@ -212,7 +213,7 @@ class Insert:
                 self._leave_to_be_read(attempt)
             attempt._state.adding = False
             row["created"] = True
-            attempt.remember()
+            remember(attempt)
             taken.append(attempt)
         return taken
 
@@ -227,8 +228,8 @@ class Insert:
             row["_state"].adding = False
             row["created"] = True
             if held is None:
-                held = kind.held = attempt.held_columns()
-            attempt.remember_alike(held)
+                held = kind.held = held_columns(attempt)
+            remember_alike(attempt, held)
 
     def announce(self, attempts: Sequence[AbstractAttempt]) -> None:
         if self.is_listened_to:

@@ -132,7 +132,8 @@ class MissingKeys:
         rows = self.database.attempts.filter(status=Status.PENDING, claimed_by=None)
         rows = rows.exclude(TELLS).annotate(header=HEADER)
         counted = rows.order_by().values("header").annotate(number=Count("pk"))
-        return counted.values_list("header", "number").iterator()
+        found: Iterator[tuple[Stored, int]] = counted.values_list("header", "number").iterator()
+        return found
 
     def sample(self, most: int) -> Counter[str]:
         """Return by which keys live attempts are sealed: of `most` of each status, not of all.

@@ -27,8 +27,9 @@ from ..encryption import (
     seal,
 )
 from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
-from ..models import DatabaseNow, is_unsealed
+from ..models import AbstractAttempt, DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
+from ..models.marks import Mark, marked
 from ..models.schedule import BOUND
 from ..models.sizes import Octets, size_of_unfetched
 from ..payload import bind, is_bound
@@ -39,7 +40,7 @@ from .store import Store
 SEALED_COLUMNS: Final[Mapping[str, Purpose]] = {"args": "args", "sealed_result": "result"}
 """The sealed columns of an attempt, each with its purpose."""
 
-COLUMNS: Final = (*"id target_pk idempotence_token".split(), *DECIDING_COLUMNS)
+COLUMNS: Final = (*marked(AbstractAttempt, Mark.BOUND), *DECIDING_COLUMNS)
 BYTES_AT_ONCE: Final = STATEMENT_BYTES
 TRIES: Final = 3
 """How often a value is read again that somebody else changed meanwhile."""

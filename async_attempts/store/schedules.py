@@ -19,7 +19,7 @@ from django.db.models.signals import post_save, pre_save
 from ..exceptions import DecryptionError, InvalidArguments
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
-from ..models.editing import announce
+from ..models.saving import announce
 from ..models.schedule import DEFINITION
 from ..payload import dump_arguments
 from ..targets.declared import Declared

@@ -12,8 +12,7 @@ from django.db.models import DateTimeField, Q, QuerySet
 
 from ..batches import in_batches
 from ..lifecycle import Status
-from ..models import DatabaseNow
-from ..models.columns import AttemptColumns
+from ..models import AbstractAttempt, DatabaseNow
 from .database import Database
 from .dialects.base import Dialect
 from .transactions import is_about_a_value
@@ -140,7 +139,7 @@ class Trials:
         says nothing against this one.
         """
         values: dict[str, Any] = {}
-        for field in AttemptColumns._meta.fields:
+        for field in AbstractAttempt._meta.fields:
             if field.name in _PLAIN:
                 values[field.name] = _PLAIN[field.name]
             elif field.null:

@@ -14,8 +14,9 @@ from ..conf import settings
 from ..encryption import context_of
 from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
-from ..models import AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
+from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
 from ..models.bounds import MOST_CRASHES
+from ..models.marks import Mark, marked
 from ..printable import printable
 from .database import Database
 from .dependencies import Dependencies
@@ -28,9 +29,10 @@ LATE_SHARE: Final = 0.6
 """Of a lease: a worker that renews it every third of its length never has less left."""
 
 HELD_COLUMNS: Final = (
-    "id target target_pk method_name idempotence_token num_attempts max_attempts num_crashes "
-    "claim_seq cancel_requested started_at limit_key"
-).split()
+    *marked(AbstractAttempt, Mark.BOUND),
+    *"num_attempts max_attempts num_crashes claim_seq".split(),
+    *"cancel_requested started_at limit_key".split(),
+)
 
 
 class Verdict(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from django.db import connections
 
 from async_attempts import Attempt, Call
+from async_attempts.models.promise import seal
 
 from ..attempts import call_of
 
@@ -43,7 +44,7 @@ def sealed(alias: str, calls: Iterable[Call]) -> list[Row]:
     made = []
     for one in calls:
         attempt = one.attempt()
-        attempt.seal()
+        seal(attempt)
         made.append(
             Row(
                 key.get_db_prep_value(attempt.pk, connections[alias]),

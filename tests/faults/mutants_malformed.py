@@ -62,7 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "metadata have a limit",
-        (("models/options.py", "if size > MAX_METADATA_BYTES:", "if False:"),),
+        (("models/validation.py", "if size > MAX_METADATA_BYTES:", "if False:"),),
         (f"{BOUNDS}test_metadata_have_a_limit[sqlite]",),
     ),
     Mutant(

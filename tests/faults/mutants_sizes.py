@@ -78,7 +78,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reason has a limit",
-        (("models/options.py", "> MAX_REASON_BYTES:", "> 10 * MAX_REASON_BYTES:"),),
+        (("models/validation.py", "> MAX_REASON_BYTES:", "> 10 * MAX_REASON_BYTES:"),),
         (f"{SIZES}test_a_reason_has_a_limit[sqlite-fail]",),
     ),
     Mutant(

@@ -11,8 +11,8 @@ from django.db.models import DEFERRED, Model
 from django.db.models.signals import post_init
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
-from async_attempts.models.columns import AttemptColumns
-from async_attempts.models.promise import kind_of
+from async_attempts.models.beginning import PromptRow
+from async_attempts.models.promise import kind_of, promise
 from tests.shop import clients
 
 fulfill = clients.OrderClient.fulfill
@@ -20,7 +20,7 @@ fulfill = clients.OrderClient.fulfill
 
 def as_django_makes_it(**columns: Any) -> Attempt:
     row = Attempt.__new__(Attempt)
-    super(AttemptColumns, row).__init__(**columns)
+    super(PromptRow, row).__init__(**columns)
     return row
 
 
@@ -159,7 +159,7 @@ def unsaved(number: int) -> Attempt:
 def test_a_row_of_a_known_kind_is_the_one_that_would_be_filled_in():
     by_class = [unsaved(n) for n in range(2)]
     for row in by_class:
-        row.promise()
+        promise(row)
     kind = kind_of(Attempt, clients.greet)
     assert kind is not None
     by_kind = kind.row(by_class[1].pk, Arguments(1))
@@ -169,7 +169,7 @@ def test_a_row_of_a_known_kind_is_the_one_that_would_be_filled_in():
 
 
 def test_a_kind_makes_no_rows_for_those_who_listen_to_the_making():
-    unsaved(1).promise()
+    promise(unsaved(1))
 
     def listen(**kwargs: Any) -> None:
         """Nothing: that it could do something is enough."""

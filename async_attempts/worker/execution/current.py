@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ...exceptions import InvalidOption
 from ...models import get_attempt_model
-from ...models.options import check_progress
+from ...models.validation import check_progress
 from ...results import Ending, endings_in_order
 from ...store import ProgressReport
 from ..shared.shared_memory import now

@@ -18,6 +18,7 @@ from ...conf import settings
 from ...encryption import context_of, open_sealed
 from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
+from ...models.marks import Mark, marked
 from ...models.sizes import require_fetched
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
@@ -35,7 +36,7 @@ logger = logging.getLogger("async_attempts")
 
 PAUSE: Final = 0.1
 
-COLUMNS: Final = "target target_pk method_name idempotence_token".split()
+COLUMNS: Final = marked(AbstractAttempt, Mark.BOUND)
 """What names the call, and what its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ..targets import Pacing, TargetName
-from .options import check_token
+from .validation import check_token
 
 DEBOUNCE_BYTES: Final = 12
 """So many of a digest leave four for a number."""

@@ -14,8 +14,7 @@ from django.utils.timezone import is_naive
 from ..exceptions import InvalidOption
 from ..payload.limits import MAX_REASON_BYTES, require_shallow
 from ..values import ANY, CENTURY, is_number, is_storable, is_whole, seconds, seconds_of
-from .bounds import MAX_METADATA_BYTES
-from .columns import NOTE_LENGTH, TOKEN_LENGTH
+from .bounds import MAX_METADATA_BYTES, NOTE_LENGTH, TOKEN_LENGTH
 
 _EXPONENT: Final = re.compile(r"\de[+-]\d")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
