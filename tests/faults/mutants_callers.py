@@ -37,7 +37,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a row is read again from where it is written",
-        (("models/editing.py", "            using = alias\n", "            pass\n"),),
+        (("models/attempt.py", "            using = alias\n", "            pass\n"),),
         (f"{REPLICAS}test_what_the_open_transaction_has_written_is_there[sqlite-debounce]",),
     ),
     Mutant(

@@ -53,7 +53,7 @@ MUTANTS: Final = (
         "arguments that weren't fetched are told from sealed ones",
         (
             (
-                "models/promise.py",
+                "models/attempt.py",
                 'require_fetched(self.args, str(self.pk), "raise it to read them.")',
                 "pass",
             ),
@@ -64,7 +64,7 @@ MUTANTS: Final = (
         "a result that wasn't fetched is told from a sealed one",
         (
             (
-                "models/promise.py",
+                "models/attempt.py",
                 "refuse_large(self.pk, size_of_unfetched(self.sealed_result))",
                 "pass",
             ),

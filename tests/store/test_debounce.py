@@ -527,7 +527,9 @@ class _Record:
         for claim in self.store.claims.claim(self.worker.pk, ["default"], 10):
             attempt = Attempt.objects.using(self.store.database.alias).get(pk=claim.id)
             self.begun.append((claim.started_at, attempt.method_args[0]))
-            self.store.outcomes.finish(self.worker.pk, [(claim, Succeeded())])
+            # On PostgreSQL a call that found it taken locks it until its transaction ends.
+            while self.store.outcomes.finish(self.worker.pk, [(claim, Succeeded())]).locked:
+                time.sleep(0.01)
 
     def until_done(self):
         live = self.store.database.attempts.exclude(status="succeeded")

@@ -63,11 +63,11 @@ def waits(beside, attempts, timeout):
     answers = {}
 
     def in_a_thread(attempt):
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, AttemptExpired):
             answers[attempt.pk] = attempt.result(timeout)
 
     async def in_a_task(attempt):
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, AttemptExpired):
             answers[attempt.pk] = await attempt.aresult(timeout)
 
     async def in_tasks():
@@ -76,7 +76,6 @@ def waits(beside, attempts, timeout):
     for attempt in attempts[:HALF]:
         beside.do(in_a_thread, attempt)
     beside.do(async_to_sync(in_tasks))
-    until(lambda: len(polls()) == len(attempts))
     return answers
 
 
@@ -96,26 +95,29 @@ def test_two_hundred_ask_no_more_than_one(many, asked, beside):
     one = len(asked)
     asked.statements.clear()
     began = time.monotonic()
+    # On a slow machine the first ones are through before the last ones come.
     answers = waits(beside, many, SECONDS)
     beside.close()
-    # For some time they come, and for as long they go.
-    coming_and_going = time.monotonic() - began - SECONDS
-    assert len(asked) <= one + 2 + 2 * coming_and_going / polling.SPACING
+    # While they come and go, each look may be theirs, but no two are closer than that.
+    assert len(asked) <= one + 2 + (time.monotonic() - began) / polling.SPACING
     assert not answers
 
 
-def test_once_they_wait_they_ask_as_often_as_one(many, asked, beside):
-    waits(beside, many, 3 * SECONDS)
+def test_once_they_wait_they_ask_as_often_as_one(database, many, asked, beside):
+    waits(beside, many, PATIENCE)
+    until(lambda: len(polls()) == len(many))
     time.sleep(SECONDS)
     asked.statements.clear()
     time.sleep(SECONDS)
     assert len(asked) <= 1 + SECONDS / polling.LONGEST
     assert all(sql.partition(" IN (")[2].count(",") == len(many) - 1 for sql in asked.statements)
+    Attempt.objects.using(database).expire()
     beside.close()
 
 
 def test_each_of_two_hundred_has_its_own_answer(database, many, asked, beside):
     answers = waits(beside, many, 60)
+    until(lambda: len(polls()) == len(many))
     asked.statements.clear()
     drain(database)
     beside.close()
