@@ -23,7 +23,7 @@ BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
 
 
 class Beginning(NamedTuple):
-    """What a row of one model begins as, by attribute."""
+    """The attributes of a new row of one model."""
 
     constants: dict[str, Any]
     made_anew: tuple[tuple[str, Callable[[], Any]], ...]
@@ -76,13 +76,13 @@ class Kind:
         self, model: type[models.Model], columns: Mapping[str, Any], signature: CallSignature
     ) -> None:
         self.columns = columns
-        """What such a row is filled in with when it is promised."""
+        """The values that such a row is filled in with when it is promised."""
         self.signature = signature
         """The arguments that such a row may have."""
         self.statements: dict[Any, str] = {}
         """The INSERTs of one such row or of many, for the stores to keep."""
         self.held: Mapping[str, Any] | None = None
-        """What the database holds of such a row, for the stores to keep, once one is written."""
+        """The columns of such a row in the database, kept by the stores once one is written."""
         self._model: Any = model
         begun = _beginning(model)
         self._begun: Any = (
@@ -90,7 +90,7 @@ class Kind:
         )
 
     def makes_rows(self) -> bool:
-        """Whether `row` makes what Django would."""
+        """Return True if `row` makes the row that Django would make."""
         return self._begun is not None and not _is_heard(self._model)
 
     def row(self, key: UUID, arguments: Arguments) -> Any:
@@ -110,7 +110,7 @@ class Kind:
 
 
 class Untouched(NamedTuple):
-    """What tells a new row that was given nothing but its target and its arguments."""
+    """The values of a new row that was given nothing but its target and its arguments."""
 
     read: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     values: tuple[Any, ...]
@@ -118,7 +118,7 @@ class Untouched(NamedTuple):
 
 @cache
 def untouched(model: type[models.Model]) -> Untouched | None:
-    """None for a model of whose rows that can't be told: a column's default differs by row."""
+    """Return these values, or None for a model with a column whose default differs by row."""
     begun = _beginning(model)
     if begun is None or {name for name, _ in begun.made_anew} != {"id", "metadata"}:
         return None
@@ -139,7 +139,7 @@ def _heard(model: type[models.Model]) -> bool:
 
 @cache
 def _beginning(model: type[models.Model]) -> Beginning | None:
-    """None for a model that must be made as Django does."""
+    """Return the attributes, or None for a model whose rows only Django can make."""
     after = model.__mro__[model.__mro__.index(PromptRow) + 1 :]
     others = [c for c in after if c not in (models.Model, object) and "__init__" in vars(c)]
     if model._meta.abstract or others or model.__setattr__ is not object.__setattr__:

@@ -17,7 +17,7 @@ CALLS: Final = "debounce_calls"
 
 
 class DebounceKey(NamedTuple):
-    """What the attempts of one target and key have in common: the first bytes of their unique keys.
+    """The first bytes of the unique keys of all attempts of one target and key.
 
     The other four are a number, one more for each attempt.
     """

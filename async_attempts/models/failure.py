@@ -22,7 +22,7 @@ from .fields import MeasuredBinaryField
 from .sizes import size_of_unfetched, too_large_to_show
 
 UNSEALED: Final = b"\xffcould not be sealed: "
-"""What details begin with that could not be sealed; the class of what the cipher raised follows.
+"""The first bytes of details that could not be sealed; the class of the cipher's error follows.
 No version of sealed or plain bytes begins so."""
 
 LONGEST_SILENCE: Final = 60.0
@@ -30,7 +30,7 @@ LONGEST_SILENCE: Final = 60.0
 
 
 class Opened:
-    """What was sealed of a failure; its repr shows nothing of it."""
+    """The opened details of a failure; its repr shows nothing of them."""
 
     __slots__ = ("message", "traceback")
 
@@ -75,7 +75,7 @@ class Failure(models.Model):
 
     @property
     def message(self) -> str:
-        """What the error said; decrypted when first read."""
+        """The message of the error; decrypted when first read."""
         return self._opened.message
 
     @property

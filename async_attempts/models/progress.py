@@ -1,4 +1,4 @@
-"""How far an attempt is, as a value."""
+"""The progress of an attempt, as a value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..lifecycle import FINAL, GONE
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an attempt is.
+    """The progress of an attempt.
 
     `percent`, `note`: as its target said last; None and empty while it has said nothing. `state`:
     a status, or "running"; "gone" when it was deleted.
@@ -21,5 +21,5 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """True once it has ended."""
         return self.state in FINAL or self.state == GONE

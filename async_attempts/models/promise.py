@@ -51,7 +51,7 @@ class Promised(NamedTuple):
 
 
 class Promises(NamedTuple):
-    """What is known of many rows together; `kind`, if all of them are of one."""
+    """The arguments of many rows, in their order; `kind`, if all of them are of one."""
 
     plaintexts: Sequence[Plaintext]
     kind: Kind | None
@@ -168,7 +168,7 @@ def _relative_moments(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def kind_of(model: type[AbstractAttempt], target: Any) -> Kind | None:
-    """The kind of a row that is given nothing but this target and arguments.
+    """Return the kind of a row that is given nothing but this target and arguments.
 
     None if it can make no rows, or none was promised yet. Raises InvalidTarget.
     """

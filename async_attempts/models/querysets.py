@@ -37,43 +37,42 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     """A queryset whose verbs are one guarded statement for each batch of rows."""
 
     def pending(self) -> Self:
-        """Due and not yet claimed."""
+        """Return the attempts that are due and not yet claimed."""
         return self.filter(status=Status.PENDING, claimed_by=None)
 
     def running(self) -> Self:
-        """Claimed by a worker."""
+        """Return the attempts that a worker has claimed."""
         return self.filter(status=Status.PENDING, claimed_by__isnull=False)
 
     def due(self) -> Self:
-        """To be performed now, by the database's clock: pending, or scheduled for the past."""
+        """Return the attempts that are due by the database's clock: pending, or still scheduled."""
         live = (Status.PENDING, Status.SCHEDULED)
         return self.filter(status__in=live, claimed_by=None, scheduled_at__lte=DatabaseNow())
 
     @writing
     def expire(self, reason: str = "") -> Changes:
-        """Expire those that haven't ended. What runs atomically at this moment is left."""
+        """Expire the attempts that haven't ended, but for those that run atomically just now."""
         return ports.store_for(self.writes_to).changes.expire(self, reason)
 
     @writing
     def fail(self, reason: str = "") -> Changes:
-        """Fail those that haven't ended. What runs atomically at this moment is left."""
+        """Fail the attempts that haven't ended, but for those that run atomically just now."""
         return ports.store_for(self.writes_to).changes.fail(self, reason)
 
     @writing
     def retry(
         self, at: datetime | None = None, *, spread: timedelta | float | None = None
     ) -> Changes:
-        """Make the failed and the expired due again, now or `at` an aware datetime.
+        """Make failed and expired attempts due again, now or `at` an aware datetime.
 
-        `spread`: each at a random time within so many seconds, or a timedelta, from then on, so
-        that they don't all come at once. Raises InvalidOption for a naive `at`, and for a `spread`
-        that is negative.
+        `spread`: seconds or a timedelta; each becomes due at a random time within it, so that they
+        don't all run at once. Raises InvalidOption for a naive `at` and for a negative `spread`.
         """
         return ports.store_for(self.writes_to).changes.retry(self, at, spread)
 
     @writing
     def request_cancel(self) -> Changes:
-        """Expire what isn't running; tell what is that it should stop."""
+        """Expire the attempts that aren't running, and tell the running ones to stop."""
         return ports.store_for(self.writes_to).changes.request_cancel(self)
 
     @writing
@@ -154,7 +153,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, bool]:
-        """The attempt with these columns, else a new one; `target` may be any form of it."""
+        """Return the attempt with these columns, else a new one; `target` may be any form of it."""
         return self._get_or_create(defaults, kwargs)
 
     @writing
@@ -211,7 +210,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return row, row.created
 
     def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """What of `kwargs`, taken out of them, says how it is debounced or throttled."""
+        """Take the options of debounce and throttle out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".
         return {n: kwargs.pop(n) for n in PACING if n in kwargs and n not in columns}

@@ -1,4 +1,4 @@
-"""What the database knows of queues and limits: who is paused, and who holds which place."""
+"""Queues and limits in the database: which queues are paused, which attempt holds which slot."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Queue(models.Model):
 
     @property
     def paused(self) -> bool:
-        """Whether no worker may claim from it: what people said, else the settings."""
+        """Return True if no worker may claim from it: as people said, else as the settings say."""
         by_settings = limits().get(self.name, UNLIMITED).paused
         return by_settings if self.is_paused is None else self.is_paused
 
@@ -77,5 +77,5 @@ class Slot(models.Model):
 
 
 def key_of_limit(limit_key: str) -> bytes:
-    """What the places of a limit key are found by; "a" and "A" differ in every collation."""
+    """Return the digest that stands for a limit key; "a" and "A" differ in every collation."""
     return blake2b(limit_key.encode(), digest_size=16, person=b"attempts limit").digest()

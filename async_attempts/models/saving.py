@@ -1,6 +1,6 @@
-"""What a save or an insert does to the row of an attempt, and what it refuses.
+"""Saving a row: which columns may change, and the checks before that.
 
-A copy of a row that has become stale can neither reopen an attempt nor change what it promises.
+A stale copy of a row can neither reopen an attempt nor change what it promises.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from .sizes import require_fetched
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
 BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")
-"""What the sealed arguments are bound to: changing it in the table stops the schedule."""
+"""The columns that the sealed arguments are bound to; a change of one in the table stops the
+schedule."""
 
 
 class Schedule(models.Model):
@@ -41,13 +42,13 @@ class Schedule(models.Model):
         ADMIN = "admin", _("admin")
 
     class CatchUp(models.TextChoices):
-        """What is enqueued for ticks that no worker was there for."""
+        """The ticks that are enqueued late, after a time without a worker."""
 
         LATEST = "latest", _("the latest missed tick")
         NONE = "none", _("no missed tick")
 
     class Overlap(models.TextChoices):
-        """What a tick does while the last attempt hasn't ended."""
+        """The effect of a tick while the last attempt hasn't ended."""
 
         ALLOW = "allow", _("enqueue another attempt")
         SKIP = "skip", _("skip the tick")
@@ -107,7 +108,7 @@ class Schedule(models.Model):
 
     @property
     def arguments(self) -> Arguments:
-        """What the target is called with, decrypted at each reading; raises as `plaintext` does."""
+        """The arguments of the target, decrypted at each reading; raises as `plaintext` does."""
         return load_arguments(self.plaintext())
 
     def plaintext(self) -> Plaintext:

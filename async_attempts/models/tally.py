@@ -35,7 +35,7 @@ BUCKETS: Final = MappingProxyType(
 KEY: Final = ("minute", "queue", "target", "outcome")
 OUTCOMES: Final = ("succeeded", "retried", "failed", "expired")
 NUMBERS: Final = ("count", "wait_seconds", "run_seconds", *BUCKETS)
-"""What is added up, in this order."""
+"""The columns that are added up, in this order."""
 
 
 class Tally(models.Model):

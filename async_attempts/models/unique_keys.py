@@ -1,4 +1,4 @@
-"""Unique keys: sixteen bytes that stand for what may exist only once."""
+"""Unique keys: sixteen bytes; at most one attempt may have each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..targets import Pacing, TargetName
 from .validation import check_token
 
 DEBOUNCE_BYTES: Final = 12
-"""So many of a digest leave four for a number."""
+"""Bytes of a digest; four more of the key are for a number."""
 
 
 def key_of_token(name: TargetName, token: str | None) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What the options of an attempt may be; each error names the option and the remedy."""
+"""Checks of the options of an attempt; each error names the option and the remedy."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def check_reason(reason: Any) -> None:
 
 
 def check_progress(percent: Any, note: Any) -> tuple[int, str]:
-    """What is stored of them: fractions of a percent are cut off. Raises InvalidOption."""
+    """Return both as they are stored: without fractions of a percent. Raises InvalidOption."""
     if not is_number(percent) or not 0 <= percent <= 100:
         raise InvalidOption(f"set_progress: percent must be from 0 to 100, not {percent!r}.")
     if not isinstance(note, str) or len(note) > NOTE_LENGTH or not is_storable(note):

@@ -48,5 +48,5 @@ class Worker(models.Model):
         return f"{printable(self.name or self.host)}:{self.pid}"
 
     def is_live(self, now: datetime) -> bool:
-        """Whether it holds its lease at `now`, a moment of the database's clock."""
+        """Return True if it holds its lease at `now`, a moment of the database's clock."""
         return self.state == self.State.LIVE and self.lease >= now
