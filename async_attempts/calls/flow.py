@@ -19,7 +19,7 @@ from django.db.models.signals import pre_save
 from ..exceptions import InvalidOption
 from ..ids import uuid7
 from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
-from ..models.marks import Mark, marked
+from ..models.column_marks import Mark, marked
 from ..models.promise import Promised, kind_of
 from ..models.querysets import CODE_ONLY
 from ..payload import Arguments, Handed

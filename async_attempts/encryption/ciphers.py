@@ -1,4 +1,4 @@
-"""The ciphers whose sealers can open, AES-256-GCM-SIV and plain, and the stored bytes.
+"""The symmetric ciphers, AES-256-GCM-SIV and plain, and the stored bytes.
 
 Every sealed version but a recipient's has the same layout: version (1) | key id (4) | random nonce
 (12) | ciphertext and tag (16 more than the plaintext). The newest one is written; values of an

@@ -23,14 +23,14 @@ from ..printable import printable
 from ..targets import LIMIT_KEY_LENGTH
 from . import bounds, fields, ports, saving
 from .beginning import PromptRow
+from .column_marks import BOUND, CHOSEN, PROMISE, STATE, mark
 from .database import database_of
 from .debounce import DebounceKey
 from .dependency import Edge, as_edges
 from .indexes import ATTEMPT_INDEXES, UniqueWhereSet
-from .marks import BOUND, CHOSEN, PROMISE, STATE, mark
+from .large_values import require_fetched, size_of_unfetched
 from .progress import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
-from .sizes import require_fetched, size_of_unfetched
 
 
 class AbstractAttempt(PromptRow):

@@ -19,7 +19,7 @@ from ..plaintext import Plaintext
 from ..printable import printable
 from .bounds import Bounds, HexIds
 from .fields import MeasuredBinaryField
-from .sizes import size_of_unfetched, too_large_to_show
+from .large_values import size_of_unfetched, too_large_to_show
 
 UNSEALED: Final = b"\xffcould not be sealed: "
 """The first bytes of details that could not be sealed; the class of the cipher's error follows.

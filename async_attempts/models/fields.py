@@ -12,7 +12,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from ..exceptions import InvalidArguments
 from ..lifecycle import RUNNING, Status
 from ..targets import target_column
-from .sizes import OCTETS, fetched, size_of_unfetched
+from .large_values import OCTETS, fetched, size_of_unfetched
 
 if TYPE_CHECKING:
     Text = CharField[str, str]

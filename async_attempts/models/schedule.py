@@ -19,7 +19,7 @@ from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
 from .database import database_of
 from .fields import MeasuredBinaryField
-from .sizes import require_fetched
+from .large_values import require_fetched
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
 BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")

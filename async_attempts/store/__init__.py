@@ -6,7 +6,7 @@ A `Store` for each database, of one part for each subject. All databases pass on
 from __future__ import annotations
 
 from ..conf import MODEL_SETTING, cached
-from .claim import TOO_LATE, Claim, Claimed, Unknown
+from .claimed import TOO_LATE, Claim, Claimed, Unknown
 from .missing_keys import Cursor, PutOff
 from .outcomes import Result, Unrecorded
 from .progress import ProgressReport

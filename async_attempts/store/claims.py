@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
-from .claim import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
+from .claimed import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
 from .database import Database
 from .dialects.base import Dialect
 from .expressions import UNCOUNTED
@@ -115,7 +115,7 @@ class Claims:
         at_once: int | None,
         claims: Claimed,
     ) -> Sequence[Claim]:
-        """Claim of one queue, beside the `claims` that others gave."""
+        """Claim from one queue; `claims`: what other queues gave already."""
         if wanted <= 0:
             return ()
         if not limits_of_queue(queue).of_claims:

@@ -27,9 +27,9 @@ from ..models import (
     get_attempt_model,
 )
 from ..models.bounds import MAX_METADATA_BYTES
-from ..models.sizes import as_bytes, json_text, octets
-from .claim import COLUMNS, ORDER, Claim
-from .gate import pass_gate
+from ..models.large_values import as_bytes, json_text, octets
+from .claimed import COLUMNS, ORDER, Claim
+from .notifications import pass_gate
 from .revisits import Revisits
 from .transactions import in_transaction, refuse_callers_block, retry_on_conflict
 

@@ -24,8 +24,8 @@ from django.db.models.functions import Greatest, Least
 from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
+from ..models.column_marks import Mark, marked
 from ..models.debounce import CALLS, DebounceKey
-from ..models.marks import Mark, marked
 from ..models.promise import take_place_of
 from ..targets import Pacing
 from .database import Database

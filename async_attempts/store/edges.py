@@ -13,9 +13,9 @@ from ..batches import STATEMENT_KEYS, in_batches
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
 from ..models.dependency import prerequisites_of
+from ..models.large_values import as_bytes, octets
 from ..models.promise import seal_anew
 from ..models.saving import remember
-from ..models.sizes import as_bytes, octets
 from ..payload.limits import MOST_RESULT_BYTES
 from .database import Database, as_uuid
 from .dependencies import Dependencies

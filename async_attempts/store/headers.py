@@ -12,7 +12,7 @@ from django.db.models import BinaryField, Func, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
 from ..encryption import HEADER_BYTES
-from ..models.sizes import octets
+from ..models.large_values import octets
 from ..payload.limits import most_args_bytes
 
 _Rows = TypeVar("_Rows", bound=QuerySet[Any])

@@ -15,8 +15,8 @@ from ..models.promise import Promises, seal_many
 from ..models.saving import held_columns, remember, remember_alike
 from ..signals import enqueued
 from .database import Database
-from .gate import gate_of
 from .insert_columns import MOST, Columns, Places
+from .notifications import gate_of
 from .sending import send
 
 _T = TypeVar("_T")

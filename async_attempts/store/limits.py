@@ -20,7 +20,7 @@ from ..batches import in_batches
 from ..lifecycle import Released, Status
 from ..models import AttemptQuerySet, Slot, key_of_limit
 from ..pauses import jittered
-from .claim import Claim, Claimed
+from .claimed import Claim, Claimed
 from .database import Database
 from .dialects.base import Dialect
 from .expressions import UNCOUNTED

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..conf import settings
-from . import gate
+from . import notifications
 
 ANSWER_SECONDS: Final = 5.0
 
@@ -77,7 +77,7 @@ class Listener:
         self._link = self._connection.pgconn
         self._heard = False
         try:
-            session = self.ask(gate.listening())
+            session = self.ask(notifications.listening())
             if session != str(self._link.backend_pid):
                 raise BehindPooler
         except BaseException:

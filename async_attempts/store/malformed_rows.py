@@ -38,12 +38,12 @@ from ..models.bounds import (
     IsMalformed,
     bounds_of,
 )
+from .claim_trials import Trials
 from .database import Database
 from .dialects.base import Dialect
 from .expressions import ended
 from .limits import Limits
 from .transactions import is_about_a_value
-from .trials import Trials
 
 logger = logging.getLogger("async_attempts")
 

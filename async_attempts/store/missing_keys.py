@@ -17,7 +17,7 @@ from django.db.models import Count, F, Q
 from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Released, Status
 from ..models import DatabaseNow, Worker
-from ..models.sizes import Octets
+from ..models.large_values import Octets
 from .database import Database
 from .dialects.base import Dialect
 from .expressions import seconds_from_now

@@ -23,7 +23,7 @@ from ..lifecycle import (
     Succeeded,
 )
 from ..models import DatabaseNow, Failure
-from .claim import TOO_LATE, Claim
+from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect

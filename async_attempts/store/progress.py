@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ..lifecycle import Status
 from ..models import AttemptQuerySet
-from .claim import Claim
+from .claimed import Claim
 from .database import Database
 from .dialects.base import Dialect
 

@@ -17,7 +17,7 @@ from ..exceptions import QueueFull
 from ..lifecycle import Status
 from ..limits import UNLIMITED, Bucket, Limits
 from ..models import QUEUE_ITSELF, AbstractAttempt, DatabaseNow, Queue, Slot
-from .claim import Claim, Selection
+from .claimed import Claim, Selection
 from .database import Database
 from .dialects.base import Dialect
 from .headers import without

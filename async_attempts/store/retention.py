@@ -20,7 +20,7 @@ from ..lifecycle import FINAL, LIVE, Status
 from ..models import AttemptQuerySet, DatabaseNow, Dependency, Failure
 from ..retention import FOR_EVER
 from ..retention import Retention as Keeps
-from .claim import TOO_LATE
+from .claimed import TOO_LATE
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect

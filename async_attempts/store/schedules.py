@@ -51,17 +51,17 @@ class Coming(NamedTuple):
 
 
 AGAIN: Final = timedelta(seconds=50)
-"""A worker's word that it declares a schedule isn't written anew before."""
+"""A worker writes that it declares a schedule at most once in this time."""
 
 FORGOTTEN: Final = timedelta(seconds=150)
-"""So long after the last worker's word a schedule is declared no longer.
+"""A schedule that no worker has declared for this time is declared no longer.
 
 Not at once: while a new release is rolled out, the old one's workers declare less.
 """
 
 
 class Schedules:
-    """From the clock to an attempt, and from code to rows of schedules."""
+    """Ticks of schedules, and the rows of the schedules that code declares."""
 
     def __init__(self, database: Database, attempts: Attempts) -> None:
         self.database = database

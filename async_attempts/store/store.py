@@ -7,6 +7,7 @@ from django.db import connections
 
 from .attempts import Attempts
 from .changes import Changes
+from .claim_trials import Trials
 from .claims import Claims
 from .database import Database
 from .debounce import Debounce
@@ -25,7 +26,6 @@ from .retention import Retention
 from .revisits import What
 from .schedules import Schedules
 from .statistics import Statistics
-from .trials import Trials
 from .workers import Workers
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 from django.db import connections
 
-from async_attempts.store.claim import ORDINARY
+from async_attempts.store.claimed import ORDINARY
 
 from .base import CONSTANTS, INTO, Floor, Row
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.db import connections
 
-from async_attempts.store.claim import ORDINARY
+from async_attempts.store.claimed import ORDINARY
 
 from .base import INTO, Floor, Row, batches
 

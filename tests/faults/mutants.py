@@ -250,7 +250,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "suspects apart",
-        (("store/claim.py", '"num_crashes = 0"', '"num_crashes >= 0"'),),
+        (("store/claimed.py", '"num_crashes = 0"', '"num_crashes >= 0"'),),
         (f"{SUSPECTS}[postgresql]",),
     ),
     Mutant(

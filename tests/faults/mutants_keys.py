@@ -234,16 +234,16 @@ MUTANTS: Final = (
         "a project's own rule hides no poison",
         (
             (
-                "store/trials.py",
+                "store/claim_trials.py",
                 "values = self._accepted(write, self._plain_values(key))",
                 "values = self._plain_values(key)",
             ),
         ),
-        ("tests/store/test_trials.py::test_a_projects_own_rule_hides_nothing[sqlite]",),
+        ("tests/store/test_claim_trials.py::test_a_projects_own_rule_hides_nothing[sqlite]",),
     ),
     Mutant(
         "a text in a sealed column is read as bytes",
-        (("models/sizes.py", 'if vendor == "sqlite" else value', "if False else value"),),
+        (("models/large_values.py", 'if vendor == "sqlite" else value', "if False else value"),),
         (f"{KEYLESS}test_a_text_in_a_sealed_column_is_read_as_bytes[sqlite]",),
     ),
     Mutant(

@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 STORE = "tests/store/test_malformed.py::"
-TRIALS = "tests/store/test_trials.py::"
+TRIALS = "tests/store/test_claim_trials.py::"
 WORKER = "tests/worker/maintenance/test_malformed.py::"
 LARGE = "tests/worker/execution/test_large_rows.py::"
 BOUNDS = "tests/store/test_bounds.py::"
@@ -26,14 +26,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an attempt fails only if plain values in its row can be claimed",
-        (("store/trials.py", "if self._is_to_blame(key, work):", "if True:"),),
+        (("store/claim_trials.py", "if self._is_to_blame(key, work):", "if True:"),),
         (f"{TRIALS}test_nobody_fails_where_the_database_refuses_all[sqlite-claims-1]",),
     ),
     Mutant(
         "plain values can be claimed after the row's own were refused, too",
         (
             (
-                "store/trials.py",
+                "store/claim_trials.py",
                 "Exception)\n            and self._works_when_plain(key, work)",
                 "Exception)",
             ),
@@ -42,7 +42,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what can't be claimed is found behind what can",
-        (("store/trials.py", "[:MOST_TRIED])", "[:TRIED_AT_ONCE])"),),
+        (("store/claim_trials.py", "[:MOST_TRIED])", "[:TRIED_AT_ONCE])"),),
         (f"{TRIALS}test_what_is_behind_many_healthy_ones_is_found[sqlite-pending]",),
     ),
     Mutant(

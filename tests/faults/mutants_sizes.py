@@ -16,7 +16,7 @@ SHOWN = "tests/roof/test_large_values_shown.py::"
 MUTANTS: Final = (
     Mutant(
         "a value is measured before it is fetched",
-        (("models/sizes.py", "CASE WHEN {size} > {most}", "CASE WHEN {size} < 0"),),
+        (("models/large_values.py", "CASE WHEN {size} > {most}", "CASE WHEN {size} < 0"),),
         (
             f"{FETCHED}[sqlite-Attempt.reason]",
             f"{FETCHED}[postgresql-Failure.details]",
@@ -30,11 +30,15 @@ MUTANTS: Final = (
         "a text in a column of bytes is measured by its bytes",
         (
             (
-                "models/sizes.py",
+                "models/large_values.py",
                 "CASE typeof({0}) WHEN 'blob' THEN length({0}) ELSE length(CAST({0} AS BLOB)) END",
                 "length({0})",
             ),
-            ("models/sizes.py", '"octet_length({0})" if sqlite3', '"length({0})" if sqlite3'),
+            (
+                "models/large_values.py",
+                '"octet_length({0})" if sqlite3',
+                '"length({0})" if sqlite3',
+            ),
         ),
         (f"{SIZES}test_a_text_of_sqlite_is_measured_past_its_first_nul[sqlite]",),
     ),

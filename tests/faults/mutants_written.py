@@ -51,7 +51,7 @@ MUTANTS: Final = (
         "a claim is printed on one line",
         (
             (
-                "store/claim.py",
+                "store/claimed.py",
                 "{printable(f'{self.target}.{self.method_name}')}",
                 "{self.target}.{self.method_name}",
             ),

@@ -16,7 +16,7 @@ from async_attempts.calls import enqueue_many
 from async_attempts.lifecycle import Error
 from async_attempts.models import Attempt, DatabaseNow, Failure, Worker, sealed_details
 from async_attempts.store import Claim, Result, Store
-from async_attempts.store.claim import COLUMNS
+from async_attempts.store.claimed import COLUMNS
 from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 

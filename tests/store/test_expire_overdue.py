@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
-from async_attempts.store.claim import TOO_LATE
+from async_attempts.store.claimed import TOO_LATE
 from async_attempts.store.expressions import seconds_from_now
 
 from .rows import enqueued, every_column, one_in_each_state, put, row, states

@@ -14,7 +14,7 @@ from async_attempts.exceptions import InvalidArguments, InvalidOption
 from async_attempts.lifecycle import Error
 from async_attempts.models import Failure, Schedule, Worker, sealed_details
 from async_attempts.models.fields import DigestField
-from async_attempts.models.sizes import fetched
+from async_attempts.models.large_values import fetched
 from async_attempts.payload import Arguments
 from async_attempts.payload.limits import MAX_DETAILS_BYTES, MAX_REASON_BYTES
 from async_attempts.store import store_for

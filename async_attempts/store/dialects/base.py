@@ -28,7 +28,7 @@ from ...batches import in_batches
 from ...encryption import HEADER_BYTES
 from ...lifecycle import NOT_KEPT, Status
 from ...models import AttemptQuerySet, DatabaseNow, Worker
-from ..claim import SUSPECT, Claim, Selection
+from ..claimed import SUSPECT, Claim, Selection
 from ..database import Database
 from ..expressions import ended
 from ..headers import NO_BYTES, without

@@ -17,7 +17,7 @@ from ...batches import in_batches
 from ...lifecycle import Status
 from ...models import AttemptQuerySet, Dependency, Slot, get_attempt_model
 from ...payload.limits import most_args_bytes
-from ..claim import COLUMNS, Claim, Selection, uptime
+from ..claimed import COLUMNS, Claim, Selection, uptime
 from ..database import as_uuid, placeholders
 from ..transactions import waited_too_long
 from .base import Dialect, require_read_committed

@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db import transaction
 
 from ...payload.limits import most_args_bytes
-from ..claim import COLUMNS, Claim, Selection, uptime
-from ..gate import passing_gate
+from ..claimed import COLUMNS, Claim, Selection, uptime
+from ..notifications import passing_gate
 from .base import Dialect, require_read_committed
 from .postgresql_binary import IdArray, binary_cursor, moment
 

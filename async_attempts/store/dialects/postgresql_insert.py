@@ -14,9 +14,9 @@ from psycopg.pq import Format
 from ...encryption import cipher, is_ours
 from ...models import AbstractAttempt
 from ...models.beginning import Kind
-from ..gate import gate_of
 from ..insert import Insert, Many
 from ..insert_columns import Column
+from ..notifications import gate_of
 from ..sending import is_direct
 
 FEW: Final = 8

@@ -16,7 +16,7 @@ from ...encryption import HEADER_BYTES
 from ...lifecycle import Status
 from ...models import DatabaseNow
 from ...payload.limits import most_args_bytes
-from ..claim import COLUMNS, Claim, Selection, uptime
+from ..claimed import COLUMNS, Claim, Selection, uptime
 from ..database import placeholders
 from ..expressions import RowId
 from ..transactions import collided, refuse_callers_block

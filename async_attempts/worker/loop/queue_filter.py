@@ -63,7 +63,7 @@ class QueueFilter:
         return wait
 
     def ended(self, queues: Collection[str]) -> bool:
-        """Attempts of these have ended; whether one of them was shut."""
+        """Note that attempts of these queues have ended; True if one of them was held back."""
         opened = False
         for queue in queues:
             self._waits.pop(queue, None)

@@ -1,10 +1,10 @@
 """Wake-ups of an idle worker by notifications, beside its polls.
 
-Polling is the truth, notifications only shorten it. `store.gate` says who notifies and when; this
-is an idle worker's side. It listens. It sleeps long only as the sentinel, or beside a sentinel, and
-only after a poll that began after it had found that out, and that found nothing. What becomes due
-after that poll is notified, or the sentinel lets go, which notifies, too. A sentinel that dies
-notifies nobody; the next poll finds that out.
+Polling is the truth, notifications only shorten it. `store.notifications` says who notifies and
+when; this is an idle worker's side. It listens. It sleeps long only as the sentinel, or beside a
+sentinel, and only after a poll that began after it had found that out, and that found nothing. What
+becomes due after that poll is notified, or the sentinel lets go, which notifies, too. A sentinel
+that dies notifies nobody; the next poll finds that out.
 
 Any role of the database can notify. After some notifications that found nothing, a worker ignores
 them for some milliseconds after each, so that a flood of them costs its database few polls.
@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ...conf import settings
-from ...store import Store, gate
+from ...store import Store, notifications
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
 from ..shared.options import Options
@@ -61,7 +61,7 @@ class WakeUp:
         self.store = store
         self.interval = interval
         self._rate = LookRate()
-        self._listens = gate.notifies(store.database.connection)
+        self._listens = notifications.notifies(store.database.connection)
         self._start()
 
     def fileno(self) -> int | None:
@@ -169,10 +169,10 @@ class WakeUp:
             heard, self._heard = self._heard, False
             return 0.0 if heard else self._long_sleep
         was_beside = self._is_beside
-        answer = listener.ask(gate.taking_gate())
-        self._is_sentinel = answer == gate.SENTINEL
-        self._is_beside = answer == gate.BESIDE
-        if answer == gate.OPEN:
+        answer = listener.ask(notifications.taking_gate())
+        self._is_sentinel = answer == notifications.SENTINEL
+        self._is_beside = answer == notifications.BESIDE
+        if answer == notifications.OPEN:
             return self._short_sleep()
         self._short = SHORTEST
         self._hear()
@@ -209,7 +209,7 @@ class WakeUp:
         self._is_sentinel = False
         if self._listener is not None:
             try:
-                self._listener.ask(gate.leaving_gate())
+                self._listener.ask(notifications.leaving_gate())
             except Exception as error:
                 self._lost(error)
 

@@ -31,7 +31,7 @@ class ScheduleTicks:
     """Enqueues due ticks, and declares the schedules of this process's code."""
 
     def __init__(self, store: Store, *, exits_when_done: bool = False) -> None:
-        """`comes_to_an_end`: what is due at the first tick is enqueued, and nothing after it."""
+        """`exits_when_done`: what is due at the first tick is enqueued, and nothing after it."""
         self.store = store
         self.exits_when_done = exits_when_done
         self._names: frozenset[str] = frozenset()

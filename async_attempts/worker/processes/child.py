@@ -39,8 +39,8 @@ SWITCH_INTERVAL: Final = 0.001
 MEMORY_INTERVAL: Final = 1.0
 
 LAST_RESORT: Final = signal.SIGUSR2
-"""Has the stacks written without the interpreter's lock. While other threads run, that crashes the
-process every few times: for one in which no thread can.
+"""Writes the stacks without the interpreter's lock. While other threads run, that crashes the
+process every few times, so it is for a process in which no thread can run.
 """
 
 
@@ -56,10 +56,10 @@ def run_child(options: Options, state: ChildState, supervisor: int) -> int:
 def resident_bytes() -> int:
     """Return the memory that this process uses (proc_pid_statm(5)); 0 where that isn't known."""
     try:
-        states = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return 0
-    return states * resource.getpagesize()
+    return pages * resource.getpagesize()
 
 
 class Child:

@@ -18,8 +18,8 @@ from ...conf import settings
 from ...encryption import context_of, open_sealed
 from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
-from ...models.marks import Mark, marked
-from ...models.sizes import require_fetched
+from ...models.column_marks import Mark, marked
+from ...models.large_values import require_fetched
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from ...store.claim import uptime
+from ...store.claimed import uptime
 
 _NUMBER: Final = struct.Struct("d")
 _BEGUN: Final = struct.Struct("16sqdd")

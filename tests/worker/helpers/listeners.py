@@ -11,7 +11,7 @@ from django.db import connections, transaction
 
 from async_attempts import Attempt
 from async_attempts.store import store_for
-from async_attempts.store.gate import pass_gate
+from async_attempts.store.notifications import pass_gate
 from async_attempts.worker.loop.wakeup import WakeUp
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued

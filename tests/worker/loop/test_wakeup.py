@@ -9,7 +9,7 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from async_attempts.store import store_for
-from async_attempts.store.gate import pass_gate
+from async_attempts.store.notifications import pass_gate
 from async_attempts.worker.loop.wakeup import WakeUp
 from tests.store.sessions import Session
 from tests.worker.helpers import listeners

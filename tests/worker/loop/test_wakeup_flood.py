@@ -16,7 +16,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from psycopg import sql
 
-from async_attempts.store.gate import channel
+from async_attempts.store.notifications import channel
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued
 from tests.worker.helpers.listeners import sessions_that_listen

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.test import override_settings
 
 from async_attempts import Attempt, call, enqueue_many
-from async_attempts.store.gate import channel, gate_key
+from async_attempts.store.notifications import channel, gate_key
 from tests.settings import ASYNC_ATTEMPTS
 from tests.shop import clients
 

@@ -9,9 +9,9 @@ from django.db import Error, connections
 
 from async_attempts import Attempt
 from async_attempts.models import Queue
+from async_attempts.store.claim_trials import TRIED_AT_ONCE
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.transactions import is_about_a_value
-from async_attempts.store.trials import TRIED_AT_ONCE
 
 from .refusals import CLAIMS, POISON, PROMOTIONS, refused
 from .rows import enqueued, multiply, put, row
@@ -186,7 +186,7 @@ def test_what_is_behind_many_healthy_ones_is_found(refusing, worker, status):
 
 
 def test_what_is_behind_a_queue_that_is_paused_is_found(refusing, worker, monkeypatch):
-    monkeypatch.setattr("async_attempts.store.trials.MOST_TRIED", 5)
+    monkeypatch.setattr("async_attempts.store.claim_trials.MOST_TRIED", 5)
     bad, *_ = poisoned(refusing, 2)
     make_pending(refusing, bad)
     enqueued(refusing, 10, queue="emails", priority=50)
