@@ -260,8 +260,10 @@ async def wait_async(poll: Poll) -> None:
         await sync_to_async(poll.join)()
         while not poll.is_over:
             if (pause := poll.pause()) > 0:
+                # Not by `wait_for`, which swallows a cancellation before Python 3.12.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await woken.wait()
                 woken.clear()
             else:
                 await sync_to_async(poll.look)()
