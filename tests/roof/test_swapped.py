@@ -72,7 +72,6 @@ def test_it_is_migrated_enqueued_performed_and_listed(
         "tables": [
             "async_attempts_dependency",
             "async_attempts_failure",
-            "async_attempts_pace",
             "async_attempts_queue",
             "async_attempts_schedule",
             "async_attempts_slot",

@@ -159,7 +159,7 @@ def test_where_a_timeout_undoes_a_transaction_no_statement_fails_instead_of_wait
 
     with store.database.connection.execute_wrapper(as_if_set):
         # A new one, which asks the server.
-        unrecorded = type(store)(store.database.alias).finish(
+        unrecorded = type(store)(store.database.alias).outcomes.finish(
             worker.pk, [(recorded, Succeeded()), (locked, Succeeded(NOT_KEPT))]
         )
     assert (unrecorded, unrecorded.locked) == ([], [locked])

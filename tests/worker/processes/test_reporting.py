@@ -170,7 +170,7 @@ def test_a_worker_tells_how_it_does_from_its_start_to_its_end(database, workers,
     assert ask(port, "/readyz") == (200, "ok")
     status, figures = ask(port, "/metrics")
     assert status == 200
-    assert "async_attempts_worker_in_hand 0\n" in figures
+    assert "async_attempts_worker_in_flight 0\n" in figures
     assert "STOPPING=1" not in assignments
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0, worker.output

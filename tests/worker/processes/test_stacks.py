@@ -61,4 +61,4 @@ def test_threads_at_work_survive_that_their_stacks_are_told(database, workers, t
 def test_a_child_in_which_no_thread_can_run_has_its_stacks_told_too(database, workers, tmp_path):
     worker, _ = begun(database, workers, tmp_path / "path", hazards.hang_in_c_and_starve_all)
     worker.signal(signal.SIGUSR1)
-    until(partial(all_told, worker, "in wait_for_oneself", "in go_round"), worker)
+    until(partial(all_told, worker, "in wait_for_oneself", "in _go_round"), worker)
