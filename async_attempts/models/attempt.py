@@ -314,7 +314,7 @@ class AbstractAttempt(PromptRow):
     def perform(self) -> None:
         """Claim and perform this attempt here and now, if it is due, and record the outcome.
 
-        What the target raises is recorded as a failure, not raised.
+        An exception of the target is recorded as a failure, not raised.
         Raises InvalidTransition when the attempt isn't pending and due, or is running.
         """
         ports.perform(self)

@@ -152,7 +152,7 @@ def _last_failures(store: Store, rows: Mapping[UUID, Any]) -> dict[UUID, Failure
     if not rows:
         return {}
     last = store.database.failures.filter(attempt_id__in=rows, number=F("attempt__num_attempts"))
-    # What is larger was not written by a worker.
+    # No worker writes a longer one.
     last = last.alias(size=Octets("details")).filter(size__lte=MOST_DETAILS_BYTES)
     failures: dict[UUID, Failure] = {}
     for failure in last.order_by("failed_at", "id"):

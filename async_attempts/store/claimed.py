@@ -105,7 +105,7 @@ COLUMNS: Final = ("id", *Claim._fields[1 : Claim._fields.index("metadata_json")]
 """The columns behind a claim, in its order; the facts of the claim itself follow."""
 
 ORDER: Final = ("priority", "scheduled_at")
-"""What a claimed row is sorted by, together with its id."""
+"""The columns that claimed rows are sorted by, together with the id."""
 
 
 class Claimed(list[Claim]):

@@ -210,7 +210,7 @@ class Dependencies:
             edge.id: (edge.is_met, edge.cause, edge.attempt_id in expired) for edge in closed
         }
         for (is_met, cause, has_expired), edges in _by_value(verdicts).items():
-            # What expired because of another edge has that from then: it is never taken back here.
+            # An attempt that another edge has expired keeps that mark: it is never taken back here.
             noted = {"has_expired_it": True} if has_expired and not is_met else {}
             judged = self.database.dependencies.filter(pk__in=edges)
             judged.update(state=MET if is_met else UNMET, cause=cause, **noted)
@@ -329,7 +329,7 @@ class Dependencies:
     def reopen(self, ids: Collection[UUID]) -> None:
         """Make these, which a person retries, wait for their unmet prerequisites again.
 
-        What has expired because of them waits again, too. In the transaction of the retry.
+        Attempts that expired because of them wait again, too. In the transaction of the retry.
         """
         edges, attempts = self.database.dependencies, self.database.attempts
         edges.filter(attempt_id__in=ids, has_expired_it=True).update(has_expired_it=False)
@@ -339,7 +339,7 @@ class Dependencies:
         while retried:
             unmet = edges.filter(prerequisite_id__in=retried, state=UNMET)
             touched = list(unmet.values_list("attempt_id", flat=True))
-            # Who closes an edge locks its dependent first: from here on none of theirs changes.
+            # To close an edge its dependent is locked first: from here on none of theirs changes.
             dependents = attempts.filter(pk__in=touched).order_by("id").select_for_update()
             list(dependents.values_list("pk", flat=True))
             unmet.update(state=OPEN, cause=None)

@@ -196,7 +196,7 @@ class Limits:
 
     def _unpark(self, keys: Sequence[str], queues: Collection[str] | None) -> tuple[int, set[str]]:
         """Returns the number of unparked attempts, and the keys that others lock."""
-        # Who parks holds these locks: what is parked is seen here, or sees what has ended.
+        # A claim parks under these locks: its attempts are seen here, or it sees what ended.
         digests = {key: key_of_limit(key) for key in keys}
         locked, crowded = self._lock_keys(digests.values())
         free = Counter(

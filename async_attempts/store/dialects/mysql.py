@@ -244,7 +244,7 @@ class MySQL(Dialect):
         return alike.annotate(exactly=EXACT_KEY).filter(exactly=key.encode())
 
     @cached_property
-    def by_claim_index(self) -> str:  # type: ignore[override]
+    def by_claim_index(self) -> str:  # type: ignore[override]  # the base has a constant
         """By itself, a claim sorts a small table as a whole, and locks more than it takes; and a
         look for suspects reads all that is pending.
         """

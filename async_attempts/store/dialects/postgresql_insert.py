@@ -179,7 +179,7 @@ def _is_one_value(column: Column, values: Sequence[Any]) -> bool:
     first = values[0]
     if column.plain_types or first is None:
         return values.count(first) == len(values)
-    # What is equal in Python may not be in JSON: 1 and True.
+    # Values that are equal in Python may differ in JSON: 1 and True.
     return all(value is first or value == {} == first for value in values)
 
 
