@@ -22,7 +22,7 @@ from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
 from .models import get_attempt_model
 from .models.bounds import TOKEN_LENGTH
-from .models.promise import DEFAULT_QUEUE
+from .models.defaults import DEFAULT_QUEUE
 from .models.unique_keys import key_of_token
 from .models.validation import check_token, timeout_seconds
 from .plaintext import hides_arguments

@@ -108,7 +108,8 @@ class Silent:
 
 def claimed() -> list[Any]:
     """Claims as the database would give them."""
-    from async_attempts.models.promise import seal
+    from async_attempts.models.defaults import complete
+    from async_attempts.models.sealing import seal
     from async_attempts.store import Claim
 
     from .attempts import call_of
@@ -118,6 +119,7 @@ def claimed() -> list[Any]:
     for number in range(ATTEMPTS):
         attempt = call_of(number).attempt()
         attempt._state.db = "default"
+        complete(attempt)
         seal(attempt)
         name = (attempt.target, None, attempt.method_name)
         row = (attempt.pk.bytes, attempt.queue, *name, bytes(attempt.args), None, 1, None, 0, 1)

@@ -11,7 +11,7 @@ from ..exceptions import InvalidOption
 from ..ids import uuid7s
 from ..models import get_attempt_model
 from ..models.database import database_of
-from ..models.promise import Promises, kind_of
+from ..models.row_template import RowTemplate, template_of
 from ..plaintext import hides_arguments
 from ..store import store_for
 from .flow import Call
@@ -20,7 +20,7 @@ from .rows import write
 if TYPE_CHECKING:
     from ..models import Attempt
 
-Part: TypeAlias = "tuple[list[Attempt], Promises | None]"
+Part: TypeAlias = "tuple[list[Attempt], RowTemplate | None]"
 
 CALLS_AT_A_TIME: Final = 500
 
@@ -66,18 +66,18 @@ def _parts(calls: Iterable[Call]) -> Iterator[Part]:
 
 def _of_one_database(alias: str, parts: Iterable[Part]) -> Iterator[Part]:
     """Yield `parts`. Raises InvalidOption at the first row for another database."""
-    for attempts, promises in parts:
+    for attempts, template in parts:
         for attempt in attempts:
             if (other := database_of(attempt)) != alias:
                 raise InvalidOption(
                     f"database: {attempt} goes to {other!r}, and the first call to {alias!r}; with "
                     "returning=False enqueue the calls of each database by themselves."
                 )
-        yield attempts, promises
+        yield attempts, template
 
 
 def _rows(calls: Sequence[Call], first: int = 0) -> Part:
-    """Return the rows of `calls`, and what all have in common if they have the same target.
+    """Return the rows of `calls`, and their template if all have the same.
 
     `first`: the index of the first one, for error messages.
     """
@@ -86,14 +86,20 @@ def _rows(calls: Sequence[Call], first: int = 0) -> Part:
             raise InvalidOption(
                 f"calls[{index}]: {type(one).__name__}; wrap each in call(function, …)."
             )
+    template = _template_of(calls)
+    if template is None:
+        return [one.attempt() for one in calls], None
+    rows = []
+    for key, one in zip(uuid7s(len(calls)), calls, strict=True):
+        row = template.row(key, one.arguments)
+        row._state.db = one.options.get("database")
+        rows.append(row)
+    return rows, template
+
+
+def _template_of(calls: Sequence[Call]) -> RowTemplate | None:
+    """Return the template of all these calls; None if they differ in more than arguments."""
     target = calls[0].target if calls else None
-    if any(one.target is not target or one.options for one in calls):
-        return [one.attempt() for one in calls], None
-    kind = kind_of(get_attempt_model(), target) if calls else None
-    if kind is None:
-        return [one.attempt() for one in calls], None
-    plaintexts = [kind.plaintext(one.arguments) for one in calls]
-    rows = [
-        kind.row(key, one.arguments) for key, one in zip(uuid7s(len(calls)), calls, strict=True)
-    ]
-    return rows, Promises(plaintexts, kind)
+    if target is None or any(one.target is not target or not one.has_no_options for one in calls):
+        return None
+    return template_of(get_attempt_model(), target)

@@ -14,19 +14,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from asgiref.sync import sync_to_async
-from django.db.models.signals import pre_save
 
 from ..exceptions import InvalidOption
 from ..ids import uuid7
 from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
 from ..models.column_marks import Mark, marked
-from ..models.promise import Promised, kind_of
 from ..models.querysets import CODE_ONLY
+from ..models.row_template import template_of
+from ..models.saving import insert_alike
 from ..payload import Arguments, Handed
 from ..plaintext import hides_arguments
 from ..targets import attemptable
 from ..targets.pacing import OPTIONS as PACING
-from .rows import new_row, put_on_one_database, write, write_one
+from .rows import put_on_one_database, row_of_call, write, write_one
 
 if TYPE_CHECKING:
     from ..models import Attempt
@@ -119,6 +119,9 @@ class Call:
 
     def enqueue(self) -> Attempt:
         """Write the attempt; see `enqueue`."""
+        self.use()
+        if self.has_no_options:
+            return _enqueue(self.target, self.arguments, self.options.get("database"))
         return write_one(self.attempt())
 
     async def aenqueue(self) -> Attempt:
@@ -127,16 +130,21 @@ class Call:
         attempt.loads_defaults = True
         return await sync_to_async(write_one, thread_sensitive=True)(attempt)
 
+    @property
+    def has_no_options(self) -> bool:
+        """True if it was given none, but perhaps a database."""
+        return self.options.keys() <= {"database"}
+
     def attempt(self) -> Attempt:
         """Return the row of this call, not yet written."""
         self.use()
         if not self.options:
-            return new_row(self.target, self.arguments)
+            return row_of_call(self.target, self.arguments)
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
         pacing: dict[str, Any] = {n: options.pop(n) for n in PACING if n in options}
-        attempt = new_row(self.target, self.arguments, **options)
+        attempt = row_of_call(self.target, self.arguments, **options)
         if pacing:
             attempt.pacing = pacing
         attempt.allow_autocommit = allow_autocommit
@@ -321,12 +329,7 @@ def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> A
     """
     arguments = Arguments(*args, **kwargs)
     del args, kwargs  # An error report would show them.
-    kind = kind_of(get_attempt_model(), target)
-    if kind is None or pre_save.receivers:
-        return write_one(new_row(target, arguments))
-    promised = Promised(kind.plaintext(arguments), {}, kind)
-    row = kind.row(uuid7(), arguments)
-    return write_one(row, promised)
+    return _enqueue(target, arguments, None)
 
 
 async def aenqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
@@ -343,6 +346,18 @@ def schedule(
     made = call(target, *args, **kwargs)
     del args, kwargs
     return made.using(scheduled_at=when).enqueue()
+
+
+def _enqueue(target: Any, arguments: Arguments, database: str | None) -> Attempt:
+    template = template_of(get_attempt_model(), target)
+    if template is None:
+        row = row_of_call(target, arguments)
+        row._state.db = database
+        return write_one(row)
+    made: Attempt = template.row(uuid7(), arguments)
+    made._state.db = database
+    insert_alike(made, template)
+    return made
 
 
 def _flow_of(given: Any) -> Flow:

@@ -11,7 +11,7 @@ from django.db.models.signals import post_save, pre_save
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
 from ..models.database import database_of
-from ..models.promise import Promised, Promises
+from ..models.row_template import RowTemplate, new_row
 from ..models.saving import announce
 from ..payload import Arguments
 from ..store import store_for
@@ -20,41 +20,37 @@ if TYPE_CHECKING:
     from ..models import Attempt
 
 
-def new_row(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
+def row_of_call(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
     """Return a row that isn't written yet."""
-    attempt = get_attempt_model()(target=target, **columns)
+    attempt = new_row(get_attempt_model(), target=target, **columns)
     attempt._plain = arguments
     return cast("Attempt", attempt)
 
 
-def write_one(attempt: Attempt, promised: Promised | None = None) -> Attempt:
-    """Write this new row; return it, or the row that has its token.
-
-    `promised`: its plaintext and the values it shares with others, if they are known.
-    """
+def write_one(attempt: Attempt) -> Attempt:
+    """Write this new row; return it, or the row that has its token."""
     alias = database_of(attempt)
     announce(pre_save, attempt, alias)
-    found = store_for(alias).attempts.insert_or_get(attempt, promised)
+    found = store_for(alias).attempts.insert_or_get(attempt)
     if found.created:
         announce(post_save, found, alias, created=True)
     return cast("Attempt", found)
 
 
-def write(attempts: list[Attempt], promises: Promises | None = None) -> list[Attempt]:
+def write(attempts: list[Attempt], template: RowTemplate | None = None) -> list[Attempt]:
     """Write all of these new rows or none; return them, or those that have their tokens.
 
-    `promises`: their plaintexts and the values that they share, if they are known.
+    `template`: theirs, if all have the same.
     """
     by_database: defaultdict[str, list[int]] = defaultdict(list)
     for index, attempt in enumerate(attempts):
         by_database[database_of(attempt)].append(index)
     for alias, indexes in by_database.items():
-        some = [attempts[index] for index in indexes]
-        known = promises and promises._replace(
-            plaintexts=[promises.plaintexts[index] for index in indexes]
-        )
-        found = store_for(alias).attempts.insert_or_get_many(some, known)
-        for index, row in zip(indexes, found, strict=True):
+        store, some = store_for(alias).attempts, [attempts[index] for index in indexes]
+        if template is not None:
+            store.insert_alike(some, template)
+            continue
+        for index, row in zip(indexes, store.insert_or_get_many(some), strict=True):
             attempts[index] = cast("Attempt", row)
     return attempts
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import MODEL_SETTING, QUEUE_LENGTH, settings
@@ -16,24 +15,23 @@ from ..exceptions import InvalidArguments, InvalidOption, InvalidTransition
 from ..ids import uuid7
 from ..instances import label_and_pk, load_by_label
 from ..lifecycle import RUNNING, Status
-from ..limits import MOST_AT_ONCE
 from ..payload import Arguments, load_arguments, load_value
 from ..payload.limits import MAX_REASON_BYTES, MOST_RESULT_BYTES, most_args_bytes, refuse_large
+from ..plaintext import hides_arguments
 from ..printable import printable
 from ..targets import LIMIT_KEY_LENGTH
 from . import bounds, fields, ports, saving
-from .beginning import PromptRow
 from .column_marks import BOUND, CHOSEN, PROMISE, STATE, mark
 from .database import database_of
 from .debounce import DebounceKey
 from .dependency import Edge, as_edges
-from .indexes import ATTEMPT_INDEXES, UniqueWhereSet
+from .indexes import ATTEMPT_CONSTRAINTS, ATTEMPT_INDEXES
 from .large_values import require_fetched, size_of_unfetched
 from .progress import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
 
 
-class AbstractAttempt(PromptRow):
+class AbstractAttempt(models.Model):
     """The base of attempt models, for projects that add columns of their own.
 
     Name the subclass in the setting `ASYNC_ATTEMPTS_ATTEMPT_MODEL` before the first migration.
@@ -128,7 +126,7 @@ class AbstractAttempt(PromptRow):
 
     _plain: Arguments | None = None
     _replaced: frozenset[str] = frozenset()
-    _loaded: dict[str, Any] | saving.Alike
+    _loaded: Any
 
     objects: ClassVar[AttemptManager[Any]] = AttemptManager()
 
@@ -142,38 +140,21 @@ class AbstractAttempt(PromptRow):
             ("retry_attempt", _("Can retry attempts")),
         )
         indexes = ATTEMPT_INDEXES
-        constraints = (
-            UniqueWhereSet(field="unique_key", name="aa_%(class)s_unique_key"),
-            models.CheckConstraint(
-                name="aa_%(class)s_completed_at",
-                condition=bounds.HasEndOnlyIfFinal("status", "completed_at"),
-            ),
-            models.CheckConstraint(
-                name="aa_%(class)s_claimed_by",
-                condition=bounds.IsHeldOnlyIfDue("status", "claimed_by"),
-            ),
-            models.CheckConstraint(
-                name="aa_%(class)s_blockers", condition=Q(blockers=0) | Q(status=Status.WAITING)
-            ),
-            bounds.Bounds(
-                name="aa_%(class)s_bounds",
-                moments=("scheduled_at", "expires_at", "created_at", "started_at", "completed_at"),
-                durations=("timeout",),
-                numbers={
-                    "num_attempts": (0, bounds.MOST_COUNTED),
-                    "max_attempts": (0, bounds.MOST_COUNTED),
-                    "num_crashes": (0, bounds.MOST_COUNTED),
-                    "claim_seq": (0, bounds.MOST_CLAIMS),
-                    "blockers": (0, bounds.MOST_COUNTED),
-                    "concurrency": (1, MOST_AT_ONCE),
-                },
-                sizes={"metadata": bounds.MAX_METADATA_BYTES},
-            ),
-            bounds.HexIds(name="aa_%(class)s_ids", ids=("id", "claimed_by")),
-        )
+        constraints = ATTEMPT_CONSTRAINTS
+
+    @hides_arguments
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
         return printable(f"{self.target}.{self.method_name}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if not self._state.adding:
+            for name in ("_plain", "edges"):
+                state.pop(name, None)
+        return state
 
     def save(
         self,
@@ -234,13 +215,6 @@ class AbstractAttempt(PromptRow):
         if names is None:
             self._plain, self._replaced = None, frozenset()
         saving.remember(self, names)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if not self._state.adding:
-            for name in ("_plain", "edges"):
-                state.pop(name, None)
-        return state
 
     def context(self, purpose: Purpose, execution: int | None = None) -> Context:
         """Return the context of a ciphertext of this row; `execution`: the one that failed."""

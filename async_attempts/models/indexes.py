@@ -6,9 +6,19 @@ from typing import Any, Final
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
-from django.db.models import Index, Model, Q, UniqueConstraint
+from django.db.models import CheckConstraint, Index, Model, Q, UniqueConstraint
 
 from ..lifecycle import Status
+from ..limits import MOST_AT_ONCE
+from .bounds import (
+    MAX_METADATA_BYTES,
+    MOST_CLAIMS,
+    MOST_COUNTED,
+    Bounds,
+    HasEndOnlyIfFinal,
+    HexIds,
+    IsHeldOnlyIfDue,
+)
 
 
 class SelectiveIndex(Index):
@@ -108,3 +118,33 @@ ATTEMPT_INDEXES: Final = (
     ),
 )
 """The indexes of the table of attempts: but for the last two they serve one state each."""
+
+ATTEMPT_CONSTRAINTS: Final = (
+    UniqueWhereSet(field="unique_key", name="aa_%(class)s_unique_key"),
+    CheckConstraint(
+        name="aa_%(class)s_completed_at",
+        condition=HasEndOnlyIfFinal("status", "completed_at"),
+    ),
+    CheckConstraint(
+        name="aa_%(class)s_claimed_by",
+        condition=IsHeldOnlyIfDue("status", "claimed_by"),
+    ),
+    CheckConstraint(
+        name="aa_%(class)s_blockers", condition=Q(blockers=0) | Q(status=Status.WAITING)
+    ),
+    Bounds(
+        name="aa_%(class)s_bounds",
+        moments=("scheduled_at", "expires_at", "created_at", "started_at", "completed_at"),
+        durations=("timeout",),
+        numbers={
+            "num_attempts": (0, MOST_COUNTED),
+            "max_attempts": (0, MOST_COUNTED),
+            "num_crashes": (0, MOST_COUNTED),
+            "claim_seq": (0, MOST_CLAIMS),
+            "blockers": (0, MOST_COUNTED),
+            "concurrency": (1, MOST_AT_ONCE),
+        },
+        sizes={"metadata": MAX_METADATA_BYTES},
+    ),
+    HexIds(name="aa_%(class)s_ids", ids=("id", "claimed_by")),
+)

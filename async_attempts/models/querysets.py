@@ -12,19 +12,24 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
+from ..ids import uuid7
 from ..lifecycle import Status
+from ..payload import Arguments
 from ..plaintext import hides_arguments
 from ..targets import target_of
 from ..targets.pacing import OPTIONS as PACING
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
+from .row_template import RowTemplate, is_ours, new_row, template_of
+from .saving import insert_alike
 from .unique_keys import key_of_token
 
 _Row_co = TypeVar("_Row_co", bound=Model, covariant=True)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 CODE_ONLY: Final = frozenset({"backoff", "atomic"})
+CALL: Final = frozenset({"target", "method_name", "method_args"})
 
 
 def writing(method: _Method) -> _Method:
@@ -98,9 +103,14 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             raise InvalidOption(
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
+        if not loads_defaults and (template := self._template_of(kwargs)) is not None:
+            row = template.row(uuid7(), Arguments.of(kwargs.get("method_args", {})))
+            row._state.db = manager.writes_to
+            insert_alike(row, template)
+            return row
         allow_autocommit = kwargs.pop("allow_autocommit", False)
         pacing = self._pacing(kwargs)
-        row: Any = self.model(**kwargs)
+        row = new_row(self.model, **kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
         if pacing:
             row.pacing = pacing
@@ -208,6 +218,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             raise
         # Of a debounced target one that waited may have taken the new one's place.
         return row, row.created
+
+    def _template_of(self, kwargs: dict[str, Any]) -> RowTemplate | None:
+        """Return the template of a row that is given these alone."""
+        if "target" not in kwargs or not kwargs.keys() <= CALL or not is_ours(self.model, "save"):
+            return None
+        return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 
     def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Take the options of debounce and throttle out of `kwargs`."""

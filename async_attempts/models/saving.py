@@ -25,21 +25,6 @@ MOMENTS: Final = ("scheduled_at", "expires_at")
 """The moments that a caller may choose, also as seconds from now."""
 
 
-class Alike:
-    """The columns of a row as the database holds them, if it was written with others like it."""
-
-    __slots__ = ("args", "columns", "id")
-
-    def __init__(self, columns: Mapping[str, Any], key: Any, args: Any) -> None:
-        self.columns = columns
-        self.id = key
-        self.args = args
-
-    def whole(self) -> dict[str, Any]:
-        """Return all columns by name, as they are remembered of other rows."""
-        return {**self.columns, "id": self.id, "args": self.args}
-
-
 def insert(row: Any, using: str | None) -> None:
     """Enqueue a new row. Raises DuplicateAttempt for a token that is taken."""
     if using is not None:
@@ -52,6 +37,13 @@ def insert(row: Any, using: str | None) -> None:
             "exists; enqueue() returns it instead of raising."
         )
     announce(post_save, row, alias, created=row.created)
+
+
+def insert_alike(row: Any, template: Any) -> None:
+    """Enqueue a new row of this `RowTemplate`."""
+    alias = database_of(row)
+    ports.store_for(alias).attempts.insert_alike([row], template)
+    announce(post_save, row, alias, created=True)
 
 
 def announce(signal: Any, row: Model, using: str, **kwargs: Any) -> None:
@@ -75,7 +67,8 @@ def remember(row: Model, names: Iterable[str] | None = None) -> None:
 def remember_alike(row: Model, columns: Mapping[str, Any]) -> None:
     """Take the columns as `remember` does, of a row that has these but for its id and arguments."""
     here = row.__dict__
-    here["_loaded"] = Alike(columns, here["id"], here["args"])
+    # The whole is put together only if somebody asks: most rows are never saved again.
+    here["_loaded"] = columns, here["id"], here["args"]
 
 
 def held_columns(row: Model) -> dict[str, Any]:
@@ -90,8 +83,12 @@ def _names(model: type[Model]) -> tuple[str, ...]:
 
 
 def _remembered(row: Model) -> dict[str, Any]:
-    loaded = row.__dict__.get("_loaded", {})
-    return loaded.whole() if isinstance(loaded, Alike) else loaded
+    loaded: Any = row.__dict__.get("_loaded", {})
+    if isinstance(loaded, tuple):
+        columns, key, args = loaded
+        return {**columns, "id": key, "args": args}
+    found: dict[str, Any] = loaded
+    return found
 
 
 def refuse_given_state(row: Model) -> None:

@@ -16,7 +16,7 @@ def encode(plain: Any) -> bytes:
 
     Raises UnicodeEncodeError for a lone surrogate.
     """
-    return _encoder.encode(plain).encode()
+    return "".join(_parts(plain, 0)).encode()
 
 
 def decoder(hook: Callable[[dict[str, Any]], Any] | None = None) -> Callable[[bytes], Any]:
@@ -30,3 +30,21 @@ def decoder(hook: Callable[[dict[str, Any]], Any] | None = None) -> Callable[[by
 
 def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+def _parts_encoder() -> Callable[[Any, int], Any]:
+    """Return the encoder that `_encoder.encode` makes anew for each value, where Python has it.
+
+    That takes longer than encoding what few arguments are.
+    """
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda plain, _level: _encoder.iterencode(plain)
+    text = json.encoder.encode_basestring
+    made: Callable[[Any, int], Any] = make(
+        None, _encoder.default, text, None, ":", ",", False, False, False
+    )
+    return made
+
+
+_parts: Final = _parts_encoder()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
@@ -12,37 +12,45 @@ from ..batches import STATEMENT_BYTES, by_size
 from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..models import AbstractAttempt
-from ..models.beginning import Kind
 from ..models.clock import NOW
+from ..models.defaults import complete
 from ..models.dependency import note_prerequisites
-from ..models.promise import Promised, Promises, promise, seal, seal_anew
-from .database import Database
+from ..models.row_template import RowTemplate
+from ..models.sealing import plaintexts_of, seal
+from ..plaintext import Plaintext
+from .alike import A_FEW, CHUNK_ROWS, InsertAlike
 from .debounce import Debounce
 from .edges import Edges
 from .expressions import seconds_from_now, status_when_due
-from .insert import DECIDED, Insert, Many
+from .insert import DECIDED
 from .queues import Queues
 from .transactions import refuse_wrong_transaction, wrong_transaction
 
 _T = TypeVar("_T")
 
-A_FEW: Final = 32
-"""Rows that go by one statement everywhere, unless they are large."""
 RE_READS: Final = 10
-CHUNK_ROWS: Final = 500
 
 
 class Attempts:
     """New attempts: from nothing to pending, scheduled or waiting."""
 
     def __init__(
-        self, database: Database, insert: Insert, debounce: Debounce, edges: Edges, queues: Queues
+        self, alike: InsertAlike, debounce: Debounce, edges: Edges, queues: Queues
     ) -> None:
-        self.database = database
-        self.statement = insert
+        self.alike = alike
+        self.statement = alike.insert
+        self.database = alike.database
         self.debounce = debounce
         self.edges = edges
         self.queues = queues
+
+    def insert_alike(self, rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:
+        """Write all of these new rows of one template, or none.
+
+        Raises what `insert` raises.
+        """
+        refuse_wrong_transaction(self.database.alias)
+        self.alike.write(rows, self._plaintexts_of(rows), template)
 
     def insert(self, attempt: AbstractAttempt) -> bool:
         """Write one new attempt; False when its idempotence token is taken.
@@ -53,29 +61,24 @@ class Attempts:
         """
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0] is attempt
-        kind = self._prepare(attempt)
+        self._prepare([attempt])
         if attempt.debounce_key is not None:
             attempt.__dict__ = self.debounce.write(attempt).__dict__
             return True
-        return self.database.retry_on_conflict(lambda: self.statement.write([attempt], kind)) == 1
+        return self.database.retry_on_conflict(lambda: self.statement.write([attempt])) == 1
 
-    def insert_or_get(
-        self, attempt: AbstractAttempt, promised: Promised | None = None
-    ) -> AbstractAttempt:
-        """Write one new attempt, or return the row that has its idempotence token.
-
-        `promised`: what its `promise()` has returned, if that was called.
-        """
+    def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
+        """Write one new attempt, or return the row that has its idempotence token."""
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0]
-        kind = self._prepare(attempt, promised)
+        self._prepare([attempt])
         if attempt.debounce_key is not None:
             return self.debounce.write(attempt)
-        return self._write_or_get(attempt, kind)
+        return self._write_or_get(attempt)
 
-    def _write_or_get(self, attempt: AbstractAttempt, kind: Kind | None = None) -> AbstractAttempt:
+    def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         for _ in range(RE_READS):
-            if self.database.retry_on_conflict(lambda: self.statement.write([attempt], kind)):
+            if self.database.retry_on_conflict(lambda: self.statement.write([attempt])):
                 return attempt
             if (taken := self._taken(attempt)) is not None:
                 return taken
@@ -97,65 +100,62 @@ class Attempts:
 
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
-        many = self._prepare_many(list(attempts))
-        if debounced := _debounced(many):
-            name = debounced[0].debounce_key.pacing.name
+        rows = list(attempts)
+        self._prepare(rows)
+        if debounced := [row for row in rows if row.debounce_key is not None]:
+            key: Any = debounced[0].debounce_key
             raise InvalidOption(
-                f"bulk_create: {debounced[0]} has {name}, which may let a row that is there take "
-                "its place; use enqueue_many."
+                f"bulk_create: {debounced[0]} has {key.pacing.name}, which may let a row that is "
+                "there take its place; use enqueue_many."
             )
 
         def work() -> None:
-            if self.statement.write_whole(many):
-                return
-            for chunk in _chunks(_by_key(many.sealed()), batch_size or CHUNK_ROWS):
-                if self.statement.write(chunk, many.kind) != len(chunk):
+            for chunk in _chunks(_by_key(rows), batch_size or CHUNK_ROWS):
+                if self.statement.write(chunk) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
                     raise DuplicateAttempt(
                         f"{taken}: an attempt with the idempotence token "
                         f"{taken.idempotence_token!r} exists; none of these was enqueued."
                     )
-            self.edges.link(many.rows, many.rows)
+            self.edges.link(rows, rows)
 
-        self._all_or_none(many, work, batch_size or CHUNK_ROWS)
+        self._all_or_none(rows, work, batch_size or CHUNK_ROWS)
 
-    def insert_or_get_many(
-        self, attempts: Sequence[AbstractAttempt], promises: Promises | None = None
-    ) -> list[AbstractAttempt]:
-        """Write those of `attempts` whose token is free; for the others the row that's there.
-
-        `promises`: what is known of them, if they are promised.
-        """
-        many = self._prepare_many(attempts, promises)
-        return self._all_or_none(many, lambda: self._write_or_get_many(many))
+    def insert_or_get_many(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
+        """Write those of `attempts` whose token is free; for the others the row that's there."""
+        self._prepare(attempts)
+        return self._all_or_none(attempts, lambda: self._write_or_get_many(attempts))
 
     def insert_parts(
-        self, parts: Iterable[tuple[Sequence[AbstractAttempt], Promises | None]]
+        self, parts: Iterable[tuple[Sequence[AbstractAttempt], RowTemplate | None]]
     ) -> int:
         """Write as `insert_or_get_many` one part after the other, in one transaction.
 
-        Holds one part at a time. Returns how many are new. Two transactions that collide are not
-        done again, as for a caller's own: the parts can't be had twice.
+        Holds one part at a time; with each comes its template, if all of its rows have one.
+        Returns how many are new. Two transactions that collide are not done again, as for a
+        caller's own: the parts can't be had twice.
         """
         wrong = wrong_transaction(self.database.alias)
         new = 0
         with transaction.atomic(self.database.alias):
-            for attempts, promises in parts:
+            for attempts, template in parts:
                 if wrong is not None and not all(a.allow_autocommit for a in attempts):
                     raise wrong
                 # No savepoint: PostgreSQL would have to keep one for each part in mind.
-                many = self._prepare_many(attempts, promises)
-                found = self._write_or_get_many(many)
+                if template is not None:
+                    self.alike.write_within(attempts, self._plaintexts_of(attempts), template)
+                    new += len(attempts)
+                    continue
+                self._prepare(attempts)
+                found = self._write_or_get_many(attempts)
                 # All debounced calls of one key have one row.
                 new += len({attempt.pk for attempt in found if attempt.created})
         return new
 
-    def _write_or_get_many(self, many: Many) -> list[AbstractAttempt]:
-        if self.statement.write_whole(many):
-            return list(many.rows)
-        rows, debounced = many.sealed(), _debounced(many)
+    def _write_or_get_many(self, rows: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
+        debounced = [row for row in rows if row.debounce_key is not None]
         ordinary = [row for row in rows if row.debounce_key is None] if debounced else rows
-        found = self._write_or_get_each(ordinary, many.kind)
+        found = self._write_or_get_each(ordinary)
         self.edges.link(ordinary, found)
         if not debounced:
             return found
@@ -163,14 +163,7 @@ class Attempts:
         by_id = dict(zip(ids, found, strict=True)) | self.debounce.write_each(debounced)
         return [by_id[row.pk] for row in rows]
 
-    def _write_or_get_each(
-        self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None
-    ) -> list[AbstractAttempt]:
-        if kind is not None:
-            # They have no tokens.
-            for chunk in _chunks(attempts, CHUNK_ROWS):
-                self.statement.write(chunk, kind)
-            return list(attempts)
+    def _write_or_get_each(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
         found: dict[int, AbstractAttempt] = {}
         for chunk in _chunks(_by_key(attempts), CHUNK_ROWS):
             self.statement.write(chunk)
@@ -179,105 +172,95 @@ class Attempts:
                 found[id(attempt)] = there or self._write_or_get(attempt)
         return [found[id(attempt)] for attempt in attempts]
 
-    def _all_or_none(self, many: Many, work: Callable[[], _T], batch_size: int = CHUNK_ROWS) -> _T:
+    def _all_or_none(
+        self, rows: Sequence[AbstractAttempt], work: Callable[[], _T], batch_size: int = CHUNK_ROWS
+    ) -> _T:
         """Do `work` in one transaction; rows of one that was undone are new again."""
-        prepared = many.all_decided()
+        prepared = [{name: row.__dict__[name] for name in DECIDED} for row in rows]
 
         def forget() -> None:
-            for attempt, columns in zip(many.rows, prepared, strict=True):
-                attempt._state.adding, attempt.created = True, False
-                attempt.__dict__.update(zip(DECIDED, columns, strict=True))
+            for row, columns in zip(rows, prepared, strict=True):
+                row._state.adding, row.created = True, False
+                row.__dict__.update(columns)
 
-        is_one = self._is_one_statement(many, batch_size)
+        is_one = self._is_one_statement(rows, batch_size)
 
         def begin() -> _T:
-            if any(attempt.created for attempt in many.rows):
+            if any(row.created for row in rows):
                 forget()
                 # They may be bound to one that had a token then, and is no more.
-                for attempt in many.rows:
-                    if attempt.edges:
-                        seal_anew(attempt)
+                _seal(row for row in rows if row.edges)
             with nullcontext() if is_one else transaction.atomic(self.database.alias):
                 return work()
 
-        is_keyed = many.kind is None and any(row.unique_key is not None for row in many.rows)
         try:
-            return (
-                self.statement.retry_for_tokens(begin)
-                if is_keyed
-                else self.database.retry_on_conflict(begin)
-            )
+            if any(row.unique_key is not None for row in rows):
+                return self.statement.retry_for_tokens(begin)
+            return self.database.retry_on_conflict(begin)
         except BaseException:
             forget()
-            for attempt in many.rows:
-                if attempt.edges or attempt.is_prerequisite:
-                    attempt.status, attempt.blockers = Status.PENDING, 0
-                    attempt.has_dependents = False
+            for row in rows:
+                if row.edges or row.is_prerequisite:
+                    row.status, row.blockers = Status.PENDING, 0
+                    row.has_dependents = False
             raise
 
-    def _is_one_statement(self, many: Many, batch_size: int) -> bool:
+    def _is_one_statement(self, rows: Sequence[AbstractAttempt], batch_size: int) -> bool:
         """Return True if one INSERT is all there is to do: it is all or none without a savepoint.
 
         It isn't where rows may be there already, or where somebody who is told may raise.
         """
-        if len(many.rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
+        if len(rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
             return False
         if any(
             row.unique_key is not None or row.loads_defaults or row.debounce_key or row.edges
-            for row in many.rows
+            for row in rows
         ):
             return False
-        return sum(len(row.args) for row in many.sealed()) <= STATEMENT_BYTES
+        return sum(len(row.args) for row in rows) <= STATEMENT_BYTES
 
-    def _prepare(self, attempt: AbstractAttempt, promised: Promised | None = None) -> Kind | None:
-        """Make one ready to be written; returns its kind, if it is of one."""
-        if not attempt.allow_autocommit:
-            refuse_wrong_transaction(self.database.alias)
-        attempt._state.db = self.database.alias
-        promised = promised or promise(attempt)
-        self.queues.require_room((attempt,))
-        seal(attempt, promised.plaintext)
-        return self._beginning(attempt, promised)
-
-    def _prepare_many(
-        self, attempts: Sequence[AbstractAttempt], promises: Promises | None = None
-    ) -> Many:
-        """Make them ready to be written, but for their encryption."""
+    def _prepare(self, attempts: Sequence[AbstractAttempt]) -> None:
+        """Make them ready to be written, their arguments sealed; or raise, and send nothing."""
         if not all(attempt.allow_autocommit for attempt in attempts):
             refuse_wrong_transaction(self.database.alias)
         for attempt in attempts:
             attempt._state.db = self.database.alias
-        if promises is not None:
-            self.queues.require_room(attempts)
-            return Many(attempts, promises)
         note_prerequisites(attempts)
-        plaintexts, kinds = [], set()
         for attempt in attempts:
-            promised = promise(attempt)
-            plaintexts.append(promised.plaintext)
-            kinds.add(self._beginning(attempt, promised))
+            _begin(attempt, complete(attempt))
+        _seal(attempts)
         self.queues.require_room(attempts)
-        return Many(attempts, Promises(plaintexts, kinds.pop() if len(kinds) == 1 else None))
 
-    @staticmethod
-    def _beginning(attempt: AbstractAttempt, promised: Promised) -> Kind | None:
-        if promised.kind is not None:
-            return None if attempt.loads_defaults else promised.kind
-        row = attempt.__dict__
-        for column, seconds in promised.relative.items():
-            row[column] = seconds_from_now(seconds)
-        due = row["scheduled_at"]
-        if due is None:
-            row["status"], row["scheduled_at"] = Status.PENDING, NOW
-        else:
-            row["status"] = status_when_due(due)
-        if attempt.edges:
-            row["status"], row["blockers"] = Status.WAITING, len(attempt.edges)
-        if attempt.is_prerequisite:
-            row["has_dependents"] = True
-        row["created_at"] = NOW
-        row["created"] = False
-        return None
+    def _plaintexts_of(self, rows: Sequence[AbstractAttempt]) -> Sequence[Plaintext]:
+        """Do as `_prepare` for rows of a template; return their arguments, not yet sealed."""
+        for row in rows:
+            row._state.db = self.database.alias
+        plaintexts = plaintexts_of(rows)
+        self.queues.require_room(rows)
+        return plaintexts
+
+
+def _begin(attempt: AbstractAttempt, relative: Mapping[str, float]) -> None:
+    """Give a new row its first status; `relative`: moments as seconds from the database's now."""
+    row = attempt.__dict__
+    for column, seconds in relative.items():
+        row[column] = seconds_from_now(seconds)
+    due = row["scheduled_at"]
+    if due is None:
+        row["status"], row["scheduled_at"] = Status.PENDING, NOW
+    else:
+        row["status"] = status_when_due(due)
+    if attempt.edges:
+        row["status"], row["blockers"] = Status.WAITING, len(attempt.edges)
+    if attempt.is_prerequisite:
+        row["has_dependents"] = True
+    row["created_at"] = NOW
+    row["created"] = False
+
+
+def _seal(rows: Iterable[AbstractAttempt]) -> None:
+    for row in rows:
+        seal(row)
 
 
 def _by_key(attempts: Sequence[AbstractAttempt]) -> Sequence[AbstractAttempt]:
@@ -293,10 +276,3 @@ def _by_key(attempts: Sequence[AbstractAttempt]) -> Sequence[AbstractAttempt]:
 def _chunks(attempts: Sequence[AbstractAttempt], rows: int) -> Iterator[Sequence[AbstractAttempt]]:
     """Yield them in order, in pieces that fit into one statement each."""
     return by_size(attempts, lambda attempt: len(attempt.args), number=rows)
-
-
-def _debounced(many: Many) -> list[Any]:
-    """Return the rows that are debounced or throttled; none of them is of a kind."""
-    if many.kind is not None:
-        return []
-    return [row for row in many.rows if row.debounce_key is not None]

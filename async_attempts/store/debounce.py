@@ -26,7 +26,7 @@ from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
 from ..models.column_marks import Mark, marked
 from ..models.debounce import CALLS, DebounceKey
-from ..models.promise import take_place_of
+from ..models.sealing import seal_for
 from ..targets import Pacing
 from .database import Database
 from .expressions import seconds_from_now, status_when_due
@@ -140,7 +140,7 @@ class Debounce:
         if pacing.adaptive:
             calls += self._calls_of(waiting)
             row.metadata = {**row.metadata, CALLS: calls}
-        take_place_of(row, waiting)
+        seal_for(row, waiting)
         columns = {f.name: f.pre_save(row, add=False) for f in self._replaced}
         columns = {n: v for n, v in columns.items() if not isinstance(v, DatabaseDefault)}
         if pacing.debounce is not None:

@@ -14,8 +14,8 @@ from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
 from ..models.dependency import prerequisites_of
 from ..models.large_values import as_bytes, octets
-from ..models.promise import seal_anew
 from ..models.saving import remember
+from ..models.sealing import seal
 from ..payload.limits import MOST_RESULT_BYTES
 from .database import Database, as_uuid
 from .dependencies import Dependencies
@@ -98,7 +98,7 @@ class Edges:
             for edge in row.edges
         ):
             # It was sealed before the row was found that has the token of a prerequisite.
-            seal_anew(row, bound_to)
+            seal(row, bound_to)
             self.database.attempts.filter(pk=row.pk).update(args=row.args)
             remember(row, ["args"])
         return [

@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from ..lifecycle import Status
 from ..models import AbstractAttempt, AttemptQuerySet
-from ..models.beginning import Kind
 from ..models.clock import NOW
-from ..models.promise import Promises, seal_many
-from ..models.saving import held_columns, remember, remember_alike
+from ..models.saving import remember
 from ..signals import enqueued
+from .columns import MOST, Columns, Places
 from .database import Database
-from .insert_columns import MOST, Columns, Places
 from .notifications import gate_of
-from .sending import send
 
 _T = TypeVar("_T")
 
 RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
 DECIDED: Final = RETURNED[1:]
-_decided: Final = itemgetter(*DECIDED)
 UNKNOWN: Final = ("scheduled_at", "created_at")
 """Of those, what isn't known of a row that is due now."""
 PENDING: Final = Status.PENDING.value
-
-
-class Many:
-    """New attempts that are prepared together."""
-
-    def __init__(self, rows: Sequence[AbstractAttempt], promises: Promises) -> None:
-        self.rows = rows
-        self.promises = promises
-        self.kind = promises.kind
-        self._are_sealed = False
-
-    def all_decided(self) -> Sequence[tuple[Any, ...]]:
-        """For each row, what it has in those columns that the database decides."""
-        if self.kind is not None:
-            return [_decided(self.rows[0].__dict__)] * len(self.rows)
-        return [_decided(row.__dict__) for row in self.rows]
-
-    def sealed(self) -> Sequence[AbstractAttempt]:
-        """Their rows, once their arguments are encrypted."""
-        if not self._are_sealed:
-            seal_many(self.rows, self.promises)
-            self._are_sealed = True
-        return self.rows
-
-    def sealed_by(self, number: int) -> Iterator[Sequence[AbstractAttempt]]:
-        """Yield them as `sealed` does, this number at a time."""
-        for start in range(0, len(self.rows), number):
-            rows = self.rows[start : start + number]
-            plaintexts = self.promises.plaintexts[start : start + number]
-            seal_many(rows, Promises(plaintexts, self.kind))
-            yield rows
 
 
 class Insert:
@@ -68,49 +32,16 @@ class Insert:
 
     unique_conflict = " ON CONFLICT ({key}) WHERE {key} IS NOT NULL DO NOTHING"
 
-    def write(self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None) -> int:
+    def write(self, attempts: Sequence[AbstractAttempt]) -> int:
         """Write prepared attempts in one statement, but for taken tokens; returns how many."""
-        if kind is not None:
-            sql, params = self._statement_of(kind, attempts)
-            send(self.database.connection, sql, params, reads=False)
-            self.note_alike(attempts, kind)
-            self.announce(attempts)
-            return len(attempts)
         keyed = any(attempt.unique_key is not None for attempt in attempts)
         returned = self._returned(attempts, keyed)
-        sql, params = self._statement(attempts, keyed, returned)
-        answer = send(self.database.connection, sql, params, reads=bool(returned))
-        if answer.rows is not None:
-            return self._written(attempts, list(map(self._read, answer.rows)))
-        return self._written(attempts, None) if answer.written else 0
-
-    def _statement_of(
-        self, kind: Kind, attempts: Sequence[AbstractAttempt]
-    ) -> tuple[str, Sequence[Any]]:
-        """The statement that is kept for rows of this kind, or from now on kept."""
-        if (form := self._form_of(attempts)) is None:
-            return self._statement(attempts, False, ())
-        key = (self, form, gate_of(self.database.alias))
-        own = self._own_params(attempts)
-        if (sql := kind.statements.get(key)) is not None:
-            return sql, own
-        sql, params = self._statement(attempts, False, ())
-        if params == own:
-            kind.statements[key] = sql
-        return sql, params
-
-    def _form_of(self, attempts: Sequence[AbstractAttempt]) -> str | None:
-        """Statements of the same form have the same text, whatever the ids and the arguments."""
-        return "one" if len(attempts) == 1 else None
-
-    def _own_params(self, attempts: Sequence[AbstractAttempt]) -> list[Any]:
-        """The ids and the arguments as parameters."""
-        prepared = self.columns.prepared
-        return [
-            prepared(column, attempt.__dict__[column.attname])
-            for attempt in attempts
-            for column in self.columns.own
-        ]
+        sql, params = self.statement(attempts, keyed, returned)
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            if returned:
+                return self._written(attempts, list(map(self._read, cursor.fetchall())))
+            return self._written(attempts, None) if cursor.rowcount else 0
 
     def _returned(self, attempts: Sequence[AbstractAttempt], keyed: bool) -> Sequence[str]:
         """Return the columns that are read back: none where the row is known without it."""
@@ -120,9 +51,13 @@ class Insert:
             return RETURNED
         return RETURNED[:1] if keyed and len(attempts) > 1 else ()
 
-    def _statement(
+    def statement(
         self, attempts: Sequence[AbstractAttempt], keyed: bool, returned: Sequence[str]
     ) -> tuple[str, list[Any]]:
+        """Return the statement that writes these rows, and its parameters.
+
+        `keyed`: True if one has a unique key. `returned`: the columns that are read back.
+        """
         columns = self.columns
         if len(attempts) == 1:
             places, params = columns.places_of(columns.values_of(attempts[0]))
@@ -157,16 +92,15 @@ class Insert:
             self.unique_conflict.format(key=self.database.quoted("unique_key")) if keyed else ""
         )
         into = f"INSERT INTO {self.columns.table} ({', '.join(names)})"
-        results = [self.database.quoted(name) for name in returned]
+        return f"{into} {source}{conflict}{self.returning(returned, rows)}"
+
+    def returning(self, names: Sequence[str], rows: int) -> str:
+        """Return the end of an INSERT of `rows` rows: it passes the gate, if there is one."""
+        results = [self.database.quoted(name) for name in names]
         if gate := gate_of(self.database.alias):
             # In a subquery it is evaluated once, however many rows there are.
             results.append(gate if rows == 1 else f"(SELECT {gate})")
-        returning = f" RETURNING {', '.join(results)}" if results else ""
-        return f"{into} {source}{conflict}{returning}"
-
-    def write_whole(self, many: Many) -> bool:
-        """Write all of them in a way that is only for many; False if there is none for these."""
-        return False
+        return f" RETURNING {', '.join(results)}" if results else ""
 
     def with_key(self, key: bytes | None) -> AbstractAttempt | None:
         """Return the row that has this unique key."""
@@ -216,20 +150,6 @@ class Insert:
             remember(attempt)
             taken.append(attempt)
         return taken
-
-    @staticmethod
-    def note_alike(attempts: Sequence[AbstractAttempt], kind: Kind) -> None:
-        """Do as `_note`, for rows of one kind, all written."""
-        held = kind.held
-        for attempt in attempts:
-            row = attempt.__dict__
-            row["status"] = PENDING
-            del row["scheduled_at"], row["created_at"]
-            row["_state"].adding = False
-            row["created"] = True
-            if held is None:
-                held = kind.held = held_columns(attempt)
-            remember_alike(attempt, held)
 
     def announce(self, attempts: Sequence[AbstractAttempt]) -> None:
         if self.is_listened_to:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from .alike import InsertAlike
 from .attempts import Attempts
 from .changes import Changes
 from .claim_trials import Trials
@@ -33,10 +36,10 @@ class Store:
     """The attempts and workers of one database, a part for each subject."""
 
     def __init__(self, alias: str) -> None:
-        kind, insert_kind = _dialect_of(alias)
+        kind, insert, alike = _dialect_of(alias)
         self.database = Database(alias, kind.around_transactions)
         self.dialect = kind(self.database)
-        database, dialect, insert = self.database, self.dialect, insert_kind(self.database)
+        database, dialect, new = self.database, self.dialect, insert(self.database)
         self.dependencies = Dependencies(database)
         self.edges = Edges(database, self.dependencies)
         self.outcomes = Outcomes(database, dialect, self.dependencies)
@@ -44,8 +47,8 @@ class Store:
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
         self.workers = Workers(database, dialect, self.dependencies, self.limits)
-        self.debounce = Debounce(database, insert)
-        self.attempts = Attempts(database, insert, self.debounce, self.edges, self.queues)
+        self.debounce = Debounce(database, new)
+        self.attempts = Attempts(alike(new), self.debounce, self.edges, self.queues)
         self.schedules = Schedules(database, self.attempts)
         self.changes = Changes(database, self.dependencies)
         self.retention = Retention(database, dialect, self.dependencies)
@@ -68,24 +71,25 @@ class Store:
         )
 
 
-def _dialect_of(alias: str) -> tuple[type[Dialect], type[Insert]]:
+def _dialect_of(alias: str) -> tuple[type[Dialect], Any, Any]:
     vendor = connections[alias].vendor
     if problem := driver_problem(alias, vendor):
         raise ImproperlyConfigured(problem)
     if vendor == "postgresql":
         from .dialects.postgresql import PostgreSQL
+        from .dialects.postgresql_alike import PostgreSQLAlike
         from .dialects.postgresql_insert import PostgreSQLInsert
 
-        return PostgreSQL, PostgreSQLInsert
+        return PostgreSQL, PostgreSQLInsert, PostgreSQLAlike
     if vendor == "mysql":
         from .dialects.mysql import MySQL
         from .dialects.mysql_insert import MySQLInsert
 
-        return MySQL, MySQLInsert
+        return MySQL, MySQLInsert, InsertAlike
     if vendor == "sqlite":
         from .dialects.sqlite import SQLite
 
-        return SQLite, Insert
+        return SQLite, Insert, InsertAlike
     raise ImproperlyConfigured(
         f"async_attempts: the database {alias!r} is {vendor}; supported are PostgreSQL, "
         "MariaDB, MySQL and SQLite."

@@ -108,7 +108,8 @@ def in_transaction(alias: str, work: Callable[[], _T]) -> _T:
 def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
     """Do `work`, and do it again, with jitter, when it collides with another transaction."""
     until = time.monotonic() + LONGEST_RETRYING
-    for pause in Pauses(*PAUSES, jitter=1.0).take(TRIES - 1):
+    pauses: Pauses | None = None
+    for _ in range(TRIES - 1):
         try:
             return work()
         except OperationalError as error:
@@ -117,7 +118,8 @@ def retry_on_conflict(alias: str, work: Callable[[], _T]) -> _T:
                 raise
             if time.monotonic() > until:
                 raise
-            time.sleep(pause)
+            pauses = pauses or Pauses(*PAUSES, jitter=1.0)
+            time.sleep(pauses.next())
     return work()
 
 

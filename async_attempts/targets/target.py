@@ -41,8 +41,8 @@ class Target:
     """The callable for the arguments, bound to its class, or to the instance that is resolved."""
     is_coroutine: bool
     needs_instance: bool
-    kinds: dict[type, Any] = field(default_factory=dict)
-    """By model, what that keeps of this target."""
+    templates: dict[type, Any] = field(default_factory=dict)
+    """By model, the template of new rows that call this target; None: they have none."""
 
     def __repr__(self) -> str:
         return f"<Target {self.name}>"
@@ -57,7 +57,7 @@ class Target:
 
     def of_instance(self, target_pk: str) -> Target:
         """Return the target that is called on the instance with this primary key."""
-        return replace(self, name=self.name._replace(target_pk=target_pk), kinds={})
+        return replace(self, name=self.name._replace(target_pk=target_pk), templates={})
 
 
 class Named(Protocol):

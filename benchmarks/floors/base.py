@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from django.db import connections
 
 from async_attempts import Attempt, Call
-from async_attempts.models.promise import seal
+from async_attempts.models.defaults import complete
+from async_attempts.models.sealing import seal
 
 from ..attempts import call_of
 
@@ -44,6 +45,7 @@ def sealed(alias: str, calls: Iterable[Call]) -> list[Row]:
     made = []
     for one in calls:
         attempt = one.attempt()
+        complete(attempt)
         seal(attempt)
         made.append(
             Row(

@@ -161,7 +161,7 @@ def queue_is_not_declared(stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     stack.enter_context(settings_with(QUEUES={"parcels": {}}))
     # What is known of rows of this kind was found out with other queues.
     for target in (take, take_handed):
-        kinds = target_of(target).kinds
+        kinds = target_of(target).templates
         for model in list(kinds):
             patch.delitem(kinds, model)
 

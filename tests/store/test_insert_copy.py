@@ -8,10 +8,11 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from async_attempts import Attempt, call, enqueue_many
+from async_attempts import Arguments, Attempt, call, enqueue_many
 from async_attempts.encryption import NullCipher
+from async_attempts.ids import uuid7s
+from async_attempts.models.row_template import template_of
 from async_attempts.signals import enqueued
-from async_attempts.store.sending import is_direct
 from tests.shop import clients
 
 from .rows import every_column, now, row
@@ -35,10 +36,6 @@ def copied(store, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(store.database.connection.connection.cursor_factory, "copy", told)
     return texts
-
-
-def new(database: str, number: int = MANY) -> list[Attempt]:
-    return [call(clients.greet, n).using(database=database).attempt() for n in range(number)]
 
 
 def written(database: str, number: int = MANY) -> list[Attempt]:
@@ -82,16 +79,16 @@ def test_a_copied_row_knows_what_it_may_not_change(store, copied):
 
 def test_all_are_written_or_none(store, copied):
     [taken, *_] = written(store.database.alias)
-    attempts = new(store.database.alias)
-    attempts[-1].pk = taken.pk
+    template: Any = template_of(Attempt, clients.greet)
+    attempts = [template.row(key, Arguments(1)) for key in (*uuid7s(MANY - 1), taken.pk)]
     with transaction.atomic(store.database.alias):
         with pytest.raises(IntegrityError):
-            Attempt.objects.using(store.database.alias).bulk_create(attempts)
+            store.attempts.insert_alike(attempts, template)
         assert store.database.attempts.count() == MANY
     assert len(copied) == 2
     assert all(one._state.adding and not one.created for one in attempts)
     attempts.pop()
-    Attempt.objects.using(store.database.alias).bulk_create(attempts)
+    store.attempts.insert_alike(attempts, template)
     assert store.database.attempts.count() == 2 * MANY - 1
 
 
@@ -134,6 +131,5 @@ def test_where_a_policy_decides_who_writes_an_insert_asks_it(store, copied):
         cursor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         cursor.execute(f"CREATE POLICY all_of_them ON {table} USING (true)")
         cursor.execute("SET LOCAL ROLE attempts_tenant")
-        assert is_direct(store.database.connection)
         assert len(written(store.database.alias, 100)) == store.database.attempts.count() == 100
     assert not copied

@@ -17,7 +17,7 @@ from ...events import listeners
 from ...exceptions import AttemptsError
 from ...lifecycle import Status
 from ...models import Schedule
-from ...models.promise import DEFAULT_QUEUE
+from ...models.defaults import DEFAULT_QUEUE
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...targets import own_name, registered

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 from django.db import IntegrityError
 
 from ...models import AbstractAttempt, AttemptQuerySet
-from ...models.beginning import Kind
 from ..insert import Insert
 from ..transactions import retry_first_on_deadlock
 
@@ -42,14 +41,14 @@ class MySQLInsert(Insert):
 
     unique_conflict = ""
 
-    def write(self, attempts: Sequence[AbstractAttempt], kind: Kind | None = None) -> int:
+    def write(self, attempts: Sequence[AbstractAttempt]) -> int:
         if len(attempts) > 1 and any(a.unique_key is not None for a in attempts):
             # A statement of many rows fails whole; each row with a token needs its own.
             free = [attempt for attempt in attempts if attempt.unique_key is None]
             keyed = [attempt for attempt in attempts if attempt.unique_key is not None]
             return (self.write(free) if free else 0) + sum(self.write([a]) for a in keyed)
         if attempts[0].unique_key is None:
-            return super().write(attempts, kind)
+            return super().write(attempts)
         try:
             with self.database.connection.execute_wrapper(_duplicates_apart):
                 return super().write(attempts)

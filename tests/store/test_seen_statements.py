@@ -1,4 +1,4 @@
-"""The shortest way to the database hides a statement from nobody who looks for it."""
+"""What enqueues is seen by whatever looks at statements, and fails as Django's own do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from async_attempts import call
-from async_attempts.store.sending import is_direct
 from tests.shop import clients
 
 from .sessions import rolled_back
@@ -29,14 +28,6 @@ def once(database: str) -> Any:
 def in_block(database: str, work: Any) -> Any:
     with transaction.atomic(database):
         return work()
-
-
-@pytest.mark.only("postgresql", reason="only there is the way shortened")
-def test_it_is_taken_in_a_transaction_that_nobody_watches(store, once):
-    with transaction.atomic(store.database.alias):
-        assert is_direct(store.database.connection)
-        assert once().created
-    assert not is_direct(store.database.connection)
 
 
 def test_a_log_of_queries_has_it(store, once):

@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import DateField, DateTimeField, Expression, Field, TimeField
+from django.db.models import Expression, Field
 
 from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow
 from ..models.fields import StatusField
+from ..models.row_template import has_pre_save
 
 PLAIN_TYPES: Final = frozenset({str, int, float, bool})
 PLAIN_FIELDS: Final = frozenset(
@@ -25,7 +26,6 @@ PLAIN_HOMES: Final = frozenset({Field.__module__, StatusField.__module__})
 UNLIKE_LITERALS: Final = frozenset("%\\\0")
 """A driver takes the one for a parameter, MySQL the other for an escape; NUL no text can hold."""
 
-MOMENTS_PRE_SAVE: Final = (DateField.pre_save, DateTimeField.pre_save, TimeField.pre_save)
 _NOTHING: Final = object()
 
 LITERAL_COLUMNS: Final = frozenset("queue priority target method_name keep_result".split())
@@ -67,7 +67,6 @@ class Columns:
         self.all = [
             _column(field, connection) for field in meta.concrete_fields if not field.generated
         ]
-        self.own = [column for column in self.all if column.attname in ("id", "args")]
         now, params = DatabaseNow().on(connection.vendor)
         self._now = None if params else now
         self._usual = [column.usual for column in self.all]
@@ -76,11 +75,6 @@ class Columns:
         self._before_saving = [
             (number, column.field) for number, column in enumerate(self.all) if column.has_pre_save
         ]
-
-    @property
-    def has_any_pre_save(self) -> bool:
-        """True if a field makes a new value for each row that is saved."""
-        return bool(self._before_saving)
 
     @property
     def selected(self) -> list[str]:
@@ -193,7 +187,7 @@ def _column(field: Field[Any, Any], connection: Any) -> Column:
         usual=_NOTHING if field.has_db_default() else usual,
         literal=_literal(usual),
         plain_types=types,
-        has_pre_save=_has_pre_save(field),
+        has_pre_save=has_pre_save(field),
         passed_on=types if usual is None and not is_literal else frozenset(),
         literals={} if is_literal else None,
     )
@@ -209,13 +203,6 @@ def _plain_types(field: Field[Any, Any], connection: Any) -> frozenset[type]:
     if kind == "BinaryField":
         return frozenset({bytes})
     return PLAIN_TYPES if kind in PLAIN_FIELDS else frozenset()
-
-
-def _has_pre_save(field: Field[Any, Any]) -> bool:
-    pre_save = type(field).pre_save
-    if pre_save in MOMENTS_PRE_SAVE:
-        return bool(getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False))
-    return pre_save is not Field.pre_save or field.has_db_default()
 
 
 def _plain_literal(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""A new row is made at once, and is what Django would have made field by field."""
+"""A row that is copied from a template is what Django would have made field by field."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db.models import DEFERRED, Model
-from django.db.models.signals import post_init
+from django.db.models.signals import post_init, pre_init, pre_save
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
-from async_attempts.models.beginning import PromptRow
-from async_attempts.models.promise import kind_of, promise
+from async_attempts.models.defaults import complete
+from async_attempts.models.row_template import new_row, template_of
 from tests.shop import clients
 
 fulfill = clients.OrderClient.fulfill
-
-
-def as_django_makes_it(**columns: Any) -> Attempt:
-    row = Attempt.__new__(Attempt)
-    super(PromptRow, row).__init__(**columns)
-    return row
 
 
 def as_given(*values: Any, **columns: Any) -> Attempt:
@@ -46,13 +40,13 @@ def columns_of(row: Model) -> list[tuple[str, Any]]:
     ids=["nothing", "columns", "properties", "another name"],
 )
 def test_it_has_the_same_attributes_in_the_same_order(columns):
-    quick, slow = columns_of(Attempt(**columns)), columns_of(as_django_makes_it(**columns))
+    quick, slow = columns_of(new_row(Attempt, **columns)), columns_of(as_given(**columns))
     assert dict(quick) == dict(slow)
     assert [name for name, _ in quick[:40]] == [name for name, _ in slow[:40]]
 
 
 def test_each_has_an_id_a_state_and_metadata_of_its_own():
-    one, other = Attempt(), Attempt()
+    one, other = new_row(Attempt), new_row(Attempt)
     assert one.pk != other.pk
     assert one._state is not other._state
     assert one.metadata is not other.metadata
@@ -61,7 +55,7 @@ def test_each_has_an_id_a_state_and_metadata_of_its_own():
 
 def test_an_unknown_column_is_refused_in_djangos_words():
     with pytest.raises(TypeError, match="unexpected keyword arguments: 'nonsense'"):
-        as_given(nonsense=1)
+        new_row(Attempt, nonsense=1)
 
 
 def test_who_listens_to_the_making_of_rows_hears_of_it():
@@ -72,7 +66,7 @@ def test_who_listens_to_the_making_of_rows_hears_of_it():
 
     post_init.connect(listen, sender=Attempt)
     try:
-        made = Attempt()
+        made = new_row(Attempt)
     finally:
         post_init.disconnect(listen, sender=Attempt)
     assert heard == [made]
@@ -102,7 +96,7 @@ def test_a_pickled_row_has_no_plain_arguments(database: str):
 
 
 @pytest.mark.parametrize("options", [{}, {"priority": 7}, {"queue": "emails"}])
-def test_each_row_of_a_kind_has_its_own_arguments_and_options(database: str, options: Any):
+def test_each_row_of_a_template_has_its_own_arguments_and_options(database: str, options: Any):
     for number in range(3):
         written = call(clients.greet, number).using(database=database, **options).enqueue()
         row = Attempt.objects.using(database).get(pk=written.pk)
@@ -111,7 +105,7 @@ def test_each_row_of_a_kind_has_its_own_arguments_and_options(database: str, opt
         assert columns == {"priority": 0, "queue": "default", **options}
 
 
-def test_a_kind_is_forgotten_with_the_settings(database: str, settings: Any):
+def test_a_template_is_forgotten_with_the_settings(database: str, settings: Any):
     call(clients.greet, 1).using(database=database).enqueue()
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "QUEUES": {"other": {}}}
     with pytest.raises(ValueError, match="not declared"):
@@ -152,31 +146,31 @@ def test_async_code_is_left_nothing_to_read(database: str, options: Any):
 
 
 def unsaved(number: int) -> Attempt:
-    columns: dict[str, Any] = {"target": clients.greet, "method_args": [number]}
-    return Attempt(**columns)
+    return as_given(target=clients.greet, method_args=[number])
 
 
-def test_a_row_of_a_known_kind_is_the_one_that_would_be_filled_in():
-    by_class = [unsaved(n) for n in range(2)]
-    for row in by_class:
-        promise(row)
-    kind = kind_of(Attempt, clients.greet)
-    assert kind is not None
-    by_kind = kind.row(by_class[1].pk, Arguments(1))
-    assert {**vars(by_kind), "_state": None} == {**vars(by_class[1]), "_state": None}
-    assert by_kind.metadata is not kind.row(by_class[1].pk, Arguments(1)).metadata
-    assert by_kind._state.adding
+def test_a_row_of_a_template_is_the_one_that_would_be_filled_in():
+    slow = unsaved(1)
+    complete(slow)
+    template = template_of(Attempt, clients.greet)
+    assert template is not None
+    quick = template.row(slow.pk, Arguments(1))
+    due_now = {"status", "scheduled_at", "created_at", "created", "_state"}
+    names = vars(slow).keys() - due_now
+    assert vars(quick).keys() - due_now == names
+    assert {name: vars(quick)[name] for name in names} == {n: vars(slow)[n] for n in names}
+    assert quick.metadata is not template.row(slow.pk, Arguments(1)).metadata
+    assert quick._state.adding
 
 
-def test_a_kind_makes_no_rows_for_those_who_listen_to_the_making():
-    promise(unsaved(1))
-
+@pytest.mark.parametrize("signal", [pre_init, post_init, pre_save])
+def test_there_is_no_template_where_a_receiver_may_change_a_row(signal: Any):
     def listen(**kwargs: Any) -> None:
         """Nothing: that it could do something is enough."""
 
-    post_init.connect(listen, sender=Attempt)
+    signal.connect(listen, sender=Attempt)
     try:
-        assert kind_of(Attempt, clients.greet) is None
+        assert template_of(Attempt, clients.greet) is None
     finally:
-        post_init.disconnect(listen, sender=Attempt)
-    assert kind_of(Attempt, clients.greet) is not None
+        signal.disconnect(listen, sender=Attempt)
+    assert template_of(Attempt, clients.greet) is not None

@@ -1,0 +1,79 @@
+"""What a new row gets in place of the options that its caller left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from ..exceptions import InvalidOption
+from ..payload import Arguments
+from ..targets import Policy, Target, limit_of, target_of
+from .debounce import debounce_key_of
+from .saving import MOMENTS, check_options, refuse_given_state
+from .unique_keys import key_of_tick, key_of_token
+from .validation import as_seconds
+
+DEFAULT_QUEUE: Final = "default"
+
+
+def complete(attempt: Any) -> dict[str, float]:
+    """Check a new row, and fill in every column but the sealed arguments.
+
+    Returns those moments that are given as seconds from the database's now, by column. Raises
+    InvalidTarget, InvalidArguments, InvalidOption; the row is not to be written then.
+    """
+    row = attempt.__dict__
+    if attempt._plain is None and attempt.args:
+        if "_loaded" in row:
+            raise InvalidOption("method_args: give a copied row its arguments anew.")
+        raise InvalidOption(
+            "args: is the column of the encrypted arguments; give them as method_args."
+        )
+    target = target_of(row["target"], row["method_name"] or None)
+    arguments = row["_plain"] = attempt._plain or Arguments()
+    target.signature.check(arguments.args, arguments.kwargs)
+    return fill_in(attempt, target)
+
+
+def fill_in(attempt: Any, target: Target) -> dict[str, float]:
+    """Fill in the columns of a row that calls `target`; returns and raises as `complete`."""
+    row, name, policy = attempt.__dict__, target.name, target.policy
+    refuse_given_state(attempt)
+    row["target"], row["target_pk"], row["method_name"] = name
+    row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
+    if (this := debounce_key_of(name, policy, attempt.pacing or {}, row)) is not None:
+        attempt.debounce_key = this
+    due = this.pacing.debounce if this else policy.delay
+    for column, default in (
+        ("priority", policy.priority or 0),
+        ("keep_result", _keeps_result_by(attempt, policy)),
+        ("scheduled_at", due),
+        ("expires_at", policy.expires_after),
+    ):
+        if row[column] is None:
+            row[column] = default
+    limits = row["limit_key"], row["concurrency"]
+    row["limit_key"], row["concurrency"] = limit_of(
+        name, policy, limits, attempt._plain or Arguments()
+    )
+    relative = _relative_moments(row)
+    check_options(attempt)
+    row["unique_key"] = key_of_token(name, row["idempotence_token"])
+    tick = row["scheduled_at"]
+    if row["schedule"] is not None and isinstance(tick, datetime):
+        row["unique_key"] = key_of_tick(row["schedule"], tick)
+    return relative
+
+
+def _keeps_result_by(attempt: Any, policy: Policy) -> bool:
+    if policy.keep_result is None:
+        keeps: bool = attempt.keeps_for_others
+        return keeps
+    return policy.keep_result
+
+
+def _relative_moments(row: Mapping[str, Any]) -> dict[str, float]:
+    given = [name for name in MOMENTS if row[name] is not None]
+    relative = {name: as_seconds(name, row[name]) for name in given}
+    return {moment: after for moment, after in relative.items() if after is not None}

@@ -1,0 +1,169 @@
+"""Templates of new rows: copied into a row instead of worked out for each.
+
+The blank row of a model was given nothing. The template of a target was given that and the options
+then in force; its rows differ in nothing but their ids and their arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db import models
+from django.db.models.base import ModelState
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.signals import post_init, pre_init, pre_save
+
+from ..ids import uuid7
+from ..lifecycle import Status
+from ..payload import Arguments
+from ..targets import CallSignature, Target, target_of
+from .clock import NOW
+from .defaults import fill_in
+
+BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
+OWN: Final = frozenset({"id", "metadata"})
+"""The columns that are made anew for each row."""
+
+DUE_NOW: Final = {
+    "status": Status.PENDING,
+    "scheduled_at": NOW,
+    "created_at": NOW,
+    "created": False,
+}
+
+HOMES: Final = frozenset({f"{__package__}.attempt", models.Model.__module__, object.__module__})
+"""The modules of the classes that attempt models are made of."""
+
+_UNKNOWN: Final = object()
+_MOMENTS_PRE_SAVE: Final = (
+    models.DateField.pre_save,
+    models.DateTimeField.pre_save,
+    models.TimeField.pre_save,
+)
+
+
+class Blank(NamedTuple):
+    """The attributes of a row that was given nothing, and the keyword arguments set as they are."""
+
+    columns: dict[str, Any]
+    takes: frozenset[str]
+
+
+class RowTemplate:
+    """The attributes of all rows of one model and target that are given nothing but arguments."""
+
+    __slots__ = ("columns", "held", "model", "signature", "statements")
+
+    def __init__(
+        self, model: type[models.Model], signature: CallSignature, columns: dict[str, Any]
+    ) -> None:
+        self.model: Any = model
+        self.signature = signature
+        self.columns = columns
+        self.held: dict[str, Any] | None = None
+        """The columns of such a row in the database, kept by the store once one is written."""
+        self.statements: dict[Any, Any] = {}
+        """The INSERTs of such rows, for the stores to keep."""
+
+    def row(self, key: UUID, arguments: Arguments) -> Any:
+        """Return a new row that lacks its sealed arguments only. Raises InvalidArguments."""
+        self.signature.check(arguments.args, arguments.kwargs)
+        row = self.model.__new__(self.model)
+        row.__dict__ = columns = self.columns.copy()
+        columns["_state"] = ModelState()
+        columns["id"] = key
+        columns["metadata"] = {}
+        columns["_plain"] = arguments
+        return row
+
+
+def new_row(model: type[models.Model], **given: Any) -> Any:
+    """Return the row that `model(**given)` makes, by a copy of the blank one where there is one."""
+    blank = _blank(model)
+    if blank is None or _is_heard(model) or not given.keys() <= blank.takes:
+        return model(**given)
+    row: Any = model.__new__(model)
+    row.__dict__ = columns = blank.columns.copy()
+    columns["_state"] = ModelState()
+    columns["id"] = uuid7()
+    columns["metadata"] = {}
+    for name, value in given.items():
+        if name not in BY_PROPERTY:
+            columns[name] = value
+    for name in BY_PROPERTY & given.keys():
+        setattr(row, name, given[name])
+    return row
+
+
+def template_of(
+    model: type[models.Model], given: Any, method_name: str | None = None
+) -> RowTemplate | None:
+    """Return the template of this target, given as `target_of` allows.
+
+    None if its rows differ, by a limit key that is made of arguments, say, or if Django's signals
+    could change one. Raises InvalidTarget, and InvalidOption for options that can't be.
+    """
+    target = target_of(given, method_name)
+    if _is_heard(model) or (pre_save.receivers and pre_save.has_listeners(model)):
+        return None
+    template: Any = target.templates.get(model, _UNKNOWN)
+    if template is _UNKNOWN:
+        template = target.templates[model] = _template(model, target)
+    return template  # type: ignore[no-any-return]  # the targets keep it, and don't know of rows
+
+
+def is_ours(model: type[models.Model], method: str) -> bool:
+    """Return True if neither the project's model nor a base of it overrides this method."""
+    homes = {base.__module__ for base in model.__mro__ if method in vars(base)}
+    return homes <= HOMES
+
+
+def has_pre_save(field: models.Field[Any, Any]) -> bool:
+    """Return True if the field may make another value of each row when it is saved."""
+    pre_save_of = type(field).pre_save
+    if pre_save_of in _MOMENTS_PRE_SAVE:
+        return bool(getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False))
+    return pre_save_of is not models.Field.pre_save or field.has_db_default()
+
+
+def _template(model: type[models.Model], target: Target) -> RowTemplate | None:
+    if (
+        _blank(model) is None
+        or target.name.target_pk is not None
+        or callable(target.policy.limit_key)
+    ):
+        return None
+    row = new_row(model)
+    relative = fill_in(row, target)
+    moments = row.scheduled_at, row.expires_at
+    if relative or moments != (None, None) or row.debounce_key is not None:
+        return None
+    return RowTemplate(model, target.signature, row.__dict__ | DUE_NOW)
+
+
+def _is_heard(model: type[models.Model]) -> bool:
+    return bool(pre_init.receivers or post_init.receivers) and (
+        pre_init.has_listeners(model) or post_init.has_listeners(model)
+    )
+
+
+@cache
+def _blank(model: type[models.Model]) -> Blank | None:
+    """Return the blank row, or None for a model whose rows don't all begin alike."""
+    if not (is_ours(model, "__init__") and is_ours(model, "__setattr__")):
+        return None
+    fields = [f for f in model._meta.concrete_fields if not f.generated and f.attname not in OWN]
+    if any(_differs(model, field) for field in fields):
+        return None
+    set_as_they_are = {field.name for field in fields if field.name == field.attname}
+    return Blank(dict(vars(model())), frozenset(set_as_they_are | OWN | BY_PROPERTY))
+
+
+def _differs(model: type[models.Model], field: models.Field[Any, Any]) -> bool:
+    if (field.has_default() and callable(field.default)) or has_pre_save(field):
+        return True
+    descriptor = type(inspect.getattr_static(model, field.attname))
+    return hasattr(descriptor, "__set__") and descriptor is not ForeignKeyDeferredAttribute
