@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Collection, Iterable
 from typing import Final
 from uuid import UUID
@@ -13,6 +12,7 @@ from django.db import Error
 from ... import signals
 from ...conf import retention, settings
 from ...encryption import openable
+from ...pauses import jittered
 from ...store import Cursor, Rescue, Store
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue
@@ -67,12 +67,12 @@ class Maintenance:
         self._pruner = Pruner(store)
         self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
-        self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
+        self._next_expire = self._connected + jittered(EXPIRE_INTERVAL)
         self._returns, self._next_return = 0, 0.0
         self._brought_back_to: Cursor | None = None
         self._exits_when_done = exits_when_done
-        self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
-        self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
+        self._next_sweep = self._connected + jittered(SWEEP_INTERVAL)
+        self._next_orphans = self._connected + jittered(ORPHAN_INTERVAL)
 
     def reconnected(self) -> None:
         """After an outage every lease may have run out: leave the others the time to renew."""

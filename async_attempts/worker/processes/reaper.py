@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import signal
 import time
 from collections.abc import Collection, Mapping
@@ -20,6 +19,7 @@ from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
 from ...models.column_marks import Mark, marked
 from ...models.large_values import require_fetched
+from ...pauses import Pauses
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named
@@ -93,7 +93,7 @@ def reap(database: str, child_exit: ChildExit) -> int:
 
 def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int:
     until = now() + settings().LEASE
-    pause = PAUSE
+    pauses = Pauses(PAUSE, settings().LEASE / 3)
     while now() < until:
         try:
             policies = _policies(store, child_exit.timed_out)
@@ -105,13 +105,13 @@ def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int
                 raise
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
             store.database.connection.close()
-            pause = min(2 * pause, settings().LEASE / 3)
         else:
             if rescue is not None and rescue.attempt_ids:
                 announce_rescue(store, rescue, announcer)
             if rescue is None or rescue.is_complete:
                 return 0
-        time.sleep(pause * random.uniform(0.5, 1))
+            pauses.reset()
+        time.sleep(pauses.next())
     return 1
 
 
