@@ -155,8 +155,9 @@ class Stream:
             yield from self.write()
 
     def write(self) -> Iterator[float]:
-        """Enqueue the batch, or as many as come before one that can't be; a full queue is waited
-        for. Yields the seconds to sleep.
+        """Enqueue the batch, up to a call that can't be; wait for room in a full queue.
+
+        Yields the seconds to sleep.
         """
         calls, self._calls = self._calls, []
         try:
@@ -195,7 +196,7 @@ class Stream:
         self.streamed.found += len(calls) - new
 
     def _missing(self, calls: Sequence[Call]) -> list[Call]:
-        """Return those that weren't enqueued before, by one statement; each has its own token."""
+        """Return the calls not enqueued before, by one statement; each has its own token."""
         keys = [
             key_of_token(target_of(one.target).name, one.options["idempotence_token"])
             for one in calls
@@ -264,7 +265,7 @@ class Stream:
 
 
 def _seconds_kept(made: Call) -> float:
-    """For how long its row tells what was enqueued. Raises InvalidOption if that isn't known."""
+    """Seconds for which its row tells what was enqueued. Raises InvalidOption if unknown."""
     of_target = target_of(made.target).policy.queue
     queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
     kept = retention().of(queue)

@@ -41,7 +41,7 @@ def write_one(attempt: Attempt, promised: Promised | None = None) -> Attempt:
 
 
 def write(attempts: list[Attempt], promises: Promises | None = None) -> list[Attempt]:
-    """Write all of these new rows or none; return them, or those that have their tokens.
+    """Write all of these new rows or none; return them, or the rows that have their tokens.
 
     `promises`: their plaintexts and the values that they share, if they are known.
     """

@@ -131,7 +131,7 @@ class Event:
                 settings().priority(said.priority)
         except InvalidOption as error:
             raise InvalidOption(f"{listener.named(chosen)}: {error}") from None
-        self._refuse_beside_pace(listener, chosen)
+        self._refuse_beside_debounce(listener, chosen)
         columns = {
             "queue": said.queue,
             "priority": said.priority,
@@ -144,7 +144,7 @@ class Event:
         given = {name: value for name, value in columns.items() if value is not None}
         return {**given, **self.options, "metadata": self._metadata()}
 
-    def _refuse_beside_pace(self, listener: Listener, chosen: Subscription) -> None:
+    def _refuse_beside_debounce(self, listener: Listener, chosen: Subscription) -> None:
         """Raise InvalidOption for options that exclude debounce and throttle."""
         has_token = self.options.get("idempotence_token") is not None
         if chosen.options.delay is None and not has_token:
@@ -165,7 +165,7 @@ class Event:
 
     def _metadata(self) -> Any:
         given = self.options.get("metadata", {})
-        # What is no mapping is refused where metadata is checked.
+        # The check of metadata refuses a value that is no mapping.
         return {**given, NAME: self.name} if isinstance(given, Mapping) else given
 
 

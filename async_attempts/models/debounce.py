@@ -44,7 +44,7 @@ class DebounceKey(NamedTuple):
 def debounce_key_of(
     name: TargetName, policy: Policy, given: Mapping[str, Any], row: Mapping[str, Any]
 ) -> DebounceKey | None:
-    """Return how a new row of these columns is debounced or throttled, if it is.
+    """Return the key by which a new row of these columns is debounced or throttled, if it is.
 
     Raises InvalidOption for options that are wrong, and for a token or a time beside them.
     """

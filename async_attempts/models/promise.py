@@ -83,10 +83,10 @@ def seal(
 def take_place_of(attempt: AbstractAttempt, key: UUID) -> None:
     """Take the id of a row, and encrypt the arguments, checked before, for that one."""
     attempt.__dict__["id"] = key
-    seal_anew(attempt)
+    seal_again(attempt)
 
 
-def seal_anew(attempt: AbstractAttempt, prerequisites: Sequence[Prerequisite] = ()) -> None:
+def seal_again(attempt: AbstractAttempt, prerequisites: Sequence[Prerequisite] = ()) -> None:
     """Encrypt the arguments, checked before, as `seal` does."""
     seal(attempt, dump_arguments(attempt._plain or Arguments()), prerequisites)
 
@@ -102,7 +102,7 @@ def promise(attempt: AbstractAttempt) -> Promised:
     is_untouched = is_untouched and not (attempt.edges or attempt.is_prerequisite)
     if attempt._plain is None and attempt.args:
         if "_loaded" in row:
-            raise InvalidOption("method_args: give a copied row its arguments anew.")
+            raise InvalidOption("method_args: give a copied row its arguments again.")
         raise InvalidOption(
             "args: is the column of the encrypted arguments; give them as method_args."
         )

@@ -51,12 +51,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
 
     @writing
     def expire(self, reason: str = "") -> Changes:
-        """Expire the attempts that haven't ended, but for those that run atomically just now."""
+        """Expire the attempts that haven't ended, but for the ones that run atomically just now."""
         return ports.store_for(self.writes_to).changes.expire(self, reason)
 
     @writing
     def fail(self, reason: str = "") -> Changes:
-        """Fail the attempts that haven't ended, but for those that run atomically just now."""
+        """Fail the attempts that haven't ended, but for the ones that run atomically just now."""
         return ports.store_for(self.writes_to).changes.fail(self, reason)
 
     @writing
@@ -206,7 +206,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             with suppress(manager.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
-        # Of a debounced target one that waited may have taken the new one's place.
+        # A waiting attempt of a debounced target may have taken the new one's place.
         return row, row.created
 
     def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:

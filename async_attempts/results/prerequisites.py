@@ -81,7 +81,7 @@ def _problem_of(one: PrerequisiteRow) -> str | None:
 
 
 def _results(database: str, found: Sequence[PrerequisiteRow]) -> dict[UUID, Any]:
-    """The results of those that hand one over or have to prove that they succeeded."""
+    """The results of prerequisites that hand one over or have to prove that they succeeded."""
     results = {}
     for one in found:
         if one.sealed_result and one.status == Status.SUCCEEDED:

@@ -36,7 +36,7 @@ IS_ENOUGH: Final[Mapping[str, Callable[[Collection[Found]], bool]]] = {
     "first": lambda found: any(one.succeeded for one in found),
     "settled": lambda _: False,
 }
-"""By `until`: True if there is nothing to wait for, though some haven't ended."""
+"""Functions, by `until`: True if there is nothing to wait for, though some haven't ended."""
 
 
 def gather(

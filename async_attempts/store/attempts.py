@@ -15,7 +15,7 @@ from ..models import AbstractAttempt
 from ..models.beginning import Kind
 from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
-from ..models.promise import Promised, Promises, promise, seal, seal_anew
+from ..models.promise import Promised, Promises, promise, seal, seal_again
 from .database import Database
 from .debounce import Debounce
 from .edges import Edges
@@ -196,7 +196,7 @@ class Attempts:
                 # They may be bound to one that had a token then, and is no more.
                 for attempt in many.rows:
                     if attempt.edges:
-                        seal_anew(attempt)
+                        seal_again(attempt)
             with nullcontext() if is_one else transaction.atomic(self.database.alias):
                 return work()
 
@@ -218,7 +218,7 @@ class Attempts:
     def _is_one_statement(self, many: Many, batch_size: int) -> bool:
         """Return True if one INSERT is all there is to do: it is all or none without a savepoint.
 
-        It isn't where rows may be there already, or where somebody who is told may raise.
+        It isn't if rows may be there already, or if a receiver of `enqueued` may raise.
         """
         if len(many.rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
             return False

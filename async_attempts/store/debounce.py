@@ -33,8 +33,8 @@ from .expressions import seconds_from_now, status_when_due
 from .insert import Insert
 
 WAITS: Final = Q(status__in=LIVE, blockers=0, claimed_by=None, started_at=None, num_attempts=0)
-"""Never begun, or a person lets it begin anew. What was released unbegun waits again, and so does
-what waits for a slot of its limit key. What is retried by its backoff doesn't."""
+"""True for an attempt that has never begun, or that a person retried. One that was released unbegun
+waits again, and so does one that waits for a slot. One that is retried by its backoff doesn't."""
 
 REPLACED: Final = frozenset({"args", "keep_result"})
 """The only parts of promise and state that change when another call takes the place of the one that
@@ -54,7 +54,7 @@ class Last(NamedTuple):
     waits: bool
 
     def free_at(self, period: float) -> Expression:
-        """When the next one of a throttled key may begin."""
+        """Return the moment at which the next one of a throttled key may begin."""
         if self.started_at is not None:
             return _moment(self.started_at + timedelta(seconds=period))
         if self.waits or self.num_attempts:
@@ -205,7 +205,7 @@ def _copy(attempt: AbstractAttempt) -> AbstractAttempt:
 
 
 def _due(pacing: Pacing, calls: int) -> Expression:
-    """When the attempt that waits, which stands for so many calls, is due after the last one."""
+    """Return when the waiting attempt, which stands for this number of `calls`, is due."""
     due: Expression = seconds_from_now(pacing.delay(calls))
     if pacing.max_wait is None:
         return due

@@ -14,7 +14,7 @@ from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency, Edge
 from ..models.dependency import prerequisites_of
 from ..models.large_values import as_bytes, octets
-from ..models.promise import seal_anew
+from ..models.promise import seal_again
 from ..models.saving import remember
 from ..payload.limits import MOST_RESULT_BYTES
 from .database import Database, as_uuid
@@ -98,7 +98,7 @@ class Edges:
             for edge in row.edges
         ):
             # It was sealed before the row was found that has the token of a prerequisite.
-            seal_anew(row, bound_to)
+            seal_again(row, bound_to)
             self.database.attempts.filter(pk=row.pk).update(args=row.args)
             remember(row, ["args"])
         return [
@@ -133,7 +133,7 @@ class Edges:
         return self.dependencies.close(mine)
 
     def _note_all(self, ids: Iterable[UUID]) -> set[UUID]:
-        """Returns those that were passed over."""
+        """Mark prerequisites as having dependents; return the ones that were passed over."""
         parts = (
             self.database.in_transaction(partial(self._note_dependents, some))
             for some in in_batches(ids)
@@ -142,12 +142,12 @@ class Edges:
 
     def _note_dependents(self, ids: Sequence[UUID]) -> set[UUID]:
         mine = self.database.attempts.filter(pk__in=ids)
-        # What runs atomically is locked for as long as that takes; a sweep finds what it leaves.
+        # An attempt that runs atomically is locked until it ends; a sweep finds what is left.
         locked = list(
             self.database.skipping_locked(mine.order_by("id")).values_list("pk", flat=True)
         )
         self.database.attempts.filter(pk__in=locked).update(has_dependents=True)
-        # Who finishes one of the others just now may have seen no dependents.
+        # A worker that finishes one of the others just now may have seen no dependents.
         left = mine.exclude(pk__in=locked) if len(locked) < len(ids) else mine.none()
         return set(left.values_list("pk", flat=True))
 
@@ -172,7 +172,7 @@ class Edges:
 
 
 def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
-    """Raises InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
+    """Raise InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
     for edge, prerequisite in edges:
         if _key(prerequisite or edge.prerequisite) == row.pk:
             raise InvalidOption(f"depends_on: {row} would wait for itself.")

@@ -1,4 +1,4 @@
-"""`Target`: what stands behind a name, and whether it may be called."""
+"""`Target`: the function or method behind a name, if it may be called."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Target:
     is_coroutine: bool
     needs_instance: bool
     kinds: dict[type, Any] = field(default_factory=dict)
-    """By model, what that keeps of this target."""
+    """The part that each model keeps of this target, by model."""
 
     def __repr__(self) -> str:
         return f"<Target {self.name}>"

@@ -115,8 +115,8 @@ MUTANTS: Final = (
         (
             (
                 "store/attempts.py",
-                "if attempt.edges:\n                        seal_anew",
-                "if False:\n                        seal_anew",
+                "if attempt.edges:\n                        seal_again",
+                "if False:\n                        seal_again",
             ),
         ),
         (
@@ -125,7 +125,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "dependents are bound to the row that has the token",
-        (("store/edges.py", "            seal_anew(row, bound_to)\n", ""),),
+        (("store/edges.py", "            seal_again(row, bound_to)\n", ""),),
         (
             f"{TOKENS}test_a_group_has_members_that_are_there_and_new_ones[sqlite]",
         ),

@@ -248,7 +248,7 @@ class Runner:
             raise
 
     def _moved(self) -> None:
-        """The execution that goes on in this thread has another deadline from now on."""
+        """Heed the new deadline of the execution that goes on in this thread."""
         self.watch.begin(self._deadline)
 
     def _perform_atomically(
@@ -278,7 +278,7 @@ class Runner:
                     if self.store.outcomes.still_holds(claim.worker_id, claim):
                         # Another transaction changes the row: nothing waits for its end here.
                         return Execution(claim, RELEASED, offset=offset)
-                    raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
+                    raise StaleClaim(f"{claim} is claimed again or was ended by a person.")
                 is_held = True
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):

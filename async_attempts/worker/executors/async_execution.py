@@ -35,7 +35,7 @@ class AsyncExecution:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, say: Callable[[ProgressReport], None]) -> CurrentAttempt:
-        """The target is called now, in the task that calls this."""
+        """Note that the target is called now, in the task that calls this."""
         self._began = now()
         ends_at = self._began + self.ready.timeout
         if self._child_state is not None:

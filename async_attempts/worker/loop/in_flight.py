@@ -177,7 +177,7 @@ class InFlight:
         while not self.closed and (claim := self.next_at_once()) is not None:
             self._unrecorded.append(Execution(claim, RELEASED))
             self._taken -= 1
-        # What was given together with them has begun.
+        # The others of the same claim have begun.
         self._given.clear()
         self._unrecorded += [Execution(claim, RELEASED) for claim in passed_on]
 
@@ -225,7 +225,7 @@ class InFlight:
         self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
 
     def _plan_next_offer(self, met_locks: bool) -> None:
-        """Less and less often, until nothing that is offered is locked."""
+        """Offer less and less often, until nothing that is offered is locked."""
         if met_locks:
             self.offer_at = now() + self._pauses.next()
         elif not self._locked:

@@ -33,7 +33,7 @@ WITHOUT: Final = 1.0
 SHORTEST: Final = 0.05
 
 _parents_listeners: Final[list[Listener]] = []
-"""Inherited by a fork, and never touched: to end a session is the parent's affair."""
+"""Listeners that a fork inherits and never touches: to end a session is the parent's affair."""
 
 
 def wakeup_for(store: Store, options: Options) -> WakeUp | None:

@@ -75,7 +75,7 @@ class Maintenance:
         self._next_orphans = self._connected + jittered(ORPHAN_INTERVAL)
 
     def reconnected(self) -> None:
-        """After an outage every lease may have run out: leave the others the time to renew."""
+        """Leave others the time to renew: after an outage every lease may have run out."""
         self._connected = now()
 
     def tick(
@@ -86,7 +86,7 @@ class Maintenance:
         next_tick_at: float | None = None,
         has_waiting: bool = True,
     ) -> bool:
-        """Do what is due; whether attempts may have become due.
+        """Do what is due; return True if attempts may have become due.
 
         `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a slot): as the last
         poll found. `late_at`: when this worker's own lease was last renewed late.
@@ -166,7 +166,7 @@ class Maintenance:
         return len(expired)
 
     def bring_back(self) -> int:
-        """Make due, of the next scheduled attempts, those that waited for this process's keys."""
+        """Make the ones of the next scheduled attempts due that waited for this process's keys."""
         number, self._brought_back_to = self.store.missing_keys.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )

@@ -43,7 +43,7 @@ class ScheduleTicks:
         self._quiet_until: dict[str, float] = {}
 
     def tick(self, next_tick_at: float | None) -> bool:
-        """Do what is due; whether something was enqueued.
+        """Do what is due; return True if something was enqueued.
 
         `next_tick_at`: when the next tick is, by this process's clock, as the last poll found.
         """
@@ -74,7 +74,7 @@ class ScheduleTicks:
             )
 
     def enqueue(self) -> bool:
-        """Enqueue the ticks that are due; whether there were any."""
+        """Enqueue the ticks that are due; return True if there were any."""
         ticked = self.store.schedules.enqueue_ticks(self._names)
         for one in ticked:
             self._tell(one)
@@ -89,7 +89,7 @@ class ScheduleTicks:
         return any(one.attempt is not None for one in ticked)
 
     def _rest(self) -> None:
-        """After a try in vain, until another one may not be."""
+        """Pause after a try in vain, until another one may succeed."""
         coming = self.store.schedules.coming_ticks(self._names)
         if coming.is_any_due:
             pause = self._pauses.next()

@@ -37,7 +37,7 @@ logger = logging.getLogger("async_attempts")
 PAUSE: Final = 0.1
 
 COLUMNS: Final = marked(AbstractAttempt, Mark.BOUND)
-"""What names the call, and what its arguments are sealed for."""
+"""The columns that name the call, and those that its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]
 """The policies of attempts' targets, by the attempts' ids."""
@@ -123,10 +123,10 @@ def _policies(store: Store, timed_out: Collection[UUID]) -> Policies:
 
 
 def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
-    """None for a target that this code doesn't have, and for a row that can't be opened.
+    """Return the policy; None for a target that this code lacks or a row that can't be opened.
 
-    A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
-    child knew the target, and whoever can write rows may have put another name there since.
+    A module is imported only by a name that the arguments are sealed for, as in `prepare`: the
+    child knew the target, and a person who can write rows may have put another name there since.
     """
     if (policy := known_policy(row.target, row.method_name)) is not None:
         return policy
@@ -139,7 +139,7 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
 
 
 def _timed_out(row: Any, policy: Policy) -> Verdict:
-    """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    """Return the verdict on an ignored timeout: due again by its backoff, or failed for good."""
     counts = row.num_attempts, row.max_attempts
     try:
         delay, reason = again_or_never(*counts, policy)
