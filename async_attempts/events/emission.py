@@ -150,17 +150,17 @@ class Event:
         if chosen.options.delay is None and not has_token:
             return
         policy = policy_of(listener.function) or chosen.options
-        pace = "debounce" if policy.debounce is not None else "throttle"
+        option = "debounce" if policy.debounce is not None else "throttle"
         if policy.debounce is None and policy.throttle is None:
             return
         if has_token:
             raise InvalidOption(
-                f"idempotence_token, {pace}: {listener.named(chosen)} keeps the last one of "
+                f"idempotence_token, {option}: {listener.named(chosen)} keeps the last one of "
                 f"several calls, a token the first; emit without a token."
             )
         raise InvalidOption(
-            f"{listener.named(chosen)}: delay, {pace}: both say when it is due; leave delay out, "
-            f"or {pace}."
+            f"{listener.named(chosen)}: delay, {option}: both say when it is due; leave delay out, "
+            f"or {option}."
         )
 
     def _metadata(self) -> Any:

@@ -98,7 +98,9 @@ def promise(attempt: AbstractAttempt) -> Promised:
     """
     row = attempt.__dict__
     plain = untouched(type(attempt))
-    is_untouched = plain is not None and plain.read(row) == plain.values and attempt.pacing is None
+    is_untouched = (
+        plain is not None and plain.read(row) == plain.values and attempt.debounce_options is None
+    )
     is_untouched = is_untouched and not (attempt.edges or attempt.is_prerequisite)
     if attempt._plain is None and attempt.args:
         if "_loaded" in row:
@@ -131,9 +133,9 @@ def _fill_in(attempt: AbstractAttempt, target: Target) -> dict[str, float]:
     refuse_given_state(attempt)
     row["target"], row["target_pk"], row["method_name"] = name
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
-    if (this := debounce_key_of(name, policy, attempt.pacing or {}, row)) is not None:
+    if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
         attempt.debounce_key = this
-    due = this.pacing.debounce if this else policy.delay
+    due = this.options.debounce if this else policy.delay
     for column, default in (
         ("priority", policy.priority or 0),
         ("keep_result", _keeps_result_by(attempt, policy)),

@@ -15,7 +15,7 @@ from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..plaintext import hides_arguments
 from ..targets import target_of
-from ..targets.pacing import OPTIONS as PACING
+from ..targets.debounce import DEBOUNCE_OPTIONS
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
@@ -99,11 +99,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
         allow_autocommit = kwargs.pop("allow_autocommit", False)
-        pacing = self._pacing(kwargs)
+        debounce_options = self._debounce_options(kwargs)
         row: Any = self.model(**kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
-        if pacing:
-            row.pacing = pacing
+        if debounce_options:
+            row.debounce_options = debounce_options
         row.save(force_insert=True, using=manager.writes_to)
         return row
 
@@ -176,10 +176,10 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         manager: Any = self._for_database(kwargs)
         manager._for_write = True
-        if pacing := self._pacing(kwargs):
+        if debounce_options := self._debounce_options(kwargs):
             raise InvalidOption(
-                f"{', '.join(pacing)}: not for get_or_create, which leaves what is there; use "
-                "create()."
+                f"{', '.join(debounce_options)}: not for get_or_create, which leaves what is "
+                "there; use create()."
             )
         given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
         if "depends_on" in kwargs:
@@ -209,11 +209,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         # A waiting attempt of a debounced target may have taken the new one's place.
         return row, row.created
 
-    def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _debounce_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Take the options of debounce and throttle out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".
-        return {n: kwargs.pop(n) for n in PACING if n in kwargs and n not in columns}
+        return {n: kwargs.pop(n) for n in DEBOUNCE_OPTIONS if n in kwargs and n not in columns}
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

@@ -99,7 +99,7 @@ class Attempts:
         """
         many = self._prepare_many(list(attempts))
         if debounced := _debounced(many):
-            name = debounced[0].debounce_key.pacing.name
+            name = debounced[0].debounce_key.options.name
             raise InvalidOption(
                 f"bulk_create: {debounced[0]} has {name}, which may let a row that is there take "
                 "its place; use enqueue_many."

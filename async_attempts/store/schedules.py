@@ -31,7 +31,7 @@ ON_TIME: Final = timedelta(seconds=60)
 
 INSTANT: Final = timedelta(microseconds=1)
 
-UNPACED: Final = {"debounce": False, "throttle": False}
+NO_DEBOUNCE: Final = {"debounce": False, "throttle": False}
 """A tick is an attempt of its own, whatever the target says of calls."""
 
 
@@ -134,7 +134,7 @@ class Schedules:
         columns |= {name: value for name, value in given.items() if value is not None}
         attempt = self.database.model(target=schedule.target, **columns)
         attempt._plain = schedule.arguments
-        attempt.pacing = UNPACED
+        attempt.debounce_options = NO_DEBOUNCE
         announce(pre_save, attempt, self.database.alias)
         found = self.attempts.insert_or_get(attempt)
         if found.created:
