@@ -1,6 +1,6 @@
 """Transactional outbox tasks for Django.
 
-What an app uses is importable from here; each name is loaded when it is first used, so that this
+An app imports what it uses from here; each name is loaded when it is first used, so that this
 package can be imported before the app registry is ready.
 """
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 _T = TypeVar("_T")
 
 STATEMENT_KEYS: Final = 1000
-"""As many parameters as one statement takes on every database."""
+"""The most parameters that one statement takes on every database."""
 
 STATEMENT_BYTES: Final = 4 * 2**20
 

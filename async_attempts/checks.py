@@ -324,7 +324,7 @@ def _carries_attempts(alias: str) -> bool:
         with connection.cursor() as cursor:
             return model._meta.db_table in connection.introspection.table_names(cursor)
     except DatabaseError:
-        # Whether it can be reached is for others to tell.
+        # Another check tells if it can't be reached.
         return False
 
 
@@ -337,7 +337,7 @@ def _missing_keys(alias: str) -> Iterator[CheckMessage]:
         with transaction.atomic(alias):
             sampled = _sampled_keys(alias)
     except DatabaseError:
-        # Whether it can be reached and is migrated is for others to tell.
+        # Others tell if it can't be reached or isn't migrated.
         return
     missing = {key_id: n for key_id, n in sampled.items() if not ours.has_key(key_id)}
     for form in filter(is_form, sorted(missing)):
@@ -362,10 +362,10 @@ def _hint_for(key_id: str, *, is_retired: bool) -> str:
     if key_id == NO_KEY:
         return "They are stored in plain: manage.py attempts rotate-keys --seal-plaintext."
     if is_retired:
-        return "They wait until manage.py attempts rotate-keys has sealed them anew."
+        return "They wait until manage.py attempts rotate-keys has sealed them again."
     return (
         "They wait until it has: add the key at the end, and remove it when "
-        "manage.py attempts rotate-keys has sealed them anew."
+        "manage.py attempts rotate-keys has sealed them again."
     )
 
 

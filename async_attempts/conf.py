@@ -45,7 +45,7 @@ _P = ParamSpec("_P")
 _T_co = TypeVar("_T_co", covariant=True)
 
 _caches: Final[defaultdict[str, list[Callable[[], object]]]] = defaultdict(list)
-"""By the name of a setting, the functions that empty the caches that depend on it."""
+"""The functions that empty the caches that depend on a setting, by its name."""
 
 
 class Cached(Protocol[_P, _T_co]):

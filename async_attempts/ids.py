@@ -70,7 +70,7 @@ def made_at(made: UUID) -> datetime | None:
         seconds = (made.int >> 80) / 1000
         return datetime.fromtimestamp(seconds, UTC) if made.version == 7 else None
     except (ValueError, OverflowError):
-        # Of a year after 9999.
+        # A year after 9999.
         return None
 
 

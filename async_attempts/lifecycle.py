@@ -28,7 +28,7 @@ RUNNING: Final = "running"
 """Not a status: a pending attempt that a worker has claimed."""
 
 GONE: Final = "gone"
-"""Nor is this: an attempt that was deleted."""
+"""Not a status either: an attempt that was deleted."""
 
 FINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.EXPIRED})
 LIVE: Final = frozenset({Status.SCHEDULED, Status.PENDING, Status.WAITING})
@@ -92,7 +92,7 @@ class Error:
 
 
 NOT_KEPT: Final = b""
-"""Stands in place of a sealed result, which is never empty."""
+"""The value in place of a result that wasn't kept; a sealed result is never empty."""
 
 
 @dataclass(frozen=True, slots=True)

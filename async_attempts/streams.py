@@ -25,6 +25,7 @@ from .models.bounds import TOKEN_LENGTH
 from .models.defaults import DEFAULT_QUEUE
 from .models.unique_keys import key_of_token
 from .models.validation import check_token, timeout_seconds
+from .pauses import Pauses
 from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block
@@ -134,7 +135,7 @@ class Stream:
         self._token = token
         self._timeout = timeout_seconds(timeout)
         self._began = time.monotonic()
-        self._next_pause = FIRST_PAUSE
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE, growth=1.5, jitter=0.0)
         self._calls: list[Call] = []
         self._live: set[UUID] = set()
         self._kept_for = FOR_EVER
@@ -154,8 +155,9 @@ class Stream:
             yield from self.write()
 
     def write(self) -> Iterator[float]:
-        """Enqueue the batch, or as many as come before one that can't be; a full queue is waited
-        for. Yields the seconds to sleep.
+        """Enqueue the batch, up to a call that can't be; wait for room in a full queue.
+
+        Yields the seconds to sleep.
         """
         calls, self._calls = self._calls, []
         try:
@@ -194,7 +196,7 @@ class Stream:
         self.streamed.found += len(calls) - new
 
     def _missing(self, calls: Sequence[Call]) -> list[Call]:
-        """Return those that weren't enqueued before, by one statement; each has its own token."""
+        """Return the calls not enqueued before, by one statement; each has its own token."""
         keys = [
             key_of_token(target_of(one.target).name, one.options["idempotence_token"])
             for one in calls
@@ -214,7 +216,7 @@ class Stream:
                 f"After {self._timeout:g} s the stream has come to item {self._number}, and "
                 f"{len(self._live)} attempts haven't ended; have more workers{again}."
             )
-        return min(self._next_pause, self._timeout - over)
+        return min(self._pauses.next(), self._timeout - over)
 
     def _look(self) -> None:
         """See which of them have ended."""
@@ -222,8 +224,8 @@ class Stream:
         for some in in_batches(self._live):
             rows = store_for(self._alias).database.attempts.filter(pk__in=some, status__in=LIVE)
             live.update(rows.values_list("pk", flat=True))
-        have_ended = len(live) < len(self._live)
-        self._next_pause = FIRST_PAUSE if have_ended else min(LONGEST_PAUSE, 1.5 * self._next_pause)
+        if len(live) < len(self._live):
+            self._pauses.reset()
         self._live = live
 
     def _warn_if_forgotten(self) -> None:
@@ -263,7 +265,7 @@ class Stream:
 
 
 def _seconds_kept(made: Call) -> float:
-    """For how long its row tells what was enqueued. Raises InvalidOption if that isn't known."""
+    """Seconds for which its row tells what was enqueued. Raises InvalidOption if unknown."""
     of_target = target_of(made.target).policy.queue
     queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
     kept = retention().of(queue)

@@ -65,7 +65,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def state_word(self, queue: Queue) -> str:
-        """Return whether workers claim from it, or why not."""
+        """Return a word: active, or the reason why no worker claims from it."""
         if queue.name not in limits():
             return gettext("no longer declared")
         return gettext("paused") if queue.paused else gettext("active")

@@ -218,7 +218,7 @@ class ScheduleVerbsMixin(SelectingMixin):
 
 
 class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
-    """All schedules. Those that code declares can be paused here, and changed only in code."""
+    """All schedules. The ones that code declares can be paused here, and changed only in code."""
 
     form = ScheduleForm
     list_display = ("name", "cron", "timezone", "next", "state_word", "last_run", "source")
@@ -268,7 +268,7 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
 
     @admin.display(description=_("state"))
     def state_word(self, schedule: Schedule) -> str:
-        """Return whether it enqueues, or why not."""
+        """Return a word: active, or the reason why it enqueues nothing."""
         if not schedule.is_declared:
             return gettext("no longer declared in code")
         if schedule.is_paused:

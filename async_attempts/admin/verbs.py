@@ -96,7 +96,7 @@ class VerbsMixin(SelectingMixin):
         newest = request.POST.get(NEWEST)
         form_class = FORMS[verb]
         if newest is None and not _asks_first(request, verb):
-            # What was ticked is what was meant, and retry undoes it.
+            # The ticked rows are the ones that are meant, and retry undoes it.
             form = form_class({"reason": f"by {request.user} in the admin"} | request.POST.dict())
         elif newest is None:
             return self._ask(request, attempts, verb, form_class())
@@ -113,7 +113,7 @@ class VerbsMixin(SelectingMixin):
         self._require(request, verb)
         is_across = _is_across(request)
         newest_first = attempts.order_by("-pk")
-        # What was ticked is no more than a page of the list.
+        # The ticked rows are at most one page of the list.
         rows = readable(newest_first[:1] if is_across else newest_first)
         if not rows:
             self.message_user(request, _("None of them is there any more."), messages.WARNING)

@@ -25,7 +25,7 @@ from ..models.saving import insert_alike
 from ..payload import Arguments, Handed
 from ..plaintext import hides_arguments
 from ..targets import attemptable
-from ..targets.pacing import OPTIONS as PACING
+from ..targets.debounce import DEBOUNCE_OPTIONS
 from .rows import put_on_one_database, row_of_call, write, write_one
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 OPTIONS: Final = frozenset("depends_on subject database allow_autocommit".split()).union(
-    marked(AbstractAttempt, Mark.CHOSEN), PACING
+    marked(AbstractAttempt, Mark.CHOSEN), DEBOUNCE_OPTIONS
 )
 
 
@@ -76,7 +76,7 @@ class Call:
         of one and "success", "failure" or "any"); subject (a saved model instance); metadata (a
         dict, stored in clear); database (an alias); allow_autocommit; debounce and throttle
         (seconds or a timedelta, False turns the target's own off), with key (text, a whole number
-        or a UUID), and max_wait and adaptive for debounce: see `async_attempts.targets.Pacing`;
+        or a UUID), and max_wait and adaptive for debounce: see `targets.DebounceOptions`;
         limit_key (text, a whole number or a UUID, False turns the target's own off) of which at
         most concurrency attempts, 1 by default, run at once.
         Raises InvalidOption for any other.
@@ -143,10 +143,12 @@ class Call:
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
-        pacing: dict[str, Any] = {n: options.pop(n) for n in PACING if n in options}
+        debounce_options: dict[str, Any] = {
+            n: options.pop(n) for n in DEBOUNCE_OPTIONS if n in options
+        }
         attempt = row_of_call(self.target, self.arguments, **options)
-        if pacing:
-            attempt.pacing = pacing
+        if debounce_options:
+            attempt.debounce_options = debounce_options
         attempt.allow_autocommit = allow_autocommit
         attempt._state.db = database
         return attempt

@@ -38,7 +38,7 @@ def write_one(attempt: Attempt) -> Attempt:
 
 
 def write(attempts: list[Attempt], template: RowTemplate | None = None) -> list[Attempt]:
-    """Write all of these new rows or none; return them, or those that have their tokens.
+    """Write all of these new rows or none; return them, or the rows that have their tokens.
 
     `template`: theirs, if all have the same.
     """

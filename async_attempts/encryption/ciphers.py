@@ -122,7 +122,7 @@ class AESGCMSIVCipher:
         newest = max(self.formats)
         self._header = bytes([newest]) + next(iter(self._keys))
         self._openers: dict[tuple[bytes, str, str], Opener] = {}
-        # Where OpenSSL is too old, that is told now.
+        # Raises now if OpenSSL is too old.
         self._opener(self._header, NOWHERE)
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
@@ -325,7 +325,7 @@ def retired(context: Context, key_id: str) -> RetiredKey:
     """Return the error for a value whose key, or whose recipient's, is retired."""
     return RetiredKey(
         f"{name_of(context)} were sealed with the key {key_id}, which is retired in this "
-        f"process's {SETTING}: manage.py attempts rotate-keys seals them anew.",
+        f"process's {SETTING}: manage.py attempts rotate-keys seals them again.",
         key_id,
     )
 
@@ -335,7 +335,7 @@ def tampered(context: Context) -> Tampered:
     if context.purpose == "schedule":
         return Tampered(
             f"{name_of(context)} were altered, or its definition was edited past the form: save "
-            "it there, and give its arguments anew."
+            "it there, and give its arguments again."
         )
     return Tampered(f"{name_of(context)} were altered, or sealed for another row, field or target.")
 

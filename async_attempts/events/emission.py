@@ -131,7 +131,7 @@ class Event:
                 settings().priority(said.priority)
         except InvalidOption as error:
             raise InvalidOption(f"{listener.named(chosen)}: {error}") from None
-        self._refuse_beside_pace(listener, chosen)
+        self._refuse_beside_debounce(listener, chosen)
         columns = {
             "queue": said.queue,
             "priority": said.priority,
@@ -144,28 +144,28 @@ class Event:
         given = {name: value for name, value in columns.items() if value is not None}
         return {**given, **self.options, "metadata": self._metadata()}
 
-    def _refuse_beside_pace(self, listener: Listener, chosen: Subscription) -> None:
+    def _refuse_beside_debounce(self, listener: Listener, chosen: Subscription) -> None:
         """Raise InvalidOption for options that exclude debounce and throttle."""
         has_token = self.options.get("idempotence_token") is not None
         if chosen.options.delay is None and not has_token:
             return
         policy = policy_of(listener.function) or chosen.options
-        pace = "debounce" if policy.debounce is not None else "throttle"
+        option = "debounce" if policy.debounce is not None else "throttle"
         if policy.debounce is None and policy.throttle is None:
             return
         if has_token:
             raise InvalidOption(
-                f"idempotence_token, {pace}: {listener.named(chosen)} keeps the last one of "
+                f"idempotence_token, {option}: {listener.named(chosen)} keeps the last one of "
                 f"several calls, a token the first; emit without a token."
             )
         raise InvalidOption(
-            f"{listener.named(chosen)}: delay, {pace}: both say when it is due; leave delay out, "
-            f"or {pace}."
+            f"{listener.named(chosen)}: delay, {option}: both say when it is due; leave delay out, "
+            f"or {option}."
         )
 
     def _metadata(self) -> Any:
         given = self.options.get("metadata", {})
-        # What is no mapping is refused where metadata is checked.
+        # The check of metadata refuses a value that is no mapping.
         return {**given, NAME: self.name} if isinstance(given, Mapping) else given
 
 

@@ -119,7 +119,7 @@ class AbstractAttempt(models.Model):
     """True if a row that is written together with this one waits for it."""
     keeps_for_others = False
     """True if that row is handed its result, or may ask for it."""
-    pacing: Mapping[str, Any] | None = None
+    debounce_options: Mapping[str, Any] | None = None
     """The caller's options of debounce and throttle, by name."""
     debounce_key: DebounceKey | None = None
     """The key by which a new row is debounced or throttled, once it is filled in."""

@@ -17,7 +17,7 @@ from django.db.models import BooleanField, CheckConstraint, Func, Model, Q
 from django.db.models.sql.compiler import SQLCompiler
 
 MOST_COUNTED: Final = 2**31 - 2
-"""Of an integer column; one more still fits it."""
+"""The most that an integer column may hold; one more still fits it."""
 
 MOST_CRASHES: Final = 2**15 - 1
 MOST_CLAIMS: Final = 2**62
@@ -27,8 +27,8 @@ TOKEN_LENGTH: Final = 200
 NOTE_LENGTH: Final = 255
 
 _SECONDS: Final = "substr({0},1,19)"
-"""Of a moment as SQLite has it: a text, of which these characters are the whole seconds. Without a
-space after a comma, where Django's introspection of a table divides its columns."""
+"""The whole seconds of a moment, which SQLite stores as text. Without a space after a comma, where
+Django's introspection of a table divides its columns."""
 
 _COLUMN: Final = re.compile(r"\{(\d|all)\}")
 _ALL: Final = "all"
@@ -42,9 +42,9 @@ class Condition(Func):
     `templates`: by vendor, "" is any other one. `{0}` stands for the first column, `{all}` for a
     list of them; a template without `{all}` that has several columns is said of each.
 
-    PostgreSQL reads the parsed checks of a table anew for each statement that writes to it, some
+    PostgreSQL reads the parsed checks of a table again for each statement that writes to it, some
     10 µs a kilobyte: hence a comparison of the least and the greatest in place of one for each.
-    (Of a range that would be shorter still, and takes a microsecond for each row.)
+    (A test of a range would be shorter still, and takes a microsecond for each row.)
     """
 
     output_field = BooleanField()
@@ -95,11 +95,11 @@ class AreMoments(Condition):
                 "({0} IS NULL OR ({0} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'"
                 " AND TO_DAYS({0}) IS NOT NULL))"
             ),
-            # Of '2026-02-31' a modifier makes another day.
+            # A modifier turns '2026-02-31' into another day.
             "": (
                 f"({{0}} IS NULL OR (datetime({_SECONDS},'+0 days') IS {_SECONDS}"
                 " AND substr({0},1,4) > '0000' AND length(CAST({0} AS BLOB)) <= 26"
-                # Of a text it counts the characters before the first NUL.
+                # In a text it counts the characters before the first NUL.
                 " AND length({0}) = length(CAST({0} AS BLOB))"
                 " AND substr({0},20) NOT GLOB '*[^0-9.]*'))"
             ),
@@ -269,7 +269,7 @@ class Bounds(CheckConstraint):
         self.given: dict[str, Any] = {
             "moments": tuple(moments),
             "durations": tuple(durations),
-            # As a migration has them, whatever the order in which they are named.
+            # In the order of a migration, whatever the order in which they are named.
             "numbers": dict(sorted((numbers or {}).items())),
             "sizes": dict(sorted((sizes or {}).items())),
         }
@@ -364,7 +364,7 @@ class HexIds(Bounds):
         return None
 
     def validate(self, *args: Any, **options: Any) -> None:
-        """Ids are made by Django, which writes nothing else."""
+        """Do nothing: Django makes the ids, and writes nothing else."""
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
         path, args, kwargs = super().deconstruct()

@@ -53,7 +53,7 @@ class DatabaseNow(Func):
 
 
 class SpreadOut(Func):
-    """A moment, and a random part of so many seconds after it: for each row another."""
+    """A moment and a random part of `seconds` after it, different for each row."""
 
     output_field = DateTimeField()
 
@@ -74,4 +74,4 @@ class SpreadOut(Func):
 
 
 NOW: Final = DatabaseNow()
-"""Always the same one, so that it can be told that a column has it."""
+"""The only instance in use, so that a column that has it is recognised."""

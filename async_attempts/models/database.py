@@ -8,8 +8,8 @@ from django.db import models, router
 def database_of(row: models.Model) -> str:
     """The alias that `row` is written to, and read from where its present state matters.
 
-    What was chosen for a new row, or where this object was enqueued; else what Django's routers
-    say, since a row that was read may come from a replica.
+    The one that was chosen for a new row, or where this object was enqueued; else the choice of
+    Django's routers, since a row that was read may come from a replica.
     """
     alias = row._state.db
     if alias is not None and not _was_read(row):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ..exceptions import InvalidOption
-from ..targets import Pacing, Policy, TargetName, pacing_of
+from ..targets import DebounceOptions, Policy, TargetName, debounce_options_of
 from .bounds import MOST_COUNTED
 from .unique_keys import digest_of_debounce
 from .validation import check_metadata
@@ -23,7 +23,7 @@ class DebounceKey(NamedTuple):
     """
 
     digest: bytes
-    pacing: Pacing
+    options: DebounceOptions
 
     @property
     def first(self) -> bytes:
@@ -44,27 +44,27 @@ class DebounceKey(NamedTuple):
 def debounce_key_of(
     name: TargetName, policy: Policy, given: Mapping[str, Any], row: Mapping[str, Any]
 ) -> DebounceKey | None:
-    """Return how a new row of these columns is debounced or throttled, if it is.
+    """Return the key by which a new row of these columns is debounced or throttled, if it is.
 
     Raises InvalidOption for options that are wrong, and for a token or a time beside them.
     """
-    pacing = pacing_of(policy, given)
-    if pacing is None:
+    options = debounce_options_of(policy, given)
+    if options is None:
         return None
-    off = f"leave it out, or say {pacing.name}=False for this call"
+    off = f"leave it out, or say {options.name}=False for this call"
     if row["idempotence_token"] is not None:
         raise InvalidOption(
-            f"idempotence_token, {pacing.name}: a token keeps the first call, {pacing.name} the "
+            f"idempotence_token, {options.name}: a token keeps the first call, {options.name} the "
             f"last one of several; {off}."
         )
     if row.get("edges") or row.get("is_prerequisite"):
         raise InvalidOption(
-            f"depends_on, {pacing.name}: the attempt that waits already keeps what it depends on, "
+            f"depends_on, {options.name}: the attempt that waits already keeps what it depends on, "
             f"and what depends on it; {off}."
         )
     if row["scheduled_at"] is not None:
-        raise InvalidOption(f"scheduled_at, {pacing.name}: both say when it is due; {off}.")
-    if pacing.adaptive:
+        raise InvalidOption(f"scheduled_at, {options.name}: both say when it is due; {off}.")
+    if options.adaptive:
         check_metadata(row["metadata"])
         check_metadata({**row["metadata"], CALLS: MOST_COUNTED})
-    return DebounceKey(digest_of_debounce(name, pacing), pacing)
+    return DebounceKey(digest_of_debounce(name, options), options)

@@ -1,4 +1,4 @@
-"""What a new row gets in place of the options that its caller left out."""
+"""The defaults of a new row: what it gets in place of the options that its caller left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def complete(attempt: Any) -> dict[str, float]:
     row = attempt.__dict__
     if attempt._plain is None and attempt.args:
         if "_loaded" in row:
-            raise InvalidOption("method_args: give a copied row its arguments anew.")
+            raise InvalidOption("method_args: give a copied row its arguments again.")
         raise InvalidOption(
             "args: is the column of the encrypted arguments; give them as method_args."
         )
@@ -42,9 +42,9 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     refuse_given_state(attempt)
     row["target"], row["target_pk"], row["method_name"] = name
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
-    if (this := debounce_key_of(name, policy, attempt.pacing or {}, row)) is not None:
+    if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
         attempt.debounce_key = this
-    due = this.pacing.debounce if this else policy.delay
+    due = this.options.debounce if this else policy.delay
     for column, default in (
         ("priority", policy.priority or 0),
         ("keep_result", _keeps_result_by(attempt, policy)),

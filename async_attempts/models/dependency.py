@@ -40,7 +40,7 @@ class Edge(NamedTuple):
 
     `prerequisite`: a row, written or to be written with it, or the id of one. `place`: the place of
     its result, or its error, among those that are handed over; None: nothing of it is.
-    `keeps_result`: whether the prerequisite keeps its result for it.
+    `keeps_result`: True if the prerequisite keeps its result for it.
     """
 
     prerequisite: Any

@@ -69,7 +69,7 @@ class Failure(models.Model):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        # What was decrypted is pickled nowhere.
+        # Decrypted text is pickled nowhere.
         state.pop("_read", None)
         return state
 
@@ -80,7 +80,7 @@ class Failure(models.Model):
 
     @property
     def traceback(self) -> str:
-        """Where it was raised, without the source of local variables; decrypted when first read."""
+        """The traceback, without the source of local variables; decrypted when first read."""
         return self._opened.traceback
 
     @property
@@ -116,7 +116,7 @@ class Sealing:
         self._marked = b""
 
     def details(self, plaintext: Plaintext, context: Context) -> bytes:
-        """The sealed bytes, or those that say why there are none. Never raises."""
+        """The sealed bytes, or bytes that say why there are none. Never raises."""
         began = monotonic()
         if began < self._try_again_at:
             return self._marked

@@ -20,15 +20,15 @@ from ..payload.limits import most_args_bytes
 _OLD_SQLITE: Final = (
     "CASE typeof({0}) WHEN 'blob' THEN length({0}) ELSE length(CAST({0} AS BLOB)) END"
 )
-"""Of text `length` counts the characters before the first NUL, and of either kind any column can
-hold: to measure a text is to load it, in C, where there is no `octet_length`."""
+"""SQL for SQLite without `octet_length`: a text has to be loaded, in C, since `length` counts its
+characters before the first NUL. Any column can hold text or bytes."""
 
 OCTETS: Final[Mapping[str, str]] = {
     "postgresql": "octet_length({0})",
     "mysql": "octet_length({0})",
     "sqlite": "octet_length({0})" if sqlite3.sqlite_version_info >= (3, 43) else _OLD_SQLITE,
 }
-"""By vendor, SQL for the bytes of a value."""
+"""SQL for the bytes of a value, by vendor."""
 
 _SAYS: Final = " bytes: too large to show"
 _TEXT: Final[Mapping[str, str]] = {

@@ -17,7 +17,7 @@ from ..lifecycle import Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
 from ..targets import target_of
-from ..targets.pacing import OPTIONS as PACING
+from ..targets.debounce import DEBOUNCE_OPTIONS
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
@@ -56,12 +56,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
 
     @writing
     def expire(self, reason: str = "") -> Changes:
-        """Expire the attempts that haven't ended, but for those that run atomically just now."""
+        """Expire the attempts that haven't ended, but for the ones that run atomically just now."""
         return ports.store_for(self.writes_to).changes.expire(self, reason)
 
     @writing
     def fail(self, reason: str = "") -> Changes:
-        """Fail the attempts that haven't ended, but for those that run atomically just now."""
+        """Fail the attempts that haven't ended, but for the ones that run atomically just now."""
         return ports.store_for(self.writes_to).changes.fail(self, reason)
 
     @writing
@@ -109,11 +109,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             insert_alike(row, template)
             return row
         allow_autocommit = kwargs.pop("allow_autocommit", False)
-        pacing = self._pacing(kwargs)
+        debounce_options = self._debounce_options(kwargs)
         row = new_row(self.model, **kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
-        if pacing:
-            row.pacing = pacing
+        if debounce_options:
+            row.debounce_options = debounce_options
         row.save(force_insert=True, using=manager.writes_to)
         return row
 
@@ -186,10 +186,10 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         manager: Any = self._for_database(kwargs)
         manager._for_write = True
-        if pacing := self._pacing(kwargs):
+        if debounce_options := self._debounce_options(kwargs):
             raise InvalidOption(
-                f"{', '.join(pacing)}: not for get_or_create, which leaves what is there; use "
-                "create()."
+                f"{', '.join(debounce_options)}: not for get_or_create, which leaves what is "
+                "there; use create()."
             )
         given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
         if "depends_on" in kwargs:
@@ -216,7 +216,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             with suppress(manager.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
-        # Of a debounced target one that waited may have taken the new one's place.
+        # A waiting attempt of a debounced target may have taken the new one's place.
         return row, row.created
 
     def _template_of(self, kwargs: dict[str, Any]) -> RowTemplate | None:
@@ -225,11 +225,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             return None
         return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 
-    def _pacing(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _debounce_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Take the options of debounce and throttle out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".
-        return {n: kwargs.pop(n) for n in PACING if n in kwargs and n not in columns}
+        return {n: kwargs.pop(n) for n in DEBOUNCE_OPTIONS if n in kwargs and n not in columns}
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

@@ -15,7 +15,7 @@ from .bounds import MOST_CLAIMS, MOST_TOKENS, Bounds, HexIds
 from .fields import DigestField
 
 QUEUE_ITSELF: Final = bytes(16)
-"""In place of a key's digest: of the places of a queue."""
+"""The value in place of a key's digest for the slots of a queue."""
 
 
 class Queue(models.Model):
@@ -51,14 +51,14 @@ class Queue(models.Model):
 
 
 class Slot(models.Model):
-    """One of the places that a limit has; free when the claim that it names is over.
+    """A concurrency slot: it is taken while the claim that it names runs.
 
-    Nothing has to be given back, so nothing is lost with a worker that dies.
+    So a worker has nothing to give back, and one that dies keeps no slot.
     """
 
     id = models.BigAutoField(primary_key=True)
     queue = models.CharField(max_length=QUEUE_LENGTH, default="")
-    """Empty for the places of a limit key, which hold for all queues."""
+    """Empty for the slots of a limit key, which hold for all queues."""
     key = DigestField(max_length=16, default=QUEUE_ITSELF)
     number = models.PositiveSmallIntegerField()
     attempt_id = models.UUIDField(null=True)

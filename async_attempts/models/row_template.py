@@ -25,7 +25,7 @@ from .defaults import fill_in
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
 OWN: Final = frozenset({"id", "metadata"})
-"""The columns that are made anew for each row."""
+"""The columns that are made for each row."""
 
 DUE_NOW: Final = {
     "status": Status.PENDING,

@@ -35,7 +35,7 @@ class Schedule(models.Model):
     """
 
     class Source(models.TextChoices):
-        """Where it is declared."""
+        """The origin of a schedule."""
 
         CODE = "in code", _("in code")
         SETTINGS = "settings", _("settings")
@@ -113,7 +113,7 @@ class Schedule(models.Model):
 
     def plaintext(self) -> Plaintext:
         """The arguments as bytes. Raises DecryptionError, CipherUnavailable, InvalidArguments."""
-        remedy = "save it in the form, and give them anew."
+        remedy = "save it in the form, and give them again."
         require_fetched(self.args, f"schedule {self.pk}", remedy)
         return open_sealed(self.args, self.context())
 
@@ -138,6 +138,6 @@ class Schedule(models.Model):
         return Context("schedule", self.id, *call, realm=realm, definition=definition)
 
     def declared(self, arguments: Arguments) -> Declared:
-        """As it would be declared in code with these arguments. Raises InvalidOption."""
+        """The declaration that code would have, with these arguments. Raises InvalidOption."""
         definition = {column: getattr(self, column) for column in DEFINITION}
         return Declared(name=self.name, arguments=arguments, **definition)

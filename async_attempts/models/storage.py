@@ -1,4 +1,4 @@
-"""How PostgreSQL stores the table of attempts."""
+"""Storage of the table of attempts on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SetFillfactor(Operation):
         self.percent = percent
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """The models' state knows nothing of storage."""
+        """Do nothing: the models' state knows nothing of storage."""
 
     def database_forwards(
         self,

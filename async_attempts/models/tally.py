@@ -39,7 +39,7 @@ NUMBERS: Final = ("count", "wait_seconds", "run_seconds", *BUCKETS)
 
 
 class Tally(models.Model):
-    """How many executions of one queue and target had one outcome in one minute.
+    """The number of executions of one queue and target with one outcome in one minute.
 
     Workers add to it every few seconds. `target`: with its method, cut to the column.
     `wait_seconds`: the sum of the times from due to claimed; `run_seconds`: of the executions.

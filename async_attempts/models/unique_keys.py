@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
 
-from ..targets import Pacing, TargetName
+from ..targets import DebounceOptions, TargetName
 from .validation import check_token
 
 DEBOUNCE_BYTES: Final = 12
@@ -24,9 +24,9 @@ def key_of_tick(schedule: str, tick: datetime) -> bytes:
     return unique_key("schedule", schedule, tick.astimezone(UTC).isoformat())
 
 
-def digest_of_debounce(name: TargetName, pacing: Pacing) -> bytes:
+def digest_of_debounce(name: TargetName, options: DebounceOptions) -> bytes:
     """The first bytes of the unique keys of what is debounced, or throttled, together."""
-    return unique_key(pacing.name, *name, pacing.key)[:DEBOUNCE_BYTES]
+    return unique_key(options.name, *name, options.key)[:DEBOUNCE_BYTES]
 
 
 def unique_key(*parts: str | None) -> bytes:

@@ -29,7 +29,7 @@ def as_seconds(name: str, value: Any) -> float | None:
 
 
 def check_moment(name: str, value: Any) -> None:
-    """Raises InvalidOption unless `value` is None, an aware datetime or a database expression."""
+    """Raise InvalidOption unless `value` is None, an aware datetime or a database expression."""
     if value is None or hasattr(value, "resolve_expression"):
         return
     if not isinstance(value, datetime):
@@ -61,7 +61,7 @@ def spread_seconds(value: Any) -> float:
 
 
 def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
-    """Raises InvalidOption unless `value` is None or a positive number."""
+    """Raise InvalidOption unless `value` is None or a positive number."""
     if value is None:
         return
     is_right = is_whole(value) if whole else is_number(value) and value > 0
@@ -70,7 +70,7 @@ def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -
 
 
 def check_token(token: Any) -> None:
-    """Raises InvalidOption unless `token` is None or can be stored and compared."""
+    """Raise InvalidOption unless `token` is None or can be stored and compared."""
     if token is None:
         return
     if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LENGTH or not is_storable(token):
@@ -81,7 +81,7 @@ def check_token(token: Any) -> None:
 
 
 def check_reason(reason: Any) -> None:
-    """Raises InvalidOption unless `reason` is text that every database can store."""
+    """Raise InvalidOption unless `reason` is text that every database can store."""
     if not isinstance(reason, str):
         raise InvalidOption(
             f"reason: must be text, not {type(reason).__name__}; leave it out if there is none."
@@ -107,7 +107,7 @@ def check_progress(percent: Any, note: Any) -> tuple[int, str]:
 
 
 def check_metadata(metadata: Any) -> None:
-    """Raises InvalidOption unless `metadata` is plain JSON that every database can store."""
+    """Raise InvalidOption unless `metadata` is plain JSON that every database can store."""
     try:
         if not isinstance(metadata, Mapping):
             raise TypeError(f"is a {type(metadata).__name__}")

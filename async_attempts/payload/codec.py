@@ -329,7 +329,7 @@ KINDS: Final = (
     Kind(float, None, float.__float__),
     Kind(list, None, list.copy),
     Kind(dict, None, dict.copy),
-    # Of the plain types themselves, those values that JSON can't carry.
+    # Values of the plain types themselves that JSON can't carry.
     Kind(int, "int", hex, partial(int, base=16)),
     Kind(float, "float", repr, float),
     Kind(dict, "dict", _pairs, dict),
@@ -347,7 +347,7 @@ KINDS: Final = (
 )
 
 _BY_TYPE: Final = {kind.type: kind for kind in KINDS if kind.tag is not None}
-"""By type, the kind of values of exactly that type."""
+"""The kind of values of exactly one type, by that type."""
 
 _LOADS: Final = {kind.tag: kind.load for kind in KINDS if kind.tag and kind.load}
-"""By tag, the function that makes a value of the parts."""
+"""The functions that make a value of its parts, by tag."""

@@ -33,7 +33,7 @@ def _refuse_constant(_name: str) -> NoReturn:
 
 
 def _parts_encoder() -> Callable[[Any, int], Any]:
-    """Return the encoder that `_encoder.encode` makes anew for each value, where Python has it.
+    """Return the encoder that `_encoder.encode` makes again for each value, where Python has it.
 
     That takes longer than encoding what few arguments are.
     """

@@ -15,7 +15,7 @@ from .json import decoder, encode
 from .limits import require_shallow, too_large
 
 BINDING_BYTES: Final = 128
-"""More than `bind` adds."""
+"""More bytes than `bind` adds."""
 
 _MARK: Final = encode(TAG)
 _parse_plain: Final = decoder()

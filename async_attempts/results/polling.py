@@ -30,7 +30,7 @@ from ..models.database import database_of
 from ..models.validation import timeout_seconds
 from ..store import store_for
 from ..store.transactions import refuse_waiting_in_block
-from .outcomes import DELETED, Found, find
+from .endings import DELETED, Found, find
 
 FIRST: Final = 0.005
 GROWTH: Final = 1.5
@@ -176,7 +176,7 @@ class Poller:
         """Look for this one, too: soon, and then less and less often."""
         if not self._polls:
             self._looked_at, self._due, self._pause = NEVER, time.monotonic(), FIRST
-        # Many that join together don't each begin anew, unless there are answers for some.
+        # Of many that join together only the first resets the pause, unless some have answers.
         begins_anew = self._has_answered or self._pause == LONGEST
         self._pause = FIRST if begins_anew else min(self._pause, SPACING)
         self._has_answered = False
@@ -283,7 +283,7 @@ def _nobody_sleeps() -> None:
 
 
 def _alias_of(attempt: object) -> str:
-    """Where to look for it. Raises InvalidOption for what isn't an attempt that was enqueued."""
+    """Return its database's alias. Raises InvalidOption for anything but an enqueued attempt."""
     if not isinstance(attempt, AbstractAttempt):
         raise InvalidOption(f"Only attempts can be waited for, not a {type(attempt).__name__}.")
     if attempt._state.adding:

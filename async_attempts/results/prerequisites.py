@@ -17,7 +17,7 @@ from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
 from ..store.edges import PrerequisiteRow
-from .outcomes import Ending, endings_of
+from .endings import Ending, endings_of
 
 
 def handed_over(
@@ -81,7 +81,7 @@ def _problem_of(one: PrerequisiteRow) -> str | None:
 
 
 def _results(database: str, found: Sequence[PrerequisiteRow]) -> dict[UUID, Any]:
-    """The results of those that hand one over or have to prove that they succeeded."""
+    """The results of prerequisites that hand one over or have to prove that they succeeded."""
     results = {}
     for one in found:
         if one.sealed_result and one.status == Status.SUCCEEDED:

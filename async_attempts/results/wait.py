@@ -19,7 +19,7 @@ from ..exceptions import (
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
 from ..models.progress import Progress
-from .outcomes import Found, ending_of
+from .endings import Found, ending_of
 from .polling import Poll, wait, wait_async
 
 Until: TypeAlias = Literal["all", "first", "settled"]
@@ -36,7 +36,7 @@ IS_ENOUGH: Final[Mapping[str, Callable[[Collection[Found]], bool]]] = {
     "first": lambda found: any(one.succeeded for one in found),
     "settled": lambda _: False,
 }
-"""By `until`: True if there is nothing to wait for, though some haven't ended."""
+"""Functions, by `until`: True if there is nothing to wait for, though some haven't ended."""
 
 
 def gather(

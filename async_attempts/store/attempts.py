@@ -105,7 +105,7 @@ class Attempts:
         if debounced := [row for row in rows if row.debounce_key is not None]:
             key: Any = debounced[0].debounce_key
             raise InvalidOption(
-                f"bulk_create: {debounced[0]} has {key.pacing.name}, which may let a row that is "
+                f"bulk_create: {debounced[0]} has {key.options.name}, which may let a row that is "
                 "there take its place; use enqueue_many."
             )
 
@@ -208,7 +208,7 @@ class Attempts:
     def _is_one_statement(self, rows: Sequence[AbstractAttempt], batch_size: int) -> bool:
         """Return True if one INSERT is all there is to do: it is all or none without a savepoint.
 
-        It isn't where rows may be there already, or where somebody who is told may raise.
+        It isn't if rows may be there already, or if a receiver of `enqueued` may raise.
         """
         if len(rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
             return False

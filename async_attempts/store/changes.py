@@ -34,11 +34,11 @@ class Changes:
         self.dependencies = dependencies
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changed:
-        """Expire those that haven't ended."""
+        """Expire the attempts that haven't ended."""
         return self._end(attempts, "expire", Status.EXPIRED, reason)
 
     def fail(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changed:
-        """Fail those that haven't ended."""
+        """Fail the attempts that haven't ended."""
         return self._end(attempts, "fail", Status.FAILED, reason)
 
     def _end(
@@ -62,7 +62,7 @@ class Changes:
         due = DatabaseNow() if at is None else at
         status = Status.PENDING if at is None else status_when_due(at)
         columns = {
-            # Of those that are spread some are due later, and a promote tells which.
+            # Some of the spread attempts are due later, and a promote tells which.
             "status": Status.SCHEDULED if seconds else status,
             "scheduled_at": SpreadOut(due, seconds) if seconds else due,
             "expires_at": Case(When(expires_at__gt=DatabaseNow(), then=F("expires_at"))),
@@ -96,7 +96,7 @@ class Changes:
         sources = [status for status in Status.values if status in sources_of(verb)]
         if not attempts.query.is_sliced:
             return self._change_all(attempts, sources, columns)
-        # What a slice has is settled once, and only the ids are held.
+        # The rows of a slice are settled once, and only their ids are held.
         ids = list(dict.fromkeys(attempts.values_list("pk", flat=True)))
         changed, left = 0, Counter[str]()
         for part in in_batches(ids, BATCH):
@@ -112,7 +112,7 @@ class Changes:
         sources: Collection[str],
         columns: dict[str, Any],
     ) -> Changed:
-        # What is enqueued from now on isn't meant: beside busy callers this would never end.
+        # Without what is enqueued from now on: beside busy callers this would never end.
         matching = (
             attempts.using(self.database.alias)
             .order_by()
@@ -170,7 +170,7 @@ def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
 
 
 def _left(counts: Counter[str], sources: Collection[str]) -> dict[str, int]:
-    """Why each of the rest was left: the state it is in, or that a transaction holds it."""
+    """Return why each of the rest was left: its state, or that a transaction holds it."""
     return {
         RUNNING_ATOMICALLY if state == RUNNING and Status.PENDING in sources else state: n
         for state, n in counts.items()

@@ -20,7 +20,7 @@ from .transactions import is_about_a_value
 TRIED_AT_ONCE: Final = 200
 MOST_TRIED: Final = 10_000
 """Attempts of a queue. The batch that fails may begin behind others: locked ones, suspects, and
-those that this worker lacks the key for."""
+attempts that this worker lacks the key for."""
 
 _OF_THE_MOVE: Final = frozenset({"id", "status", "claimed_by"})
 _OF_A_GROUP: Final = frozenset({"target", "method_name"})
@@ -195,6 +195,6 @@ class Trials:
         return len(self.dialect.claim_within(worker_id, which, len(unlocked)))
 
     def _lock_free_ones(self, keys: Sequence[Any]) -> Sequence[Any]:
-        """Lock these rows, but for those that others lock; returns the keys."""
+        """Lock the ones of these rows that nobody else locks; return their keys."""
         rows = self.database.skipping_locked(self.dialect.with_raw_keys(keys).order_by("pk"))
         return list(rows.annotate(raw_key=self.dialect.raw_key).values_list("raw_key", flat=True))

@@ -151,7 +151,7 @@ class Unknown(Enum):
     """Claims whose rows somebody else locks; no other ones."""
 
     CLAIM = auto()
-    """Whatever the claim takes that is still being made, over a connection that was lost."""
+    """All that a claim over a lost connection takes, which may still be going on."""
 
 
 TOO_LATE: Final = Expired("not begun before its expires_at")

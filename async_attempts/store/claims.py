@@ -20,11 +20,11 @@ from .queues import Queues, limits_of_queue
 MOST_ASKED: Final = 200
 
 TRIES: Final = 20
-"""How often a claim is made again when some of what it took came too late, or has no slot."""
+"""The most tries of a claim when some of what it took came too late, or has no slot."""
 
 
 class Claims:
-    """From scheduled to pending to running."""
+    """Promotions and claims: from scheduled to pending to running."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Claims:
                 )
                 kept = self._fit(worker_id, found, claims)
                 claims += self._no_more_than(wanted, worker_id, kept, claims)
-                # There may be more behind those that came too late, or have no slot.
+                # There may be more behind attempts that came too late, or have no slot.
                 if len(kept) == len(found):
                     break
                 self.queues.give_tokens_back(queue, len(found) - len(kept))

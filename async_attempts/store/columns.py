@@ -24,18 +24,18 @@ PLAIN_FIELDS: Final = frozenset(
 PLAIN_HOMES: Final = frozenset({Field.__module__, StatusField.__module__})
 
 UNLIKE_LITERALS: Final = frozenset("%\\\0")
-"""A driver takes the one for a parameter, MySQL the other for an escape; NUL no text can hold."""
+"""Characters that stand for a parameter (drivers), begin an escape (MySQL), or fit no text."""
 
 _NOTHING: Final = object()
 
 LITERAL_COLUMNS: Final = frozenset("queue priority target method_name keep_result".split())
-"""They have few values, so these are written as literals too; a statement is kept for each."""
+"""Columns with few values, which are written as literals too; a statement is kept for each."""
 
 MOST: Final = 1024
 
 Placed = tuple[str, Sequence[Any]]
 Places = tuple[tuple[int, str], ...]
-"""What stands for the values that aren't usual, by the column's number in `all`."""
+"""The placeholders of the values that aren't usual, by the column's number in `all`."""
 
 
 class Column(NamedTuple):
@@ -47,12 +47,12 @@ class Column(NamedTuple):
     usual: Any
     literal: str
     plain_types: frozenset[type]
-    """Of values that the driver takes as they are."""
+    """The types of values that the driver takes as they are."""
     has_pre_save: bool
     passed_on: frozenset[type]
-    """Of those of them that are never written as literals."""
+    """The ones of them that are never written as literals."""
     literals: dict[Any, str] | None
-    """What other values are as literals, if they may be written as such."""
+    """Other values as literals, if they may be written as such."""
 
 
 class Columns:
@@ -183,7 +183,7 @@ def _column(field: Field[Any, Any], connection: Any) -> Column:
         attname=field.attname,
         name=connection.ops.quote_name(str(field.column)),
         field=field,
-        # What a database fills in is an expression; nothing else may stand for it.
+        # A value that the database fills in is an expression; nothing else may stand for it.
         usual=_NOTHING if field.has_db_default() else usual,
         literal=_literal(usual),
         plain_types=types,

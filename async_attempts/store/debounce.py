@@ -27,14 +27,14 @@ from ..models import AbstractAttempt, DatabaseNow
 from ..models.column_marks import Mark, marked
 from ..models.debounce import CALLS, DebounceKey
 from ..models.sealing import seal_for
-from ..targets import Pacing
+from ..targets import DebounceOptions
 from .database import Database
 from .expressions import seconds_from_now, status_when_due
 from .insert import Insert
 
 WAITS: Final = Q(status__in=LIVE, blockers=0, claimed_by=None, started_at=None, num_attempts=0)
-"""Never begun, or a person lets it begin anew. What was released unbegun waits again, and so does
-what waits for a slot of its limit key. What is retried by its backoff doesn't."""
+"""True for an attempt that has never begun, or that a person retried. One that was released unbegun
+waits again, and so does one that waits for a slot. One that is retried by its backoff doesn't."""
 
 REPLACED: Final = frozenset({"args", "keep_result"})
 """The only parts of promise and state that change when another call takes the place of the one that
@@ -54,7 +54,7 @@ class Last(NamedTuple):
     waits: bool
 
     def free_at(self, period: float) -> Expression:
-        """When the next one of a throttled key may begin."""
+        """Return the moment at which the next one of a throttled key may begin."""
         if self.started_at is not None:
             return _moment(self.started_at + timedelta(seconds=period))
         if self.waits or self.num_attempts:
@@ -112,13 +112,13 @@ class Debounce:
             if last is None or not last.waits or last.id in begun:
                 row = self._begin(attempt, key, last, calls)
             else:
-                row = self._take_place(attempt, key.pacing, last.id, calls)
+                row = self._take_place(attempt, key.options, last.id, calls)
                 # The snapshot of a REPEATABLE READ caller may show for ever that it waits.
                 begun.add(last.id)
             if row is not None:
                 return row
         raise DuplicateAttempt(
-            f"{attempt}: its {key.pacing.name} key was taken and given back {TRIES} times while "
+            f"{attempt}: its {key.options.name} key was taken and given back {TRIES} times while "
             "enqueueing; enqueue again."
         )
 
@@ -133,22 +133,22 @@ class Debounce:
         return Last(pk, bytes(unique_key), *others)
 
     def _take_place(
-        self, attempt: AbstractAttempt, pacing: Pacing, waiting: UUID, calls: int
+        self, attempt: AbstractAttempt, options: DebounceOptions, waiting: UUID, calls: int
     ) -> AbstractAttempt | None:
         """Change what waits to what `attempt` promises; None when it has begun meanwhile."""
         row = _copy(attempt)
-        if pacing.adaptive:
+        if options.adaptive:
             calls += self._calls_of(waiting)
             row.metadata = {**row.metadata, CALLS: calls}
         seal_for(row, waiting)
         columns = {f.name: f.pre_save(row, add=False) for f in self._replaced}
         columns = {n: v for n, v in columns.items() if not isinstance(v, DatabaseDefault)}
-        if pacing.debounce is not None:
-            due = _due(pacing, calls)
+        if options.debounce is not None:
+            due = _due(options, calls)
             columns |= {"scheduled_at": due, "status": status_when_due(due)}
-        elif pacing.throttle is not None:
+        elif options.throttle is not None:
             # A person may have put it off for longer than any call has to wait.
-            latest = seconds_from_now(pacing.throttle)
+            latest = seconds_from_now(options.throttle)
             columns["scheduled_at"] = Least(F("scheduled_at"), latest)
         if not self.database.attempts.filter(WAITS, pk=waiting).update(**columns):
             return None
@@ -170,14 +170,14 @@ class Debounce:
         self, attempt: AbstractAttempt, key: DebounceKey, last: Last | None, calls: int
     ) -> AbstractAttempt | None:
         """Write a new row after the last one of its key; None if another caller has done so."""
-        row, pacing = _copy(attempt), key.pacing
+        row, options = _copy(attempt), key.options
         columns = row.__dict__
         columns["unique_key"] = key.first if last is None else key.after(last.unique_key)
-        due: Expression = seconds_from_now(pacing.delay(calls))
-        if pacing.throttle is not None and last is not None:
-            due = Greatest(last.free_at(pacing.throttle), DatabaseNow())
+        due: Expression = seconds_from_now(options.delay(calls))
+        if options.throttle is not None and last is not None:
+            due = Greatest(last.free_at(options.throttle), DatabaseNow())
         columns["scheduled_at"], columns["status"] = due, status_when_due(due)
-        if pacing.adaptive:
+        if options.adaptive:
             columns["metadata"] = {**row.metadata, CALLS: calls}
         return row if self.insert.write_keyed(row) else None
 
@@ -204,12 +204,12 @@ def _copy(attempt: AbstractAttempt) -> AbstractAttempt:
     return row
 
 
-def _due(pacing: Pacing, calls: int) -> Expression:
-    """When the attempt that waits, which stands for so many calls, is due after the last one."""
-    due: Expression = seconds_from_now(pacing.delay(calls))
-    if pacing.max_wait is None:
+def _due(options: DebounceOptions, calls: int) -> Expression:
+    """Return when the waiting attempt, which stands for this number of `calls`, is due."""
+    due: Expression = seconds_from_now(options.delay(calls))
+    if options.max_wait is None:
         return due
-    latest = F("created_at") + timedelta(seconds=pacing.max_wait)
+    latest = F("created_at") + timedelta(seconds=options.max_wait)
     return Least(due, ExpressionWrapper(latest, output_field=DateTimeField()))
 
 

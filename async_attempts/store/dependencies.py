@@ -57,7 +57,7 @@ WHERE d.state = 'open' AND d.{condition} = 'success' ORDER BY unreachable.depth
 
 
 class Ending(NamedTuple):
-    """The end of a prerequisite; None: it is gone. `cause`: which one ended so first, maybe it."""
+    """The end of a prerequisite; None: it is gone. `cause`: the one that ended so first."""
 
     status: str | None
     cause: UUID
@@ -136,7 +136,7 @@ class Dependencies:
         return self.close(left) if left else 0
 
     def _close_all(self, ids: Iterable[UUID]) -> tuple[int, set[UUID]]:
-        """Returns the number of closed edges, and the prerequisites of those passed over."""
+        """Close; return the number of edges closed, and the prerequisites of those passed over."""
         closed = 0
         passed: set[UUID] = set()
         waiting = list(ids)
@@ -186,12 +186,12 @@ class Dependencies:
         )
 
     def _endings(self, ids: Sequence[UUID]) -> tuple[dict[UUID, Ending], set[UUID]]:
-        """Return how those that have ended did, and which of them others lock.
+        """Return the endings of the ones that have ended, and the ids of those that others lock.
 
         Locks them: the edges to one that is retried meanwhile are opened again, not closed.
         """
         rows = self.database.attempts.filter(pk__in=ids)
-        # Looked at first: what runs atomically is locked for as long as that takes.
+        # Read without locks first: an attempt that runs atomically is locked until it ends.
         there = dict(rows.values_list("pk", "status"))
         over = [pk for pk, status in there.items() if status in FINAL]
         locked = self.database.attempts.filter(pk__in=over, status__in=FINAL).order_by("id")
@@ -319,7 +319,7 @@ class Dependencies:
         stay, needed = left.difference(ids), set[UUID]()
         while stay:
             found = {prerequisite for prerequisite, dependent in pairs if dependent in stay}
-            # Those found before aren't looked at again: edges that were edited may form a circle.
+            # Each is looked at once: edges that were edited may form a circle.
             stay = (found & left) - needed
             needed |= found
         return needed

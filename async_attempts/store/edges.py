@@ -133,7 +133,7 @@ class Edges:
         return self.dependencies.close(mine)
 
     def _note_all(self, ids: Iterable[UUID]) -> set[UUID]:
-        """Returns those that were passed over."""
+        """Mark prerequisites as having dependents; return the ones that were passed over."""
         parts = (
             self.database.in_transaction(partial(self._note_dependents, some))
             for some in in_batches(ids)
@@ -142,12 +142,12 @@ class Edges:
 
     def _note_dependents(self, ids: Sequence[UUID]) -> set[UUID]:
         mine = self.database.attempts.filter(pk__in=ids)
-        # What runs atomically is locked for as long as that takes; a sweep finds what it leaves.
+        # An attempt that runs atomically is locked until it ends; a sweep finds what is left.
         locked = list(
             self.database.skipping_locked(mine.order_by("id")).values_list("pk", flat=True)
         )
         self.database.attempts.filter(pk__in=locked).update(has_dependents=True)
-        # Who finishes one of the others just now may have seen no dependents.
+        # A worker that finishes one of the others just now may have seen no dependents.
         left = mine.exclude(pk__in=locked) if len(locked) < len(ids) else mine.none()
         return set(left.values_list("pk", flat=True))
 
@@ -172,7 +172,7 @@ class Edges:
 
 
 def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
-    """Raises InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
+    """Raise InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
     for edge, prerequisite in edges:
         if _key(prerequisite or edge.prerequisite) == row.pk:
             raise InvalidOption(f"depends_on: {row} would wait for itself.")

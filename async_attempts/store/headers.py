@@ -24,7 +24,7 @@ LITERAL: Final = {
 }
 
 NO_BYTES: Final = {"postgresql": "''::bytea", "mysql": "''", "sqlite": "x''"}
-"""By vendor, SQL for no bytes."""
+"""SQL for no bytes, by vendor."""
 
 
 class Header(Func):

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
 DECIDED: Final = RETURNED[1:]
 UNKNOWN: Final = ("scheduled_at", "created_at")
-"""Of those, what isn't known of a row that is due now."""
+"""The ones of them that aren't known of a row that is due now."""
 PENDING: Final = Status.PENDING.value
 
 
@@ -125,7 +125,7 @@ class Insert:
     def _written(
         self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
     ) -> int:
-        """Tell everybody what the database made of them; returns how many it took."""
+        """Note and announce what the database made of them; return how many it took."""
         taken = self._note(attempts, rows)
         self.announce(taken)
         return len(taken)
@@ -133,7 +133,7 @@ class Insert:
     def _note(
         self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
     ) -> Sequence[AbstractAttempt]:
-        """Note on the objects what the database made of them; returns those that it took."""
+        """Note on the objects what the database made of them; return the ones that it took."""
         read = None if rows is None else {row[0]: row for row in rows}
         taken = []
         for attempt in attempts:
@@ -162,7 +162,7 @@ class Insert:
 
     @staticmethod
     def _leave_to_be_read(attempt: AbstractAttempt) -> None:
-        """Absent is what Django reads from the database when somebody asks."""
+        """Remove the values that Django then reads from the database when they are asked for."""
         row = attempt.__dict__
         absent: Sequence[str] = DECIDED
         if not _is_open(attempt):

@@ -48,7 +48,7 @@ class Limits:
     def take_slots(self, worker_id: UUID, claims: Sequence[Claim], taken: Claimed) -> list[Claim]:
         """Return those of `claims` that have a slot of their limit key; the others wait for one.
 
-        `taken` is told of those that can't be made to wait, as somebody locks their rows.
+        `taken` is told of claims that can't be made to wait, as somebody locks their rows.
         """
         keyed = [claim for claim in claims if claim.limit_key]
         if not keyed:

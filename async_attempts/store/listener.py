@@ -21,7 +21,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
-"""What isn't said otherwise, so that a network that went dead is noticed within 25 s."""
+"""Parameters by default, so that a network that went dead is noticed within 25 s."""
 
 SERVER: Final = frozenset({"host", "hostaddr", "port", "service"})
 CREDENTIALS: Final = frozenset({"password", "passfile", "sslcert", "sslkey", "sslpassword"})
@@ -34,7 +34,7 @@ class BehindPooler(Exception):
 
 
 def params_of(connection: Any) -> Mapping[str, Any]:
-    """Return how to connect for listening: as Django does, but for the setting `LISTEN_DSN`.
+    """Return the parameters to listen with: Django's own, but for the setting `LISTEN_DSN`.
 
     A DSN that names another server says itself how it is reached; one that names another user,
     how that one is authenticated.
@@ -69,7 +69,7 @@ class Listener:
     """A session of its own that listens. Any error means that it is of no use any more."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        """Connects and listens. Raises BehindPooler, or what the driver raises."""
+        """Connect and listen. Raises BehindPooler, or what the driver raises."""
         import psycopg
 
         ours = {"application_name": APPLICATION_NAME, "autocommit": True}
@@ -109,7 +109,7 @@ class Listener:
         return answer.decode()
 
     def wait(self, seconds: float) -> None:
-        """Until something may have come, but no longer than so many seconds."""
+        """Wait until something may have come, at most for these seconds."""
         with suppress(TimeoutError):
             self._wait(selectors.EVENT_READ, time.monotonic() + seconds)
 
@@ -121,7 +121,7 @@ class Listener:
         return heard
 
     def close(self) -> None:
-        """Closes the connection, and with it lets go of what the session holds."""
+        """Close the connection, and with it release what the session holds."""
         self._connection.close()
 
     def _result(self, deadline: float) -> Any:

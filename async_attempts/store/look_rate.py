@@ -10,7 +10,7 @@ from typing import Final
 
 BURST: Final = 4
 PER_SECOND: Final = 16.0
-"""Together: at most 20 looks in any second."""
+"""Both together allow at most 20 looks in any second."""
 A_TOKEN: Final = 1 - 1e-6
 """The least that counts as a token, for rounding errors."""
 

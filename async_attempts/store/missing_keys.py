@@ -54,7 +54,7 @@ SELECT id FROM (
     ORDER BY num_crashes, priority DESC, scheduled_at, id LIMIT {limit}
 ) head WHERE header IN {headers}
 """
-"""Of what a claim meets first, but for what it leaves to others: what is behind that isn't read."""
+"""The rows that a claim meets first, but for those that it leaves to others; no row behind them."""
 
 KINDS: Final = "num_crashes = 0", "num_crashes > 0"
 
@@ -94,7 +94,7 @@ def _said_in(reason: str) -> str:
 
 
 class MissingKeys:
-    """From pending to scheduled without a worker, a claim and its release in one; and back."""
+    """Moves from pending to scheduled, as a claim and its release in one; and back."""
 
     def __init__(self, database: Database, dialect: Dialect, limits: Limits) -> None:
         self.database = database
@@ -104,23 +104,23 @@ class MissingKeys:
     # --- counting
 
     def count(self) -> dict[str, int]:
-        """Return how many scheduled and pending attempts wait for which key, by its id.
+        """Return the number of scheduled and pending attempts that wait for each key, by its id.
 
         An attempt in a form that a worker didn't know is counted by the form's name, "format 7".
-        Counted are attempts whose reason says so, since a worker tried them, and those that claims
+        Counted are attempts whose reason says so, since a worker tried them, and others that claims
         pass over for the same header.
         """
         found: Counter[str] = Counter()
         # One statement for each status, since each has an index of its own.
         for status in (Status.SCHEDULED, Status.PENDING):
             rows = self.database.attempts.filter(TELLS, status=status)
-            # What is longer, no worker wrote.
+            # No worker wrote a longer one.
             rows = rows.alias(size=Octets("reason")).filter(size__lte=LONGEST_REASON)
             counted = rows.values("reason").annotate(number=Count("pk"))
             for reason, number in counted.values_list("reason", "number"):
                 found[_said_in(reason)] += number
         if found:
-            # Read row by row, which only those pay who lack a key.
+            # Read row by row: that costs only projects that lack a key.
             for header, number in self._untried():
                 names = key_id_of(header), format_of(header)
                 if name := next((one for one in names if one in found), None):
@@ -136,7 +136,7 @@ class MissingKeys:
         return found
 
     def sample(self, most: int) -> Counter[str]:
-        """Return by which keys live attempts are sealed: of `most` of each status, not of all.
+        """Count the keys by which live attempts are sealed: of `most` of each status, not of all.
 
         A value of a version that this release doesn't know is counted by that version.
         """
@@ -144,7 +144,7 @@ class MissingKeys:
         for status in sorted(LIVE):
             rows = self.database.attempts.filter(status=status).annotate(header=HEADER)
             if status == Status.SCHEDULED:
-                # What waits for a key is due within the hour, and comes first by that index.
+                # Attempts that wait for a key are due within the hour: the first by that index.
                 rows = rows.order_by("scheduled_at", "id")
             for stored in map(bytes, rows.values_list("header", flat=True)[:most]):
                 found[key_id_of(stored) or format_of(stored)] += 1
@@ -274,7 +274,7 @@ class MissingKeys:
             return [self.database.model._meta.pk.to_python(pk) for (pk,) in cursor.fetchall()]
 
     def _put_off(self, ids: Sequence[UUID], causes: Mapping[bytes, Released]) -> Counter[bytes]:
-        """Put off those of these attempts that nobody locks, has claimed, or sealed anew."""
+        """Put off the ones of these attempts that nobody locks, has claimed, or sealed again."""
         if not ids:
             return Counter()
         keys: set[str] = set()

@@ -103,7 +103,7 @@ def taking_gate() -> str:
 
 
 def leaving_gate() -> str:
-    """A statement by which the sentinel lets go, and tells all who listen that it did."""
+    """A statement by which the sentinel lets go, and tells all listeners that it did."""
     return f"SELECT pg_advisory_unlock({gate_key()}), pg_notify({_literal(channel())}, '')"
 
 

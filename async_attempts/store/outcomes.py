@@ -36,7 +36,7 @@ Result = tuple[Claim, Outcome]
 class Unrecorded(list[Claim]):
     """The claims of a finish that had been lost, and of which nothing was recorded.
 
-    `locked`: those whose rows another transaction locks; they are still held, and to be offered
+    `locked`: claims whose rows another transaction locks; they still hold, and are to be offered
     again.
     """
 
@@ -123,7 +123,7 @@ class Outcomes:
     def _record(
         self, worker_id: UUID, current: Sequence[Result], held: Mapping[UUID, tuple[int, bool]]
     ) -> None:
-        """Write the outcomes of these claims, which are locked: those that are alike together."""
+        """Write the outcomes of these claims, which are locked: equal ones together."""
         alike: defaultdict[tuple[Outcome, int, bool], list[UUID]] = defaultdict(list)
         with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
         for claim, outcome in current:

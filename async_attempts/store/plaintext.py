@@ -28,7 +28,7 @@ ENDED, LIVE, SCHEDULE = "ended", "not ended", "schedule"
 class Listed(NamedTuple):
     """The plain rows of one target: attempts that have ended, others, or schedules.
 
-    `is_taken`: whether they are to be sealed. `first`, `last`: when they were enqueued, or made.
+    `is_taken`: True if they are to be sealed. `first`, `last`: when they were enqueued, or made.
     """
 
     target: str

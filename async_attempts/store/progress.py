@@ -1,4 +1,4 @@
-"""Progress of executions, written while they run, for those who watch."""
+"""Progress of executions, written while they run, for callers that watch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProgressReport(NamedTuple):
 
 
 class Progress:
-    """No move: running stays running."""
+    """Writes of progress; no move: running stays running."""
 
     def __init__(self, database: Database, dialect: Dialect) -> None:
         self.database = database
@@ -33,8 +33,8 @@ class Progress:
     ) -> tuple[list[ProgressReport], list[ProgressReport]]:
         """Write the reports whose claim still holds.
 
-        Returns those that were written, and those that are left as another transaction locks their
-        row: it may be the target's own, and last as long as that.
+        Returns the ones that were written, and the ones that are left as another transaction locks
+        their row: it may be the target's own, and last as long as that.
         """
         written = self.database.in_transaction(lambda: self.write_within(reports))
         return written, self._left(written, reports)

@@ -35,8 +35,8 @@ class QueueState(NamedTuple):
     """The work that there is for a worker.
 
     `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
-    the next tick of a schedule. `has_late_workers`: whether one is late with its lease, or dead and
-    not everything that it held was taken back. `has_waiting`: whether something waits for a slot
+    the next tick of a schedule. `has_late_workers`: True if one is late with its lease, or dead and
+    not everything that it held was taken back. `has_waiting`: True if something waits for a slot
     of a limit key. `paused`: the queues that are.
     """
 

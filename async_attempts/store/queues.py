@@ -70,7 +70,7 @@ class Queues:
         self.dialect = dialect
         self.limits = limits
         self._room: dict[tuple[str, int], tuple[float, int]] = {}
-        """Until when how many more may be enqueued without counting, by queue and its limit."""
+        """The end of a count, and how many it still lets in, by queue and its limit."""
 
     # --- claims
 
@@ -82,7 +82,7 @@ class Queues:
         bucket = own.bucket if rated else None
 
         def work() -> Taken:
-            # Whoever claims of this queue, or counts its tokens, holds its row.
+            # Claims of this queue, and counts of its tokens, hold its row.
             row = self._locked_queue(queue)
             if row is None:
                 return Taken((), is_held_back=True, seconds=LOCKED_PAUSE)
@@ -181,7 +181,7 @@ class Queues:
             slots = list(mine.order_by("number"))
         free = self.limits.free(slots)
         held = len(slots) - len(free)
-        # Those beyond it are of a release that allowed more: who holds one still counts.
+        # Slots beyond it are of a release that allowed more: the held ones still count.
         self.dialect.delete(Slot, [slot.pk for slot in free if slot.number >= number])
         return [slot for slot in free if slot.number < number][: max(0, number - held)]
 

@@ -54,7 +54,7 @@ class Look(NamedTuple):
 
 
 class Retention:
-    """From live to expired without a claim, and from ended to gone."""
+    """Expiry and pruning: from live to expired without a claim, and from ended to gone."""
 
     def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
         self.database = database

@@ -43,7 +43,7 @@ class What(Enum):
 
 
 class Visit:
-    """`due`: when to come back, by the monotonic clock; None: somebody is at it."""
+    """A time to come back: `due` by the monotonic clock; None: somebody is at it."""
 
     __slots__ = ("due", "first", "pauses")
 
@@ -62,14 +62,14 @@ class Revisits:
         self._loops: set[int] = set()
 
     def begin(self) -> None:
-        """The calling thread is a loop: from now on it comes back to what anybody adds."""
+        """Have the calling thread, a loop, come back to what any thread adds from now on."""
         with self._lock:
             if not self._loops:
                 self._visits.clear()
             self._loops.add(threading.get_ident())
 
     def end(self) -> None:
-        """The calling thread is a loop no more; its last visit is due now."""
+        """Note that the calling thread is no loop any more; its last visit is due now."""
         moment = time.monotonic()
         with self._lock:
             self._loops.discard(threading.get_ident())

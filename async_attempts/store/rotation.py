@@ -43,7 +43,7 @@ SEALED_COLUMNS: Final[Mapping[str, Purpose]] = {"args": "args", "sealed_result":
 COLUMNS: Final = (*marked(AbstractAttempt, Mark.BOUND), *DECIDING_COLUMNS)
 BYTES_AT_ONCE: Final = STATEMENT_BYTES
 TRIES: Final = 3
-"""How often a value is read again that somebody else changed meanwhile."""
+"""The most readings of a value that others change meanwhile."""
 
 
 class Unreadable(NamedTuple):
@@ -61,7 +61,7 @@ class Value(NamedTuple):
     """A sealed value: its column of a row of `rows`, its bytes, its context, what it is called.
 
     `stored`: what stands in for it, if it is too large to be fetched.
-    `takes_plain`: whether it is to be sealed if NullCipher stored it.
+    `takes_plain`: True if it is to be sealed though NullCipher stored it.
     """
 
     rows: QuerySet[Any]
@@ -77,9 +77,9 @@ class Value(NamedTuple):
 class Resealed:
     """One batch.
 
-    `sealed`: how many values were sealed anew, by the id of the key that they had been sealed with.
-    `unreadable`: those that can't be opened. `changed`: how many values were changed by others at
-    each try, and aren't sealed anew. `after`: the id to go on after; None at the end.
+    `sealed`: how many values were sealed again, by the id of the key that had sealed them before.
+    `unreadable`: values that can't be opened. `changed`: how many values were changed by others at
+    each try, and aren't sealed again. `after`: the id to go on after; None at the end.
     """
 
     sealed: Counter[str] = field(default_factory=Counter)
@@ -89,7 +89,7 @@ class Resealed:
 
 
 class Resealer:
-    """From the old keys, and the retired ones, to the first one.
+    """Seals again, with the first key, what the old and the retired ones sealed.
 
     `plaintext`: which of the values that NullCipher had stored, too; None: none of them.
     `from_realm`: the realm that `REALM` was before, to seal for the present one what was sealed for
@@ -232,7 +232,7 @@ class Resealer:
         return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in found))
 
     def _let_come_at_once(self, attempt: Any) -> None:
-        """Workers have its key now, and it may have been put off for an hour."""
+        """Make it due: workers have its key now, and it may have been put off for an hour."""
         waiting = self.store.database.attempts.filter(WAITS, pk=attempt.pk)
         waiting.update(scheduled_at=DatabaseNow(), reason="")
 

@@ -1,7 +1,7 @@
 """Recurring schedules: one attempt for each tick, whatever number of workers there is.
 
-A tick is due by the database's clock. Who enqueues it locks the schedule's row, moves `next_tick`
-by a statement that names the old one, and writes the attempt, all in one transaction.
+A tick is due by the database's clock. The worker that enqueues it locks the schedule's row, moves
+`next_tick` by a statement that names the old one, and writes the attempt, all in one transaction.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .attempts import Attempts
 from .database import Database
 
 ON_TIME: Final = timedelta(seconds=60)
-"""Who isn't to catch up still enqueues a tick that is no older."""
+"""The age up to which a tick is in time: it is enqueued also without catching up."""
 
 INSTANT: Final = timedelta(microseconds=1)
 
-UNPACED: Final = {"debounce": False, "throttle": False}
+NO_DEBOUNCE: Final = {"debounce": False, "throttle": False}
 """A tick is an attempt of its own, whatever the target says of calls."""
 
 
@@ -44,7 +44,7 @@ class Ticked(NamedTuple):
 
 
 class Coming(NamedTuple):
-    """The ticks to come: whether any is due still, and the seconds to the next of some."""
+    """The ticks to come: True if any is still due, and the seconds to the next of some."""
 
     is_any_due: bool
     seconds: float | None
@@ -73,7 +73,7 @@ class Schedules:
         return Q(source=Schedule.Source.ADMIN) | Q(name__in=names)
 
     def coming_ticks(self, names: Collection[str]) -> Coming:
-        """Return whether any tick is due still, and when the next one for `enqueue_ticks` is."""
+        """Return the ticks to come; the seconds are to the next one for `enqueue_ticks`."""
         due = Count("pk", filter=Q(next_tick__lte=DatabaseNow()))
         left = ExpressionWrapper(F("next_tick") - DatabaseNow(), output_field=DurationField())
         later = self._ticks_of(names) & Q(next_tick__gt=DatabaseNow())
@@ -128,18 +128,18 @@ class Schedules:
         return self.database.attempts.filter(pk=schedule.last_attempt, status__in=LIVE).exists()
 
     def _enqueue_for(self, schedule: Schedule, due: datetime | float) -> AbstractAttempt:
-        """Enqueue an attempt that is due at this tick, or so many seconds from now."""
+        """Enqueue an attempt that is `due` at this tick, or in these seconds."""
         columns: dict[str, Any] = {"schedule": schedule.name, "scheduled_at": due}
         given = {"queue": schedule.queue, "priority": schedule.priority}
         columns |= {name: value for name, value in given.items() if value is not None}
         attempt = self.database.model(target=schedule.target, **columns)
         attempt._plain = schedule.arguments
-        attempt.pacing = UNPACED
+        attempt.debounce_options = NO_DEBOUNCE
         announce(pre_save, attempt, self.database.alias)
         found = self.attempts.insert_or_get(attempt)
         if found.created:
             announce(post_save, found, self.database.alias, created=True)
-        # What lives, and is to keep ticks back, is kept in mind until it has ended.
+        # A live attempt that keeps ticks back is remembered until it has ended.
         if not self._has_to_wait(schedule):
             self.database.schedules.filter(pk=schedule.pk).update(last_attempt=found.pk)
         return found
@@ -154,7 +154,7 @@ class Schedules:
             return self._enqueue_for(row, 0)
 
     def pause(self, schedule_ids: Iterable[UUID]) -> int:
-        """From now on none of their ticks is due; returns how many weren't paused."""
+        """Stop their ticks from now on; returns how many weren't paused."""
         going = self.database.schedules.filter(pk__in=list(schedule_ids), is_paused=False)
         return going.update(is_paused=True, next_tick=None)
 
@@ -174,7 +174,7 @@ class Schedules:
             return paused.update(is_paused=False, next_tick=next_tick)
 
     def put(self, schedule: Schedule) -> None:
-        """Write a schedule that a person has made or defined anew; new times hold from now on.
+        """Write a schedule that a person has made or changed; new times hold from now on.
 
         Arguments that are left as they are get bound to the new definition. Raises Tampered if they
         weren't to the old one.
@@ -265,7 +265,7 @@ def _changes(row: Any, one: Declared) -> dict[str, Any]:
             setattr(row, name, value)
         row.seal(one.arguments)
         changed["args"] = row.args
-    # What is due already is enqueued first; it may be due by the old times.
+    # Ticks that are due already are enqueued first; they may be due by the old times.
     if is_new_time and not row.is_paused and (row.next_tick or row.now) >= row.now:
         changed["next_tick"] = row.when.after(row.now)
     if not row.is_declared or row.declared_at is None:

@@ -176,7 +176,7 @@ class Statistics:
 
 
 def _cut(counted: Mapping[Tallied, Sequence[float]]) -> dict[Tallied, Sequence[float]]:
-    """By keys that fit the columns; those that are alike then are counted together."""
+    """Return tallies by keys that fit the columns; ones that are alike then are added up."""
     cut: dict[Tallied, Sequence[float]] = {}
     for key, numbers in counted.items():
         fitting = key._replace(target=key.target[:TARGET_LENGTH])

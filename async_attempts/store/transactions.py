@@ -171,7 +171,7 @@ def refuse_wrong_transaction(alias: str) -> None:
 
 
 def warn_while_importing() -> None:
-    """Warn of an attempt that each process writes anew that imports a module.
+    """Warn of an attempt that is enqueued while a module is imported.
 
     Asked outside of blocks only, since it walks the stack.
     """

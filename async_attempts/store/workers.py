@@ -26,7 +26,7 @@ from .limits import Limits
 from .outcomes import CANCELLED
 
 LATE_SHARE: Final = 0.6
-"""Of a lease: a worker that renews it every third of its length never has less left."""
+"""The share of a lease that is always left to a worker that renews it every third of it."""
 
 HELD_COLUMNS: Final = (
     *marked(AbstractAttempt, Mark.BOUND),
@@ -36,7 +36,7 @@ HELD_COLUMNS: Final = (
 
 
 class Verdict(NamedTuple):
-    """Why an attempt was lost with its worker: it counts a crash, and becomes a suspect.
+    """The reason why an attempt was lost: it counts a crash, and becomes a suspect.
 
     `delay`: seconds until it is due again. `reason`: why it fails for good instead, if it does.
     `has_begun`: False for one that was claimed only: its execution is given back, and a failure is
@@ -98,7 +98,7 @@ class Workers:
         return self.database.in_autocommit(update) == 1
 
     def renew_unlocked(self, worker_ids: Collection[UUID], lease: float) -> list[UUID]:
-        """`renew` for those of several workers whose rows nobody locks; returns who they are.
+        """Renew the leases of the workers whose rows nobody locks; return their ids.
 
         A worker that is starved in the midst of a claim doesn't keep back the others.
         """
@@ -119,7 +119,7 @@ class Workers:
         self.database.in_transaction(lambda: mine.update(state=Worker.State.STOPPED))
 
     def forget(self, age: float) -> int:
-        """Delete the rows of workers whose lease ended `age` seconds ago and who hold nothing."""
+        """Delete the rows of workers whose lease ended `age` seconds ago and that hold nothing."""
         over = self.database.workers.filter(state__in=(Worker.State.STOPPED, Worker.State.RESCUED))
         old = over.filter(lease__lt=seconds_from_now(-age)).order_by("pk")
         if not old.exists():
@@ -149,7 +149,7 @@ class Workers:
     # --- rescues
 
     def rescue(self, unchanged: Mapping[UUID, datetime] | None = None) -> list[Rescue]:
-        """Take back the attempts of workers whose lease has run out, or who are dead already.
+        """Take back the attempts of workers whose lease has run out, or that are dead already.
 
         `unchanged`: of those whose lease has run out only these, if it is still the same. None: of
         all, by the database's clock alone.
@@ -319,7 +319,7 @@ def _lease_ran_out(worker: Worker) -> VerdictOf:
 
 
 def _said_goodbye(_row: Any) -> None:
-    """A worker that ended by itself had recorded or given back all that it knew of."""
+    """Return None: a worker that ended by itself had recorded or given back all it knew of."""
 
 
 def _is_unknown(_row: Any) -> Verdict:

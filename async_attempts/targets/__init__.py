@@ -4,6 +4,7 @@ It may import code by a stored name (`imports`) and read an instance's row (`ins
 neither the attempts' table nor what is done with one.
 """
 
+from .debounce import DebounceOptions, debounce_options_of
 from .decorator import (
     attemptable,
     is_marked,
@@ -14,7 +15,6 @@ from .decorator import (
 )
 from .limit_key import LIMIT_KEY_LENGTH, limit_of
 from .names import TargetName, own_name, target_column, underlying
-from .pacing import Pacing, pacing_of
 from .policy import EventOptions, Policy, TargetOptions
 from .signature import CallSignature
 from .target import Target, known_policy, resolve, target_named, target_of
@@ -22,19 +22,19 @@ from .target import Target, known_policy, resolve, target_named, target_of
 __all__ = [
     "LIMIT_KEY_LENGTH",
     "CallSignature",
+    "DebounceOptions",
     "EventOptions",
-    "Pacing",
     "Policy",
     "Target",
     "TargetName",
     "TargetOptions",
     "attemptable",
+    "debounce_options_of",
     "is_marked",
     "known_policy",
     "limit_of",
     "module_load_id",
     "own_name",
-    "pacing_of",
     "policy_of",
     "policy_with",
     "registered",

@@ -13,8 +13,8 @@ from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import InvalidOption, InvalidTarget
 from ..imports import matches_targets, require_public
+from .debounce import DebounceOptions
 from .names import own_name, underlying
-from .pacing import Pacing
 from .policy import EventOptions, Policy, TargetOptions
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
@@ -74,7 +74,7 @@ def policy_with(options: EventOptions) -> Policy:
     if "aliases" in given:
         given["aliases"] = _former_names(given["aliases"])
     policy = Policy(**given)
-    _check_pacing(policy)
+    _check_debounce(policy)
     return policy
 
 
@@ -94,16 +94,16 @@ def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _check_pacing(policy: Policy) -> None:
-    pacing = Pacing(
+def _check_debounce(policy: Policy) -> None:
+    options = DebounceOptions(
         debounce=policy.debounce,
         throttle=policy.throttle,
         max_wait=policy.max_wait,
         adaptive=policy.adaptive,
     )
-    if pacing.name is not None and policy.delay is not None:
+    if options.name is not None and policy.delay is not None:
         raise InvalidOption(
-            f"delay, {pacing.name}: both say when it is due; leave delay out, or {pacing.name}."
+            f"delay, {options.name}: both say when it is due; leave delay out, or {options.name}."
         )
 
 

@@ -37,10 +37,10 @@ class TargetOptions(EventOptions, total=False):
     """The options that `@attemptable` takes.
 
     `atomic`: perform and record it in one database transaction. `debounce`, `throttle`,
-    `max_wait`: seconds or a timedelta, `adaptive`: see `Pacing`. `concurrency`: how many attempts
-    with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function that makes
-    it of the arguments; without it, the function's own name. `aliases`: full dotted names that the
-    function had before it was moved or renamed.
+    `max_wait`: seconds or a timedelta, `adaptive`: see `DebounceOptions`. `concurrency`: how many
+    attempts with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function
+    that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
+    names that the function had before it was moved or renamed.
     """
 
     backoff: Backoff | None
@@ -60,8 +60,8 @@ class Policy:
 
     `delay`, `expires_after`, `timeout`, `debounce`, `throttle`, `max_wait`: seconds. `queue` and
     the name of a `priority` are checked against the settings when an attempt is enqueued.
-    `debounce` to `adaptive`: see `Pacing`. `limit_key`, `concurrency`: see `limit_of`. Raises
-    InvalidOption.
+    `debounce` to `adaptive`: see `DebounceOptions`. `limit_key`, `concurrency`: see `limit_of`.
+    Raises InvalidOption.
     """
 
     queue: str | None = None

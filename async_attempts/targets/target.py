@@ -1,4 +1,4 @@
-"""`Target`: what stands behind a name, and whether it may be called."""
+"""`Target`: the function or method behind a name, if it may be called."""
 
 from __future__ import annotations
 

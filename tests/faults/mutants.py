@@ -402,7 +402,7 @@ MUTANTS: Final = (
         (
             (
                 "store/debounce.py",
-                "Greatest(last.free_at(pacing.throttle), DatabaseNow())",
+                "Greatest(last.free_at(options.throttle), DatabaseNow())",
                 "DatabaseNow()",
             ),
         ),

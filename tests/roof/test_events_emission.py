@@ -208,16 +208,16 @@ def test_a_listeners_options_are_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
-    ("listener", "pace"), [(paced.reindex, "debounce"), (paced.recount_stock, "throttle")]
+    ("listener", "option"), [(paced.reindex, "debounce"), (paced.recount_stock, "throttle")]
 )
 def test_what_does_not_go_with_a_pace_names_the_listener(
-    database: str, listening: None, listener: Any, pace: str
+    database: str, listening: None, listener: Any, option: str
 ):
     on("b")(on("c", delay=5)(listener))
-    part = rf"@on\('c'\) on tests.shop.paced.{listener.__name__}: delay, {pace}: both say"
+    part = rf"@on\('c'\) on tests.shop.paced.{listener.__name__}: delay, {option}: both say"
     with pytest.raises(InvalidOption, match=part):
         emitted(database, "c", number=1)
-    part = rf"idempotence_token, {pace}: @on\('b'\) on tests.shop.paced.{listener.__name__} keeps"
+    part = rf"idempotence_token, {option}: @on\('b'\) on tests.shop.paced.{listener.__name__} keeps"
     with pytest.raises(InvalidOption, match=part):
         event("b", number=1).using(database=database, idempotence_token="once").emit()
     assert len(emitted(database, "b", number=1)) == 1

@@ -18,7 +18,7 @@ from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
 from async_attempts.store.dialects.postgresql_binary import binary_cursor
 from async_attempts.store.expressions import seconds_from_now
-from async_attempts.targets.pacing import Pacing
+from async_attempts.targets.debounce import DebounceOptions
 
 from .rows import a_moment, enqueued, multiply, put
 from .sessions import IMPATIENT, PATIENT
@@ -125,7 +125,7 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
         walk = [one for one in walking if "LIMIT" in one[0]]
         assert used(store, walk) == {"aa_attempt_promote"}
 
-    key = DebounceKey(bytes(12), Pacing(debounce=1.0))
+    key = DebounceKey(bytes(12), DebounceOptions(debounce=1.0))
     _, calling = observed(store, lambda: store.debounce._last_of(key, 0))
     assert used(store, calling) == {"aa_attempt_unique_key"}
 

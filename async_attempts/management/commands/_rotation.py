@@ -20,7 +20,7 @@ from ...store.plaintext import Listed, Plaintext
 from ...store.rotation import Resealed, Resealer
 from ._command_line import USAGE, PipedCommand, add_database, batch
 
-HEAD: Final = ("KEY", "STATE", "SEALED ANEW", "CAN'T BE OPENED")
+HEAD: Final = ("KEY", "STATE", "SEALED AGAIN", "CAN'T BE OPENED")
 PLAINTEXT_HEAD: Final = ("TARGET", "ATTEMPTS", "NUMBER", "FROM", "TO", "SEALED")
 FLAG: Final = "--seal-plaintext"
 MOST_KEYS: Final = 100
@@ -95,7 +95,7 @@ def _rotate(command: PipedCommand, rotation: Rotation, options: dict[str, Any]) 
     try:
         rotation.walk(options["batch_size"])
     except CipherUnavailable as error:
-        raise CommandError(f"{error}. What was sealed anew stays so; run it again.") from error
+        raise CommandError(f"{error}. What was sealed again stays so; run it again.") from error
     command.write_table([HEAD, *rotation.rows()])
     for sentence in rotation.conclusions():
         command.stdout.write(sentence)

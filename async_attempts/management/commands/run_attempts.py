@@ -66,13 +66,13 @@ class Command(BaseCommand):
             "--processes", type=count, help="children that claim and perform; by default 1"
         )
         parser.add_argument(
-            "--threads", type=count, default=THREADS, help="of each child: so many targets at once"
+            "--threads", type=count, default=THREADS, help="of each child: targets at once"
         )
         parser.add_argument(
             "--async-tasks",
             type=count,
             default=ASYNC_TASKS,
-            help="of each child: so many async targets at once",
+            help="of each child: async targets at once",
         )
 
     def _add_lives(self, parser: CommandParser) -> None:
@@ -104,7 +104,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reload",
             action=BooleanOptionalAction,
-            help="begin anew when the code is edited; by default with DEBUG",
+            help="begin again when the code is edited; by default with DEBUG",
         )
 
     def check(self, *args: Any, **kwargs: Any) -> None:

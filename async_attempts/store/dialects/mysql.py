@@ -188,7 +188,7 @@ class MySQL(Dialect):
     def succeed(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> tuple[int, None]:
-        """In one statement, as long as nobody else locks one of the rows."""
+        """Record successes by one statement, as long as nobody else locks one of the rows."""
         for pause in AT_ONCE_AGAIN if self._fails_at_once else ():
             time.sleep(pause)
             try:
@@ -227,15 +227,13 @@ class MySQL(Dialect):
             return int(cursor.rowcount)
 
     def write_progress(self, percents: Mapping[UUID, int], notes: Mapping[UUID, str]) -> None:
-        """Row by row: of many ids a small table is read as a whole, and what others lock of it is
-        waited for.
-        """
+        """Write row by row: many ids would read a small table as a whole, and await its locks."""
         for pk, percent in percents.items():
             mine = self.database.attempts.filter(pk=pk, status=Status.PENDING)
             mine.update(progress=percent, progress_note=notes[pk])
 
     def limit_keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:
-        """By their bytes: in most collations "a" and "A" are one, and so are "a" and "a "."""
+        """Compare by bytes: in most collations "a" and "A" are one, and so are "a" and "a "."""
         keys = attempts.annotate(exactly=EXACT_KEY).order_by()
         return {bytes(key).decode() for key in keys.values_list("exactly", flat=True).distinct()}
 
@@ -245,14 +243,16 @@ class MySQL(Dialect):
 
     @cached_property
     def by_claim_index(self) -> str:  # type: ignore[override]  # the base has a constant
-        """By itself, a claim sorts a small table as a whole, and locks more than it takes; and a
-        look for suspects reads all that is pending.
+        """SQL to force the claim index.
+
+        Else a claim sorts a small table as a whole, and locks more than it takes; and a look for
+        suspects reads all that is pending.
         """
         index = self._index_over(CLAIM_INDEX)
         return f"FORCE INDEX ({index})" if index else ""
 
     def by_index_over(self, *fields: str) -> AbstractContextManager[Any]:
-        """By itself, a look at a table with few rows that have ended reads it as a whole."""
+        """Force the index: else a table with few rows that have ended is read as a whole."""
         index = self._index_over(fields)
         if index is None:
             return nullcontext()

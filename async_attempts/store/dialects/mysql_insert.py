@@ -58,10 +58,10 @@ class MySQLInsert(Insert):
             return 0
 
     def retry_for_tokens(self, work: Callable[[], _T]) -> _T:
-        """Again also in a caller's block whose transaction has done nothing yet.
+        """Do `work` again also in a caller's block whose transaction has done nothing yet.
 
-        Of those who wait for one token, when that is rolled back, each holds the gap into which
-        the others insert, and the server ends all but one.
+        When the insert of a token is rolled back, each caller that waits for it holds the gap into
+        which the others insert, and the server ends all but one.
         """
         if self._has_done_nothing():
             return retry_first_on_deadlock(self.database.alias, work)
@@ -100,7 +100,7 @@ class MySQLInsert(Insert):
     def _locks_no_gaps(self) -> bool:
         """True if callers that wait for a key that isn't committed yet can do so by reading it.
 
-        Of callers that wait by inserting it, when it is rolled back, each holds the gap into
+        When its insert is rolled back, each caller that waits by inserting it holds the gap into
         which the others insert, and all but one are ended. At REPEATABLE READ so are readers.
         """
         connection: Any = self.database.connection
@@ -113,7 +113,7 @@ class MySQLInsert(Insert):
         if (row := super().with_key(key)) is not None:
             return row
         # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
-        # A shared lock: those who wait for the same winner hold one already and would deadlock.
+        # A shared lock: others that wait for the same winner hold one already and would deadlock.
         columns, table = ", ".join(self.columns.selected), self.columns.table
         sql = f"SELECT {columns} FROM {table} WHERE unique_key = %s LOCK IN SHARE MODE"
         return next(iter(self.database.attempts.raw(sql, [key])), None)

@@ -52,7 +52,7 @@ class PostgreSQLInsert(Insert):
     def array(self, column: Column, values: Sequence[Any]) -> tuple[str, str, Any]:
         """Return the column's expression, the type of its array, and the array for the driver."""
         place, kinds = f"u.{column.name}", set(map(type, values))
-        # Of the two that always differ the array is written here: the driver's way takes longer.
+        # Arrays of the two that always differ are written here: the driver's way takes longer.
         if column.attname == "id" and kinds == {UUID}:
             return place, "uuid", _array_of([f"{value.int:032x}" for value in values])
         if column.attname == "args" and kinds == {bytes} and not column.has_pre_save:

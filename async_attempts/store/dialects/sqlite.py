@@ -118,7 +118,7 @@ class SQLite(Dialect):
                 cursor.execute(f"PRAGMA busy_timeout = {patience}")
 
     def read_header(self, one: QuerySet[Any], column: str) -> bytes:
-        """Without its value, which SQLite loads for every function of SQL that reads of it."""
+        """Read the blob itself: every SQL function that reads of it would load the whole value."""
         meta = one.model._meta
         if (row_id := one.values_list(RowId(), flat=True).first()) is None:
             return b""

@@ -1,4 +1,4 @@
 """One execution: from a claim to an outcome, and the one place that records outcomes.
 
-Knows neither who performs beside it nor when the next claim comes.
+Knows neither the executors beside it nor when the next claim comes.
 """

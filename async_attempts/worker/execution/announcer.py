@@ -84,7 +84,7 @@ class Lane:
             if self._thread is None:
                 # A daemon: what never comes back must not keep the process.
                 thread = threading.Thread(target=self._live, name=self._name, daemon=True)
-                # Where no thread can be had, the next announcement tries again.
+                # If no thread can be had, the next announcement tries again.
                 with suppress(RuntimeError):
                     thread.start()
                     self._thread = thread
@@ -97,7 +97,7 @@ class Lane:
         connections.close_all()
 
     def _next(self) -> Announcement | None:
-        """Wait for the next one; whoever waits long keeps no connections."""
+        """Wait for the next one; a long wait closes the connections."""
         try:
             return self._waiting.get(timeout=IDLE)
         except Empty:

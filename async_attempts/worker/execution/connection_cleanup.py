@@ -67,7 +67,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.looks_at = 0.0
-        """When to look for sessions that the server has closed, by `shared_memory.now()`."""
+        """The next look for sessions that the server has closed, by `shared_memory.now()`."""
         self.closes_old = True
         """True if `clean` closes what is older than its CONN_MAX_AGE."""
         self._all: list[tuple[Any, State, bool]] = []
@@ -85,7 +85,7 @@ class Connections:
             # From its first statement on.
             state_of(connection)
 
-    def _look_anew(self) -> None:
+    def _look_again(self) -> None:
         self._has_new = False
         here = [c for c in connections.all(initialized_only=True) if c.connection is not None]
         self._all = [(c, state_of(c), self.closes_old and may_grow_old(c)) for c in here]
@@ -94,7 +94,7 @@ class Connections:
     def are_clean(self) -> bool:
         """Return True if there is nothing to close, to roll back or to forget."""
         if self._has_new:
-            self._look_anew()
+            self._look_again()
         for connection, state, grows_old in self._all:
             if connection.connection is None:
                 continue
@@ -107,10 +107,10 @@ class Connections:
         return True
 
     def replace_ended(self, moment: float) -> None:
-        """Close those whose server has closed them; the next use opens others. Never raises."""
+        """Close sessions that the server has closed; the next use opens others. Never raises."""
         self.looks_at = moment + LOOK_PAUSE
         if self._has_new:
-            self._look_anew()
+            self._look_again()
         for connection, _, _ in self._all:
             is_idle = connection.connection is not None and not connection.in_atomic_block
             if is_idle and has_ended(connection):
@@ -122,7 +122,7 @@ class Connections:
             if number > before.get(alias, 0):
                 raise BrokenTransaction(f"The target left an atomic block of {alias!r} open.")
         if self._has_new:
-            self._look_anew()
+            self._look_again()
         for connection, state, _ in self._all:
             if connection.connection is None:
                 continue
@@ -141,13 +141,13 @@ class Connections:
     def clean(self, before: Mapping[str, int]) -> None:
         """Leave no broken session, open transaction or query log to the next. Never raises."""
         if self._has_new:
-            self._look_anew()
+            self._look_again()
         for connection, state, grows_old in self._all:
             connection.queries_log.clear()
             if connection.connection is None:
                 continue
             allowed = before.get(connection.alias, 0)
-            # What can't be mended now shows at its next use, where the worker can sit it out.
+            # An error that stays shows at the next use, where the worker can sit it out.
             with suppress(Error):
                 if len(connection.atomic_blocks) > allowed == 0:
                     connection.close()
@@ -257,7 +257,7 @@ def _savepoint(connection: Any) -> tuple[Any, Any]:
 
 
 def _end(connection: Any, block: Any) -> None:
-    # Where a savepoint can't be released, Django rolls it back.
+    # If a savepoint can't be released, Django rolls it back.
     with suppress(Error):
         while connection.atomic_blocks[-1] is not block:
             # The target left it open.

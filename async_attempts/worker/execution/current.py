@@ -85,7 +85,7 @@ class CurrentAttempt:
         is written when the target has ended. Raises InvalidOption.
         """
         said = ProgressReport(self._claim, *check_progress(percent, note))
-        # What a thread that outlived its execution says is of no interest.
+        # A thread may outlive its execution: its progress is of no interest.
         if self._deadline.on_move is not None:
             self._say(said)
 

@@ -25,16 +25,16 @@ logger = logging.getLogger("async_attempts")
 
 HOUR: Final = 3600.0
 MOST_KEYS: Final = 100
-"""More than anybody has: whoever writes to the table can make up any number of key ids.
+"""More than any project has: a person who can write rows can make up any number of key ids.
 
-What is beyond is put off by its own claims alone, and no claim passes over it.
+Attempts of further keys are put off by their own claims alone, and no claim passes over them.
 """
 
 ALONE_FOR: Final = 5.0
 """Seconds after which what a key sealed is put off together: workers start one after the other."""
 
 MOST_DOUBLINGS: Final = 8
-"""Of a first delay of a minute, up to an hour; whoever writes to the table can set a counter."""
+"""Doublings of a first delay of a minute, up to an hour; a forged row may have any counter."""
 
 FORGOTTEN_AFTER: Final = 60.0
 """Seconds more than the attempts need to come back, after which the next trouble is a new one."""
@@ -49,7 +49,7 @@ class Patience:
 
 
 FOR_A_KEY: Final = Patience(Backoff.exponential(60.0, cap=HOUR), silence=HOUR)
-"""A process without a key takes rows from those that have it: each time less often."""
+"""The delays for want of a key: this process takes such rows from others less and less often."""
 
 FOR_THE_CIPHER: Final = Patience(Backoff.exponential(2.0, cap=60.0), silence=60.0)
 
@@ -97,9 +97,9 @@ class Trouble:
         return self._delay
 
     def delay_after(self, claims: int, *, at_most_as_here: bool = False) -> float:
-        """Seconds to put off an attempt that was claimed so often without counting.
+        """Seconds to put off an attempt after this number of `claims` that didn't count.
 
-        Those that are met together are put off alike, so that they are recorded together.
+        Attempts that are met together are put off alike, so that they are recorded together.
         `at_most_as_here`: no longer than this trouble lasts, as snoozes don't count either.
         """
         most = self._in_a_row if at_most_as_here else MOST_DOUBLINGS
@@ -139,7 +139,7 @@ class MissingKeys:
         self._lock = threading.Lock()
         self._count = count
         self._keys: dict[bytes | str, Trouble] = {}
-        """By the header, or by the id that a project's own cipher gave."""
+        """The troubles by header, or by the id that a project's own cipher gave."""
 
         self._others = Trouble(FOR_A_KEY)
         self._cipher = Trouble(FOR_THE_CIPHER)
@@ -200,7 +200,7 @@ class MissingKeys:
                 trouble.name, trouble.reason = name or UNNAMED, reason
                 delay = trouble.delay_after(
                     1 + max(0, claim.claim_seq - claim.num_attempts),
-                    # Of these ids each may be another: then only its own history tells anything.
+                    # Each of these ids may be a new one: then only the attempt's history tells.
                     at_most_as_here=trouble is not self._others,
                 )
                 number = trouble.untold()

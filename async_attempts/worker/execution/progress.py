@@ -42,7 +42,7 @@ class UnwrittenProgress:
         self._store = store
         self._announcer = announcer or AtOnce()
         self._said: dict[Key, ProgressReport] = {}
-        # Of those that run atomically: their own transaction holds their row.
+        # Reports of atomic executions, whose own transaction holds their row.
         self._held: dict[Key, ProgressReport] = {}
         self._written_at = 0.0
         self._wake = wake
@@ -50,14 +50,14 @@ class UnwrittenProgress:
     # --- called by performers
 
     def say(self, said: ProgressReport) -> None:
-        """To be written soon."""
+        """Note a report that is to be written soon."""
         is_first = not self._said
         self._said[said.claim.fence] = said
         if is_first:
             self._wake()
 
     def hold(self, said: ProgressReport) -> None:
-        """To be written with the outcome."""
+        """Note a report that is to be written with the outcome."""
         self._held[said.claim.fence] = said
 
     def write_within(self, claim: Claim) -> None:
@@ -65,7 +65,7 @@ class UnwrittenProgress:
         if (said := self._held.get(claim.fence)) is None:
             return
         try:
-            # What is refused mustn't take along what the target has done.
+            # A refused report mustn't take along what the target has done.
             with transaction.atomic(self._store.database.alias):
                 self._store.progress.write_within([said])
         except Error as error:
@@ -95,13 +95,13 @@ class UnwrittenProgress:
     def write_last(self, claims: Iterable[Claim]) -> Collection[Key]:
         """Write what these said last: they are to be recorded.
 
-        Returns the fences of those whose rows somebody else locks: nothing of them is written.
+        Returns the fences of claims whose rows somebody else locks: nothing of them is written.
         """
         locked: set[Key] = set()
         if not (self._said or self._held):
             return locked
         keys = [claim.fence for claim in claims]
-        # Of what was held the transaction was rolled back; it is as true as ever.
+        # The transaction of a held report was rolled back; the report is as true as ever.
         said = self._taken(keys) + self._taken(keys, self._held)
         if said:
             with self._kept_in_outages(said):

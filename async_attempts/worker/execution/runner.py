@@ -47,14 +47,14 @@ from .connection_cleanup import (
     saved_testcase,
 )
 from .current import CurrentAttempt, _current
-from .missing_keys import MissingKeys
-from .outcomes import (
+from .exception_outcomes import (
     error_of,
     given_back,
     outcome_of_preparing,
     outcome_of_target,
     unexpected,
 )
+from .missing_keys import MissingKeys
 from .prepare import Prepared, prepare
 from .progress import UnwrittenProgress
 from .sessions import has_left_transaction, tells_of_lost_session
@@ -248,7 +248,7 @@ class Runner:
             raise
 
     def _moved(self) -> None:
-        """The execution that goes on in this thread has another deadline from now on."""
+        """Heed the new deadline of the execution that goes on in this thread."""
         self.watch.begin(self._deadline)
 
     def _perform_atomically(
@@ -278,7 +278,7 @@ class Runner:
                     if self.store.outcomes.still_holds(claim.worker_id, claim):
                         # Another transaction changes the row: nothing waits for its end here.
                         return Execution(claim, RELEASED, offset=offset)
-                    raise StaleClaim(f"{claim} is claimed anew or was ended by a person.")
+                    raise StaleClaim(f"{claim} is claimed again or was ended by a person.")
                 is_held = True
                 transaction.on_commit(lambda: committed.append(True), claim.database)
                 with refuse_swallowed_errors(connection):

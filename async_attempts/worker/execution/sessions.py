@@ -12,18 +12,18 @@ from weakref import ref
 from django.db import Error, InterfaceError, OperationalError
 
 CLEAN: Final = 0
-"""As a fresh session is."""
+"""The session is as a fresh one."""
 DIRTY: Final = 1
-"""Has ended, or won't commit by itself: to be closed, though nothing is lost with it."""
+"""The session has ended, or won't commit by itself: to be closed, without loss of work."""
 OPEN: Final = 2
-"""In a transaction."""
+"""The session is in a transaction."""
 ABORTED: Final = 3
-"""In a transaction that has failed."""
+"""The session is in a transaction that has failed."""
 
 State = Callable[[], int]
 
 POSTGRESQL_STATES: Final = (CLEAN, DIRTY, OPEN, ABORTED, DIRTY)
-"""By libpq's PGTransactionStatusType: idle, active, in a transaction, in error, unknown."""
+"""By libpq's PGTransactionStatusType: idle, active, in transaction, in error, unknown."""
 
 POSTGRESQL_LOST: Final = re.compile("08|57P0|53300")
 """SQLSTATEs: connection exceptions, shutdowns and timeouts, too many connections."""

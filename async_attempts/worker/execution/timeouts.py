@@ -1,7 +1,7 @@
 """Soft timeouts: `AttemptTimeout` is raised inside a target that takes too long.
 
-That is the soft half. Whoever doesn't heed it is ended with its process, by the supervisor, which
-reads the deadlines in shared memory.
+That is the soft half. A target that doesn't heed it is ended with its process, by the supervisor,
+which reads the deadlines in shared memory.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Deadline:
 
 
 class BorrowedAlarm:
-    """SIGALRM and its timer, taken from whoever uses them, and given back with what is left."""
+    """SIGALRM and its timer, borrowed from other code, and given back with the time left."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
         self._taken_at = now()
@@ -202,8 +202,8 @@ class ThreadWatch:
                 self._is_late = False
                 _raise_in_thread(ctypes.c_ulong(self._thread), None)
         finally:
-            # Where Python raises between a lock's acquisition and the block of a `with`, nobody
-            # would ever release it.
+            # If Python raises between a lock's acquisition and the block of a `with`, nothing
+            # else releases it.
             if self._lock._is_owned():
                 self._lock.release()
 
@@ -237,7 +237,7 @@ class Timekeeper:
         self._thread.start()
 
     def check_earlier(self) -> None:
-        """A deadline is earlier than all that were known."""
+        """Check again now: a deadline is earlier than all that were known."""
         self._changed.put(None)
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from ...conf import settings
 from ...lifecycle import Outcome, Released
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
-from ..execution.outcomes import outcome_of_target, unexpected
+from ..execution.exception_outcomes import outcome_of_target, unexpected
 from ..execution.prepare import Prepared
 from ..execution.runner import RELEASED, Execution, kept, refuse_unawaited
 from ..execution.timeouts import MESSAGE, Deadline
@@ -35,7 +35,7 @@ class AsyncExecution:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, say: Callable[[ProgressReport], None]) -> CurrentAttempt:
-        """The target is called now, in the task that calls this."""
+        """Note that the target is called now, in the task that calls this."""
         self._began = now()
         ends_at = self._began + self.ready.timeout
         if self._child_state is not None:

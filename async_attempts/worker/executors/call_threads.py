@@ -58,7 +58,7 @@ class CallThreads(ThreadPoolExecutor):
                 here.give_back()
 
     def close(self) -> None:
-        """Let all threads close their connections and end, but for those that a call keeps."""
+        """Let all threads close their connections and end, but for the ones that a call keeps."""
         all_are_there = Barrier(max(1, len(self._here)))
         for _ in self._here:
             # Each waits for the others, so that none does this twice.
@@ -107,7 +107,7 @@ class SharedThread(CallThreads):
         return None
 
     def rest(self) -> None:
-        """No target is going on: close what is old, and give back what came from a pool."""
+        """Close what is old, and give back what came from a pool: no target is going on."""
         if self._rests:
             super(CallThreads, self).submit(_let_go)
 

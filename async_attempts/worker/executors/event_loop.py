@@ -63,9 +63,9 @@ class EventLoop:
         self._loop = asyncio.new_event_loop()
         self._call_threads = CallThreads(None, "asyncio")
         self._loop.set_default_executor(self._call_threads)
-        # Not those: what targets have called there may never end.
+        # Not the call threads: calls of targets there may never end.
         self._sealing_threads = CallThreads(None, "sealing")
-        # Not that of the one whose end lets the next one begin.
+        # For each execution; else it would be the one of the execution that ended before.
         self._context = copy_context()
         self._shared_thread = SharedThread()
         self._shared_thread.serve(self._context)
@@ -109,7 +109,7 @@ class EventLoop:
         self._is_closing = True
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._loop.stop)
-        # What targets have left there may keep it for ever.
+        # Tasks that targets have left there may keep it for ever.
         self._thread.join(2 * CLOSING)
 
     def _live(self) -> None:
@@ -196,7 +196,7 @@ class EventLoop:
             raise
 
     def _tidy(self, execution: AsyncExecution) -> None:
-        """The target has ended; what it has left may not have."""
+        """Conclude an execution whose target has ended, once its sync calls have, too."""
         if execution.has_begun and (may_block() or self._is_calling(execution)):
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
@@ -219,7 +219,7 @@ class EventLoop:
             execution.conclude()
 
     def _tidy_on(self, execution: AsyncExecution) -> None:
-        """Again, if another target has cancelled that."""
+        """Tidy again if another target has cancelled that."""
         if execution.result is None:
             self._tidy(execution)
         else:

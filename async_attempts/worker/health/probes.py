@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 
 def livez(status: WorkerStatus) -> Answer:
-    """503 as long as a child's claim loop hasn't ticked for LEASE seconds, 30 at least.
+    """Answer 503 as long as a child's claim loop hasn't ticked for LEASE seconds, 30 at least.
 
     Asks no database.
 
@@ -85,7 +85,7 @@ def livez(status: WorkerStatus) -> Answer:
 
 
 def readyz(status: WorkerStatus, readiness: Readiness) -> Answer:
-    """503 while it stops, its lease is overdue, or its database isn't there or isn't migrated.
+    """Answer 503 while it stops, its lease is overdue, or its database is away or not migrated.
 
     The database is asked at most once a second.
     """

@@ -48,7 +48,7 @@ class Migrations(MigrationLoader):
         """Return how many migrations these apps need that the database lacks."""
         recorded = set(MigrationRecorder(connection).applied_migrations())
         if recorded != self._recorded:
-            # What was applied decides if a squashed migration replaces others.
+            # The applied ones decide if a squashed migration replaces others.
             self.connection = connection
             self.build_graph()
             self._recorded = recorded
@@ -72,7 +72,7 @@ class Readiness:
         self._asked_at = -math.inf
 
     def problem(self) -> AttemptsError | None:
-        """NotReady for the database's state, InvalidSetting for how the project uses it, or None.
+        """Return NotReady for the database's state, InvalidSetting for its use, or None.
 
         By the connection of the calling thread; not for two threads at once.
         """
@@ -101,7 +101,7 @@ class Readiness:
 
 
 def require_ready(alias: str) -> None:
-    """Raises NotReady for the database's state, InvalidSetting for how the project uses it."""
+    """Raise NotReady for the database's state, InvalidSetting for how the project uses it."""
     if (problem := Readiness(alias).problem()) is not None:
         raise problem
 

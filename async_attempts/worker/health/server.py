@@ -44,7 +44,7 @@ OF_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 """Errors that another port mends."""
 PATHS: Final = ("/livez", "/readyz", "/metrics")
 IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-"""Meant for the supervisor, and sent to the whole group by a terminal."""
+"""Signals for the supervisor, which a terminal sends to the whole group."""
 
 
 def start(port: int, status: WorkerStatus, *, database: str, host: str = "") -> int:
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         return "async_attempts"
 
     def log_message(self, template: str, *args: object) -> None:
-        """A probe every few seconds is no news."""
+        """Log nothing: a probe every few seconds is no news."""
         logger.debug("health: %r", template % args)
 
 
@@ -203,7 +203,7 @@ class Server(ThreadingHTTPServer):
         self.readiness = Readiness(database)
         self.supervisor = supervisor
         self._turns = {path: Turns() for path in PATHS[1:]}
-        # The oldest first. Whoever shuts a client down holds the lock, so that it is still open.
+        # The oldest first. A client is shut down under the lock, so that it is still open.
         self._clients: dict[Any, float] = {}
         self._asking: set[Any] = set()
         self._lock = threading.Lock()
@@ -236,7 +236,7 @@ class Server(ThreadingHTTPServer):
                 connections.close_all()
 
     def service_actions(self) -> None:
-        """Between requests, twice a second: end with the supervisor, cut off the slow."""
+        """End with the supervisor, and cut off the slow; called twice a second."""
         if os.getppid() != self.supervisor:
             os._exit(0)
         for client, since in list(self._clients.items()):
@@ -271,5 +271,5 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no news either."""
+        """Log a line for debugging: a client that has gone is no news either."""
         logger.debug("health: %s", type(sys.exc_info()[1]).__name__)

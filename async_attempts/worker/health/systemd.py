@@ -30,16 +30,16 @@ class Systemd:
         self.watchdog_interval = self._watchdog(environment) if self._address else None
 
     def ready(self) -> None:
-        """The start, or the reload, is over."""
+        """Tell that the start, or the reload, is over."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """A reload begins; `ready()` ends it."""
+        """Tell that a reload begins; `ready()` ends it."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Tell that the end has begun."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
@@ -49,11 +49,11 @@ class Systemd:
             self._status = line
 
     def watchdog(self) -> None:
-        """The worker is alive."""
+        """Tell that the worker is alive."""
         self._send("WATCHDOG=1")
 
     def extend(self, seconds: float) -> None:
-        """The start, the reload or the stop that is under way takes `seconds` more from now."""
+        """Tell that the start, reload or stop that is under way takes `seconds` more."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def _watchdog(self, environment: Mapping[str, str]) -> float | None:

@@ -7,13 +7,13 @@ from typing import Final
 from ..shared.shared_memory import now
 
 BATCH_SECONDS: Final = 0.05
-"""A claim takes about what can be performed in this time."""
+"""Seconds in which the attempts of one claim can be performed, about."""
 
 FAIR_SECONDS: Final = 0.5
-"""What was claimed and not begun after this time goes back to other workers."""
+"""Seconds after which claims that haven't begun go back to other workers."""
 
 RECORD_SECONDS: Final = 0.003
-"""What ends within this time is recorded together."""
+"""Seconds within which executions that end are recorded together."""
 
 GROWTH: Final = 4
 
@@ -35,7 +35,7 @@ class BatchSize:
         self._until = self._until or now()
 
     def learn(self, progress: int) -> None:
-        """Before the next claim: what fits the time that a batch should take?
+        """Learn, before the next claim, how many fit the time that a batch should take.
 
         `progress`: how many executions in all have ended, or keep no performer busy.
         """
@@ -44,7 +44,7 @@ class BatchSize:
             seconds = max((self._until or moment) - self._since, 1e-6)
             fits = int(BATCH_SECONDS * count / seconds)
             grown = max(self._size, self._least) * GROWTH
-            # What ends together makes short windows differ: shrink by halves.
+            # Executions that end together make short windows differ: shrink by halves.
             self._size = min(max(fits, self._size // 2), grown, self._most)
         self._progress, self._since, self._until = progress, moment, 0.0
 

@@ -271,7 +271,7 @@ class Loop:
         is_over = self.options.drain and self.poller.is_done and self._knows_all
         if not is_over or self._may_be_rescued(me):
             return False
-        # Of other queues, and of those that are paused, it could wake one after the other in vain.
+        # In other queues, and in paused ones, it could wake one after the other in vain.
         if self.maintenance.sweep(queues=self.poller.queue_filter.queues):
             self.poller.expect()
             return False
@@ -343,7 +343,7 @@ class Loop:
         A rescued worker doesn't wait: what has begun is brought back after the next registration.
         """
         tries = LAST_TRIES
-        # What was performed and isn't recorded will be performed again: that is worth some time.
+        # An execution that isn't recorded will be repeated: to avoid that is worth some time.
         until = now()
         if not self.options.exits_when_done:
             until += self.options.shutdown_timeout

@@ -34,7 +34,7 @@ class Executor(Protocol):
         """Return the claims that were passed on, and haven't begun."""
 
     def work(self, seconds: float, socket: int | None = None) -> bool:
-        """Let what is in flight be performed: for so long, or until the loop is needed.
+        """Let what is in flight be performed for these seconds, or until the loop is needed.
 
         True if there is something to read on `socket`.
         """

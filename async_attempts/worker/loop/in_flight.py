@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 from uuid import UUID
 
+from ...pauses import Pauses
 from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
@@ -53,7 +54,7 @@ class InFlight:
         self._ended: deque[Execution] = deque()
         self._unrecorded: list[Execution] = []
         self._locked: list[Execution] = []
-        self._pause = FIRST_PAUSE
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.0)
         self.offer_at = 0.0
         # By identity: a new incarnation may claim what an earlier one is still performing.
         self._claims: dict[int, Claim] = {}
@@ -176,7 +177,7 @@ class InFlight:
         while not self.closed and (claim := self.next_at_once()) is not None:
             self._unrecorded.append(Execution(claim, RELEASED))
             self._taken -= 1
-        # What was given together with them has begun.
+        # The others of the same claim have begun.
         self._given.clear()
         self._unrecorded += [Execution(claim, RELEASED) for claim in passed_on]
 
@@ -224,12 +225,11 @@ class InFlight:
         self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
 
     def _plan_next_offer(self, met_locks: bool) -> None:
-        """Less and less often, until nothing that is offered is locked."""
+        """Offer less and less often, until nothing that is offered is locked."""
         if met_locks:
-            self.offer_at = now() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self.offer_at = now() + self._pauses.next()
         elif not self._locked:
-            self._pause = FIRST_PAUSE
+            self._pauses.reset()
 
     def _wake_waiting(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the slots of these; return True if something may have become due."""

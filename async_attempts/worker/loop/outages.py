@@ -40,7 +40,7 @@ class Outages:
         self._quiet_until = 0.0
 
     def over(self) -> None:
-        """The database answers again."""
+        """Note that the database answers again."""
         self._pauses.reset()
 
     def wait_for_lock(self) -> None:

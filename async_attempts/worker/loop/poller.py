@@ -47,12 +47,12 @@ class Poller:
         self.may_claim = True
         self.found_nothing = False
         self.suspects_seen_at = 0.0
-        """When the last poll found suspects that are due and can be claimed; 0.0 if it didn't."""
+        """The moment of the last poll if it found due suspects that can be claimed; else 0.0."""
         self.has_late_workers = False
         self.has_waiting = False
         """True if something waits for a slot of a limit key."""
         self.next_tick_at: float | None = None
-        """When a schedule's next tick is, by this process's clock."""
+        """The moment of a schedule's next tick, by this process's clock."""
 
     @property
     def socket(self) -> int | None:

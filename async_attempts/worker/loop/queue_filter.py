@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from ...pauses import Pauses
 from ..shared.shared_memory import now
 
 SHORTEST: Final = 0.05
 LONGEST: Final = 1.0
-"""Seconds after which a queue whose slots are all held elsewhere is asked again; each time in vain
-they double."""
+"""Seconds after which a queue whose slots are all held elsewhere is asked again."""
 
 
 class QueueFilter:
@@ -20,7 +22,7 @@ class QueueFilter:
         self._queues = queues
         self._paused: frozenset[str] = frozenset()
         self._held_back_until: dict[str, float] = {}
-        self._waits: dict[str, float] = {}
+        self._pauses = defaultdict[str, Pauses](partial(Pauses, SHORTEST, LONGEST, jitter=0.0))
 
     @property
     def queues(self) -> Sequence[str]:
@@ -53,19 +55,13 @@ class QueueFilter:
     def hold_back(self, queues: Mapping[str, float | None]) -> None:
         """Hold queues back for these seconds; None: until an attempt ends, or for a pause."""
         for queue, seconds in queues.items():
-            self._held_back_until[queue] = now() + (
-                self._wait(queue) if seconds is None else seconds
-            )
-
-    def _wait(self, queue: str) -> float:
-        wait = self._waits.get(queue, SHORTEST)
-        self._waits[queue] = min(wait * 2, LONGEST)
-        return wait
+            pause = self._pauses[queue].next() if seconds is None else seconds
+            self._held_back_until[queue] = now() + pause
 
     def ended(self, queues: Collection[str]) -> bool:
         """Note that attempts of these queues have ended; True if one of them was held back."""
         opened = False
         for queue in queues:
-            self._waits.pop(queue, None)
+            self._pauses.pop(queue, None)
             opened = self._held_back_until.pop(queue, None) is not None or opened
         return opened

@@ -80,7 +80,7 @@ class Statistics:
         try:
             self._store.statistics.add_tallies(counted)
         except Error as error:
-            # No attempt is to pay for them; whether the database is gone, others will notice.
+            # No attempt is to pay for them; other statements notice if the database is gone.
             logger.warning("tallies could not be written yet: %s", type(error).__name__)
             self._flush_at = now() + FLUSH_INTERVAL
         else:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ...conf import settings
+from ...pauses import Pauses
 from ...store import Store, notifications
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
@@ -32,7 +33,7 @@ WITHOUT: Final = 1.0
 SHORTEST: Final = 0.05
 
 _parents_listeners: Final[list[Listener]] = []
-"""Inherited by a fork, and never touched: to end a session is the parent's affair."""
+"""Listeners that a fork inherits and never touches: to end a session is the parent's affair."""
 
 
 def wakeup_for(store: Store, options: Options) -> WakeUp | None:
@@ -61,6 +62,7 @@ class WakeUp:
         self.store = store
         self.interval = interval
         self._rate = LookRate()
+        self._short_sleeps = Pauses(SHORTEST, WITHOUT, jitter=0.0)
         self._listens = notifications.notifies(store.database.connection)
         self._start()
 
@@ -114,7 +116,7 @@ class WakeUp:
         with a NOTIFY, so that an idle neighbour takes over: one attempt now and then costs neither
         of them a statement.
         """
-        self._short = SHORTEST
+        self._short_sleeps.reset()
         self._is_beside = False
         self._rate.found()
         self._hear()
@@ -142,7 +144,7 @@ class WakeUp:
         self._is_out = False
         self._heard = False
         self._busy_in_a_row = 0
-        self._short = SHORTEST
+        self._short_sleeps.reset()
 
     def _params(self) -> Mapping[str, Any]:
         return params_of(self.store.database.connection)
@@ -157,7 +159,7 @@ class WakeUp:
     def _new_listener(self) -> Listener | None:
         self._listener = self._reconnector.came()
         if self._listener is not None:
-            self._short = SHORTEST
+            self._short_sleeps.reset()
             if self._is_out:
                 self._is_out = False
                 logger.info("the worker listens for notifications again")
@@ -174,7 +176,7 @@ class WakeUp:
         self._is_beside = answer == notifications.BESIDE
         if answer == notifications.OPEN:
             return self._short_sleep()
-        self._short = SHORTEST
+        self._short_sleeps.reset()
         self._hear()
         if self._is_sentinel or not was_beside or self._heard:
             self._heard = False
@@ -186,9 +188,7 @@ class WakeUp:
         return self.interval or WITH_NOTIFICATIONS
 
     def _short_sleep(self) -> float:
-        seconds = min(self._short, self.interval or WITHOUT)
-        self._short = min(2 * self._short, WITHOUT)
-        return seconds
+        return min(self._short_sleeps.next(), self.interval or WITHOUT)
 
     def _hear(self) -> None:
         """Read the notifications that have come; the sentinel may have changed with them."""
@@ -203,7 +203,7 @@ class WakeUp:
         if heard:
             self._heard = True
             self._is_beside = False
-            self._short = SHORTEST
+            self._short_sleeps.reset()
 
     def _let_go(self) -> None:
         self._is_sentinel = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Collection, Iterable
 from typing import Final
 from uuid import UUID
@@ -13,6 +12,7 @@ from django.db import Error
 from ... import signals
 from ...conf import retention, settings
 from ...encryption import openable
+from ...pauses import jittered
 from ...store import Cursor, Rescue, Store
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue
@@ -67,15 +67,15 @@ class Maintenance:
         self._pruner = Pruner(store)
         self._forgotten_to: int | None = None
         # Not all of a fleet that was started together at once.
-        self._next_expire = self._connected + random.uniform(0.5, 1) * EXPIRE_INTERVAL
+        self._next_expire = self._connected + jittered(EXPIRE_INTERVAL)
         self._returns, self._next_return = 0, 0.0
         self._brought_back_to: Cursor | None = None
         self._exits_when_done = exits_when_done
-        self._next_sweep = self._connected + random.uniform(0.5, 1) * SWEEP_INTERVAL
-        self._next_orphans = self._connected + random.uniform(0.5, 1) * ORPHAN_INTERVAL
+        self._next_sweep = self._connected + jittered(SWEEP_INTERVAL)
+        self._next_orphans = self._connected + jittered(ORPHAN_INTERVAL)
 
     def reconnected(self) -> None:
-        """After an outage every lease may have run out: leave the others the time to renew."""
+        """Leave others the time to renew: after an outage every lease may have run out."""
         self._connected = now()
 
     def tick(
@@ -86,7 +86,7 @@ class Maintenance:
         next_tick_at: float | None = None,
         has_waiting: bool = True,
     ) -> bool:
-        """Do what is due; whether attempts may have become due.
+        """Do what is due; return True if attempts may have become due.
 
         `has_late_workers`, `next_tick_at` (of a schedule), `has_waiting` (for a slot): as the last
         poll found. `late_at`: when this worker's own lease was last renewed late.
@@ -166,7 +166,7 @@ class Maintenance:
         return len(expired)
 
     def bring_back(self) -> int:
-        """Make due, of the next scheduled attempts, those that waited for this process's keys."""
+        """Make the ones of the next scheduled attempts due that waited for this process's keys."""
         number, self._brought_back_to = self.store.missing_keys.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )

@@ -30,7 +30,7 @@ class Pruner:
         self._walk: Walk | None = None
         self.batch_size = FIRST
         self.num_refused = 0
-        """How many were passed over, as a project's own rows keep them from being deleted."""
+        """The number passed over, as a project's own rows keep them from being deleted."""
 
     @property
     def is_through(self) -> bool:
@@ -52,7 +52,7 @@ class Pruner:
         return number
 
     def _close_in(self, retention: Retention) -> None:
-        """A project's foreign key forbids it: take half as many, and pass over the last one."""
+        """Take half as many, and pass over the last one, which a project's foreign key keeps."""
         if self.batch_size > 1:
             self.batch_size //= 2
             self._walk = self._walk or Walk()

@@ -11,6 +11,7 @@ from typing import Final
 from django.db import Error
 
 from ...exceptions import AttemptsError
+from ...pauses import Pauses
 from ...printable import MESSAGE_LENGTH, printable
 from ...schedules import declare
 from ...store import Store, Ticked
@@ -37,12 +38,12 @@ class ScheduleTicks:
         self._names: frozenset[str] = frozenset()
         self._next_declaring = 0.0
         self._not_before = 0.0
-        self._pause = SHORTEST_PAUSE
+        self._pauses = Pauses(SHORTEST_PAUSE, LONGEST_PAUSE, jitter=0.0)
         self._is_over = False
         self._quiet_until: dict[str, float] = {}
 
     def tick(self, next_tick_at: float | None) -> bool:
-        """Do what is due; whether something was enqueued.
+        """Do what is due; return True if something was enqueued.
 
         `next_tick_at`: when the next tick is, by this process's clock, as the last poll found.
         """
@@ -73,7 +74,7 @@ class ScheduleTicks:
             )
 
     def enqueue(self) -> bool:
-        """Enqueue the ticks that are due; whether there were any."""
+        """Enqueue the ticks that are due; return True if there were any."""
         ticked = self.store.schedules.enqueue_ticks(self._names)
         for one in ticked:
             self._tell(one)
@@ -81,19 +82,21 @@ class ScheduleTicks:
             for schedule in self.store.malformed_rows.mend_schedules():
                 logger.error("%s", schedule)
         if any(one.problem is None for one in ticked):
-            self._pause, self._not_before = SHORTEST_PAUSE, 0.0
+            self._pauses.reset()
+            self._not_before = 0.0
         else:
             self._rest()
         return any(one.attempt is not None for one in ticked)
 
     def _rest(self) -> None:
-        """After a try in vain, until another one may not be."""
+        """Pause after a try in vain, until another one may succeed."""
         coming = self.store.schedules.coming_ticks(self._names)
         if coming.is_any_due:
-            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+            pause = self._pauses.next()
         else:
             # Another worker came first; the next poll says when to try again, if not sooner.
-            pause, self._pause = LONGEST_POLL, SHORTEST_PAUSE
+            pause = LONGEST_POLL
+            self._pauses.reset()
         if coming.seconds is not None:
             pause = min(pause, coming.seconds)
         self._not_before = now() + pause

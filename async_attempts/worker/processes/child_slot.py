@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from ...conf import settings
+from ...pauses import Pauses
 from ..shared.fork import fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, End, now
@@ -49,7 +50,7 @@ class ChildSlot:
         self.timed_out: frozenset[UUID] = frozenset()
         self._due_at = 0.0
         self._stacks_by = 0.0
-        self._short_lives = 0
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.0)
 
     @property
     def is_empty(self) -> bool:
@@ -168,9 +169,9 @@ class ChildSlot:
         if self.state.end == End.WORN_OUT:
             self._due_at = 0.0
             return
-        lived = now() - self.state.started_at
-        self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE else 0
-        self._due_at = now() + min(FIRST_PAUSE * 2.0**self._short_lives, LONGEST_PAUSE)
+        if now() - self.state.started_at >= SHORT_LIFE:
+            self._pauses.reset()
+        self._due_at = now() + self._pauses.next()
 
     def _count_performed(self) -> None:
         """Lower the limit of executions by those of the child that ended."""

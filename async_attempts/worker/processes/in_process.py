@@ -95,7 +95,7 @@ def watching() -> Iterator[Watch]:
 
 @contextmanager
 def stopped_by_signals(stop_event: StopEvent) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stopping`; only the main thread can listen to signals."""
+    """Let SIGTERM and SIGINT set `stop_event`; only the main thread can listen to signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

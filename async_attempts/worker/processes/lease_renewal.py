@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -12,6 +11,7 @@ from typing import Final
 from django.db import Error, connections
 
 from ...conf import settings
+from ...pauses import jittered
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
 from ..shared.connections import IMPATIENT, use_own_connection
@@ -58,7 +58,7 @@ class LeaseRenewal:
             # A late renewal is as good as any, unless somebody has rescued a child.
             logger.warning("the lease could not be renewed: %s", type(error).__name__)
             self._drop_connection()
-            self._next = now() + min(RETRY, lease / 10) * random.uniform(0.5, 1)
+            self._next = now() + jittered(min(RETRY, lease / 10))
         else:
             self._next = now() + lease / 3
 

@@ -23,8 +23,8 @@ class OsSignals:
     """Notes what signals ask for, and wakes the supervisor.
 
     SIGTERM, SIGINT: stop. A second SIGINT, or SIGQUIT: at once. SIGUSR1: dump the stacks of all
-    threads and what is in flight. SIGHUP: let the children finish, then start anew with the code as
-    it is then. SIGCHLD wakes only.
+    threads and what is in flight. SIGHUP: let the children finish, then start again with the code
+    as it is then. SIGCHLD wakes only.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class OsSignals:
         self._wake_pipe.wait(seconds)
 
     def ask_to_reload(self) -> None:
-        """As by SIGHUP."""
+        """Reload as after SIGHUP."""
         self.reload = self.stop = True
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
@@ -82,7 +82,7 @@ class OsSignals:
         self.ask_to_reload()
 
     def _on_child(self, number: int, frame: FrameType | None) -> None:
-        """The one who waits is awake."""
+        """Do nothing: the signal has woken the supervisor."""
 
 
 def ignore(*numbers: int) -> None:
@@ -154,7 +154,7 @@ def reset_in_forks() -> None:
 
 @contextmanager
 def resetting_in_forks() -> Iterator[None]:
-    """Do so for a while."""
+    """Give the default handlers to processes that this one forks within the block."""
     before = _forks.are_reset
     _forks.reset(True)
     try:

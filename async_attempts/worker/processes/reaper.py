@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import signal
 import time
 from collections.abc import Collection, Mapping
@@ -20,12 +19,13 @@ from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
 from ...models.column_marks import Mark, marked
 from ...models.large_values import require_fetched
+from ...pauses import Pauses
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, InThreads
-from ..execution.outcomes import again_or_never
+from ..execution.exception_outcomes import again_or_never
 from ..maintenance.maintenance import set_malformed_aside
 from ..shared.connections import use_own_connection
 from ..shared.fork import die_with_parent
@@ -37,7 +37,7 @@ logger = logging.getLogger("async_attempts")
 PAUSE: Final = 0.1
 
 COLUMNS: Final = marked(AbstractAttempt, Mark.BOUND)
-"""What names the call, and what its arguments are sealed for."""
+"""The columns that name the call, and those that its arguments are sealed for."""
 
 Policies = Mapping[UUID, Policy]
 """The policies of attempts' targets, by the attempts' ids."""
@@ -93,7 +93,7 @@ def reap(database: str, child_exit: ChildExit) -> int:
 
 def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int:
     until = now() + settings().LEASE
-    pause = PAUSE
+    pauses = Pauses(PAUSE, settings().LEASE / 3)
     while now() < until:
         try:
             policies = _policies(store, child_exit.timed_out)
@@ -105,13 +105,13 @@ def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int
                 raise
             logger.warning("a dead child's attempts can't be taken back: %s", type(error).__name__)
             store.database.connection.close()
-            pause = min(2 * pause, settings().LEASE / 3)
         else:
             if rescue is not None and rescue.attempt_ids:
                 announce_rescue(store, rescue, announcer)
             if rescue is None or rescue.is_complete:
                 return 0
-        time.sleep(pause * random.uniform(0.5, 1))
+            pauses.reset()
+        time.sleep(pauses.next())
     return 1
 
 
@@ -123,10 +123,10 @@ def _policies(store: Store, timed_out: Collection[UUID]) -> Policies:
 
 
 def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
-    """None for a target that this code doesn't have, and for a row that can't be opened.
+    """Return the policy; None for a target that this code lacks or a row that can't be opened.
 
-    A module is imported only by a name that the arguments are sealed for, as in `preparing`: the
-    child knew the target, and whoever can write rows may have put another name there since.
+    A module is imported only by a name that the arguments are sealed for, as in `prepare`: the
+    child knew the target, and a person who can write rows may have put another name there since.
     """
     if (policy := known_policy(row.target, row.method_name)) is not None:
         return policy
@@ -139,7 +139,7 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
 
 
 def _timed_out(row: Any, policy: Policy) -> Verdict:
-    """The attempt ignored its timeout: by its backoff it is due again, or has failed for good."""
+    """Return the verdict on an ignored timeout: due again by its backoff, or failed for good."""
     counts = row.num_attempts, row.max_attempts
     try:
         delay, reason = again_or_never(*counts, policy)

@@ -43,7 +43,7 @@ class Reporting:
         self._code_changes = CodeChanges() if options.reload else None
 
     def begin(self) -> None:
-        """Before the first child. Raises InvalidOption when the health port can't be had."""
+        """Start the health server, before any child. Raises InvalidOption without its port."""
         self._serve_health()
 
     def tick(self) -> None:
@@ -72,7 +72,7 @@ class Reporting:
         self._systemd.extend(seconds + SILENCE)
 
     def ended(self, pid: int) -> None:
-        """A process ended that was no child's."""
+        """Note that a process ended that was no child's."""
         if pid == self._health_pid:
             logger.warning("the process that answers for the worker's health ended")
             self._health_pid, self._next_health = 0, now() + HEALTH_PAUSE
@@ -98,7 +98,7 @@ class Reporting:
         return CRASHED
 
     def _is_alive(self) -> bool:
-        """As `/livez` would say."""
+        """Return True if `/livez` would say so, or while the worker stops."""
         return self._status.stopping() or all(age < SILENCE for age in self._status.tick_ages())
 
     def _serve_health_again(self) -> None:

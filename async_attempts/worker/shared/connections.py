@@ -43,7 +43,7 @@ PATIENT: Final[dict[str, dict[str, Any]]] = {
         "write_timeout": LONGEST_STATEMENT,
     },
 }
-"""`OPTIONS` for those that the project doesn't set."""
+"""`OPTIONS` of sessions, unless the project sets them."""
 
 IMPATIENCE: Final = 2
 """Seconds after which probes and renewals of leases give the server up."""

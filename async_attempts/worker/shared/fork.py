@@ -36,7 +36,7 @@ def fork(work: Callable[[], int]) -> int:
     close_all_before_fork()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # What is there before the first child stays shared with all of them.
+    # Objects from before the first child stay shared with all of them.
     gc.freeze()
     with warnings.catch_warnings():
         # A thread of the project's own (a reporter of errors, say): it doesn't live on in there.

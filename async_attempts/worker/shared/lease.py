@@ -29,7 +29,7 @@ def is_late(holds_until: float, moment: float) -> bool:
 
 
 class SupervisedLease:
-    """Kept by the supervisor, which says in shared memory how it stands."""
+    """A lease that the supervisor keeps; shared memory says how it stands."""
 
     def __init__(self, child_state: ChildState, worker_id: UUID) -> None:
         self._child_state = child_state

@@ -41,7 +41,7 @@ _RESTS: Final = 120
 _MISSING: Final = 128
 _NAMED: Final = struct.Struct("24sd")
 MOST_MISSING: Final = 64
-"""Keys of which a child tells how many attempts it couldn't open; the last are all others."""
+"""The most keys for which a child counts unopened attempts; the last one is all others."""
 
 OTHER_KEYS: Final = "others"
 _TABLE: Final = _MISSING + MOST_MISSING * _NAMED.size
@@ -59,7 +59,7 @@ class End(IntEnum):
     WORN_OUT = 2
     WITHOUT_DATABASE = 3
     FAULTY = 4
-    """By a fault of its own, for which no attempt is to blame."""
+    """A fault of its own ended it, for which no attempt is to blame."""
 
 
 class Begun(NamedTuple):
@@ -140,7 +140,7 @@ class ChildState:
         return max(0.0, self._number(_RESTS))
 
     def note_database(self, is_at_it: bool) -> None:
-        """The claim loop may wait for the database from now on, or asks nothing of it."""
+        """Note that the claim loop may wait for the database from now on, or asks nothing of it."""
         self._write(_RESTS, _AT_DATABASE if is_at_it else now())
 
     @property

@@ -282,7 +282,7 @@ def test_rotating_keys_stops_with_the_reason_and_passes_over_what_is_not_sealed(
     new = new_key()
     keys = [new, *settings.ASYNC_ATTEMPTS["KEYS"]]
     settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "KEYS": keys}
-    with pytest.raises(CommandError, match=r"now: Outage\. What was sealed anew stays so"):
+    with pytest.raises(CommandError, match=r"now: Outage\. What was sealed again stays so"):
         call_command("attempts", "rotate-keys", database=database, stdout=StringIO())
     out_of_reach()
     call_command("attempts", "rotate-keys", database=database, stdout=StringIO())

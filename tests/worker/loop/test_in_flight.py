@@ -146,8 +146,7 @@ def test_what_somebody_locks_stays_in_flight_and_is_offered_less_and_less_often(
     assert states(database) == ["succeeded", "succeeded"]
 
 
-def test_others_are_recorded_while_one_is_locked(in_flight, claimed, database, monkeypatch, locked):
-    monkeypatch.setattr(in_flights, "FIRST_PAUSE", 3600)
+def test_others_are_recorded_while_one_is_locked(in_flight, claimed, database, locked):
     first = claimed(1)[0]
     locked.add(first.id_bytes)
     in_flight.ended(Execution(begun(in_flight), SUCCEEDED))

@@ -72,7 +72,7 @@ def test_what_is_at_the_limit_is_opened(store):
 
 def test_it_cannot_be_run_now_but_can_be_paused_and_resumed(store, fetched):
     pk = made(store)
-    with pytest.raises(InvalidArguments, match="give them anew"):
+    with pytest.raises(InvalidArguments, match="give them again"):
         store.schedules.enqueue_now(pk)
     assert (store.schedules.pause([pk]), store.schedules.resume([pk])) == (1, 1)
     assert max(fetched) < LARGE
@@ -94,7 +94,7 @@ def test_a_declaration_writes_those_of_code_anew_in_one_query_for_all(store, fet
 def test_a_person_gives_them_anew(store, fetched):
     pk = made(store)
     row = store.database.schedules.defer("args").get(pk=pk)
-    with pytest.raises(InvalidArguments, match=r"have 3,000,000 bytes.* give them anew"):
+    with pytest.raises(InvalidArguments, match=r"have 3,000,000 bytes.* give them again"):
         _ = row.arguments
     row.seal(Arguments(2))
     store.schedules.put(row)

@@ -124,7 +124,7 @@ def stuck(recorded, moment):
     recorded.database.schedules.filter(name="stuck").update(**gone)
     for _ in range(12):
         assert not one.tick(moment[0])
-        moment[0] += one._pause
+        moment[0] = max(moment[0], one._not_before)
     return one
 
 

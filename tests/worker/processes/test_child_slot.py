@@ -65,6 +65,14 @@ def test_the_next_is_forked_later_and_later_as_long_as_lives_are_short(child_slo
     assert pause(child_slot, moment) < 1
 
 
+def test_the_pause_stays_the_longest_after_any_number_of_short_lives(child_slot, moment):
+    for _ in range(1100):
+        child_slot.ended(exited(1))
+        child_slot.spawn()
+    child_slot.ended(exited(1))
+    assert pause(child_slot, moment) == pytest.approx(LONGEST_PAUSE, abs=0.1)
+
+
 def test_who_is_worn_out_is_replaced_at_once(child_slot, moment):
     for _ in range(3):
         child_slot.state.note_end(End.WORN_OUT)

@@ -64,7 +64,7 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
 
 
 def given_back(claim: Claim, exception: BaseException) -> Released:
-    """Uncounted: the database failed before the target was called."""
+    """Return a release, uncounted: the database failed before the target was called."""
     logger.warning("%s: given back before its target: %s", claim, type(exception).__name__)
     return Released(random.uniform(*UNREACHABLE_DELAY))
 

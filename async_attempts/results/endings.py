@@ -94,7 +94,7 @@ DELETED: Final = Found(None)
 
 
 def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
-    """Return those of these attempts that exist, by one statement; by two if any was lost."""
+    """Return the ones of these attempts that exist, by one statement; by two if any was lost."""
     found: dict[UUID, Found] = {}
     for some in in_batches(ids):
         rows = [Found(row) for row in store.database.attempts.filter(pk__in=some).only(*COLUMNS)]
@@ -104,7 +104,7 @@ def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
 
 
 def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
-    """Return how each of these attempts ended."""
+    """Return the endings of these attempts, by their ids."""
     found = find(store, ids)
     return {pk: ending_of(pk, found.get(pk, DELETED)) for pk in ids}
 

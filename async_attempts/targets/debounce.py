@@ -1,30 +1,28 @@
-"""Debounce and throttle: how many calls of one target and key become few attempts."""
+"""Debounce and throttle: the options by which many calls of one key become few attempts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..exceptions import InvalidOption
 from ..values import flag, has_lone_surrogate, seconds, text_key
+from .policy import Policy
 
-if TYPE_CHECKING:
-    from .policy import Policy
-
-OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive", "key")
-"""What a call may say of it; a target's author the same, but for the key."""
+DEBOUNCE_OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive", "key")
+"""The options of a call; `@attemptable` takes the same, but for the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
+class DebounceOptions:
     """The debounce or throttle of one call; times in seconds, one of the two is set.
 
-    `debounce`: each call moves the attempt that still waits to so many seconds from now, never
-    later than its first call + `max_wait`. With `adaptive` the n-th call moves it to n times as
-    many: due = min(now + n * debounce, first call + max_wait).
-    `throttle`: of one key, attempts begin at least so many seconds apart.
-    `key`: what keeps apart the calls of one target; None for all of them.
+    `debounce`: each call moves the attempt that still waits to `debounce` seconds from now, never
+    later than its first call + `max_wait`. With `adaptive` the n-th call moves it n times as far:
+    due = min(now + n * debounce, first call + max_wait).
+    `throttle`: attempts of one key begin at least `throttle` seconds apart.
+    `key`: text that keeps apart calls of one target; None: all of them are together.
     """
 
     debounce: float | None = None
@@ -64,27 +62,27 @@ class Pacing:
         return "throttle" if self.throttle is not None else None
 
     def delay(self, calls: int) -> float:
-        """Seconds from the last one of so many debounced calls."""
+        """Return the seconds from the last one of this number of debounced calls."""
         delay = self.debounce or 0.0
         if self.adaptive and self.max_wait is not None:
             return min(delay * calls, self.max_wait)
         return delay
 
 
-def pacing_of(policy: Policy, given: Mapping[str, Any]) -> Pacing | None:
-    """Return what a call says, else what its target's author said; None if neither does.
+def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOptions | None:
+    """Return the options of a call, else those of its target; None if neither has any.
 
-    A call's own `debounce` or `throttle` is instead of either of the author's; False turns it
-    off. Raises InvalidOption, naming the option.
+    A call's own `debounce` or `throttle` replaces either of the target's; False turns it off.
+    Raises InvalidOption, naming the option.
     """
-    said = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    said = {name: given[name] for name in DEBOUNCE_OPTIONS if given.get(name) is not None}
     chosen: dict[str, float | None] = {
         name: period_of(name, said[name]) for name in ("debounce", "throttle") if name in said
     }
     if not any(chosen.values()):
         chosen = {"debounce": policy.debounce, "throttle": policy.throttle} | chosen
     is_debounced = chosen.get("debounce") is not None
-    pacing = Pacing(
+    options = DebounceOptions(
         debounce=chosen.get("debounce"),
         throttle=chosen.get("throttle"),
         max_wait=seconds_over_zero("max_wait", said["max_wait"])
@@ -97,16 +95,16 @@ def pacing_of(policy: Policy, given: Mapping[str, Any]) -> Pacing | None:
         else policy.adaptive and is_debounced,
         key=_key(said["key"]) if "key" in said else None,
     )
-    return pacing if pacing.name is not None else None
+    return options if options.name is not None else None
 
 
 def period_of(name: str, value: Any) -> float | None:
-    """Seconds; None for False, which turns it off."""
+    """Return seconds; None for False, which turns it off."""
     return None if value is False else seconds_over_zero(name, value)
 
 
 def seconds_over_zero(name: str, value: Any) -> float:
-    """The seconds of a number or a timedelta. Raises InvalidOption."""
+    """Return the seconds of a number or a timedelta. Raises InvalidOption."""
     expected = (
         "seconds or a timedelta, over zero and within a hundred years (max_wait, adaptive and key "
         "are options of their own)"
