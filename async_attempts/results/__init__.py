@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..models.progress import Progress
-from .endings import Ending
+from .outcomes import Ending
 from .prerequisites import endings_in_order, handed_over
 from .wait import agather, aresult, gather, result, watch
 

@@ -30,7 +30,7 @@ from ..models.database import database_of
 from ..models.validation import timeout_seconds
 from ..store import store_for
 from ..store.transactions import refuse_waiting_in_block
-from .endings import DELETED, Found, find
+from .outcomes import DELETED, Found, find
 
 FIRST: Final = 0.005
 GROWTH: Final = 1.5

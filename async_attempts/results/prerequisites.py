@@ -17,7 +17,7 @@ from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
 from ..store.edges import PrerequisiteRow
-from .endings import Ending, endings_of
+from .outcomes import Ending, endings_of
 
 
 def handed_over(

@@ -19,7 +19,7 @@ from ..exceptions import (
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
 from ..models.progress import Progress
-from .endings import Found, ending_of
+from .outcomes import Found, ending_of
 from .polling import Poll, wait, wait_async
 
 Until: TypeAlias = Literal["all", "first", "settled"]

@@ -102,7 +102,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a result that was not kept is no None",
-        (("results/endings.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
+        (("results/outcomes.py", "if self.succeeded and not self.keeps_result:", "if False:"),),
         (
             f"{WAITING}test_a_result_that_was_not_kept_is_no_none[sqlite-wait]",
             f"{GATHERING}test_a_result_that_was_not_kept_is_no_none_among_others[sqlite-gather]",

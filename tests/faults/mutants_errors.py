@@ -69,7 +69,7 @@ MUTANTS: Final = (
         "a target that has returned isn't called again for its result",
         (
             (
-                "worker/execution/exception_outcomes.py",
+                "worker/execution/outcomes.py",
                 "isinstance(exception, ResultNotSealed) and not policy.atomic",
                 "isinstance(exception, ResultNotSealed) and policy.atomic",
             ),

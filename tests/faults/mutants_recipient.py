@@ -70,7 +70,7 @@ MUTANTS: Final = (
         "the wait for a result that this process can't read",
         (
             (
-                "results/endings.py",
+                "results/outcomes.py",
                 "except (UnknownKey, ResultTooLarge) as error:",
                 "except ResultTooLarge as error:",
             ),

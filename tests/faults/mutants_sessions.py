@@ -62,13 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "giving back what could not be read",
-        (
-            (
-                "worker/execution/exception_outcomes.py",
-                "if tells_of_lost_session(exception):",
-                "if False:",
-            ),
-        ),
+        (("worker/execution/outcomes.py", "if tells_of_lost_session(exception):", "if False:"),),
         (
             (
                 f"{ENDED}test_what_finds_no_server_before_its_target_is_called_is_given_back"

@@ -16,7 +16,7 @@ from async_attempts import call
 from async_attempts.exceptions import AttemptFailed, InvalidTarget, ResultNotKept, UnknownKey
 from async_attempts.models import Attempt, Schedule
 from async_attempts.payload import Arguments
-from async_attempts.results.endings import Ending
+from async_attempts.results.outcomes import Ending
 from async_attempts.store import Ticked, store_for
 from async_attempts.worker.execution.missing_keys import MissingKeys
 from async_attempts.worker.maintenance import schedule_ticks

@@ -19,7 +19,7 @@ from async_attempts.payload import Arguments
 from async_attempts.payload.limits import MAX_DETAILS_BYTES, MAX_REASON_BYTES
 from async_attempts.store import store_for
 from async_attempts.store.insert import Insert
-from async_attempts.worker.execution.exception_outcomes import error_of
+from async_attempts.worker.execution.outcomes import error_of
 from tests.shop import clients
 from tests.store.large import LARGE, TOLD, json_of, marked, octets, peak_below, text, write
 from tests.store.malformed import without_checks

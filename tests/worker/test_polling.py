@@ -17,7 +17,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.utils import OperationalError
 
 from async_attempts import Attempt, AttemptExpired, call, gather
-from async_attempts.results import endings, polling
+from async_attempts.results import outcomes, polling
 from tests.shop import effects, flows
 from tests.worker.helpers.attempts import drain, enqueued, raising, stored
 from tests.worker.helpers.executing import drain_in_threads
@@ -152,7 +152,7 @@ def test_another_one_asks_when_the_first_goes(database, beside):
 
 
 def test_one_whose_connection_is_lost_raises_it_and_another_one_asks(database, beside, monkeypatch):
-    find, threads = endings.find, []
+    find, threads = outcomes.find, []
 
     def lose(*args):
         if threading.current_thread() in threads:
@@ -175,7 +175,7 @@ def test_one_whose_connection_is_lost_raises_it_and_another_one_asks(database, b
 
 
 def test_others_make_up_for_one_whose_look_takes_too_long(database, beside, monkeypatch):
-    find, threads, go_on = endings.find, [], threading.Event()
+    find, threads, go_on = outcomes.find, [], threading.Event()
 
     def hang(*args):
         if threading.current_thread() in threads:

@@ -21,7 +21,7 @@ from ...store import TOO_LATE, Claim, Rescue, Result, Store, Unrecorded
 from ...store.transactions import refused
 from .announcer import Announcer
 from .connection_cleanup import saved_testcase
-from .exception_outcomes import error_of
+from .outcomes import error_of
 from .runner import Execution
 
 logger = logging.getLogger("async_attempts")

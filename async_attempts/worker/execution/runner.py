@@ -47,14 +47,14 @@ from .connection_cleanup import (
     saved_testcase,
 )
 from .current import CurrentAttempt, _current
-from .exception_outcomes import (
+from .missing_keys import MissingKeys
+from .outcomes import (
     error_of,
     given_back,
     outcome_of_preparing,
     outcome_of_target,
     unexpected,
 )
-from .missing_keys import MissingKeys
 from .prepare import Prepared, prepare
 from .progress import UnwrittenProgress
 from .sessions import has_left_transaction, tells_of_lost_session

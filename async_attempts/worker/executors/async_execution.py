@@ -10,7 +10,7 @@ from ...conf import settings
 from ...lifecycle import Outcome, Released
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
-from ..execution.exception_outcomes import outcome_of_target, unexpected
+from ..execution.outcomes import outcome_of_target, unexpected
 from ..execution.prepare import Prepared
 from ..execution.runner import RELEASED, Execution, kept, refuse_unawaited
 from ..execution.timeouts import MESSAGE, Deadline

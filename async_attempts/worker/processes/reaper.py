@@ -25,7 +25,7 @@ from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, InThreads
-from ..execution.exception_outcomes import again_or_never
+from ..execution.outcomes import again_or_never
 from ..maintenance.maintenance import set_malformed_aside
 from ..shared.connections import use_own_connection
 from ..shared.fork import die_with_parent

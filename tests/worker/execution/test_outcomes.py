@@ -11,7 +11,7 @@ from async_attempts import Attempt, call, enqueue_many
 from async_attempts.exceptions import UnknownTarget
 from async_attempts.store import store_for
 from async_attempts.targets import Policy
-from async_attempts.worker.execution.exception_outcomes import outcome_of_target
+from async_attempts.worker.execution.outcomes import outcome_of_target
 from async_attempts.worker.shared.registration import new_worker
 from tests.shop import effects, legacy
 from tests.shop.effects import RecordedOrder
