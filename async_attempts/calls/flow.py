@@ -26,7 +26,7 @@ from ..payload import Arguments, Handed
 from ..plaintext import hides_arguments
 from ..targets import attemptable
 from ..targets.debounce import DEBOUNCE_OPTIONS
-from .rows import put_on_one_database, row_of_call, write, write_one
+from .rows import new_row, put_on_one_database, write, write_one
 
 if TYPE_CHECKING:
     from ..models import Attempt
@@ -139,14 +139,14 @@ class Call:
         """Return the row of this call, not yet written."""
         self.use()
         if not self.options:
-            return row_of_call(self.target, self.arguments)
+            return new_row(self.target, self.arguments)
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
         debounce_options: dict[str, Any] = {
             n: options.pop(n) for n in DEBOUNCE_OPTIONS if n in options
         }
-        attempt = row_of_call(self.target, self.arguments, **options)
+        attempt = new_row(self.target, self.arguments, **options)
         if debounce_options:
             attempt.debounce_options = debounce_options
         attempt.allow_autocommit = allow_autocommit
@@ -353,7 +353,7 @@ def schedule(
 def _enqueue(target: Any, arguments: Arguments, database: str | None) -> Attempt:
     template = template_of(get_attempt_model(), target)
     if template is None:
-        row = row_of_call(target, arguments)
+        row = new_row(target, arguments)
         row._state.db = database
         return write_one(row)
     made: Attempt = template.row(uuid7(), arguments)

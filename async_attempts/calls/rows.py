@@ -11,7 +11,7 @@ from django.db.models.signals import post_save, pre_save
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
 from ..models.database import database_of
-from ..models.row_template import RowTemplate, new_row
+from ..models.row_template import RowTemplate
 from ..models.saving import announce
 from ..payload import Arguments
 from ..store import store_for
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ..models import Attempt
 
 
-def row_of_call(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
+def new_row(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
     """Return a row that isn't written yet."""
-    attempt = new_row(get_attempt_model(), target=target, **columns)
+    attempt = get_attempt_model()(target=target, **columns)
     attempt._plain = arguments
     return cast("Attempt", attempt)
 

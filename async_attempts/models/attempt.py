@@ -20,7 +20,7 @@ from ..payload.limits import MAX_REASON_BYTES, MOST_RESULT_BYTES, most_args_byte
 from ..plaintext import hides_arguments
 from ..printable import printable
 from ..targets import LIMIT_KEY_LENGTH
-from . import bounds, fields, ports, saving
+from . import bounds, fields, ports, row_template, saving
 from .column_marks import BOUND, CHOSEN, PROMISE, STATE, mark
 from .database import database_of
 from .debounce import DebounceKey
@@ -144,7 +144,8 @@ class AbstractAttempt(models.Model):
 
     @hides_arguments
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        if args or not row_template.begin(self, kwargs):
+            super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
         return printable(f"{self.target}.{self.method_name}")

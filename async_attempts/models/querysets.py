@@ -21,7 +21,7 @@ from ..targets.debounce import DEBOUNCE_OPTIONS
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
-from .row_template import RowTemplate, is_ours, new_row, template_of
+from .row_template import RowTemplate, is_ours, template_of
 from .saving import insert_alike
 from .unique_keys import key_of_token
 
@@ -104,13 +104,13 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
         if not loads_defaults and (template := self._template_of(kwargs)) is not None:
-            row = template.row(uuid7(), Arguments.of(kwargs.get("method_args", {})))
-            row._state.db = manager.writes_to
-            insert_alike(row, template)
-            return row
+            made = template.row(uuid7(), Arguments.of(kwargs.get("method_args", {})))
+            made._state.db = manager.writes_to
+            insert_alike(made, template)
+            return made
         allow_autocommit = kwargs.pop("allow_autocommit", False)
         debounce_options = self._debounce_options(kwargs)
-        row = new_row(self.model, **kwargs)
+        row: Any = self.model(**kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
         if debounce_options:
             row.debounce_options = debounce_options

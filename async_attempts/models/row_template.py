@@ -7,7 +7,9 @@ then in force; its rows differ in nothing but their ids and their arguments.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -80,12 +82,14 @@ class RowTemplate:
         return row
 
 
-def new_row(model: type[models.Model], **given: Any) -> Any:
-    """Return the row that `model(**given)` makes, by a copy of the blank one where there is one."""
-    blank = _blank(model)
-    if blank is None or _is_heard(model) or not given.keys() <= blank.takes:
-        return model(**given)
-    row: Any = model.__new__(model)
+def begin(row: models.Model, given: dict[str, Any]) -> bool:
+    """Make of a bare object the row that Django's `Model(**given)` makes, by the blank one.
+
+    Returns False, and does nothing, where Django's own way may make another one.
+    """
+    blank = _blank(type(row))
+    if blank is None or _is_heard(type(row)) or not given.keys() <= blank.takes:
+        return False
     row.__dict__ = columns = blank.columns.copy()
     columns["_state"] = ModelState()
     columns["id"] = uuid7()
@@ -95,7 +99,7 @@ def new_row(model: type[models.Model], **given: Any) -> Any:
             columns[name] = value
     for name in BY_PROPERTY & given.keys():
         setattr(row, name, given[name])
-    return row
+    return True
 
 
 def template_of(
@@ -113,6 +117,36 @@ def template_of(
     if template is _UNKNOWN:
         template = target.templates[model] = _template(model, target)
     return template  # type: ignore[no-any-return]  # the targets keep it, and don't know of rows
+
+
+def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
+    """Make `rows` the rows of one template, if each was given one target and arguments alone.
+
+    Returns the template. Raises as `template_of`, and InvalidArguments.
+    """
+    if not rows:
+        return None
+    model: type[models.Model] = type(rows[0])
+    if (blank := _blank(model)) is None:
+        return None
+    target, method_name = rows[0].target, rows[0].method_name
+    names = [name for name in blank.columns if name not in ("id", "_state")]
+    expected = blank.columns | {"target": target, "method_name": method_name}
+    read = itemgetter(*names)
+    values, attributes = read(expected), expected.keys() | {"_plain"}
+    for row in rows:
+        columns = row.__dict__
+        if type(row) is not model or read(columns) != values or columns.keys() - attributes:
+            return None
+    template = template_of(model, target, method_name or None)
+    if template is None:
+        return None
+    shared = {name: template.columns[name] for name in template.columns.keys() - OWN - {"_state"}}
+    for row in rows:
+        arguments = row._plain or Arguments()
+        template.signature.check(arguments.args, arguments.kwargs)
+        row.__dict__.update(shared, _plain=arguments)
+    return template
 
 
 def is_ours(model: type[models.Model], method: str) -> bool:
@@ -136,7 +170,7 @@ def _template(model: type[models.Model], target: Target) -> RowTemplate | None:
         or callable(target.policy.limit_key)
     ):
         return None
-    row = new_row(model)
+    row: Any = model()
     relative = fill_in(row, target)
     moments = row.scheduled_at, row.expires_at
     if relative or moments != (None, None) or row.debounce_key is not None:
@@ -159,7 +193,9 @@ def _blank(model: type[models.Model]) -> Blank | None:
     if any(_differs(model, field) for field in fields):
         return None
     set_as_they_are = {field.name for field in fields if field.name == field.attname}
-    return Blank(dict(vars(model())), frozenset(set_as_they_are | OWN | BY_PROPERTY))
+    row = model.__new__(model)
+    models.Model.__init__(row)
+    return Blank(vars(row), frozenset(set_as_they_are | OWN | BY_PROPERTY))
 
 
 def _differs(model: type[models.Model], field: models.Field[Any, Any]) -> bool:

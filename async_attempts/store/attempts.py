@@ -15,7 +15,7 @@ from ..models import AbstractAttempt
 from ..models.clock import NOW
 from ..models.defaults import complete
 from ..models.dependency import note_prerequisites
-from ..models.row_template import RowTemplate
+from ..models.row_template import RowTemplate, shared_template
 from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
 from .alike import A_FEW, CHUNK_ROWS, InsertAlike
@@ -101,6 +101,9 @@ class Attempts:
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
         rows = list(attempts)
+        if batch_size is None and (template := shared_template(rows)) is not None:
+            self.insert_alike(rows, template)
+            return
         self._prepare(rows)
         if debounced := [row for row in rows if row.debounce_key is not None]:
             key: Any = debounced[0].debounce_key

@@ -12,10 +12,16 @@ from django.db.models.signals import post_init, pre_init, pre_save
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
 from async_attempts.models.defaults import complete
-from async_attempts.models.row_template import new_row, template_of
+from async_attempts.models.row_template import shared_template, template_of
 from tests.shop import clients
 
 fulfill = clients.OrderClient.fulfill
+
+
+def as_django_makes_it(**columns: Any) -> Attempt:
+    row = Attempt.__new__(Attempt)
+    Model.__init__(row, **columns)
+    return row
 
 
 def as_given(*values: Any, **columns: Any) -> Attempt:
@@ -40,13 +46,13 @@ def columns_of(row: Model) -> list[tuple[str, Any]]:
     ids=["nothing", "columns", "properties", "another name"],
 )
 def test_it_has_the_same_attributes_in_the_same_order(columns):
-    quick, slow = columns_of(new_row(Attempt, **columns)), columns_of(as_given(**columns))
+    quick, slow = columns_of(as_given(**columns)), columns_of(as_django_makes_it(**columns))
     assert dict(quick) == dict(slow)
     assert [name for name, _ in quick[:40]] == [name for name, _ in slow[:40]]
 
 
 def test_each_has_an_id_a_state_and_metadata_of_its_own():
-    one, other = new_row(Attempt), new_row(Attempt)
+    one, other = Attempt(), Attempt()
     assert one.pk != other.pk
     assert one._state is not other._state
     assert one.metadata is not other.metadata
@@ -55,7 +61,7 @@ def test_each_has_an_id_a_state_and_metadata_of_its_own():
 
 def test_an_unknown_column_is_refused_in_djangos_words():
     with pytest.raises(TypeError, match="unexpected keyword arguments: 'nonsense'"):
-        new_row(Attempt, nonsense=1)
+        as_given(nonsense=1)
 
 
 def test_who_listens_to_the_making_of_rows_hears_of_it():
@@ -66,7 +72,7 @@ def test_who_listens_to_the_making_of_rows_hears_of_it():
 
     post_init.connect(listen, sender=Attempt)
     try:
-        made = new_row(Attempt)
+        made = Attempt()
     finally:
         post_init.disconnect(listen, sender=Attempt)
     assert heard == [made]
@@ -174,3 +180,28 @@ def test_there_is_no_template_where_a_receiver_may_change_a_row(signal: Any):
     finally:
         signal.disconnect(listen, sender=Attempt)
     assert template_of(Attempt, clients.greet) is not None
+
+
+def test_rows_that_were_given_target_and_arguments_alone_share_a_template():
+    rows = [unsaved(number) for number in range(3)]
+    assert shared_template(rows) is template_of(Attempt, clients.greet)
+    assert [row.method_args for row in rows] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"priority": 0},
+        {"target": clients.shout},
+        {"metadata": {"a": 1}},
+        {"loads_defaults": True},
+        {"allow_autocommit": True},
+        {"status": "failed"},
+    ],
+    ids=lambda attributes: next(iter(attributes)),
+)
+def test_a_row_that_was_given_more_shares_none(attributes: Any):
+    rows = [unsaved(number) for number in range(3)]
+    for name, value in attributes.items():
+        setattr(rows[1], name, value)
+    assert shared_template(rows) is None
