@@ -133,3 +133,11 @@ def test_where_a_policy_decides_who_writes_an_insert_asks_it(store, copied):
         cursor.execute("SET LOCAL ROLE attempts_tenant")
         assert len(written(store.database.alias, 100)) == store.database.attempts.count() == 100
     assert not copied
+
+
+def test_a_broken_transaction_takes_nothing(store, copied):
+    with rolled_back(store):
+        transaction.set_rollback(True, using=store.database.alias)
+        with pytest.raises(transaction.TransactionManagementError):
+            written(store.database.alias)
+    assert not copied

@@ -57,27 +57,37 @@ class PostgreSQLAlike(InsertAlike):
         plaintexts: Sequence[Plaintext],
         template: RowTemplate,
     ) -> None:
-        if len(rows) < COPY_FROM or not self._may_copy():
-            super().write_within(rows, plaintexts, template)
-            return
-        common = self._common(rows[0])
-        if common is None:
-            super().write_within(rows, plaintexts, template)
-            return
-        connection: Any = self.database.connection
-        with (
-            connection.cursor() as cursor,
-            connection.wrap_database_errors,
-            cursor.copy(common.sql) as copy,
+        if (
+            len(rows) >= COPY_FROM
+            and self._may_copy()
+            and self._is_copied(rows, plaintexts, template)
         ):
-            copy.write(SIGNATURE)
-            for start in range(0, len(rows), AT_A_TIME):
-                some = rows[start : start + AT_A_TIME]
-                seal_alike(some, plaintexts[start : start + AT_A_TIME])
-                copy.write(b"".join([part for row in some for part in _parts(row, common)]))
-                note(some, template)
-            copy.write(TRAILER)
-        self.insert.announce(rows)
+            self.insert.announce(rows)
+        else:
+            super().write_within(rows, plaintexts, template)
+
+    def _is_copied(
+        self,
+        rows: Sequence[AbstractAttempt],
+        plaintexts: Sequence[Plaintext],
+        template: RowTemplate,
+    ) -> bool:
+        """Write them by COPY; False, and nothing done, where COPY is refused."""
+        connection: Any = self.database.connection
+        with connection.cursor() as cursor, connection.wrap_database_errors:
+            # Django's cursor does so when it executes; it doesn't know of COPY.
+            connection.validate_no_broken_transaction()
+            if (common := self._common(rows[0])) is None:
+                return False
+            with cursor.copy(common.sql) as copy:
+                copy.write(SIGNATURE)
+                for start in range(0, len(rows), AT_A_TIME):
+                    some = rows[start : start + AT_A_TIME]
+                    seal_alike(some, plaintexts[start : start + AT_A_TIME])
+                    copy.write(b"".join([part for row in some for part in _parts(row, common)]))
+                    note(some, template)
+                copy.write(TRAILER)
+        return True
 
     def _may_copy(self) -> bool:
         """Return True if nobody misses an INSERT, and nothing else needs the busy connection."""
@@ -103,7 +113,7 @@ class PostgreSQLAlike(InsertAlike):
         ]
         gate = gate_of(self.database.alias) or "NULL"
         params = [table, *(param for place in other for param in place.params)]
-        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        with psycopg.Cursor(connection.connection) as cursor:
             cursor.format = Format.BINARY
             cursor.execute(f"SELECT row_security_active(%s), {gate}, {', '.join(casts)}", params)
             answer: Any = cursor.pgresult
