@@ -67,7 +67,7 @@ def _parts(calls: Iterable[Call]) -> Iterator[Part]:
 def _of_one_database(alias: str, parts: Iterable[Part]) -> Iterator[Part]:
     """Yield `parts`. Raises InvalidOption at the first row for another database."""
     for attempts, template in parts:
-        for attempt in attempts:
+        for attempt in attempts[:1] if template else attempts:
             if (other := database_of(attempt)) != alias:
                 raise InvalidOption(
                     f"database: {attempt} goes to {other!r}, and the first call to {alias!r}; with "
@@ -89,17 +89,19 @@ def _rows(calls: Sequence[Call], first: int = 0) -> Part:
     template = _template_of(calls)
     if template is None:
         return [one.attempt() for one in calls], None
-    rows = []
-    for key, one in zip(uuid7s(len(calls)), calls, strict=True):
-        row = template.row(key, one.arguments)
-        row._state.db = one.options.get("database")
-        rows.append(row)
+    keys = uuid7s(len(calls))
+    rows = [template.row(key, one.arguments) for key, one in zip(keys, calls, strict=True)]
+    if (database := calls[0].options.get("database")) is not None:
+        for row in rows:
+            row._state.db = database
     return rows, template
 
 
 def _template_of(calls: Sequence[Call]) -> RowTemplate | None:
     """Return the template of all these calls; None if they differ in more than arguments."""
-    target = calls[0].target if calls else None
-    if target is None or any(one.target is not target or not one.has_no_options for one in calls):
+    if not calls or not calls[0].has_no_options:
+        return None
+    target, options = calls[0].target, calls[0].options
+    if any(one.target is not target or one.options != options for one in calls):
         return None
     return template_of(get_attempt_model(), target)

@@ -40,17 +40,18 @@ def write_one(attempt: Attempt) -> Attempt:
 def write(attempts: list[Attempt], template: RowTemplate | None = None) -> list[Attempt]:
     """Write all of these new rows or none; return them, or the rows that have their tokens.
 
-    `template`: theirs, if all have the same.
+    `template`: theirs, if all have the same one, and go to the same database.
     """
+    if template is not None:
+        store_for(database_of(attempts[0])).attempts.insert_alike(attempts, template)
+        return attempts
     by_database: defaultdict[str, list[int]] = defaultdict(list)
     for index, attempt in enumerate(attempts):
         by_database[database_of(attempt)].append(index)
     for alias, indexes in by_database.items():
-        store, some = store_for(alias).attempts, [attempts[index] for index in indexes]
-        if template is not None:
-            store.insert_alike(some, template)
-            continue
-        for index, row in zip(indexes, store.insert_or_get_many(some), strict=True):
+        some = [attempts[index] for index in indexes]
+        found = store_for(alias).attempts.insert_or_get_many(some)
+        for index, row in zip(indexes, found, strict=True):
             attempts[index] = cast("Attempt", row)
     return attempts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 from ..conf import settings
@@ -96,8 +95,10 @@ def _dumped(arguments: Arguments) -> bytes:
     args, kwargs = list(arguments.args), arguments.kwargs
     data = b""
     if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
-        with suppress(UnicodeEncodeError):  # It holds the text, so it is no context of an error.
+        try:
             data = encode([args, kwargs])
+        except UnicodeEncodeError:
+            data = b""  # The error holds the text, so it is no context of another one.
     if not data:
         data = encode(list(_plain({"args": args, "kwargs": kwargs}).values()))
     if len(data) > settings().MAX_ARGS_BYTES:
@@ -146,8 +147,10 @@ def _arguments_of(found: Any) -> tuple[Arguments, str]:
         args, kwargs, *rest = found
         if type(args) is list and type(kwargs) is dict:
             bound_to = _bound_to(rest) if rest else ""
-            with suppress(TypeError):  # a keyword that is no string
+            try:
                 return Arguments(*args, **kwargs), bound_to
+            except TypeError:
+                pass  # a keyword that is no string
     raise InvalidArguments("What is stored is a value, but no arguments.")
 
 
