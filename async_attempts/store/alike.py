@@ -70,16 +70,16 @@ class InsertAlike:
         )
 
         def work() -> None:
-            with nullcontext() if is_one else transaction.atomic(self.database.alias):
-                self.write_within(rows, plaintexts, template)
+            try:
+                with nullcontext() if is_one else transaction.atomic(self.database.alias):
+                    self.write_within(rows, plaintexts, template)
+            except BaseException:
+                for row in rows:
+                    row._state.adding = True
+                    row.__dict__.update(DUE_NOW)
+                raise
 
-        try:
-            self.database.retry_on_conflict(work)
-        except BaseException:
-            for row in rows:
-                row._state.adding = True
-                row.__dict__.update(DUE_NOW)
-            raise
+        self.database.retry_on_conflict(work)
 
     def write_within(
         self,

@@ -1,0 +1,86 @@
+"""Rows of one template: written once each, whatever happens on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+
+from async_attempts import Arguments, Attempt, call, enqueue_many
+from async_attempts.ids import uuid7s
+from async_attempts.models.row_template import template_of
+from async_attempts.signals import enqueued
+from async_attempts.store.transactions import MYSQL_DEADLOCK
+from tests.shop import clients
+
+NUMBERS = [1, 2, 7, 8, 33, 70]
+"""Of rows: by one statement, by arrays, with a savepoint, by COPY."""
+
+
+def new(number: int) -> tuple[list[Any], Any]:
+    template: Any = template_of(Attempt, clients.greet)
+    return [template.row(key, Arguments(n)) for n, key in enumerate(uuid7s(number))], template
+
+
+def stored(store: Any) -> list[list[int]]:
+    return [row.method_args for row in store.database.attempts.order_by("id")]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_each_has_its_own_arguments(store, number):
+    rows, template = new(number)
+    store.attempts.insert_alike(rows, template)
+    assert stored(store) == [[n] for n in range(number)]
+    assert {row._state.db for row in rows} == {store.database.alias}
+    assert all(row.created and not row._state.adding for row in rows)
+
+
+@pytest.mark.parametrize("number", [33, 70])
+def test_a_transaction_that_collides_when_it_commits_is_done_again(store, monkeypatch, number):
+    rows, template = new(number)
+    connection = store.database.connection
+    commit = connection._commit
+    failed: list[bool] = []
+
+    def colliding() -> None:
+        if failed:
+            commit()
+            return
+        failed.append(True)
+        raise OperationalError(MYSQL_DEADLOCK, "deadlock found")
+
+    monkeypatch.setattr(connection, "_commit", colliding)
+    store.attempts.insert_alike(rows, template)
+    assert failed
+    assert stored(store) == [[n] for n in range(number)]
+    assert all(row.created and row.status == "pending" for row in rows)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_rows_that_were_not_written_are_new_again(store, number):
+    rows, template = new(number)
+
+    def refuse(**kwargs: Any) -> None:
+        raise RuntimeError("not this one")
+
+    enqueued.connect(refuse)
+    try:
+        with (
+            pytest.raises(RuntimeError, match="not this one"),
+            transaction.atomic(store.database.alias),
+        ):
+            store.attempts.insert_alike(rows, template)
+    finally:
+        enqueued.disconnect(refuse)
+    assert stored(store) == []
+    assert all(row._state.adding and not row.created for row in rows)
+    store.attempts.insert_alike(rows, template)
+    assert len(stored(store)) == number
+
+
+def test_all_go_to_the_database_of_their_calls(database):
+    calls = [call(clients.greet, n).using(database=database) for n in range(3)]
+    rows = enqueue_many(calls)
+    assert {row._state.db for row in rows} == {database}
+    assert Attempt.objects.using(database).count() == 3
