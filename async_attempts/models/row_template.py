@@ -87,8 +87,11 @@ def begin(row: models.Model, given: dict[str, Any]) -> bool:
 
     Returns False, and does nothing, where Django's own way may make another one.
     """
+    # A receiver must not hear of the blank row, nor put on it what is meant for one row.
+    if _is_heard(type(row)):
+        return False
     blank = _blank(type(row))
-    if blank is None or _is_heard(type(row)) or not given.keys() <= blank.takes:
+    if blank is None or not given.keys() <= blank.takes:
         return False
     row.__dict__ = columns = blank.columns.copy()
     columns["_state"] = ModelState()
@@ -124,7 +127,7 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
 
     Returns the template. Raises as `template_of`, and InvalidArguments.
     """
-    if not rows:
+    if not rows or _is_heard(type(rows[0])):
         return None
     model: type[models.Model] = type(rows[0])
     if (blank := _blank(model)) is None:

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db.models import DEFERRED, Model
 from django.db.models.signals import post_init, pre_init, pre_save
+from django.test.utils import isolate_apps
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
 from async_attempts.models.defaults import complete
@@ -76,6 +77,29 @@ def test_who_listens_to_the_making_of_rows_hears_of_it():
     finally:
         post_init.disconnect(listen, sender=Attempt)
     assert heard == [made]
+
+
+@isolate_apps("tests.shop")
+def test_what_a_listener_puts_on_a_row_is_on_that_row_alone():
+    class Tracked(Attempt):
+        class Meta:
+            proxy = True
+            app_label = "shop"
+
+    heard = []
+
+    def track(*, instance: Any, **kwargs: Any) -> None:
+        heard.append(instance)
+        instance.tracked = True
+
+    post_init.connect(track, sender=Tracked)
+    try:
+        made = Tracked(target=clients.greet)
+        assert shared_template([made]) is None
+    finally:
+        post_init.disconnect(track, sender=Tracked)
+    assert heard == [made]
+    assert not hasattr(Tracked(target=clients.greet), "tracked")
 
 
 def test_a_row_of_the_database_may_lack_columns():
