@@ -26,8 +26,8 @@ from .clock import NOW
 from .defaults import fill_in
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
-OWN: Final = frozenset({"id", "metadata"})
-"""The columns that are made for each row."""
+OWN: Final = {"id": uuid7, "metadata": dict}
+"""The columns that are made for each row, and their defaults."""
 
 DUE_NOW: Final = {
     "status": Status.PENDING,
@@ -144,7 +144,8 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
     template = template_of(model, target, method_name or None)
     if template is None:
         return None
-    shared = {name: template.columns[name] for name in template.columns.keys() - OWN - {"_state"}}
+    common = template.columns.keys() - OWN.keys() - {"_state"}
+    shared = {name: template.columns[name] for name in common}
     for row in rows:
         arguments = row._plain or Arguments()
         template.signature.check(arguments.args, arguments.kwargs)
@@ -192,17 +193,20 @@ def _blank(model: type[models.Model]) -> Blank | None:
     """Return the blank row, or None for a model whose rows don't all begin alike."""
     if not (is_ours(model, "__init__") and is_ours(model, "__setattr__")):
         return None
-    fields = [f for f in model._meta.concrete_fields if not f.generated and f.attname not in OWN]
+    fields = [field for field in model._meta.concrete_fields if not field.generated]
     if any(_differs(model, field) for field in fields):
         return None
     set_as_they_are = {field.name for field in fields if field.name == field.attname}
     row = model.__new__(model)
     models.Model.__init__(row)
-    return Blank(vars(row), frozenset(set_as_they_are | OWN | BY_PROPERTY))
+    return Blank(vars(row), frozenset(set_as_they_are | BY_PROPERTY))
 
 
 def _differs(model: type[models.Model], field: models.Field[Any, Any]) -> bool:
-    if (field.has_default() and callable(field.default)) or has_pre_save(field):
+    own = OWN.get(field.attname)
+    if has_pre_save(field) or (own is not None and field.default is not own):
+        return True
+    if own is None and field.has_default() and callable(field.default):
         return True
     descriptor = type(inspect.getattr_static(model, field.attname))
     return hasattr(descriptor, "__set__") and descriptor is not ForeignKeyDeferredAttribute

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db.models import DEFERRED, Model
+from django.db.models import DEFERRED, JSONField, Model
 from django.db.models.signals import post_init, pre_init, pre_save
 from django.test.utils import isolate_apps
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
+from async_attempts.models import AbstractAttempt
 from async_attempts.models.defaults import complete
 from async_attempts.models.row_template import shared_template, template_of
 from tests.shop import clients
@@ -58,6 +59,22 @@ def test_each_has_an_id_a_state_and_metadata_of_its_own():
     assert one._state is not other._state
     assert one.metadata is not other.metadata
     assert one._state.adding
+
+
+@isolate_apps("tests.shop")
+@pytest.mark.parametrize("default", [lambda: {"team": "red"}, None], ids=["made", "constant"])
+def test_a_column_of_ours_keeps_the_default_that_a_project_gave_it(default: Any):
+    class Owned(AbstractAttempt):
+        metadata = JSONField(default=default, null=True)
+
+        class Meta(AbstractAttempt.Meta):
+            app_label = "shop"
+
+    model: Any = Owned
+    expected = default() if default else None
+    assert model().metadata == expected
+    assert model(target=clients.greet).metadata == expected
+    assert template_of(Owned, clients.greet) is None
 
 
 def test_an_unknown_column_is_refused_in_djangos_words():
