@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cache
-from operator import itemgetter
+from operator import is_not, itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from .clock import NOW
 from .defaults import fill_in
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
+GIVEN: Final = frozenset({"target", "method_name"})
 OWN: Final = {"id": uuid7, "metadata": dict}
 """The columns that are made for each row, and their defaults."""
 
@@ -133,13 +134,16 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
     if (blank := _blank(model)) is None:
         return None
     target, method_name = rows[0].target, rows[0].method_name
-    names = [name for name in blank.columns if name not in ("id", "_state")]
-    expected = blank.columns | {"target": target, "method_name": method_name}
-    read = itemgetter(*names)
-    values, attributes = read(expected), expected.keys() | {"_plain"}
+    read = itemgetter(*(blank.columns.keys() - OWN.keys() - GIVEN - {"_state"}))
+    untouched, attributes = read(blank.columns), blank.columns.keys() | {"_plain"}
+    given = itemgetter("target", "method_name", "metadata")
     for row in rows:
         columns = row.__dict__
-        if type(row) is not model or read(columns) != values or columns.keys() - attributes:
+        if type(row) is not model or columns.keys() - attributes:
+            return None
+        # Not by `==`: values that are equal in Python may differ in the database, as 1 and True.
+        is_touched = any(map(is_not, read(columns), untouched))
+        if is_touched or given(columns) != (target, method_name, {}):
             return None
     template = template_of(model, target, method_name or None)
     if template is None:

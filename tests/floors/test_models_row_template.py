@@ -223,6 +223,22 @@ def test_there_is_no_template_where_a_receiver_may_change_a_row(signal: Any):
     assert template_of(Attempt, clients.greet) is not None
 
 
+@isolate_apps("tests.shop")
+def test_a_value_that_only_equals_a_default_is_not_taken_for_it():
+    class Levelled(AbstractAttempt):
+        level = JSONField(default=1)
+
+        class Meta(AbstractAttempt.Meta):
+            app_label = "shop"
+
+    model: Any = Levelled
+    rows = [model(target=clients.greet, level=True) for _ in range(2)]
+    assert shared_template(rows) is None
+    assert [row.level for row in rows] == [True, True]
+    untouched = model(target=clients.greet, method_args=[1])
+    assert shared_template([untouched]) is template_of(model, clients.greet)
+
+
 def test_rows_that_were_given_target_and_arguments_alone_share_a_template():
     rows = [unsaved(number) for number in range(3)]
     assert shared_template(rows) is template_of(Attempt, clients.greet)
