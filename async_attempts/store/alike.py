@@ -32,7 +32,7 @@ OWN_COLUMNS: Final = frozenset({"id", "args"})
 class Place(NamedTuple):
     """The SQL for one column of a row, and its parameters.
 
-    In place of a row's own value stands its column, or NOW.
+    In place of a value that is prepared for each row stands its column, or NOW.
     """
 
     column: Column
@@ -106,7 +106,7 @@ class InsertAlike:
         key = (self, gate_of(self.database.alias), len(rows) == 1)
         if (made := template.statements.get(key)) is None:
             made = template.statements[key] = self._made(rows)
-        params = [param for row in rows for param in self._own_params(made, row)]
+        params = [param for row in rows for param in self.prepared(made.params, row)]
         return f"{made.before}{', '.join([made.values] * len(rows))}{made.after}", params
 
     @cached_property
@@ -124,8 +124,9 @@ class InsertAlike:
             params=[param for place in places for param in place.params],
         )
 
-    def _own_params(self, made: Statement, row: AbstractAttempt) -> Iterator[Any]:
-        for param in made.params:
+    def prepared(self, params: Sequence[Any], row: AbstractAttempt) -> Iterator[Any]:
+        """Yield the parameters of a kept statement, as the driver takes them for this row."""
+        for param in params:
             if type(param) is Column:
                 yield self.insert.columns.prepared(param, row.__dict__[param.attname])
             elif param is NOW:
@@ -144,7 +145,11 @@ class InsertAlike:
                 sql, params = NOW.on(self.database.vendor)
                 places.append(Place(column, sql, [NOW] * len(params)))
             elif value is not None or column.literal != "NULL":
-                places.append(Place(column, *columns.placed(column, value)))
+                sql, params = columns.placed(column, value)
+                if params and not column.plain_types and not hasattr(value, "resolve_expression"):
+                    # A project's own field may prepare a value in another way for each row.
+                    params = [column]
+                places.append(Place(column, sql, params))
         return places
 
 

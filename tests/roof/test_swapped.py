@@ -55,6 +55,8 @@ def test_it_is_migrated_enqueued_performed_and_listed(
     )
     assert child.returncode == 0, child.stderr
     told = json.loads(child.stdout.splitlines()[-1])
+    # Arrays have one value for all of their rows.
+    assert told.pop("receipts") in {4, 18}
     assert told == {
         "model": "swapped.OrderAttempt",
         "same": True,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from itertools import count
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.db import models
@@ -13,10 +14,20 @@ from async_attempts.models import AbstractAttempt
 ORIGIN: Final = UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
 
+class NumberedField(models.CharField):  # type: ignore[type-arg]  # it takes none when it is run
+    """Text that is stored in another form each time, as by encryption with a nonce."""
+
+    numbers = count()
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return f"{value} {next(self.numbers)}"
+
+
 class OrderAttempt(AbstractAttempt):
     tenant = models.CharField(max_length=40, default="nobody")
     shares = models.CharField(max_length=40, default="100% \\ 'all'")
     origin = models.UUIDField(default=ORIGIN)
+    receipt = NumberedField(max_length=40, default="receipt")
     heading = models.GeneratedField(
         expression=Upper("tenant"), output_field=models.CharField(max_length=40), db_persist=True
     )

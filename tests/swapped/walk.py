@@ -7,7 +7,7 @@ from typing import Any
 
 import django
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 
 
 def walk() -> None:
@@ -16,7 +16,8 @@ def walk() -> None:
     call_command("migrate", verbosity=0)
     call_command("makemigrations", "swapped", "async_attempts", check=True, verbosity=0)
     call_command("check")
-    print(json.dumps({**enqueued(), **performed(), **listed(), "tables": tables()}))  # noqa: T201 the test reads it
+    told = {**enqueued(), **performed(), **listed(), "receipts": receipts(), "tables": tables()}
+    print(json.dumps(told))  # noqa: T201 the test reads it
 
 
 def enqueued() -> dict[str, Any]:
@@ -70,6 +71,21 @@ def listed() -> dict[str, Any]:
         "answers": [answer.status_code for answer in answers],
         "shows": ["lose" in answers[0].content.decode(), "globex" in answers[1].content.decode()],
     }
+
+
+def receipts() -> int:
+    """Return how often a value was prepared for four statements that are kept."""
+    from async_attempts import Attempt, call, enqueue, enqueue_many
+    from tests.swapped import attempts
+
+    with transaction.atomic():
+        rows = [enqueue(attempts.ship, 1), enqueue(attempts.ship, 2)]
+        for _ in range(2):
+            rows += enqueue_many([call(attempts.ship, number) for number in range(8)])
+        written: Any = Attempt.objects.filter(pk__in=[row.pk for row in rows])
+        found = len(set(written.values_list("receipt", flat=True)))
+        transaction.set_rollback(True)
+    return found
 
 
 def tables() -> list[str]:

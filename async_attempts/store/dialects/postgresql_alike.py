@@ -15,7 +15,7 @@ from ...models import AbstractAttempt
 from ...models.row_template import RowTemplate
 from ...models.sealing import seal_alike
 from ...plaintext import Plaintext
-from ..alike import OWN_COLUMNS, InsertAlike, note
+from ..alike import OWN_COLUMNS, InsertAlike, Place, note
 from ..notifications import gate_of
 from .postgresql_insert import FEW, PostgreSQLInsert
 
@@ -112,7 +112,7 @@ class PostgreSQLAlike(InsertAlike):
             for place in other
         ]
         gate = gate_of(self.database.alias) or "NULL"
-        params = [table, *(param for place in other for param in place.params)]
+        params = [table, *self.prepared(_params_of(other), row)]
         with psycopg.Cursor(connection.connection) as cursor:
             cursor.format = Format.BINARY
             cursor.execute(f"SELECT row_security_active(%s), {gate}, {', '.join(casts)}", params)
@@ -134,14 +134,20 @@ class PostgreSQLAlike(InsertAlike):
             return super().statement(rows, template)
         key = (self, gate_of(self.database.alias), "arrays")
         if (kept := template.statements.get(key)) is None:
-            sql, params = self.insert.statement(rows, keyed=False, returned=())
-            kept = template.statements[key] = sql, params[: -len(OWN_COLUMNS)]
+            sql, _ = self.insert.statement(rows, keyed=False, returned=())
+            places = self.places_of(rows[0])
+            other = [place for place in places if place.column.attname not in OWN_COLUMNS]
+            kept = template.statements[key] = sql, _params_of(other)
         sql, params = kept
         arrays = [
             self.insert.array(column, [row.__dict__[column.attname] for row in rows])[2]
             for column in self.own
         ]
-        return sql, [*params, *arrays]
+        return sql, [*self.prepared(params, rows[0]), *arrays]
+
+
+def _params_of(places: Sequence[Place]) -> list[Any]:
+    return [param for place in places for param in place.params]
 
 
 def _parts(row: AbstractAttempt, common: Common) -> Sequence[bytes]:
