@@ -15,11 +15,18 @@ from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow
 from ..models.fields import StatusField
 from ..models.row_template import has_pre_save
 
-PLAIN_TYPES: Final = frozenset({str, int, float, bool})
-PLAIN_FIELDS: Final = frozenset(
-    "CharField TextField SmallIntegerField PositiveIntegerField PositiveSmallIntegerField "
-    "IntegerField BigIntegerField BooleanField FloatField".split()
-)
+PLAIN_TYPES: Final = {
+    "CharField": str,
+    "TextField": str,
+    "SmallIntegerField": int,
+    "PositiveIntegerField": int,
+    "PositiveSmallIntegerField": int,
+    "IntegerField": int,
+    "BigIntegerField": int,
+    "BooleanField": bool,
+    "FloatField": float,
+}
+"""The only type whose values the driver stores as Django does, by the kind of field."""
 
 PLAIN_HOMES: Final = frozenset({Field.__module__, StatusField.__module__})
 
@@ -185,7 +192,8 @@ def _column(field: Field[Any, Any], connection: Any) -> Column:
         field=field,
         # A value that the database fills in is an expression; nothing else may stand for it.
         usual=_NOTHING if field.has_db_default() else usual,
-        literal=_literal(usual),
+        # A default may be given in another type than the column's: 0 for False.
+        literal=_literal(field.get_prep_value(usual) if types else usual),
         plain_types=types,
         has_pre_save=has_pre_save(field),
         passed_on=types if usual is None and not is_literal else frozenset(),
@@ -202,7 +210,7 @@ def _plain_types(field: Field[Any, Any], connection: Any) -> frozenset[type]:
         return frozenset({UUID})
     if kind == "BinaryField":
         return frozenset({bytes})
-    return PLAIN_TYPES if kind in PLAIN_FIELDS else frozenset()
+    return frozenset({PLAIN_TYPES[kind]}) if kind in PLAIN_TYPES else frozenset()
 
 
 def _plain_literal(value: Any) -> str | None:

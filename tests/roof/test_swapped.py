@@ -66,6 +66,7 @@ def test_it_is_migrated_enqueued_performed_and_listed(
             ["INITECH", "succeeded", "shipped 3"],
         ],
         "defaults": [["100% \\ 'all'", "0190163d-8694-739b-aea5-966c26f8ad91"]],
+        "urgent": [True, False, False],
         "complaints": [["globex", "LookupError", "failed"]],
         "failures": ["2"],
         "retried": 1,

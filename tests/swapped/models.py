@@ -27,6 +27,7 @@ class OrderAttempt(AbstractAttempt):
     tenant = models.CharField(max_length=40, default="nobody")
     shares = models.CharField(max_length=40, default="100% \\ 'all'")
     origin = models.UUIDField(default=ORIGIN)
+    urgent = models.BooleanField(default=0)
     receipt = NumberedField(max_length=40, default="receipt")
     heading = models.GeneratedField(
         expression=Upper("tenant"), output_field=models.CharField(max_length=40), db_persist=True

@@ -26,7 +26,7 @@ def enqueued() -> dict[str, Any]:
     from tests.swapped import attempts
 
     attempt: Any = Attempt
-    attempt.objects.create(target=attempts.ship, method_args=[1], tenant="acme")
+    attempt.objects.create(target=attempts.ship, method_args=[1], tenant="acme", urgent=1)
     attempt.objects.bulk_create([attempt(target=attempts.lose, method_args=[2], tenant="globex")])
     first = call(attempts.ship, 3).using(idempotence_token="a").enqueue()
     (again,) = enqueue_many([call(attempts.ship, 4).using(idempotence_token="a")])
@@ -46,6 +46,7 @@ def performed() -> dict[str, Any]:
     return {
         "rows": [[row.heading, row.state, row.stored_result] for row in rows],
         "defaults": sorted({(row.shares, str(row.origin)) for row in rows}),
+        "urgent": [row.urgent for row in rows],
         "complaints": [*Complaint.objects.values_list("tenant", "error", "state")],
         "failures": [failure.message for failure in failed.failures.all()],
         "retried": rows.filter(tenant="globex").retry().changed,
