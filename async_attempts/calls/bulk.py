@@ -10,7 +10,7 @@ from ..batches import in_batches
 from ..exceptions import InvalidOption
 from ..ids import uuid7s
 from ..models import get_attempt_model
-from ..models.database import database_of
+from ..models.database import by_database, database_of
 from ..models.row_template import RowTemplate, template_of
 from ..plaintext import hides_arguments
 from ..store import store_for
@@ -67,11 +67,12 @@ def _parts(calls: Iterable[Call]) -> Iterator[Part]:
 def _of_one_database(alias: str, parts: Iterable[Part]) -> Iterator[Part]:
     """Yield `parts`. Raises InvalidOption at the first row for another database."""
     for attempts, template in parts:
-        for attempt in attempts[:1] if template else attempts:
-            if (other := database_of(attempt)) != alias:
+        for other, [index, *_] in by_database(attempts, are_alike=template is not None).items():
+            if other != alias:
                 raise InvalidOption(
-                    f"database: {attempt} goes to {other!r}, and the first call to {alias!r}; with "
-                    "returning=False enqueue the calls of each database by themselves."
+                    f"database: {attempts[index]} goes to {other!r}, and the first call to "
+                    f"{alias!r}; with returning=False enqueue the calls of each database by "
+                    "themselves."
                 )
         yield attempts, template
 

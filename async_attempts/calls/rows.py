@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +9,7 @@ from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
-from ..models.database import database_of
+from ..models.database import by_database, database_of
 from ..models.row_template import RowTemplate
 from ..models.saving import announce
 from ..payload import Arguments
@@ -40,16 +39,13 @@ def write_one(attempt: Attempt) -> Attempt:
 def write(attempts: list[Attempt], template: RowTemplate | None = None) -> list[Attempt]:
     """Write all of these new rows or none; return them, or the rows that have their tokens.
 
-    `template`: theirs, if all have the same one, and go to the same database.
+    `template`: theirs, if all have the same one.
     """
-    if template is not None:
-        store_for(database_of(attempts[0])).attempts.insert_alike(attempts, template)
-        return attempts
-    by_database: defaultdict[str, list[int]] = defaultdict(list)
-    for index, attempt in enumerate(attempts):
-        by_database[database_of(attempt)].append(index)
-    for alias, indexes in by_database.items():
+    for alias, indexes in by_database(attempts, are_alike=template is not None).items():
         some = [attempts[index] for index in indexes]
+        if template is not None:
+            store_for(alias).attempts.insert_alike(some, template)
+            continue
         found = store_for(alias).attempts.insert_or_get_many(some)
         for index, row in zip(indexes, found, strict=True):
             attempts[index] = cast("Attempt", row)

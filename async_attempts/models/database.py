@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.db import models, router
 
 
@@ -15,6 +18,20 @@ def database_of(row: models.Model) -> str:
     if alias is not None and not _was_read(row):
         return alias
     return router.db_for_write(type(row), instance=row)
+
+
+def by_database(rows: Sequence[Any], *, are_alike: bool) -> dict[str, list[int]]:
+    """Return the indexes of `rows` by the alias that each is written to.
+
+    `are_alike`: True if they have one template, and one choice of a database: only a router, which
+    may look at their ids and arguments, can tell them apart then.
+    """
+    if are_alike and not router.routers:
+        return {database_of(rows[0]): list(range(len(rows)))}
+    found: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        found.setdefault(database_of(row), []).append(index)
+    return found
 
 
 def _was_read(row: models.Model) -> bool:

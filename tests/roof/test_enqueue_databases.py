@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.test import TestCase
 
-from async_attempts import Attempt, WrongTransaction, call, enqueue
+from async_attempts import Attempt, InvalidOption, WrongTransaction, call, enqueue
 from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.models import Order
@@ -25,6 +25,13 @@ class ToPostgreSQL:
         return "postgresql" if model is Attempt else None
 
     db_for_read = db_for_write
+
+
+class ByArgument:
+    """Keeps each customer's attempts on one of two databases."""
+
+    def db_for_write(self, model: Any, instance: Any = None, **hints: Any) -> str | None:
+        return None if instance is None else TWO[instance.method_args[0] % 2]
 
 
 WAYS: dict[str, Callable[..., Any]] = {
@@ -63,6 +70,17 @@ def test_a_router_has_its_say(way: str, settings: Any):
     settings.DATABASE_ROUTERS = [ToPostgreSQL()]
     WAYS[way]()
     assert counts() == {"default": 0, "postgresql": 1}
+
+
+@on_two_databases
+def test_a_router_may_tell_rows_apart(settings: Any):
+    settings.DATABASE_ROUTERS = [ByArgument()]
+    rows = enqueue_many([call(clients.greet, number) for number in range(5)])
+    assert [row._state.db for row in rows] == [TWO[number % 2] for number in range(5)]
+    assert counts() == {"default": 3, "postgresql": 2}
+    with pytest.raises(InvalidOption, match="goes to 'postgresql', and the first call to 'def"):
+        enqueue_many((call(clients.greet, number) for number in range(5)), returning=False)
+    assert counts() == {"default": 3, "postgresql": 2}
 
 
 @on_two_databases
