@@ -42,7 +42,7 @@ def insert(row: Any, using: str | None) -> None:
 def insert_alike(row: Any, template: Any) -> None:
     """Enqueue a new row of this `RowTemplate`."""
     alias = database_of(row)
-    ports.store_for(alias).attempts.insert_alike([row], template)
+    ports.store_for(alias).attempts.insert_one_alike(row, template)
     announce(post_save, row, alias, created=True)
 
 

@@ -63,7 +63,7 @@ class InsertAlike:
         template: RowTemplate,
     ) -> None:
         """Write all of these rows or none, their arguments sealed on the way."""
-        is_one = len(rows) == 1 or (
+        is_one = (
             len(rows) <= A_FEW
             and not self.insert.is_listened_to
             and sum(map(len, plaintexts)) <= STATEMENT_BYTES
@@ -73,6 +73,7 @@ class InsertAlike:
             try:
                 with nullcontext() if is_one else transaction.atomic(self.database.alias):
                     self.write_within(rows, plaintexts, template)
+                    self.insert.announce(rows)
             except BaseException:
                 for row in rows:
                     row._state.adding = True
@@ -81,13 +82,21 @@ class InsertAlike:
 
         self.database.retry_on_conflict(work)
 
+    def write_one(
+        self, row: AbstractAttempt, plaintexts: Sequence[Plaintext], template: RowTemplate
+    ) -> None:
+        """Write this row by one statement, its arguments sealed on the way."""
+        rows = [row]
+        self.database.retry_on_conflict(lambda: self.write_within(rows, plaintexts, template))
+        self.insert.announce(rows)
+
     def write_within(
         self,
         rows: Sequence[AbstractAttempt],
         plaintexts: Sequence[Plaintext],
         template: RowTemplate,
     ) -> None:
-        """Write them in the transaction that is open, or by one statement."""
+        """Write them in the transaction that is open, or by one statement; announce nothing."""
         start = 0
         for some in by_size(plaintexts, len, number=CHUNK_ROWS):
             chunk = rows[start : start + len(some)]
@@ -97,7 +106,6 @@ class InsertAlike:
             with self.database.connection.cursor() as cursor:
                 cursor.execute(sql, params)
             note(chunk, template)
-        self.insert.announce(rows)
 
     def statement(
         self, rows: Sequence[AbstractAttempt], template: RowTemplate

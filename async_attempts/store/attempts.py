@@ -47,10 +47,18 @@ class Attempts:
     def insert_alike(self, rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:
         """Write all of these new rows of one template, or none.
 
-        Raises what `insert` raises.
+        Raises what `insert` raises, and what receivers of `enqueued` raise.
         """
         refuse_wrong_transaction(self.database.alias)
         self.alike.write(rows, self._plaintexts_of(rows), template)
+
+    def insert_one_alike(self, row: AbstractAttempt, template: RowTemplate) -> None:
+        """Write a new row of a template, by one statement; raises as `insert_alike`.
+
+        It stays written, as after `insert`, if a receiver of `enqueued` raises.
+        """
+        refuse_wrong_transaction(self.database.alias)
+        self.alike.write_one(row, self._plaintexts_of([row]), template)
 
     def insert(self, attempt: AbstractAttempt) -> bool:
         """Write one new attempt; False when its idempotence token is taken.
@@ -147,6 +155,7 @@ class Attempts:
                 # No savepoint: PostgreSQL would have to keep one for each part in mind.
                 if template is not None:
                     self.alike.write_within(attempts, self._plaintexts_of(attempts), template)
+                    self.statement.announce(attempts)
                     new += len(attempts)
                     continue
                 self._prepare(attempts)

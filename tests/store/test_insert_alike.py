@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -77,6 +78,43 @@ def test_rows_that_were_not_written_are_new_again(store, number):
     assert all(row._state.adding and not row.created for row in rows)
     store.attempts.insert_alike(rows, template)
     assert len(stored(store)) == number
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("in_block", [False, True], ids=["autocommit", "in a block"])
+def test_none_is_written_if_a_receiver_raises(store, number, in_block):
+    alias = store.database.alias
+
+    def refuse(**kwargs: Any) -> None:
+        raise RuntimeError("not this one")
+
+    enqueued.connect(refuse)
+    try:
+        with transaction.atomic(alias) if in_block else nullcontext():
+            for parts in (True, False):
+                calls = [call(clients.greet, n).using(database=alias) for n in range(number)]
+                with pytest.raises(RuntimeError, match="not this one"):
+                    enqueue_many(calls, returning=parts)
+    finally:
+        enqueued.disconnect(refuse)
+    assert stored(store) == []
+
+
+def test_a_row_is_announced_once_though_a_receiver_collides(store):
+    heard = []
+
+    def collide(*, attempt: Any, **kwargs: Any) -> None:
+        heard.append(attempt)
+        raise OperationalError(MYSQL_DEADLOCK, "deadlock found")
+
+    enqueued.connect(collide)
+    try:
+        with pytest.raises(OperationalError):
+            call(clients.greet, 1).using(database=store.database.alias).enqueue()
+    finally:
+        enqueued.disconnect(collide)
+    assert [row._state.adding for row in heard] == [False]
+    assert stored(store) == [[1]]
 
 
 def test_all_go_to_the_database_of_their_calls(database):

@@ -57,13 +57,11 @@ class PostgreSQLAlike(InsertAlike):
         plaintexts: Sequence[Plaintext],
         template: RowTemplate,
     ) -> None:
-        if (
+        if not (
             len(rows) >= COPY_FROM
             and self._may_copy()
             and self._is_copied(rows, plaintexts, template)
         ):
-            self.insert.announce(rows)
-        else:
             super().write_within(rows, plaintexts, template)
 
     def _is_copied(
