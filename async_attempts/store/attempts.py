@@ -114,6 +114,7 @@ class Attempts:
             return
         self._prepare(rows)
         if debounced := [row for row in rows if row.debounce_key is not None]:
+            _make_new(rows)
             key: Any = debounced[0].debounce_key
             raise InvalidOption(
                 f"bulk_create: {debounced[0]} has {key.options.name}, which may let a row that is "
@@ -211,10 +212,7 @@ class Attempts:
             return self.database.retry_on_conflict(begin)
         except BaseException:
             forget()
-            for row in rows:
-                if row.edges or row.is_prerequisite:
-                    row.status, row.blockers = Status.PENDING, 0
-                    row.has_dependents = False
+            _make_new(rows)
             raise
 
     def _is_one_statement(self, rows: Sequence[AbstractAttempt], batch_size: int) -> bool:
@@ -232,16 +230,25 @@ class Attempts:
         return sum(len(row.args) for row in rows) <= STATEMENT_BYTES
 
     def _prepare(self, attempts: Sequence[AbstractAttempt]) -> None:
-        """Make them ready to be written, their arguments sealed; or raise, and send nothing."""
+        """Make them ready to be written, their arguments sealed.
+
+        If it raises, nothing is written, and the rows are new again.
+        """
         if not all(attempt.allow_autocommit for attempt in attempts):
             refuse_wrong_transaction(self.database.alias)
         for attempt in attempts:
             attempt._state.db = self.database.alias
         note_prerequisites(attempts)
-        for attempt in attempts:
-            _begin(attempt, complete(attempt))
-        _seal(attempts)
-        self.queues.require_room(attempts)
+        begun: list[AbstractAttempt] = []
+        try:
+            for attempt in attempts:
+                _begin(attempt, complete(attempt))
+                begun.append(attempt)
+            _seal(attempts)
+            self.queues.require_room(attempts)
+        except BaseException:
+            _make_new(begun)
+            raise
 
     def _plaintexts_of(self, rows: Sequence[AbstractAttempt]) -> Sequence[Plaintext]:
         """Do as `_prepare` for rows of a template; return their arguments, not yet sealed."""
@@ -268,6 +275,14 @@ def _begin(attempt: AbstractAttempt, relative: Mapping[str, float]) -> None:
         row["has_dependents"] = True
     row["created_at"] = NOW
     row["created"] = False
+
+
+def _make_new(rows: Iterable[AbstractAttempt]) -> None:
+    """Take from rows that weren't written the state that can't be given to a new row."""
+    for row in rows:
+        if row.edges or row.is_prerequisite:
+            row.status, row.blockers = Status.PENDING, 0
+            row.has_dependents = False
 
 
 def _seal(rows: Iterable[AbstractAttempt]) -> None:

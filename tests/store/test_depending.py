@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from async_attempts import call
+from async_attempts import Attempt, call
+from async_attempts.exceptions import AttemptsError
 from async_attempts.lifecycle import Succeeded
-from async_attempts.models import Dependency
+from async_attempts.models import Dependency, sealing
 from async_attempts.store import dependencies, edges
 from async_attempts.store.expressions import seconds_from_now
-from tests.shop import flows
+from tests.shop import flows, paced
+from tests.shop.unsaved import new_attempt
 
 from .rows import enqueued, put, registered
 from .sessions import at_once
@@ -212,3 +214,46 @@ def test_a_retry_that_is_not_committed_yet_is_not_missed_by_a_close(store, worke
     assert (row.status, row.blockers) == ("waiting", 1)
     finish(store, worker, store.claims.claim(worker.pk, ["default"], 1))
     assert status(store, dependent) == "pending"
+
+
+class NoKeys:
+    """A cipher whose keys can't be had just now."""
+
+    def encrypt(self, plaintext: bytes, context: object) -> bytes:
+        raise RuntimeError("no keys")
+
+
+def no_keys(store, monkeypatch, settings):
+    monkeypatch.setattr(sealing, "cipher", NoKeys)
+    return []
+
+
+def no_room(store, monkeypatch, settings):
+    enqueued(store)
+    full = {"default": {"max_pending": 1}}
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "QUEUES": full}
+    return []
+
+
+def other_arguments(store, monkeypatch, settings):
+    return [new_attempt(target=flows.fetch, method_args=[object()])]
+
+
+def a_debounced_row(store, monkeypatch, settings):
+    return [new_attempt(target=paced.reindex, method_args=[1])]
+
+
+@pytest.mark.parametrize("fault", [no_keys, no_room, other_arguments, a_debounced_row])
+def test_rows_that_could_not_be_written_can_be_when_the_fault_is_mended(
+    store, monkeypatch, settings, fault
+):
+    first = new_attempt(target=flows.clear_up)
+    rows = [first, new_attempt(target=flows.clear_up, depends_on=[first])]
+    objects = Attempt.objects.using(store.database.alias)
+    with monkeypatch.context() as patch:
+        others = fault(store, patch, settings)
+        with pytest.raises((RuntimeError, AttemptsError)):
+            objects.bulk_create([*rows, *others])
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "QUEUES": {"default": {}}}
+    objects.bulk_create(rows)
+    assert [status(store, row) for row in rows] == ["pending", "waiting"]
