@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Sequence
 from functools import cache
 from operator import is_not, itemgetter
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from django.db.models.signals import post_init, pre_init, pre_save
 from ..ids import uuid7
 from ..lifecycle import Status
 from ..payload import Arguments
+from ..plaintext import hides_arguments
 from ..targets import CallSignature, Target, target_of
 from .clock import NOW
 from .defaults import fill_in
@@ -37,8 +39,15 @@ DUE_NOW: Final = {
     "created": False,
 }
 
-HOMES: Final = frozenset({f"{__package__}.attempt", models.Model.__module__, object.__module__})
-"""The modules of the classes that attempt models are made of."""
+HOMES: Final = frozenset(
+    {
+        f"{__package__}.attempt",
+        hides_arguments.__module__,
+        models.Model.__module__,
+        object.__module__,
+    }
+)
+"""The modules of the classes that attempt models are made of, and of their methods."""
 
 _UNKNOWN: Final = object()
 _MOMENTS_PRE_SAVE: Final = (
@@ -158,9 +167,15 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
 
 
 def is_ours(model: type[models.Model], method: str) -> bool:
-    """Return True if neither the project's model nor a base of it overrides this method."""
-    homes = {base.__module__ for base in model.__mro__ if method in vars(base)}
-    return homes <= HOMES
+    """Return True if nobody overrides this method, in a subclass, a base, or by a patch."""
+    found = [(base, vars(base)[method]) for base in model.__mro__ if method in vars(base)]
+    return {module for base, one in found for module in (base.__module__, _home_of(one))} <= HOMES
+
+
+def _home_of(method: Any) -> str:
+    if isinstance(method, FunctionType):
+        return str(method.__globals__["__name__"])
+    return type(method).__module__
 
 
 def has_pre_save(field: models.Field[Any, Any]) -> bool:

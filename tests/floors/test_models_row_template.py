@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
+from functools import wraps
 from typing import Any
+from unittest import mock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -237,6 +240,24 @@ def test_a_value_that_only_equals_a_default_is_not_taken_for_it():
     assert [row.level for row in rows] == [True, True]
     untouched = model(target=clients.greet, method_args=[1])
     assert shared_template([untouched]) is template_of(model, clients.greet)
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_save_that_a_test_patches_is_called(database: str, patched: bool):
+    saved = []
+    save = Attempt.save
+
+    @wraps(save)
+    def noted(row: Any, **options: Any) -> None:
+        saved.append(row)
+        save(row, **options)
+
+    with mock.patch.object(Attempt, "save", noted) if patched else nullcontext():
+        row = Attempt.objects.create(target=clients.greet, method_args=[1], database=database)
+    assert saved == [row][:patched]
+    with mock.patch.object(Attempt, "save") as save_nothing:
+        Attempt.objects.create(target=clients.greet, method_args=[1], database=database)
+    save_nothing.assert_called_once()
 
 
 def test_rows_that_were_given_target_and_arguments_alone_share_a_template():
