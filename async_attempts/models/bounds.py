@@ -336,6 +336,10 @@ def _in_check(bound: Bound) -> Condition:
     return bound.condition
 
 
+NOTHING: Final = "SELECT 1"
+"""A statement that changes nothing."""
+
+
 class HexIds(Bounds):
     """The check of the columns of ids, on databases that have no type for them."""
 
@@ -356,7 +360,8 @@ class HexIds(Bounds):
     def create_sql(self, model: type[Model] | None, schema_editor: Any) -> Any:
         if self.holds_on(schema_editor.connection):
             return super().create_sql(model, schema_editor)
-        return None
+        # Not None: Django executes what it puts off until a table with a `db_default` is made.
+        return NOTHING
 
     def remove_sql(self, model: type[Model] | None, schema_editor: Any) -> Any:
         if self.holds_on(schema_editor.connection):

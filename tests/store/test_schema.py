@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.db.models import IntegerField
+from django.test.utils import isolate_apps
 
 from async_attempts import Attempt
-from async_attempts.models import DatabaseNow, Failure
+from async_attempts.models import AbstractAttempt, DatabaseNow, Failure
 
 from .rows import enqueued, put, row
 
@@ -149,3 +151,25 @@ def _parsed(definition):
     states = ["pending", "scheduled", "waiting", "failed", "expired"]
     known = ["subject_type", "unique_key", "expires_at", "completed_at", "status", *states]
     return columns, [word for word in [*known, "is null", "not null"] if word in condition]
+
+
+@isolate_apps("tests.shop")
+def test_a_table_may_have_a_column_that_the_database_fills_in(store):
+    class Counted(AbstractAttempt):
+        number = IntegerField(db_default=9)
+
+        class Meta(AbstractAttempt.Meta):
+            app_label = "shop"
+
+    connection = store.database.connection
+    with connection.schema_editor() as editor:
+        editor.create_model(Counted)
+    try:
+        with connection.cursor() as cursor:
+            made = connection.introspection.get_constraints(cursor, Counted._meta.db_table)
+        names = {constraint.name for constraint in Counted._meta.constraints}
+        is_native = connection.features.has_native_uuid_field
+        assert names - made.keys() == ({"aa_counted_ids"} if is_native else set())
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Counted)
