@@ -9,6 +9,8 @@ from django.test.utils import isolate_apps
 
 from async_attempts import Attempt
 from async_attempts.models import AbstractAttempt, DatabaseNow, Failure
+from async_attempts.store.columns import Columns
+from tests.shop import clients
 
 from .rows import enqueued, put, row
 
@@ -153,6 +155,18 @@ def _parsed(definition):
     return columns, [word for word in [*known, "is null", "not null"] if word in condition]
 
 
+def counts_written(store, model, given):
+    """Write rows of a model of the project's own by one statement; return their numbers."""
+    rows = [model(target=clients.greet, method_args=[1], **columns) for columns in given]
+    store.attempts._prepare(rows)
+    insert = type(store.attempts.statement)(store.database)
+    objects = model.objects.using(store.database.alias)
+    insert.columns = Columns(objects, store.database.alias)
+    insert.write(rows)
+    written = objects.filter(pk__in=[row.pk for row in rows]).order_by("pk")
+    return list(written.values_list("number", flat=True))
+
+
 @isolate_apps("tests.shop")
 def test_a_table_may_have_a_column_that_the_database_fills_in(store):
     class Counted(AbstractAttempt):
@@ -170,6 +184,8 @@ def test_a_table_may_have_a_column_that_the_database_fills_in(store):
         names = {constraint.name for constraint in Counted._meta.constraints}
         is_native = connection.features.has_native_uuid_field
         assert names - made.keys() == ({"aa_counted_ids"} if is_native else set())
+        assert counts_written(store, Counted, [{}] * 9) == [9] * 9
+        assert counts_written(store, Counted, [{}] * 8 + [{"number": 3}]) == [9] * 8 + [3]
     finally:
         with connection.schema_editor() as editor:
             editor.delete_model(Counted)

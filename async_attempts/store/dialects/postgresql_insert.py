@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models.expressions import DatabaseDefault
+
 from ...models import AbstractAttempt
 from ..columns import Column
 from ..insert import Insert
@@ -29,6 +31,9 @@ class PostgreSQLInsert(Insert):
         arrays: list[Any] = []
         by_column = zip(*map(columns.values_of, attempts), strict=True)
         for column, values in zip(columns.all, by_column, strict=True):
+            if all(isinstance(value, DatabaseDefault) for value in values):
+                # DEFAULT is allowed in VALUES only; the database fills in what isn't named.
+                continue
             if _is_one_value(column, values):
                 place, given = columns.placed(column, values[0])
                 params += given
