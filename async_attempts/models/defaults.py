@@ -30,6 +30,11 @@ def complete(attempt: Any) -> dict[str, float]:
         raise InvalidOption(
             "args: is the column of the encrypted arguments; give them as method_args."
         )
+    if "scheduled_at" not in row:
+        raise InvalidOption(
+            f"{attempt}: this object was enqueued before, and when it is due isn't known here; if "
+            "its transaction was rolled back, make another one."
+        )
     target = target_of(row["target"], row["method_name"] or None)
     arguments = row["_plain"] = attempt._plain or Arguments()
     target.signature.check(arguments.args, arguments.kwargs)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
-from async_attempts import Arguments, Attempt, call, enqueue_many
+from async_attempts import Arguments, Attempt, InvalidOption, call, enqueue_many
 from async_attempts.ids import uuid7s
 from async_attempts.models.row_template import template_of
 from async_attempts.signals import enqueued
 from async_attempts.store.transactions import MYSQL_DEADLOCK
 from tests.shop import clients
+from tests.shop.unsaved import new_attempt
 
 NUMBERS = [1, 2, 7, 8, 33, 70]
 """Of rows: by one statement, by arrays, with a savepoint, by COPY."""
@@ -115,6 +116,18 @@ def test_a_row_is_announced_once_though_a_receiver_collides(store):
         enqueued.disconnect(collide)
     assert [row._state.adding for row in heard] == [False]
     assert stored(store) == [[1]]
+
+
+@pytest.mark.parametrize("options", [{}, {"queue": "emails"}, {"idempotence_token": "once"}])
+def test_rows_of_a_transaction_that_was_rolled_back_are_refused(store, options):
+    objects = Attempt.objects.using(store.database.alias)
+    rows = [new_attempt(target=clients.greet, method_args=[1], **options)]
+    with transaction.atomic(store.database.alias):
+        objects.bulk_create(rows)
+        transaction.set_rollback(True, store.database.alias)
+    with pytest.raises(InvalidOption, match="rolled back, make another one"):
+        objects.bulk_create(rows)
+    assert stored(store) == []
 
 
 def test_all_go_to_the_database_of_their_calls(database):
