@@ -23,12 +23,12 @@ from ..targets import LIMIT_KEY_LENGTH
 from . import bounds, fields, ports, row_template, saving
 from .column_marks import BOUND, CHOSEN, PROMISE, STATE, mark
 from .database import database_of
-from .debounce import DebounceKey
 from .dependency import Edge, as_edges
 from .indexes import ATTEMPT_CONSTRAINTS, ATTEMPT_INDEXES
 from .large_values import require_fetched, size_of_unfetched
 from .progress import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
+from .unique_keys import DebounceKey
 
 
 class AbstractAttempt(models.Model):

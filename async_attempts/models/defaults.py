@@ -9,9 +9,8 @@ from typing import Any, Final
 from ..exceptions import InvalidOption
 from ..payload import Arguments
 from ..targets import Policy, Target, limit_of, target_of
-from .debounce import debounce_key_of
 from .saving import MOMENTS, check_options, refuse_given_state
-from .unique_keys import key_of_tick, key_of_token
+from .unique_keys import debounce_key_of, key_of_tick, key_of_token
 from .validation import as_seconds
 
 DEFAULT_QUEUE: Final = "default"
