@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from ..exceptions import InvalidOption
 from ..ids import uuid7
 from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..models.querysets import CODE_ONLY
 from ..models.row_template import template_of
 from ..models.saving import insert_alike

@@ -17,8 +17,8 @@ from django.db.models.signals import post_save, pre_save
 from ..conf import settings
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
 from . import ports
-from .column_marks import CHOSEN, PROMISE, STATE, marked
 from .database import database_of
+from .fields import CHOSEN, PROMISE, STATE, marked
 from .validation import as_seconds, check_metadata, check_moment, check_number
 
 MOMENTS: Final = ("scheduled_at", "expires_at")

@@ -13,7 +13,7 @@ from ..batches import in_batches
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..models import AbstractAttempt, Failure
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..models.large_values import Octets
 from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments

@@ -24,7 +24,7 @@ from django.db.models.functions import Greatest, Least
 from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..models.sealing import seal_for
 from ..models.unique_keys import CALLS, DebounceKey
 from ..targets import DebounceOptions

@@ -8,7 +8,7 @@ import pytest
 
 from async_attempts import Attempt
 from async_attempts.models import AbstractAttempt
-from async_attempts.models.column_marks import Mark, marked
+from async_attempts.models.fields import Mark, marked
 from async_attempts.store.claimed import COLUMNS
 
 FIELDS = {field.attname: field for field in AbstractAttempt._meta.concrete_fields}

@@ -17,7 +17,7 @@ from ...conf import settings
 from ...encryption import context_of, open_sealed
 from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
-from ...models.column_marks import Mark, marked
+from ...models.fields import Mark, marked
 from ...models.large_values import require_fetched
 from ...pauses import Pauses
 from ...store import Store, Verdict, store_for
