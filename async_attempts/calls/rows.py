@@ -10,9 +10,8 @@ from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
-from ..models.database import database_of
 from ..models.row_template import RowTemplate
-from ..models.saving import announce
+from ..models.saving import announce, database_of
 from ..payload import Arguments
 from ..store import store_for
 

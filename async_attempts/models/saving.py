@@ -1,4 +1,4 @@
-"""Saving a row: which columns may change, and the checks before that.
+"""Saving a row: to which database, which columns may change, and the checks before that.
 
 A stale copy of a row can neither reopen an attempt nor change what it promises.
 """
@@ -11,18 +11,35 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
 
 from ..conf import settings
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
 from . import ports
-from .database import database_of
 from .fields import CHOSEN, PROMISE, STATE, marked
 from .validation import as_seconds, check_metadata, check_moment, check_number
 
 MOMENTS: Final = ("scheduled_at", "expires_at")
 """The moments that a caller may choose, also as seconds from now."""
+
+
+def database_of(row: Model) -> str:
+    """The alias that `row` is written to, and read from where its present state matters.
+
+    The one that was chosen for a new row, or where this object was enqueued; else the choice of
+    Django's routers, since a row that was read may come from a replica.
+    """
+    alias = row._state.db
+    if alias is not None and not _was_read(row):
+        return alias
+    return router.db_for_write(type(row), instance=row)
+
+
+def _was_read(row: Model) -> bool:
+    """True for a row that a query made; one that was enqueued or found by its token isn't that."""
+    return "_loaded" in row.__dict__ and "created" not in row.__dict__
 
 
 def insert(row: Any, using: str | None) -> None:

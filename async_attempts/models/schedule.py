@@ -17,9 +17,9 @@ from ..plaintext import Plaintext, hide_values
 from ..printable import printable
 from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
-from .database import database_of
 from .fields import MeasuredBinaryField
 from .large_values import require_fetched
+from .saving import database_of
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
 BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")

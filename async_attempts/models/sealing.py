@@ -9,8 +9,8 @@ from uuid import UUID
 from ..encryption import cipher, context_of, encrypt_many
 from ..payload import Arguments, bind, dump_arguments
 from ..plaintext import Plaintext, hide_values
-from .database import database_of
 from .dependency import Prerequisite, digest_of, is_new, prerequisites_of
+from .saving import database_of
 
 
 def seal(attempt: Any, prerequisites: Sequence[Prerequisite] = ()) -> None:

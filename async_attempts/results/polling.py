@@ -26,7 +26,7 @@ from django.utils.asyncio import async_unsafe
 
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
-from ..models.database import database_of
+from ..models.saving import database_of
 from ..models.validation import timeout_seconds
 from ..store import store_for
 from ..store.transactions import refuse_waiting_in_block
