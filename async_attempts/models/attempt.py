@@ -25,7 +25,7 @@ from .dependency import Edge, as_edges
 from .fields import BOUND, CHOSEN, PROMISE, STATE, mark
 from .indexes import ATTEMPT_CONSTRAINTS, ATTEMPT_INDEXES
 from .large_values import require_fetched, size_of_unfetched
-from .progress import Progress
+from .ports import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
 from .saving import database_of
 from .unique_keys import DebounceKey

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..models.progress import Progress
+from ..models.ports import Progress
 from .outcomes import Ending
 from .prerequisites import endings_in_order, handed_over
 from .wait import agather, aresult, gather, result, watch

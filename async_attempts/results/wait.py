@@ -18,7 +18,7 @@ from ..exceptions import (
 )
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
-from ..models.progress import Progress
+from ..models.ports import Progress
 from .outcomes import Found, ending_of
 from .polling import Poll, wait, wait_async
 
