@@ -31,6 +31,7 @@ DEFAULT_MODEL: Final = "async_attempts.Attempt"
 
 PRIORITY_RANGE: Final = range(-100, 101)
 POSITIVE: Final = "seconds, more than 0 and at most a hundred years"
+DEFAULT_QUEUE: Final = "default"
 QUEUE_LENGTH: Final = 64
 SCHEDULE_LENGTH: Final = 255
 CATCH_UP: Final = ("latest", "none")
@@ -104,7 +105,7 @@ class Settings:
     PRIVATE_KEYS_FILE: str | None = None
     TARGETS: tuple[str, ...] = ()
     QUEUES: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: MappingProxyType({"default": MappingProxyType({})})
+        default_factory=lambda: MappingProxyType({DEFAULT_QUEUE: MappingProxyType({})})
     )
     PRIORITIES: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})

@@ -17,12 +17,11 @@ from django.db import router
 
 from .batches import in_batches
 from .calls import Call, enqueue_many, taken
-from .conf import retention
+from .conf import DEFAULT_QUEUE, retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
 from .models import get_attempt_model
 from .models.bounds import TOKEN_LENGTH
-from .models.defaults import DEFAULT_QUEUE
 from .models.unique_keys import key_of_token
 from .models.validation import check_token, timeout_seconds
 from .pauses import Pauses

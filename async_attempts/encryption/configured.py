@@ -141,13 +141,29 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
         raise _unavailable("sealed", context, error) from error
 
 
+def encrypt(plaintext: bytes, context: Context) -> bytes:
+    """Return the bytes to store, by the cipher in force. Raises what that raises."""
+    try:
+        return cipher().encrypt(plaintext, context)
+    except BaseException as error:
+        hide_values(error)
+        raise
+
+
 def encrypt_many(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
-    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id."""
-    if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
-        return by.encrypt_many(plaintexts, context, ids)
-    return one_by_one(by, plaintexts, context, ids)
+    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id.
+
+    Raises what the cipher raises.
+    """
+    try:
+        if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
+            return by.encrypt_many(plaintexts, context, ids)
+        return one_by_one(by, plaintexts, context, ids)
+    except BaseException as error:
+        hide_values(error)
+        raise
 
 
 def _cipher_if_made() -> Cipher | None:

@@ -23,7 +23,7 @@ from ..lifecycle import Status
 from ..payload import Arguments
 from ..targets import CallSignature, Target, target_of
 from .clock import NOW
-from .defaults import fill_in
+from .new_rows import fill_in
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
 OWN: Final = frozenset({"id", "metadata"})

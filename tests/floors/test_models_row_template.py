@@ -11,7 +11,7 @@ from django.db.models import DEFERRED, Model
 from django.db.models.signals import post_init, pre_init, pre_save
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
-from async_attempts.models.defaults import complete
+from async_attempts.models.new_rows import complete
 from async_attempts.models.row_template import shared_template, template_of
 from tests.shop import clients
 

@@ -11,13 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ... import schedules
-from ...conf import limits
+from ...conf import DEFAULT_QUEUE, limits
 from ...encryption import new_key, new_recipient
 from ...events import listeners
 from ...exceptions import AttemptsError
 from ...lifecycle import Status
 from ...models import Schedule
-from ...models.defaults import DEFAULT_QUEUE
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...targets import own_name, registered
