@@ -9,9 +9,8 @@ from ..exceptions import AttemptsError, InvalidArguments, UnknownFormat
 from ..plaintext import Plaintext, hide_values
 from .arguments import Arguments
 from .codec import TAG, from_plain, is_flat, to_plain
-from .errors import UnstorableError, by_index, by_key
 from .json import decoder, encode
-from .limits import require_shallow, too_large
+from .limits import UnstorableError, by_index, by_key, require_shallow, too_large
 
 BINDING_BYTES: Final = 128
 """More bytes than `bind` adds."""
