@@ -13,9 +13,8 @@ from .decorator import (
     policy_with,
     registered,
 )
-from .limit_key import LIMIT_KEY_LENGTH, limit_of
 from .names import TargetName, own_name, target_column, underlying
-from .policy import EventOptions, Policy, TargetOptions
+from .policy import LIMIT_KEY_LENGTH, EventOptions, Policy, TargetOptions, limit_of
 from .signature import CallSignature
 from .target import Target, known_policy, resolve, target_named, target_of
 

@@ -77,7 +77,9 @@ def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOpt
     """
     said = {name: given[name] for name in DEBOUNCE_OPTIONS if given.get(name) is not None}
     chosen: dict[str, float | None] = {
-        name: period_of(name, said[name]) for name in ("debounce", "throttle") if name in said
+        name: None if said[name] is False else _seconds(name, said[name])
+        for name in ("debounce", "throttle")
+        if name in said
     }
     if not any(chosen.values()):
         chosen = {"debounce": policy.debounce, "throttle": policy.throttle} | chosen
@@ -85,7 +87,7 @@ def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOpt
     options = DebounceOptions(
         debounce=chosen.get("debounce"),
         throttle=chosen.get("throttle"),
-        max_wait=seconds_over_zero("max_wait", said["max_wait"])
+        max_wait=_seconds("max_wait", said["max_wait"])
         if "max_wait" in said
         else policy.max_wait
         if is_debounced
@@ -98,13 +100,7 @@ def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOpt
     return options if options.name is not None else None
 
 
-def period_of(name: str, value: Any) -> float | None:
-    """Return seconds; None for False, which turns it off."""
-    return None if value is False else seconds_over_zero(name, value)
-
-
-def seconds_over_zero(name: str, value: Any) -> float:
-    """Return the seconds of a number or a timedelta. Raises InvalidOption."""
+def _seconds(name: str, value: Any) -> float:
     expected = (
         "seconds or a timedelta, over zero and within a hundred years (max_wait, adaptive and key "
         "are options of their own)"
