@@ -14,8 +14,8 @@ from typing import Final
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from ...models import home_database
 from ...printable import printable
-from ...schedules import home_database
 from ...values import CENTURY, DAY
 
 USAGE: Final = 2
