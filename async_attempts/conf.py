@@ -22,8 +22,7 @@ from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .suggestions import nearest, refuse_alike, refuse_unknown
-from .values import flag, seconds, whole
+from .values import flag, refuse_alike, refuse_unknown, seconds, suggestion, whole
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -142,7 +141,7 @@ class Settings:
             except KeyError:
                 raise InvalidOption(
                     f"priority: {value!r} is not a name in PRIORITIES; "
-                    f"{nearest(value, self.PRIORITIES)}."
+                    f"{suggestion(value, self.PRIORITIES)}."
                 ) from None
         if type(value) is not int or value not in PRIORITY_RANGE:
             raise InvalidOption(
@@ -156,7 +155,7 @@ class Settings:
             return name
         raise InvalidOption(
             f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
-            f"{nearest(str(name), self.QUEUES)}."
+            f"{suggestion(str(name), self.QUEUES)}."
         )
 
 
@@ -168,7 +167,7 @@ def settings() -> Settings:
     if not isinstance(given, Mapping):
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
     known = {f.name for f in fields(Settings)}
-    refuse_unknown(SETTING, given, known)
+    refuse_unknown(SETTING, given, known, InvalidSetting)
     return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
 
 
@@ -271,7 +270,7 @@ def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
         is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
         if not is_name or "," in name or name == "*":
             raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
-    refuse_alike(f"{SETTING}[{key!r}]", value)
+    refuse_alike(f"{SETTING}[{key!r}]", value, InvalidSetting)
     return MappingProxyType(
         {name: read_queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
     )
@@ -303,7 +302,7 @@ def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
 def _check_schedule(where: str, options: Any) -> None:
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
-    refuse_unknown(where, options, SCHEDULE_OPTIONS)
+    refuse_unknown(where, options, SCHEDULE_OPTIONS, InvalidSetting)
     for option in ("cron", "target"):
         if not isinstance(options.get(option), str):
             raise InvalidSetting(f"{where}[{option!r}] must be given, as a string.")

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .suggestions import refuse_unknown
-from .values import flag, whole
+from .values import flag, refuse_unknown, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1
@@ -111,7 +110,7 @@ def read_queue(path: str, options: Any) -> Mapping[str, Any]:
     """Return a queue's options, checked. Raises InvalidSetting, naming the option."""
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{path} must be a dict, not {options!r}.")
-    refuse_unknown(path, options, QUEUE_OPTIONS)
+    refuse_unknown(path, options, QUEUE_OPTIONS, InvalidSetting)
     if "burst" in options and "rate" not in options:
         raise InvalidSetting(f"{path}['burst'] belongs to a rate; say 'rate' with it.")
     read = {name: QUEUE_OPTIONS[name](f"{path}[{name!r}]", o) for name, o in options.items()}
