@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
@@ -168,7 +168,7 @@ def settings() -> Settings:
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
     known = {f.name for f in fields(Settings)}
     refuse_unknown(SETTING, given, known, InvalidSetting)
-    return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
+    return Settings(**{k: _READERS[k](f"{SETTING}[{k!r}]", v) for k, v in given.items()})
 
 
 @cached(SETTING)
@@ -204,124 +204,111 @@ def realm_of(alias: str) -> str:
         ) from None
 
 
-def _part(key: str) -> str:
-    return f"{SETTING}[{key!r}]"
+def _wrong(path: str, expected: str, value: object) -> InvalidSetting:
+    return InvalidSetting(f"{path} must be {expected}, not {value!r}.")
 
 
-def _wrong(key: str, expected: str, value: object) -> InvalidSetting:
-    return InvalidSetting(f"{_part(key)} must be {expected}, not {value!r}.")
+_count: Final = partial(whole, error=InvalidSetting)
+_seconds: Final = partial(seconds, error=InvalidSetting, expected=POSITIVE)
+_flag: Final = partial(flag, error=InvalidSetting)
 
 
-def _names(key: str, value: Any) -> tuple[str, ...]:
+def _names(path: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a list of strings.")
+        raise InvalidSetting(f"{path} must be a list of strings.")
     return tuple(value)
 
 
-def _count(key: str, value: Any) -> int:
-    return whole(_part(key), value, InvalidSetting)
-
-
-def _seconds(key: str, value: Any) -> float:
-    return seconds(_part(key), value, InvalidSetting, POSITIVE)
-
-
-def _flag(key: str, value: Any) -> bool:
-    return flag(_part(key), value, InvalidSetting)
-
-
-def _text(key: str, value: Any) -> str | None:
+def _text(path: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise _wrong(key, "a name", value)
+        raise _wrong(path, "a name", value)
     return value
 
 
-def _path(key: str, value: Any) -> str | None:
+def _path(path: str, value: Any) -> str | None:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if value is not None and (not isinstance(value, str) or not value):
-        raise _wrong(key, "the path of a file, or None", value)
+        raise _wrong(path, "the path of a file, or None", value)
     return value
 
 
-def _dsn(key: str, value: Any) -> str | None:
+def _dsn(path: str, value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         # Not shown: it may hold a password.
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a connection string or URL, or None.")
+        raise InvalidSetting(f"{path} must be a connection string or URL, or None.")
     return value
 
 
-def _callable(key: str, value: Any) -> Callable[..., object] | None:
+def _callable(path: str, value: Any) -> Callable[..., object] | None:
     if isinstance(value, str):
         try:
             value = import_string(value)
         except ImportError as error:
-            raise InvalidSetting(f"{SETTING}[{key!r}]: {error}") from error
+            raise InvalidSetting(f"{path}: {error}") from error
     if value is not None and not callable(value):
-        raise _wrong(key, "a callable or its dotted name", value)
+        raise _wrong(path, "a callable or its dotted name", value)
     found: Callable[..., object] | None = value
     return found
 
 
-def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+def _queues(path: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping) or not value:
-        raise _wrong(key, "a dict of queue names to their options, at least one", value)
+        raise _wrong(path, "a dict of queue names to their options, at least one", value)
     for name in value:
         is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
         if not is_name or "," in name or name == "*":
-            raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
-    refuse_alike(f"{SETTING}[{key!r}]", value, InvalidSetting)
-    return MappingProxyType(
-        {name: read_queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
-    )
+            raise _wrong(path, "a dict whose names have 1 to 64 characters, no comma", name)
+    refuse_alike(path, value, InvalidSetting)
+    return MappingProxyType({name: read_queue(f"{path}[{name!r}]", o) for name, o in value.items()})
 
 
-def _priorities(key: str, value: Any) -> Mapping[str, int]:
+def _priorities(path: str, value: Any) -> Mapping[str, int]:
     if not isinstance(value, Mapping) or not all(
         isinstance(n, str) and type(p) is int and p in PRIORITY_RANGE for n, p in value.items()
     ):
-        raise _wrong(key, "a dict of names to whole numbers from -100 to 100", value)
+        raise _wrong(path, "a dict of names to whole numbers from -100 to 100", value)
     return MappingProxyType(dict(value))
 
 
-def _keep(key: str, value: Any) -> Mapping[str, Keep]:
-    return MappingProxyType({**DEFAULT, **read_keep(f"{SETTING}[{key!r}]", value)})
+def _keep(path: str, value: Any) -> Mapping[str, Keep]:
+    return MappingProxyType({**DEFAULT, **read_keep(path, value)})
 
 
-def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+def _schedules(path: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, Mapping):
         # Not shown: it may hold arguments.
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a dict of names to schedules.")
+        raise InvalidSetting(f"{path} must be a dict of names to schedules.")
     for name, options in value.items():
         if not isinstance(name, str) or not 0 < len(name) <= SCHEDULE_LENGTH:
-            raise _wrong(key, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)
-        _check_schedule(f"{SETTING}[{key!r}][{name!r}]", options)
+            raise _wrong(path, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)
+        _check_schedule(f"{path}[{name!r}]", options)
     return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
 
 
-def _check_schedule(where: str, options: Any) -> None:
+def _check_schedule(path: str, options: Any) -> None:
     if not isinstance(options, Mapping):
-        raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
-    refuse_unknown(where, options, SCHEDULE_OPTIONS, InvalidSetting)
+        raise InvalidSetting(f"{path} must be a dict, not {type(options).__name__}.")
+    refuse_unknown(path, options, SCHEDULE_OPTIONS, InvalidSetting)
     for option in ("cron", "target"):
         if not isinstance(options.get(option), str):
-            raise InvalidSetting(f"{where}[{option!r}] must be given, as a string.")
+            raise InvalidSetting(f"{path}[{option!r}] must be given, as a string.")
     for option, words in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
         if options.get(option, words[0]) not in words:
-            raise InvalidSetting(f"{where}[{option!r}] must be {' or '.join(map(repr, words))}.")
+            raise InvalidSetting(f"{path}[{option!r}] must be {' or '.join(map(repr, words))}.")
     zone = options.get("timezone")
     try:
         Cron(options["cron"], "UTC" if zone is None else zone)
     except InvalidOption as error:
         part, _, text = str(error).partition(": ")
-        raise InvalidSetting(f"{where}[{part!r}]: {text}") from None
+        raise InvalidSetting(f"{path}[{part!r}]: {text}") from None
 
 
-def _realm(key: str, value: Any) -> str | Mapping[str, str]:
+def _realm(path: str, value: Any) -> str | Mapping[str, str]:
     given = value if isinstance(value, Mapping) else {"": value}
     for alias, realm in given.items():
         if not isinstance(alias, str) or not isinstance(realm, str):
-            raise _wrong(key, "a string, or a dict of databases' aliases to strings", value)
+            raise _wrong(path, "a string, or a dict of databases' aliases to strings", value)
     return value if isinstance(value, str) else MappingProxyType(dict(value))
 
 
@@ -351,3 +338,4 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "DATABASE": _text,
     "REALM": _realm,
 }
+"""The function that reads each key, from its path for error messages and what is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -117,6 +118,9 @@ def read_queue(path: str, options: Any) -> Mapping[str, Any]:
     return MappingProxyType(read)
 
 
+_count: Final = partial(whole, error=InvalidSetting)
+
+
 def _rate(path: str, value: Any) -> Rate:
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if found is None or not int(found[1]):
@@ -126,22 +130,10 @@ def _rate(path: str, value: Any) -> Rate:
     return Rate(int(found[1]), SECONDS_OF[(found[2] or found[3])[0]])
 
 
-def _count(path: str, value: Any) -> int:
-    return whole(path, value, InvalidSetting)
-
-
 def _concurrency(path: str, value: Any) -> int:
-    if _count(path, value) > MOST_AT_ONCE:
+    if (number := _count(path, value)) > MOST_AT_ONCE:
         raise InvalidSetting(f"{path} must be at most {MOST_AT_ONCE}, not {value}.")
-    return int(value)
-
-
-def _flag(path: str, value: Any) -> bool:
-    return flag(path, value, InvalidSetting)
-
-
-def _as_it_is(_place: str, value: Any) -> Any:
-    return value
+    return number
 
 
 QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -149,8 +141,8 @@ QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "rate": _rate,
     "burst": _count,
     "max_pending": _count,
-    "paused": _flag,
-    "relay": _as_it_is,
+    "paused": partial(flag, error=InvalidSetting),
+    "relay": lambda _path, value: value,
     "keep": read_keep,
 }
 """The function that reads each option of a queue."""
