@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -18,12 +17,11 @@ from ..exceptions import (
 )
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
-from ..models.ports import Progress
+from ..models.ports import Progress, Timeout
 from .outcomes import Found, ending_of
 from .polling import Poll, wait, wait_async
 
 Until: TypeAlias = Literal["all", "first", "settled"]
-Timeout: TypeAlias = float | timedelta | None
 
 ERROR_OF: Final[dict[str, type[AttemptUnsuccessful]]] = {
     Status.FAILED: AttemptFailed,
