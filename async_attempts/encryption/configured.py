@@ -200,9 +200,7 @@ def foreign_header(stored: Stored) -> bytes | None:
     None if there is a key for it, and where the cipher is a project's own: what its values begin
     with tells nothing.
     """
-    if (by := _cipher_if_made()) is None:
-        return None
-    if not _opens_as_ours(by):
+    if (by := _cipher_if_made()) is None or not _opens_as_ours(by):
         return None
     key_id = key_id_of(stored)
     has_key = by.has_key(key_id) if isinstance(by, KeyedCipher) else key_id == NO_KEY
@@ -244,8 +242,7 @@ def configuration_problem() -> str | None:
 
 def opening_problem() -> str | None:
     """Return the reason why a process that can seal opens nothing, with the remedy; else None."""
-    if (by := _cipher_if_made()) is None:
-        return None
+    by = _cipher_if_made()
     if not isinstance(by, RecipientCipher) or by.opens:
         return None
     return (
