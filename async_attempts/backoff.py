@@ -44,7 +44,6 @@ class Pauses:
         self._coming = min(first, longest)
 
     def next(self) -> float:
-        """Return the next pause."""
         pause = self._coming
         self._coming = min(pause * self.growth, self.longest)
         return jittered(pause, self.jitter)

@@ -148,11 +148,9 @@ class ScheduleVerbsMixin(SelectingMixin):
     actions: Sequence[str] = ("pause", "resume", "run_now")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may pause and resume schedules."""
         return request.user.has_perm(f"{self.opts.app_label}.pause_schedule")
 
     def has_enqueue_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may enqueue attempts of schedules now."""
         return request.user.has_perm(f"{self.opts.app_label}.enqueue_schedule")
 
     @admin.action(permissions=["pause"], description=_("Pause: enqueue nothing more"))
@@ -263,7 +261,6 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
 
     @admin.display(description=_("next run"), ordering="next_tick")
     def next(self, schedule: Schedule) -> SafeString | None:
-        """Return the next tick."""
         return None if schedule.next_tick is None else moment_cell("", schedule.next_tick)
 
     @admin.display(description=_("state"))

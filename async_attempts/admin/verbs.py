@@ -53,15 +53,12 @@ class VerbsMixin(SelectingMixin):
     actions: Sequence[str] = ("expire", "fail", "retry")
 
     def has_expire_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may expire attempts."""
         return self._has_verb_permission(request, "expire")
 
     def has_fail_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may fail attempts."""
         return self._has_verb_permission(request, "fail")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may retry attempts."""
         return self._has_verb_permission(request, "retry")
 
     @admin.action(permissions=["expire"], description=_("Expire: should no longer run"))

@@ -67,5 +67,4 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("lease"))
     def lease_until(self, worker: Worker) -> SafeString:
-        """Return the end of its lease."""
         return moment_cell("", worker.lease)
