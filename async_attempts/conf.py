@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -41,31 +41,22 @@ SCHEDULE_OPTIONS: Final = frozenset(
 IDLE_QUEUE_OPTIONS: Final = frozenset({"relay"})
 
 
-_P = ParamSpec("_P")
-_T_co = TypeVar("_T_co", covariant=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _caches: Final[defaultdict[str, list[Callable[[], object]]]] = defaultdict(list)
 """The functions that empty the caches that depend on a setting, by its name."""
 
 
-class Cached(Protocol[_P, _T_co]):
-    """A function that keeps its values."""
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T_co: ...
-
-    def cache_clear(self) -> None: ...
-
-
-def cached(*names: str) -> Callable[[Callable[_P, _T_co]], Cached[_P, _T_co]]:
+def cached(*names: str) -> Callable[[_Function], _Function]:
     """Decorate a function: its values are kept until one of these settings changes.
 
     Its arguments are few, and hashable. Exceptions aren't kept.
     """
 
-    def decorated(function: Callable[_P, _T_co]) -> Cached[_P, _T_co]:
+    def decorated(function: _Function) -> _Function:
         kept = lru_cache(maxsize=None)(function)
         forget_on(kept.cache_clear, *names)
-        return cast("Cached[_P, _T_co]", kept)
+        return cast("_Function", kept)
 
     return decorated
 
