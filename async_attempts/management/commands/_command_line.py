@@ -86,15 +86,11 @@ def age(text: str) -> float:
     match = AGE.fullmatch(text.strip())
     if match is None:
         raise argparse.ArgumentTypeError("must be a number and a unit, such as 30d, 12h or 45m")
-    number, unit = match.groups()
+    number, unit = float(match[1]), UNITS[match[2]]
     # The number alone comes first: a timedelta refuses one that is far too large.
-    if float(number) > CENTURY or (value := _seconds_in(number, unit)) > CENTURY:
+    if number > CENTURY or (value := timedelta(**{unit: number}).total_seconds()) > CENTURY:
         raise argparse.ArgumentTypeError("must be at most a hundred years")
     return value
-
-
-def _seconds_in(number: str, unit: str) -> float:
-    return timedelta(**{UNITS[unit]: float(number)}).total_seconds()
 
 
 def name(text: str) -> str:
