@@ -146,13 +146,9 @@ class Backoff:
 
 
 def _seconds(name: str, value: Any) -> float:
+    expected = "zero or more seconds"
     return seconds(
-        f"Backoff: {name}",
-        value,
-        InvalidOption,
-        "zero or more seconds",
-        may_be_zero=True,
-        most=FINITE,
+        f"Backoff: {name}", value, InvalidOption, expected, may_be_zero=True, most=FINITE
     )
 
 

@@ -33,11 +33,7 @@ class Keep:
 
 FOR_EVER: Final = Keep()
 DEFAULT: Final[Mapping[str, Keep]] = MappingProxyType(
-    {
-        "succeeded": Keep(7 * DAY),
-        "expired": Keep(30 * DAY),
-        "failed": FOR_EVER,
-    }
+    {"succeeded": Keep(7 * DAY), "expired": Keep(30 * DAY), "failed": FOR_EVER}
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from uuid import UUID
 
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
@@ -15,8 +16,6 @@ from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from .models import Attempt
     from .store import Store
 

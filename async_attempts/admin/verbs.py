@@ -37,11 +37,7 @@ from .rows import readable
 LOGGED_ONE_BY_ONE: Final = 1_000
 """The most attempts that get log entries of their own; more get one entry together."""
 
-_PAST: Final = {
-    "expire": _("Expired."),
-    "fail": _("Failed."),
-    "retry": _("Retried."),
-}
+_PAST: Final = {"expire": _("Expired."), "fail": _("Failed."), "retry": _("Retried.")}
 
 NEWEST: Final = "newest"
 """The POST key of the newest attempt that a confirmation counted; later ones are left alone."""

@@ -91,11 +91,7 @@ class Call(Protocol):
 
 
 def context_of(
-    purpose: Purpose,
-    attempt_id: UUID | bytes,
-    call: Call,
-    alias: str,
-    execution: int | None = None,
+    purpose: Purpose, attempt_id: UUID | bytes, call: Call, alias: str, execution: int | None = None
 ) -> Context:
     """Return the context of a value of the attempt with these columns, on the database `alias`.
 

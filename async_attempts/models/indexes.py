@@ -174,12 +174,10 @@ ATTEMPT_INDEXES: Final = (
 ATTEMPT_CONSTRAINTS: Final = (
     UniqueWhereSet(field="unique_key", name="aa_%(class)s_unique_key"),
     CheckConstraint(
-        name="aa_%(class)s_completed_at",
-        condition=HasEndOnlyIfFinal("status", "completed_at"),
+        name="aa_%(class)s_completed_at", condition=HasEndOnlyIfFinal("status", "completed_at")
     ),
     CheckConstraint(
-        name="aa_%(class)s_claimed_by",
-        condition=IsHeldOnlyIfDue("status", "claimed_by"),
+        name="aa_%(class)s_claimed_by", condition=IsHeldOnlyIfDue("status", "claimed_by")
     ),
     CheckConstraint(
         name="aa_%(class)s_blockers", condition=Q(blockers=0) | Q(status=Status.WAITING)

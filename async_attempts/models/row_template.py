@@ -39,7 +39,6 @@ DUE_NOW: Final = {
 HOMES: Final = frozenset({f"{__package__}.attempt", models.Model.__module__, object.__module__})
 """The modules of the classes that attempt models are made of."""
 
-_UNKNOWN: Final = object()
 _MOMENTS_PRE_SAVE: Final = (
     models.DateField.pre_save,
     models.DateTimeField.pre_save,
@@ -113,10 +112,10 @@ def template_of(
     target = target_of(given, method_name)
     if _is_heard(model) or (pre_save.receivers and pre_save.has_listeners(model)):
         return None
-    template: Any = target.templates.get(model, _UNKNOWN)
-    if template is _UNKNOWN:
-        template = target.templates[model] = _template(model, target)
-    return template  # type: ignore[no-any-return]  # the targets keep it, and don't know of rows
+    if model not in target.templates:
+        target.templates[model] = _template(model, target)
+    template: RowTemplate | None = target.templates[model]
+    return template
 
 
 def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
