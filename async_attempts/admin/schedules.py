@@ -32,6 +32,7 @@ from ..exceptions import (
     InvalidTarget,
 )
 from ..models import Schedule, get_attempt_model
+from ..models.schedule import DEFINITION as DECLARED
 from ..payload import Arguments
 from ..store import Store, store_for
 from ..targets.declared import Declared
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 else:
     # Django's class takes no type parameters when it is run.
     _Form = forms.ModelForm
-
-_DECLARED: Final = "cron timezone target catch_up overlap priority".split()
 
 PERMISSION: Final = {"pause": "pause", "resume": "pause", "run_now": "enqueue"}
 
@@ -84,7 +83,7 @@ class ScheduleForm(_Form):
 
     class Meta:
         model = Schedule
-        fields = ("name", "cron", "timezone", "target", "catch_up", "overlap", "queue", "priority")
+        fields = ("name", *DECLARED)
         help_texts: ClassVar = {
             "cron": _("Minute, hour, day, month, day of week and, if wanted, second."),
             "timezone": _("Such as Europe/Berlin."),
@@ -131,15 +130,10 @@ class ScheduleForm(_Form):
         return kept
 
     def _declared(self, given: dict[str, Any]) -> Declared:
-        options = {option: given[option] for option in _DECLARED}
+        options = {option: given[option] for option in DECLARED}
         name = given.get("name") or self.instance.name
-        return Declared(
-            name=name,
-            arguments=self.arguments,
-            queue=given["queue"],
-            source=Schedule.Source.ADMIN,
-            **options,
-        )
+        source = Schedule.Source.ADMIN
+        return Declared(name=name, arguments=self.arguments, source=source, **options)
 
 
 class ScheduleVerbsMixin(SelectingMixin):
