@@ -73,14 +73,13 @@ def whole(
     error: type[Exception],
     expected: str = "a whole number, 1 or more",
     *,
-    least: float = 1,
     most: float = ANY,
 ) -> int:
-    """Return `value`, an int from `least` to `most`.
+    """Return `value`, an int from 1 to `most`.
 
     Raises `error`: "`part` must be `expected`, not …".
     """
-    if not is_whole(value, least, most):
+    if not is_whole(value, most=most):
         raise error(f"{part} must be {expected}, not {value!r}.")
     return int(value)
 

@@ -111,7 +111,7 @@ class _Measured(_Mixed):
     """A column of whose values every query of the ORM fetches at most `most` bytes.
 
     `most`: a number, or what gives one when a query is made. What stands in for a larger value
-    says how large it is; see `sizes`. The column in the table is that of Django's own field.
+    says how large it is; see `fetched`. The column in the table is that of Django's own field.
     """
 
     path: ClassVar[str]
@@ -160,7 +160,7 @@ class MeasuredJSONField(_Measured, Json):
 
 
 class MeasuredBinaryField(_Measured, Bytes):
-    """Bytes that are fetched if they aren't too many; see `sizes.size_of_unfetched`."""
+    """Bytes that are fetched if they aren't too many; see `size_of_unfetched`."""
 
     path = "django.db.models.BinaryField"
 

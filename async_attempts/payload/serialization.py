@@ -70,10 +70,10 @@ def load_bound(data: bytes) -> tuple[Arguments, str]:
         raise
 
 
-def dump_value(value: Any, name: str = "result") -> Plaintext:
-    """Return the bytes of a value of any size, called `name` in errors. Raises InvalidArguments."""
+def dump_value(value: Any) -> Plaintext:
+    """Return the bytes of a result of any size. Raises InvalidArguments."""
     try:
-        return Plaintext(encode(_plain({name: value})[name]))
+        return Plaintext(encode(_plain({"result": value})["result"]))
     except BaseException as error:
         del value
         hide_values(error)
