@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec
 from asgiref.sync import sync_to_async
 
 from ..exceptions import InvalidOption
-from ..ids import uuid7
 from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
 from ..models.fields import Mark, marked
 from ..models.querysets import CODE_ONLY
@@ -356,9 +355,7 @@ def _enqueue(target: Any, arguments: Arguments, database: str | None) -> Attempt
         row = new_row(target, arguments)
         row._state.db = database
         return write_one(row)
-    made: Attempt = template.row(uuid7(), arguments)
-    made._state.db = database
-    insert_alike(made, template)
+    made: Attempt = insert_alike(template, arguments, database)
     return made
 
 

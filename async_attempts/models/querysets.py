@@ -12,7 +12,6 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
-from ..ids import uuid7
 from ..lifecycle import Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
@@ -104,10 +103,8 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
         if not loads_defaults and (template := self._template_of(kwargs)) is not None:
-            made = template.row(uuid7(), Arguments.of(kwargs.get("method_args", {})))
-            made._state.db = manager.writes_to
-            insert_alike(made, template)
-            return made
+            arguments = Arguments.of(kwargs.get("method_args", {}))
+            return insert_alike(template, arguments, manager.writes_to)
         allow_autocommit = kwargs.pop("allow_autocommit", False)
         debounce_options = self._debounce_options(kwargs)
         row: Any = self.model(**kwargs)

@@ -17,6 +17,8 @@ from django.db.models.signals import post_save, pre_save
 
 from ..conf import settings
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
+from ..ids import uuid7
+from ..payload import Arguments
 from . import ports
 from .fields import CHOSEN, PROMISE, STATE, marked
 from .validation import as_seconds, check_metadata, check_moment, check_number
@@ -56,11 +58,14 @@ def insert(row: Any, using: str | None) -> None:
     announce(post_save, row, alias, created=row.created)
 
 
-def insert_alike(row: Any, template: Any) -> None:
-    """Enqueue a new row of this `RowTemplate`."""
+def insert_alike(template: Any, arguments: Arguments, using: str | None) -> Any:
+    """Enqueue a new row of this `RowTemplate`, and return it."""
+    row = template.row(uuid7(), arguments)
+    row._state.db = using
     alias = database_of(row)
     ports.store_for(alias).attempts.insert_alike([row], template)
     announce(post_save, row, alias, created=True)
+    return row
 
 
 def announce(signal: Any, row: Model, using: str, **kwargs: Any) -> None:
