@@ -67,13 +67,21 @@ def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
                 raise
 
         return cast("Callable[P, R]", wraps(function)(awaiting))
+    return _hiding(function, hide_own_values)
 
+
+def hides_values(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: an exception that leaves it shows no value of it or below it."""
+    return _hiding(function, hide_values)
+
+
+def _hiding(function: Callable[P, R], hide: Callable[[BaseException], None]) -> Callable[P, R]:
     def calling(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
             del args, kwargs
-            hide_own_values(error)
+            hide(error)
             raise
 
     return wraps(function)(calling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING, cached, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
-from ..plaintext import Plaintext, hide_values
+from ..plaintext import Plaintext, hide_values, hides_values
 from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
@@ -32,6 +32,7 @@ from .recipient import RecipientCipher, private_ring
 
 
 @cached(SETTING, "SECRET_KEY", "DEBUG")
+@hides_values
 @sensitive_variables()
 def cipher() -> Cipher:
     """Return the cipher in force; follows `override_settings`.
@@ -45,27 +46,21 @@ def cipher() -> Cipher:
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
     kind = _cipher_class()
-    lines: Any = None
-    try:
-        if issubclass(kind, RecipientCipher):
-            return _made_for_recipients(kind)
-        if not issubclass(kind, AESGCMSIVCipher):
-            return kind()
-        if uses_derived_key():
-            return kind([key_derived_from(django_settings.SECRET_KEY)])
-        lines = given_lines("KEYS")
-        if not lines:
-            raise InvalidSetting(
-                f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from "
-                f"SECRET_KEY. {REMEDY}"
-            )
-        # Here, as the cipher can't name the line of a file.
-        keyring(lines)
-        return kind([line.text for line in lines])
-    except BaseException as error:
-        del lines
-        hide_values(error)
-        raise
+    if issubclass(kind, RecipientCipher):
+        return _made_for_recipients(kind)
+    if not issubclass(kind, AESGCMSIVCipher):
+        return kind()
+    if uses_derived_key():
+        return kind([key_derived_from(django_settings.SECRET_KEY)])
+    lines = given_lines("KEYS")
+    if not lines:
+        raise InvalidSetting(
+            f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
+            f"{REMEDY}"
+        )
+    # Here, as the cipher can't name the line of a file.
+    keyring(lines)
+    return kind([line.text for line in lines])
 
 
 @sensitive_variables()
@@ -137,15 +132,13 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
         raise _unavailable("sealed", context, error) from error
 
 
+@hides_values
 def encrypt(plaintext: bytes, context: Context) -> bytes:
     """Return the bytes to store, by the cipher in force. Raises what that raises."""
-    try:
-        return cipher().encrypt(plaintext, context)
-    except BaseException as error:
-        hide_values(error)
-        raise
+    return cipher().encrypt(plaintext, context)
 
 
+@hides_values
 def encrypt_many(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
@@ -153,13 +146,9 @@ def encrypt_many(
 
     Raises what the cipher raises.
     """
-    try:
-        if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
-            return by.encrypt_many(plaintexts, context, ids)
-        return one_by_one(by, plaintexts, context, ids)
-    except BaseException as error:
-        hide_values(error)
-        raise
+    if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
+        return by.encrypt_many(plaintexts, context, ids)
+    return one_by_one(by, plaintexts, context, ids)
 
 
 def _cipher_if_made() -> Cipher | None:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -43,18 +43,12 @@ class PipedCommand(BaseCommand):
             sys.exit(CUT_OFF)
 
     def write_table(self, rows: Iterable[Iterable[str]]) -> None:
-        """Write the rows of a table, the first of which is its head."""
-        for line in aligned(rows):
-            self.stdout.write(line)
-
-
-def aligned(rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Yield the rows of a table as lines; each cell is made printable."""
-    table = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+        """Write the rows of a table, the first of which is its head; cells are made printable."""
+        table = [[printable(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
