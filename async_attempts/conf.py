@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -81,118 +81,6 @@ def attempt_model_name() -> str:
         # Django's own code reads a swappable model's setting without a default.
         setattr(django_settings, MODEL_SETTING, DEFAULT_MODEL)
     return str(getattr(django_settings, MODEL_SETTING))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds."""
-
-    KEYS: tuple[str, ...] = field(default=(), repr=False)
-    KEYS_FILE: str | None = None
-    CIPHER: str | None = None
-    RECIPIENTS: tuple[str, ...] = ()
-    PRIVATE_KEYS: tuple[str, ...] = field(default=(), repr=False)
-    PRIVATE_KEYS_FILE: str | None = None
-    TARGETS: tuple[str, ...] = ()
-    QUEUES: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: MappingProxyType({DEFAULT_QUEUE: MappingProxyType({})})
-    )
-    PRIORITIES: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})
-    )
-    DEFAULT_MAX_ATTEMPTS: int = 25
-    DEFAULT_TIMEOUT: float = 300.0
-    TIMEOUT_GRACE: float = 5.0
-    MAX_ARGS_BYTES: int = 65_536
-    LEASE: float = 30.0
-    POLL_INTERVAL: float | None = None
-    NOTIFY: bool = True
-    LISTEN_DSN: str | None = field(default=None, repr=False)
-    MAX_CRASHES: int = 3
-    KEEP: Mapping[str, Keep] = field(default_factory=lambda: DEFAULT)
-    ON_ERROR: Callable[..., object] | None = None
-    METRICS: Callable[..., object] | None = None
-    SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    DATABASE: str | None = None
-    REALM: str | Mapping[str, str] = ""
-
-    def __post_init__(self) -> None:
-        for keys, file in (("KEYS", "KEYS_FILE"), ("PRIVATE_KEYS", "PRIVATE_KEYS_FILE")):
-            if getattr(self, keys) and getattr(self, file) is not None:
-                raise InvalidSetting(
-                    f"{SETTING}[{keys!r}] and {SETTING}[{file!r}] are both given: leave one of "
-                    "them out, or empty."
-                )
-
-    def priority(self, value: int | str) -> int:
-        """Return the number of a priority or of a priority's name. Raises InvalidOption."""
-        if isinstance(value, str):
-            try:
-                return self.PRIORITIES[value]
-            except KeyError:
-                raise InvalidOption(
-                    f"priority: {value!r} is not a name in PRIORITIES; "
-                    f"{suggestion(value, self.PRIORITIES)}."
-                ) from None
-        if type(value) is not int or value not in PRIORITY_RANGE:
-            raise InvalidOption(
-                f"priority: must be a whole number from -100 to 100, higher first, not {value!r}."
-            )
-        return value
-
-    def queue(self, name: Any) -> str:
-        """Return `name`, a declared queue. Raises InvalidOption."""
-        if isinstance(name, str) and name in self.QUEUES:
-            return name
-        raise InvalidOption(
-            f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
-            f"{suggestion(str(name), self.QUEUES)}."
-        )
-
-
-@cached(SETTING)
-@hides_arguments
-def settings() -> Settings:
-    """Return the settings in force. Raises InvalidSetting, naming the key and the remedy."""
-    given = getattr(django_settings, SETTING, {})
-    if not isinstance(given, Mapping):
-        raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
-    known = {f.name for f in fields(Settings)}
-    refuse_unknown(SETTING, given, known, InvalidSetting)
-    return Settings(**{k: _READERS[k](f"{SETTING}[{k!r}]", v) for k, v in given.items()})
-
-
-@cached(SETTING)
-def retention() -> Retention:
-    """Return the retention that the settings ask for. Raises InvalidSetting."""
-    queues = settings().QUEUES.items()
-    return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
-
-
-@cached(SETTING)
-def limits() -> Mapping[str, Limits]:
-    """Return the limits of each queue. Raises InvalidSetting."""
-    return {name: limits_of(options) for name, options in settings().QUEUES.items()}
-
-
-@cached(SETTING)
-def bounded_queues() -> Mapping[str, int]:
-    """Return `max_pending` of the queues that have one. Raises InvalidSetting."""
-    return {name: one.max_pending for name, one in limits().items() if one.max_pending}
-
-
-@cached(SETTING)
-def realm_of(alias: str) -> str:
-    """Return the realm that values on this database are sealed for. Raises InvalidSetting."""
-    given = settings().REALM
-    if isinstance(given, str):
-        return given
-    try:
-        return given[alias]
-    except KeyError:
-        raise InvalidSetting(
-            f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
-        ) from None
 
 
 def _wrong(path: str, expected: str, value: object) -> InvalidSetting:
@@ -303,30 +191,119 @@ def _realm(path: str, value: Any) -> str | Mapping[str, str]:
     return value if isinstance(value, str) else MappingProxyType(dict(value))
 
 
-_READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
-    "KEYS": _names,
-    "KEYS_FILE": _path,
-    "CIPHER": _text,
-    "RECIPIENTS": _names,
-    "PRIVATE_KEYS": _names,
-    "PRIVATE_KEYS_FILE": _path,
-    "TARGETS": _names,
-    "QUEUES": _queues,
-    "PRIORITIES": _priorities,
-    "DEFAULT_MAX_ATTEMPTS": _count,
-    "DEFAULT_TIMEOUT": _seconds,
-    "TIMEOUT_GRACE": _seconds,
-    "MAX_ARGS_BYTES": _count,
-    "LEASE": _seconds,
-    "POLL_INTERVAL": _seconds,
-    "NOTIFY": _flag,
-    "LISTEN_DSN": _dsn,
-    "MAX_CRASHES": _count,
-    "KEEP": _keep,
-    "ON_ERROR": _callable,
-    "METRICS": _callable,
-    "SCHEDULES": _schedules,
-    "DATABASE": _text,
-    "REALM": _realm,
-}
-"""The function that reads each key, from its path for error messages and what is given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds.
+
+    Beside the type of each stands the function that reads it.
+    """
+
+    KEYS: Annotated[tuple[str, ...], _names] = field(default=(), repr=False)
+    KEYS_FILE: Annotated[str | None, _path] = None
+    CIPHER: Annotated[str | None, _text] = None
+    RECIPIENTS: Annotated[tuple[str, ...], _names] = ()
+    PRIVATE_KEYS: Annotated[tuple[str, ...], _names] = field(default=(), repr=False)
+    PRIVATE_KEYS_FILE: Annotated[str | None, _path] = None
+    TARGETS: Annotated[tuple[str, ...], _names] = ()
+    QUEUES: Annotated[Mapping[str, Mapping[str, Any]], _queues] = field(
+        default_factory=lambda: MappingProxyType({DEFAULT_QUEUE: MappingProxyType({})})
+    )
+    PRIORITIES: Annotated[Mapping[str, int], _priorities] = field(
+        default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})
+    )
+    DEFAULT_MAX_ATTEMPTS: Annotated[int, _count] = 25
+    DEFAULT_TIMEOUT: Annotated[float, _seconds] = 300.0
+    TIMEOUT_GRACE: Annotated[float, _seconds] = 5.0
+    MAX_ARGS_BYTES: Annotated[int, _count] = 65_536
+    LEASE: Annotated[float, _seconds] = 30.0
+    POLL_INTERVAL: Annotated[float | None, _seconds] = None
+    NOTIFY: Annotated[bool, _flag] = True
+    LISTEN_DSN: Annotated[str | None, _dsn] = field(default=None, repr=False)
+    MAX_CRASHES: Annotated[int, _count] = 3
+    KEEP: Annotated[Mapping[str, Keep], _keep] = field(default_factory=lambda: DEFAULT)
+    ON_ERROR: Annotated[Callable[..., object] | None, _callable] = None
+    METRICS: Annotated[Callable[..., object] | None, _callable] = None
+    SCHEDULES: Annotated[Mapping[str, Mapping[str, Any]], _schedules] = field(
+        default_factory=dict, repr=False
+    )
+    DATABASE: Annotated[str | None, _text] = None
+    REALM: Annotated[str | Mapping[str, str], _realm] = ""
+
+    def __post_init__(self) -> None:
+        for keys, file in (("KEYS", "KEYS_FILE"), ("PRIVATE_KEYS", "PRIVATE_KEYS_FILE")):
+            if getattr(self, keys) and getattr(self, file) is not None:
+                raise InvalidSetting(
+                    f"{SETTING}[{keys!r}] and {SETTING}[{file!r}] are both given: leave one of "
+                    "them out, or empty."
+                )
+
+    def priority(self, value: int | str) -> int:
+        """Return the number of a priority or of a priority's name. Raises InvalidOption."""
+        if isinstance(value, str):
+            try:
+                return self.PRIORITIES[value]
+            except KeyError:
+                raise InvalidOption(
+                    f"priority: {value!r} is not a name in PRIORITIES; "
+                    f"{suggestion(value, self.PRIORITIES)}."
+                ) from None
+        if type(value) is not int or value not in PRIORITY_RANGE:
+            raise InvalidOption(
+                f"priority: must be a whole number from -100 to 100, higher first, not {value!r}."
+            )
+        return value
+
+    def queue(self, name: Any) -> str:
+        """Return `name`, a declared queue. Raises InvalidOption."""
+        if isinstance(name, str) and name in self.QUEUES:
+            return name
+        raise InvalidOption(
+            f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
+            f"{suggestion(str(name), self.QUEUES)}."
+        )
+
+
+@cached(SETTING)
+@hides_arguments
+def settings() -> Settings:
+    """Return the settings in force. Raises InvalidSetting, naming the key and the remedy."""
+    given = getattr(django_settings, SETTING, {})
+    if not isinstance(given, Mapping):
+        raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
+    hints = get_type_hints(Settings, include_extras=True)
+    readers = {key: hint.__metadata__[0] for key, hint in hints.items()}
+    refuse_unknown(SETTING, given, readers, InvalidSetting)
+    return Settings(**{k: readers[k](f"{SETTING}[{k!r}]", v) for k, v in given.items()})
+
+
+@cached(SETTING)
+def retention() -> Retention:
+    """Return the retention that the settings ask for. Raises InvalidSetting."""
+    queues = settings().QUEUES.items()
+    return Retention(settings().KEEP, {name: o["keep"] for name, o in queues if "keep" in o})
+
+
+@cached(SETTING)
+def limits() -> Mapping[str, Limits]:
+    """Return the limits of each queue. Raises InvalidSetting."""
+    return {name: limits_of(options) for name, options in settings().QUEUES.items()}
+
+
+@cached(SETTING)
+def bounded_queues() -> Mapping[str, int]:
+    """Return `max_pending` of the queues that have one. Raises InvalidSetting."""
+    return {name: one.max_pending for name, one in limits().items() if one.max_pending}
+
+
+@cached(SETTING)
+def realm_of(alias: str) -> str:
+    """Return the realm that values on this database are sealed for. Raises InvalidSetting."""
+    given = settings().REALM
+    if isinstance(given, str):
+        return given
+    try:
+        return given[alias]
+    except KeyError:
+        raise InvalidSetting(
+            f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
+        ) from None
