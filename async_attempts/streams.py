@@ -29,6 +29,7 @@ from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block
 from .targets import target_of
+from .values import whole
 
 logger = logging.getLogger("async_attempts")
 
@@ -280,8 +281,7 @@ def _seconds_kept(made: Call) -> float:
 
 
 def _check(in_flight: Any, token: Any) -> None:
-    if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
-        raise InvalidOption(f"in_flight: must be a whole number, 1 or more, not {in_flight!r}.")
+    whole("in_flight:", in_flight, InvalidOption)
     check_token(token)
     if token is not None and len(token) > TOKEN_LENGTH - ROOM_FOR_NUMBER:
         raise InvalidOption(

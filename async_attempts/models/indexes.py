@@ -99,20 +99,12 @@ class SetFillfactor(Operation):
         """Do nothing: the models' state knows nothing of storage."""
 
     def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         self._alter(app_label, schema_editor, to_state, f"SET (fillfactor = {self.percent})")
 
     def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         self._alter(app_label, schema_editor, from_state, "RESET (fillfactor)")
 

@@ -19,6 +19,7 @@ from ..conf import settings
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
 from ..ids import uuid7
 from ..payload import Arguments
+from ..values import flag
 from . import ports
 from .fields import CHOSEN, PROMISE, STATE, marked
 from .validation import as_seconds, check_metadata, check_moment, check_number
@@ -186,8 +187,7 @@ def check_options(row: Any) -> None:
             check_moment(name, moment)
     if isinstance(timeout := loaded.get("timeout"), timedelta):
         row.timeout = timeout.total_seconds()
-    if not isinstance(keep := loaded.get("keep_result", False), bool):
-        raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
+    flag("keep_result:", loaded.get("keep_result", False), InvalidOption)
     check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
     check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
     if (metadata := loaded.get("metadata")) != {} and "metadata" in loaded:
