@@ -46,7 +46,7 @@ def hide_values(error: BaseException) -> None:
     handling before. A frame that still runs stays as it is, so the function that calls this deletes
     its own variables.
     """
-    _clear(error, sys._getframe(1), _any)
+    _clear(error, sys._getframe(1), lambda _frame: True)
 
 
 def hide_own_values(error: BaseException) -> None:
@@ -71,7 +71,7 @@ def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def hides_values(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function: an exception that leaves it shows no value of it or below it."""
+    """Decorate a function: an exception that leaves it shows no value of it, or below it."""
     return _hiding(function, hide_values)
 
 
@@ -126,10 +126,6 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
     while traceback is not None:
         yield traceback.tb_frame
         traceback = traceback.tb_next
-
-
-def _any(_frame: FrameType) -> bool:
-    return True
 
 
 def _is_own(frame: FrameType) -> bool:
