@@ -101,49 +101,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    ".backoff": ("Backoff",),
-    ".calls": (
-        "Call",
-        "Flow",
-        "aenqueue",
-        "call",
-        "enqueue",
-        "enqueue_many",
-        "parallel",
-        "schedule",
-    ),
-    ".events": ("Event", "aemit", "emit", "event", "on"),
-    ".exceptions": (
-        "AttemptExpired",
-        "AttemptFailed",
-        "AttemptGone",
-        "AttemptTimeout",
-        "AttemptUnsuccessful",
-        "ConditionFailed",
-        "DuplicateAttempt",
-        "Expire",
-        "Fail",
-        "InvalidArguments",
-        "InvalidOption",
-        "InvalidTarget",
-        "InvalidTransition",
-        "QueueFull",
-        "ResultNotKept",
-        "Snooze",
-        "WaitingInTransaction",
-        "WrongTransaction",
-    ),
-    ".statistics": ("Executions", "QueueStats", "Stats", "astats", "stats"),
-    ".models": ("AbstractAttempt", "Changes"),
-    ".payload": ("Arguments",),
-    ".queues": ("pause_queue", "resume_queue"),
-    ".results": ("Ending", "Progress", "agather", "gather"),
-    ".schedules": ("recurring",),
-    ".streams": ("Streamed", "aenqueue_stream", "enqueue_stream"),
-    ".targets": ("attemptable",),
-    ".worker.execution.current": ("CurrentAttempt", "current_attempt"),
+    ".backoff": "Backoff",
+    ".calls": "Call Flow aenqueue call enqueue enqueue_many parallel schedule",
+    ".events": "Event aemit emit event on",
+    ".exceptions": """
+        AttemptExpired AttemptFailed AttemptGone AttemptTimeout AttemptUnsuccessful ConditionFailed
+        DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget InvalidTransition
+        QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
+    """,
+    ".models": "AbstractAttempt Changes",
+    ".payload": "Arguments",
+    ".queues": "pause_queue resume_queue",
+    ".results": "Ending Progress agather gather",
+    ".schedules": "recurring",
+    ".statistics": "Executions QueueStats Stats astats stats",
+    ".streams": "Streamed aenqueue_stream enqueue_stream",
+    ".targets": "attemptable",
+    ".worker.execution.current": "CurrentAttempt current_attempt",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,11 +25,7 @@ def in_batches(items: Iterable[_T], number: int = STATEMENT_KEYS) -> Iterator[li
 
 
 def by_size(
-    items: Iterable[_T],
-    size_of: Callable[[_T], int],
-    *,
-    number: int,
-    size: int = STATEMENT_BYTES,
+    items: Iterable[_T], size_of: Callable[[_T], int], *, number: int, size: int = STATEMENT_BYTES
 ) -> Iterator[list[_T]]:
     """Yield `items` in order, in lists of at most `number` and, but for a single item, `size`.
 

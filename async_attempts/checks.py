@@ -24,6 +24,7 @@ from .encryption import (
     is_readable_by_all,
     uses_derived_key,
 )
+from .encryption.keys import REMEDY
 from .events import listeners
 from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
 from .models import AbstractAttempt, get_attempt_model
@@ -37,7 +38,6 @@ from .store.store import driver_problem
 from .targets import Policy, registered, target_of
 
 TAG: Final = "async_attempts"
-KEY_REMEDY: Final = "Make a key with: manage.py attempts make-key"
 SAMPLE: Final = 1000
 """The number of attempts of each status whose keys are read."""
 
@@ -290,18 +290,17 @@ def check_key_strength(**kwargs: Any) -> list[CheckMessage]:
     if configuration_problem() or not isinstance(ours := cipher(), AESGCMSIVCipher):
         return []
     weak = [key.weakness for key in ours.keys if key.weakness]
-    return [Error(told, hint=KEY_REMEDY, id="async_attempts.E014") for told in weak]
+    return [Error(told, hint=REMEDY, id="async_attempts.E014") for told in weak]
 
 
 @register(Tags.security, deploy=True)
 def check_realm_is_set(**kwargs: Any) -> list[CheckMessage]:
     """Check for a REALM, which keeps a copy of production's rows from running in staging."""
     try:
-        is_missing = settings().REALM == ""
+        if settings().REALM != "":
+            return []
     except InvalidSetting:
         return []  # `check_settings` says so.
-    if not is_missing:
-        return []
     return [
         Notice(
             f"{SETTING}['REALM'] isn't set: a row copied from another database with the same keys "
@@ -329,13 +328,13 @@ def _carries_attempts(alias: str) -> bool:
 
 
 def _missing_keys(alias: str) -> Iterator[CheckMessage]:
-    if configuration_problem() or not is_ours(ours := cipher()):
+    if configuration_problem() or not isinstance(ours := cipher(), KeyedCipher):
         return
-    if not isinstance(ours, KeyedCipher):
+    if not is_ours(ours):
         return
     try:
         with transaction.atomic(alias):
-            sampled = _sampled_keys(alias)
+            sampled = store_for(alias).missing_keys.sample(SAMPLE)
     except DatabaseError:
         # Others tell if it can't be reached or isn't migrated.
         return
@@ -367,10 +366,6 @@ def _hint_for(key_id: str, *, is_retired: bool) -> str:
         "They wait until it has: add the key at the end, and remove it when "
         "manage.py attempts rotate-keys has sealed them again."
     )
-
-
-def _sampled_keys(alias: str) -> Mapping[str, int]:
-    return store_for(alias).missing_keys.sample(SAMPLE)
 
 
 def _is_read_committed(options: Mapping[str, Any]) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -22,8 +22,7 @@ from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .suggestions import nearest, refuse_alike, refuse_unknown
-from .values import flag, seconds, whole
+from .values import flag, refuse_alike, refuse_unknown, seconds, suggestion, whole
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"
@@ -31,6 +30,7 @@ DEFAULT_MODEL: Final = "async_attempts.Attempt"
 
 PRIORITY_RANGE: Final = range(-100, 101)
 POSITIVE: Final = "seconds, more than 0 and at most a hundred years"
+DEFAULT_QUEUE: Final = "default"
 QUEUE_LENGTH: Final = 64
 SCHEDULE_LENGTH: Final = 255
 CATCH_UP: Final = ("latest", "none")
@@ -41,31 +41,22 @@ SCHEDULE_OPTIONS: Final = frozenset(
 IDLE_QUEUE_OPTIONS: Final = frozenset({"relay"})
 
 
-_P = ParamSpec("_P")
-_T_co = TypeVar("_T_co", covariant=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _caches: Final[defaultdict[str, list[Callable[[], object]]]] = defaultdict(list)
 """The functions that empty the caches that depend on a setting, by its name."""
 
 
-class Cached(Protocol[_P, _T_co]):
-    """A function that keeps its values."""
-
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T_co: ...
-
-    def cache_clear(self) -> None: ...
-
-
-def cached(*names: str) -> Callable[[Callable[_P, _T_co]], Cached[_P, _T_co]]:
+def cached(*names: str) -> Callable[[_Function], _Function]:
     """Decorate a function: its values are kept until one of these settings changes.
 
     Its arguments are few, and hashable. Exceptions aren't kept.
     """
 
-    def decorated(function: Callable[_P, _T_co]) -> Cached[_P, _T_co]:
+    def decorated(function: _Function) -> _Function:
         kept = lru_cache(maxsize=None)(function)
         forget_on(kept.cache_clear, *names)
-        return cast("Cached[_P, _T_co]", kept)
+        return cast("_Function", kept)
 
     return decorated
 
@@ -92,38 +83,151 @@ def attempt_model_name() -> str:
     return str(getattr(django_settings, MODEL_SETTING))
 
 
+def _wrong(path: str, expected: str, value: object) -> InvalidSetting:
+    return InvalidSetting(f"{path} must be {expected}, not {value!r}.")
+
+
+_count: Final = partial(whole, error=InvalidSetting)
+_seconds: Final = partial(seconds, error=InvalidSetting, expected=POSITIVE)
+_flag: Final = partial(flag, error=InvalidSetting)
+
+
+def _names(path: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise InvalidSetting(f"{path} must be a list of strings.")
+    return tuple(value)
+
+
+def _text(path: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _wrong(path, "a name", value)
+    return value
+
+
+def _path(path: str, value: Any) -> str | None:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _wrong(path, "the path of a file, or None", value)
+    return value
+
+
+def _dsn(path: str, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        # Not shown: it may hold a password.
+        raise InvalidSetting(f"{path} must be a connection string or URL, or None.")
+    return value
+
+
+def _callable(path: str, value: Any) -> Callable[..., object] | None:
+    if isinstance(value, str):
+        try:
+            value = import_string(value)
+        except ImportError as error:
+            raise InvalidSetting(f"{path}: {error}") from error
+    if value is not None and not callable(value):
+        raise _wrong(path, "a callable or its dotted name", value)
+    found: Callable[..., object] | None = value
+    return found
+
+
+def _queues(path: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(path, "a dict of queue names to their options, at least one", value)
+    for name in value:
+        is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
+        if not is_name or "," in name or name == "*":
+            raise _wrong(path, "a dict whose names have 1 to 64 characters, no comma", name)
+    refuse_alike(path, value, InvalidSetting)
+    return MappingProxyType({name: read_queue(f"{path}[{name!r}]", o) for name, o in value.items()})
+
+
+def _priorities(path: str, value: Any) -> Mapping[str, int]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(n, str) and type(p) is int and p in PRIORITY_RANGE for n, p in value.items()
+    ):
+        raise _wrong(path, "a dict of names to whole numbers from -100 to 100", value)
+    return MappingProxyType(dict(value))
+
+
+def _keep(path: str, value: Any) -> Mapping[str, Keep]:
+    return MappingProxyType({**DEFAULT, **read_keep(path, value)})
+
+
+def _schedules(path: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping):
+        # Not shown: it may hold arguments.
+        raise InvalidSetting(f"{path} must be a dict of names to schedules.")
+    for name, options in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= SCHEDULE_LENGTH:
+            raise _wrong(path, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)
+        _check_schedule(f"{path}[{name!r}]", options)
+    return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
+
+
+def _check_schedule(path: str, options: Any) -> None:
+    if not isinstance(options, Mapping):
+        raise InvalidSetting(f"{path} must be a dict, not {type(options).__name__}.")
+    refuse_unknown(path, options, SCHEDULE_OPTIONS, InvalidSetting)
+    for option in ("cron", "target"):
+        if not isinstance(options.get(option), str):
+            raise InvalidSetting(f"{path}[{option!r}] must be given, as a string.")
+    for option, words in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
+        if options.get(option, words[0]) not in words:
+            raise InvalidSetting(f"{path}[{option!r}] must be {' or '.join(map(repr, words))}.")
+    zone = options.get("timezone")
+    try:
+        Cron(options["cron"], "UTC" if zone is None else zone)
+    except InvalidOption as error:
+        part, _, text = str(error).partition(": ")
+        raise InvalidSetting(f"{path}[{part!r}]: {text}") from None
+
+
+def _realm(path: str, value: Any) -> str | Mapping[str, str]:
+    given = value if isinstance(value, Mapping) else {"": value}
+    for alias, realm in given.items():
+        if not isinstance(alias, str) or not isinstance(realm, str):
+            raise _wrong(path, "a string, or a dict of databases' aliases to strings", value)
+    return value if isinstance(value, str) else MappingProxyType(dict(value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds."""
+    """The values of `ASYNC_ATTEMPTS`, with defaults for those left out; times in seconds.
 
-    KEYS: tuple[str, ...] = field(default=(), repr=False)
-    KEYS_FILE: str | None = None
-    CIPHER: str | None = None
-    RECIPIENTS: tuple[str, ...] = ()
-    PRIVATE_KEYS: tuple[str, ...] = field(default=(), repr=False)
-    PRIVATE_KEYS_FILE: str | None = None
-    TARGETS: tuple[str, ...] = ()
-    QUEUES: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=lambda: MappingProxyType({"default": MappingProxyType({})})
+    Beside the type of each stands the function that reads it.
+    """
+
+    KEYS: Annotated[tuple[str, ...], _names] = field(default=(), repr=False)
+    KEYS_FILE: Annotated[str | None, _path] = None
+    CIPHER: Annotated[str | None, _text] = None
+    RECIPIENTS: Annotated[tuple[str, ...], _names] = ()
+    PRIVATE_KEYS: Annotated[tuple[str, ...], _names] = field(default=(), repr=False)
+    PRIVATE_KEYS_FILE: Annotated[str | None, _path] = None
+    TARGETS: Annotated[tuple[str, ...], _names] = ()
+    QUEUES: Annotated[Mapping[str, Mapping[str, Any]], _queues] = field(
+        default_factory=lambda: MappingProxyType({DEFAULT_QUEUE: MappingProxyType({})})
     )
-    PRIORITIES: Mapping[str, int] = field(
+    PRIORITIES: Annotated[Mapping[str, int], _priorities] = field(
         default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})
     )
-    DEFAULT_MAX_ATTEMPTS: int = 25
-    DEFAULT_TIMEOUT: float = 300.0
-    TIMEOUT_GRACE: float = 5.0
-    MAX_ARGS_BYTES: int = 65_536
-    LEASE: float = 30.0
-    POLL_INTERVAL: float | None = None
-    NOTIFY: bool = True
-    LISTEN_DSN: str | None = field(default=None, repr=False)
-    MAX_CRASHES: int = 3
-    KEEP: Mapping[str, Keep] = field(default_factory=lambda: DEFAULT)
-    ON_ERROR: Callable[..., object] | None = None
-    METRICS: Callable[..., object] | None = None
-    SCHEDULES: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    DATABASE: str | None = None
-    REALM: str | Mapping[str, str] = ""
+    DEFAULT_MAX_ATTEMPTS: Annotated[int, _count] = 25
+    DEFAULT_TIMEOUT: Annotated[float, _seconds] = 300.0
+    TIMEOUT_GRACE: Annotated[float, _seconds] = 5.0
+    MAX_ARGS_BYTES: Annotated[int, _count] = 65_536
+    LEASE: Annotated[float, _seconds] = 30.0
+    POLL_INTERVAL: Annotated[float | None, _seconds] = None
+    NOTIFY: Annotated[bool, _flag] = True
+    LISTEN_DSN: Annotated[str | None, _dsn] = field(default=None, repr=False)
+    MAX_CRASHES: Annotated[int, _count] = 3
+    KEEP: Annotated[Mapping[str, Keep], _keep] = field(default_factory=lambda: DEFAULT)
+    ON_ERROR: Annotated[Callable[..., object] | None, _callable] = None
+    METRICS: Annotated[Callable[..., object] | None, _callable] = None
+    SCHEDULES: Annotated[Mapping[str, Mapping[str, Any]], _schedules] = field(
+        default_factory=dict, repr=False
+    )
+    DATABASE: Annotated[str | None, _text] = None
+    REALM: Annotated[str | Mapping[str, str], _realm] = ""
 
     def __post_init__(self) -> None:
         for keys, file in (("KEYS", "KEYS_FILE"), ("PRIVATE_KEYS", "PRIVATE_KEYS_FILE")):
@@ -141,7 +245,7 @@ class Settings:
             except KeyError:
                 raise InvalidOption(
                     f"priority: {value!r} is not a name in PRIORITIES; "
-                    f"{nearest(value, self.PRIORITIES)}."
+                    f"{suggestion(value, self.PRIORITIES)}."
                 ) from None
         if type(value) is not int or value not in PRIORITY_RANGE:
             raise InvalidOption(
@@ -155,7 +259,7 @@ class Settings:
             return name
         raise InvalidOption(
             f"queue: {name!r} is not declared in {SETTING}['QUEUES']; "
-            f"{nearest(str(name), self.QUEUES)}."
+            f"{suggestion(str(name), self.QUEUES)}."
         )
 
 
@@ -166,9 +270,10 @@ def settings() -> Settings:
     given = getattr(django_settings, SETTING, {})
     if not isinstance(given, Mapping):
         raise InvalidSetting(f"{SETTING} must be a dict, not {type(given).__name__}.")
-    known = {f.name for f in fields(Settings)}
-    refuse_unknown(SETTING, given, known)
-    return Settings(**{key: _READERS[key](key, value) for key, value in given.items()})
+    hints = get_type_hints(Settings, include_extras=True)
+    readers = {key: hint.__metadata__[0] for key, hint in hints.items()}
+    refuse_unknown(SETTING, given, readers, InvalidSetting)
+    return Settings(**{k: readers[k](f"{SETTING}[{k!r}]", v) for k, v in given.items()})
 
 
 @cached(SETTING)
@@ -202,152 +307,3 @@ def realm_of(alias: str) -> str:
         raise InvalidSetting(
             f"{SETTING}['REALM'] names no realm for the database {alias!r}; add it."
         ) from None
-
-
-def _part(key: str) -> str:
-    return f"{SETTING}[{key!r}]"
-
-
-def _wrong(key: str, expected: str, value: object) -> InvalidSetting:
-    return InvalidSetting(f"{_part(key)} must be {expected}, not {value!r}.")
-
-
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a list of strings.")
-    return tuple(value)
-
-
-def _count(key: str, value: Any) -> int:
-    return whole(_part(key), value, InvalidSetting)
-
-
-def _seconds(key: str, value: Any) -> float:
-    return seconds(_part(key), value, InvalidSetting, POSITIVE)
-
-
-def _flag(key: str, value: Any) -> bool:
-    return flag(_part(key), value, InvalidSetting)
-
-
-def _text(key: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise _wrong(key, "a name", value)
-    return value
-
-
-def _path(key: str, value: Any) -> str | None:
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if value is not None and (not isinstance(value, str) or not value):
-        raise _wrong(key, "the path of a file, or None", value)
-    return value
-
-
-def _dsn(key: str, value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        # Not shown: it may hold a password.
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a connection string or URL, or None.")
-    return value
-
-
-def _callable(key: str, value: Any) -> Callable[..., object] | None:
-    if isinstance(value, str):
-        try:
-            value = import_string(value)
-        except ImportError as error:
-            raise InvalidSetting(f"{SETTING}[{key!r}]: {error}") from error
-    if value is not None and not callable(value):
-        raise _wrong(key, "a callable or its dotted name", value)
-    found: Callable[..., object] | None = value
-    return found
-
-
-def _queues(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
-    if not isinstance(value, Mapping) or not value:
-        raise _wrong(key, "a dict of queue names to their options, at least one", value)
-    for name in value:
-        is_name = isinstance(name, str) and 0 < len(name) <= QUEUE_LENGTH
-        if not is_name or "," in name or name == "*":
-            raise _wrong(key, "a dict whose names have 1 to 64 characters, no comma", name)
-    refuse_alike(f"{SETTING}[{key!r}]", value)
-    return MappingProxyType(
-        {name: read_queue(f"{SETTING}[{key!r}][{name!r}]", o) for name, o in value.items()}
-    )
-
-
-def _priorities(key: str, value: Any) -> Mapping[str, int]:
-    if not isinstance(value, Mapping) or not all(
-        isinstance(n, str) and type(p) is int and p in PRIORITY_RANGE for n, p in value.items()
-    ):
-        raise _wrong(key, "a dict of names to whole numbers from -100 to 100", value)
-    return MappingProxyType(dict(value))
-
-
-def _keep(key: str, value: Any) -> Mapping[str, Keep]:
-    return MappingProxyType({**DEFAULT, **read_keep(f"{SETTING}[{key!r}]", value)})
-
-
-def _schedules(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
-    if not isinstance(value, Mapping):
-        # Not shown: it may hold arguments.
-        raise InvalidSetting(f"{SETTING}[{key!r}] must be a dict of names to schedules.")
-    for name, options in value.items():
-        if not isinstance(name, str) or not 0 < len(name) <= SCHEDULE_LENGTH:
-            raise _wrong(key, f"a dict whose names have 1 to {SCHEDULE_LENGTH} characters", name)
-        _check_schedule(f"{SETTING}[{key!r}][{name!r}]", options)
-    return MappingProxyType({name: MappingProxyType(dict(o)) for name, o in value.items()})
-
-
-def _check_schedule(where: str, options: Any) -> None:
-    if not isinstance(options, Mapping):
-        raise InvalidSetting(f"{where} must be a dict, not {type(options).__name__}.")
-    refuse_unknown(where, options, SCHEDULE_OPTIONS)
-    for option in ("cron", "target"):
-        if not isinstance(options.get(option), str):
-            raise InvalidSetting(f"{where}[{option!r}] must be given, as a string.")
-    for option, words in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
-        if options.get(option, words[0]) not in words:
-            raise InvalidSetting(f"{where}[{option!r}] must be {' or '.join(map(repr, words))}.")
-    zone = options.get("timezone")
-    try:
-        Cron(options["cron"], "UTC" if zone is None else zone)
-    except InvalidOption as error:
-        part, _, text = str(error).partition(": ")
-        raise InvalidSetting(f"{where}[{part!r}]: {text}") from None
-
-
-def _realm(key: str, value: Any) -> str | Mapping[str, str]:
-    given = value if isinstance(value, Mapping) else {"": value}
-    for alias, realm in given.items():
-        if not isinstance(alias, str) or not isinstance(realm, str):
-            raise _wrong(key, "a string, or a dict of databases' aliases to strings", value)
-    return value if isinstance(value, str) else MappingProxyType(dict(value))
-
-
-_READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
-    "KEYS": _names,
-    "KEYS_FILE": _path,
-    "CIPHER": _text,
-    "RECIPIENTS": _names,
-    "PRIVATE_KEYS": _names,
-    "PRIVATE_KEYS_FILE": _path,
-    "TARGETS": _names,
-    "QUEUES": _queues,
-    "PRIORITIES": _priorities,
-    "DEFAULT_MAX_ATTEMPTS": _count,
-    "DEFAULT_TIMEOUT": _seconds,
-    "TIMEOUT_GRACE": _seconds,
-    "MAX_ARGS_BYTES": _count,
-    "LEASE": _seconds,
-    "POLL_INTERVAL": _seconds,
-    "NOTIFY": _flag,
-    "LISTEN_DSN": _dsn,
-    "MAX_CRASHES": _count,
-    "KEEP": _keep,
-    "ON_ERROR": _callable,
-    "METRICS": _callable,
-    "SCHEDULES": _schedules,
-    "DATABASE": _text,
-    "REALM": _realm,
-}

@@ -9,7 +9,6 @@ time that occurs twice the first time only.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from croniter import CroniterBadDateError, CroniterError, croniter
 
 from .exceptions import InvalidOption
+from .values import most_like
 
 FIELDS: Final = (5, 6)
 SECOND: Final = timedelta(seconds=1)
@@ -161,9 +161,8 @@ def _zone_named(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (LookupError, OSError, TypeError, ValueError):
         # A directory of names is an OSError, and what could lead out of them a ValueError.
-        known = {one.casefold(): one for one in available_timezones()}
-        near = difflib.get_close_matches(str(name).casefold(), known, n=1)
-        remedy = f"did you mean {known[near[0]]!r}?" if near else "such as 'Europe/Berlin'."
+        near = most_like(str(name), available_timezones())
+        remedy = f"did you mean {near!r}?" if near else "such as 'Europe/Berlin'."
         raise InvalidOption(f"timezone: {name!r} is not the name of one; {remedy}") from None
 
 

@@ -237,13 +237,9 @@ class Snooze(AttemptsError):
     """
 
     def __init__(self, delay: float | timedelta) -> None:
+        expected = "zero or more seconds"
         self.seconds = seconds(
-            "Snooze: delay",
-            delay,
-            InvalidOption,
-            "zero or more seconds",
-            may_be_zero=True,
-            most=FINITE,
+            "Snooze: delay", delay, InvalidOption, expected, may_be_zero=True, most=FINITE
         )
         super().__init__(f"snoozed for {self.seconds:g} s")
 

@@ -34,8 +34,7 @@ class _Ticks:
         millis, nanos = divmod(time.time_ns(), 1_000_000)
         now = millis << 12 | (nanos << 12) // 1_000_000
         with self._lock:
-            first = self._last + 1
-            first = max(first, now)
+            first = max(self._last + 1, now)
             self._last = first + number - 1
         return first
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from django.apps import apps
 
 from .conf import SETTING, cached, settings
 from .exceptions import InvalidTarget, UnknownTarget
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @cached(SETTING, "INSTALLED_APPS")
@@ -116,19 +113,13 @@ def _is_submodule(package: ModuleType, package_name: str, name: str) -> bool:
 def _import(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name == module_name:
-            raise UnknownTarget(f"There is no module {module_name!r} in this code.") from error
-        raise _broken(module_name, error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         # SystemExit, too: a script without a guard must end neither a request nor a worker.
-        raise _broken(module_name, error) from error
-
-
-def _broken(module_name: str, error: BaseException) -> UnknownTarget:
-    return UnknownTarget(
-        f"The module {module_name!r} exists, but importing it failed inside: "
-        f"{type(error).__name__}: {error}"
-    )
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            raise UnknownTarget(f"There is no module {module_name!r} in this code.") from error
+        raise UnknownTarget(
+            f"The module {module_name!r} exists, but importing it failed inside: "
+            f"{type(error).__name__}: {error}"
+        ) from error

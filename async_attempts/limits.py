@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .suggestions import refuse_unknown
-from .values import flag, whole
+from .values import flag, refuse_unknown, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1
@@ -111,11 +111,14 @@ def read_queue(path: str, options: Any) -> Mapping[str, Any]:
     """Return a queue's options, checked. Raises InvalidSetting, naming the option."""
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{path} must be a dict, not {options!r}.")
-    refuse_unknown(path, options, QUEUE_OPTIONS)
+    refuse_unknown(path, options, QUEUE_OPTIONS, InvalidSetting)
     if "burst" in options and "rate" not in options:
         raise InvalidSetting(f"{path}['burst'] belongs to a rate; say 'rate' with it.")
     read = {name: QUEUE_OPTIONS[name](f"{path}[{name!r}]", o) for name, o in options.items()}
     return MappingProxyType(read)
+
+
+_count: Final = partial(whole, error=InvalidSetting)
 
 
 def _rate(path: str, value: Any) -> Rate:
@@ -127,22 +130,10 @@ def _rate(path: str, value: Any) -> Rate:
     return Rate(int(found[1]), SECONDS_OF[(found[2] or found[3])[0]])
 
 
-def _count(path: str, value: Any) -> int:
-    return whole(path, value, InvalidSetting)
-
-
 def _concurrency(path: str, value: Any) -> int:
-    if _count(path, value) > MOST_AT_ONCE:
+    if (number := _count(path, value)) > MOST_AT_ONCE:
         raise InvalidSetting(f"{path} must be at most {MOST_AT_ONCE}, not {value}.")
-    return int(value)
-
-
-def _flag(path: str, value: Any) -> bool:
-    return flag(path, value, InvalidSetting)
-
-
-def _as_it_is(_place: str, value: Any) -> Any:
-    return value
+    return number
 
 
 QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -150,8 +141,8 @@ QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "rate": _rate,
     "burst": _count,
     "max_pending": _count,
-    "paused": _flag,
-    "relay": _as_it_is,
+    "paused": partial(flag, error=InvalidSetting),
+    "relay": lambda _path, value: value,
     "keep": read_keep,
 }
 """The function that reads each option of a queue."""

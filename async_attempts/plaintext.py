@@ -46,7 +46,7 @@ def hide_values(error: BaseException) -> None:
     handling before. A frame that still runs stays as it is, so the function that calls this deletes
     its own variables.
     """
-    _clear(error, sys._getframe(1), _any)
+    _clear(error, sys._getframe(1), lambda _frame: True)
 
 
 def hide_own_values(error: BaseException) -> None:
@@ -67,13 +67,21 @@ def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
                 raise
 
         return cast("Callable[P, R]", wraps(function)(awaiting))
+    return _hiding(function, hide_own_values)
 
+
+def hides_values(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: an exception that leaves it shows no value of it, or below it."""
+    return _hiding(function, hide_values)
+
+
+def _hiding(function: Callable[P, R], hide: Callable[[BaseException], None]) -> Callable[P, R]:
     def calling(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
             del args, kwargs
-            hide_own_values(error)
+            hide(error)
             raise
 
     return wraps(function)(calling)
@@ -118,10 +126,6 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
     while traceback is not None:
         yield traceback.tb_frame
         traceback = traceback.tb_next
-
-
-def _any(_frame: FrameType) -> bool:
-    return True
 
 
 def _is_own(frame: FrameType) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.db import router
-
 from .conf import settings
 
 
@@ -27,8 +25,7 @@ def resume_queue(name: str, *, database: str | None = None) -> None:
 
 def _set_paused(name: str, database: str | None, *, paused: bool) -> None:
     # Late, so that the names can be imported before the models are.
-    from .models import get_attempt_model
+    from .models import home_database
     from .store import store_for
 
-    alias = database or settings().DATABASE or router.db_for_write(get_attempt_model())
-    store_for(alias).queues.set_paused(settings().queue(name), paused=paused)
+    store_for(database or home_database()).queues.set_paused(settings().queue(name), paused=paused)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from .exceptions import InvalidSetting
-from .values import DAY, seconds, whole
+from .values import DAY, refuse_unknown, seconds, whole
 
 AGE: Final = "seconds or a timedelta, at most a hundred years, or None for ever"
 LIMITS: Final = ("age", "count")
@@ -33,11 +33,7 @@ class Keep:
 
 FOR_EVER: Final = Keep()
 DEFAULT: Final[Mapping[str, Keep]] = MappingProxyType(
-    {
-        "succeeded": Keep(7 * DAY),
-        "expired": Keep(30 * DAY),
-        "failed": FOR_EVER,
-    }
+    {"succeeded": Keep(7 * DAY), "expired": Keep(30 * DAY), "failed": FOR_EVER}
 )
 
 
@@ -91,9 +87,7 @@ def read_keep(path: str, value: Any) -> Mapping[str, Keep]:
 def _keep(path: str, status: str, value: Any) -> Keep:
     if not isinstance(value, Mapping):
         return Keep(_age(path, status, value))
-    for limit in value:
-        if limit not in LIMITS:
-            raise InvalidSetting(f"{path}[{limit!r}] is unknown; known are 'age' and 'count'.")
+    refuse_unknown(path, value, LIMITS, InvalidSetting)
     if not value:
         raise InvalidSetting(f"{path} must have an 'age', a 'count' or both; None is for ever.")
     age = _age(f"{path}['age']", status, value.get("age"))

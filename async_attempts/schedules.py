@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-
-from django.db import DEFAULT_DB_ALIAS, router
+from uuid import UUID
 
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
@@ -17,8 +16,6 @@ from .targets import module_load_id, own_name, underlying
 from .targets.declared import Declared
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from .models import Attempt
     from .store import Store
 
@@ -122,6 +119,8 @@ def declare(store: Store) -> frozenset[str]:
     A schedule that can't be enqueued is logged and left out. Only the home database has schedules:
     else the workers of two databases would enqueue each tick twice.
     """
+    from .models import home_database
+
     enqueueable: dict[str, Declared] = {}
     if store.database.alias != home_database():
         store.schedules.declare(enqueueable)
@@ -141,13 +140,6 @@ def declare(store: Store) -> frozenset[str]:
             name,
         )
     return frozenset(enqueueable.keys() - refused)
-
-
-def home_database() -> str:
-    """Return the alias in the setting DATABASE, else where the routers write attempts."""
-    from .models import get_attempt_model
-
-    return settings().DATABASE or router.db_for_write(get_attempt_model()) or DEFAULT_DB_ALIAS
 
 
 def pause(name: str, *, database: str | None = None) -> None:
@@ -171,6 +163,7 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
 
 def _store(database: str | None) -> Store:
     # Late, so that `recurring` can be imported before the models are.
+    from .models import home_database
     from .store import store_for
 
     return store_for(database or home_database())

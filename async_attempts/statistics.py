@@ -10,11 +10,10 @@ from math import inf
 from typing import Any, Final, Self
 
 from asgiref.sync import sync_to_async
-from django.db import router
 
 from .conf import settings
 from .exceptions import InvalidOption
-from .models import get_attempt_model
+from .models import home_database
 from .models.tally import BUCKETS, OUTCOMES
 from .store import Store, store_for
 
@@ -124,8 +123,7 @@ def stats(*, database: str | None = None, window: timedelta = HOUR) -> Stats:
         raise InvalidOption(
             f"window: must be a timedelta of more than 0 and at most 30 days, not {window!r}."
         )
-    alias = database or settings().DATABASE or router.db_for_write(get_attempt_model())
-    store = store_for(alias)
+    store = store_for(database or home_database())
     now = store.database.now()
     # Tallies are by the minute: from the whole one in which the window begins.
     since = (now - window).replace(second=0, microsecond=0)

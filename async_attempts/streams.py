@@ -15,21 +15,21 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import router
 
+from .backoff import Pauses
 from .batches import in_batches
 from .calls import Call, enqueue_many, taken
-from .conf import retention
+from .conf import DEFAULT_QUEUE, retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
 from .models import get_attempt_model
 from .models.bounds import TOKEN_LENGTH
-from .models.defaults import DEFAULT_QUEUE
 from .models.unique_keys import key_of_token
 from .models.validation import check_token, timeout_seconds
-from .pauses import Pauses
 from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block
 from .targets import target_of
+from .values import whole
 
 logger = logging.getLogger("async_attempts")
 
@@ -281,8 +281,7 @@ def _seconds_kept(made: Call) -> float:
 
 
 def _check(in_flight: Any, token: Any) -> None:
-    if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
-        raise InvalidOption(f"in_flight: must be a whole number, 1 or more, not {in_flight!r}.")
+    whole("in_flight:", in_flight, InvalidOption)
     check_token(token)
     if token is not None and len(token) > TOKEN_LENGTH - ROOM_FOR_NUMBER:
         raise InvalidOption(

@@ -122,12 +122,10 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("state"))
     def state_badge(self, attempt: AbstractAttempt) -> SafeString:
-        """Return its state."""
         return badge(attempt.state)
 
     @admin.display(description=_("target"))
     def call(self, attempt: AbstractAttempt) -> SafeString:
-        """Return its target and method."""
         return call_cell(attempt)
 
     @admin.display(description=_("executions"))
@@ -149,17 +147,14 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("last error"))
     def last_error(self, attempt: AbstractAttempt) -> SafeString | None:
-        """Return the class of the last error."""
         return dotted_cell(attempt.error_class) if attempt.error_class else None
 
     @admin.display(description=_("progress"))
     def how_far(self, attempt: AbstractAttempt) -> str:
-        """Return its progress in percent, with its note."""
         return progress_cell(attempt) or self.get_empty_value_display()
 
     @admin.display(description=_("why this state"))
     def explanation(self, attempt: AbstractAttempt) -> str:
-        """Return the explanation of its state."""
         return explain(attempt)
 
     @admin.display(description=_("worker"))
@@ -170,7 +165,6 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
 
     @admin.display(description=_("subject"))
     def about(self, attempt: AbstractAttempt) -> SafeString | str:
-        """Return its subject."""
         return link_to_subject(self.admin_site, attempt) or self.get_empty_value_display()
 
 

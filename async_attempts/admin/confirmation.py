@@ -138,12 +138,12 @@ class Preview(NamedTuple):
 
 def preview(attempts: AttemptQuerySet[Any], verb: str) -> Preview:
     """Return what `verb` would do to all of `attempts`, counted exactly up to `MOST_COUNTED`."""
-    if (states := count_states(attempts, MOST_COUNTED)) is not None:
+    if (states := count_states(attempts)) is not None:
         return _preview(verb, [states] * len(_parts(verb)))
     # Each part by itself: it may be small, and the indexes of what is live or ended badly find it.
     statuses = [{_status(state) for state in part} for part in _parts(verb)]
     narrowed = [attempts.filter(status__in=some) for some in statuses]
-    return _preview(verb, [count_states(part, MOST_COUNTED) for part in narrowed])
+    return _preview(verb, list(map(count_states, narrowed)))
 
 
 def preview_of(attempts: Sequence[AbstractAttempt], verb: str) -> Preview:
@@ -184,13 +184,13 @@ def _listed(part: Sequence[str], states: Counter[str] | None) -> str:
     return ", ".join(f"{intcomma(states[s])} {state_label(s)}" for s in part if states[s])
 
 
-def count_states(attempts: QuerySet[Any], most: int) -> Counter[str] | None:
-    """Count `attempts` by state, in one statement; return None for more than `most`."""
+def count_states(attempts: QuerySet[Any]) -> Counter[str] | None:
+    """Count `attempts` by state, in one statement; return None for too many."""
     claimed = Q(claimed_by__isnull=False)
     conditions = {state: Q(status=state) for state in STATES}
     conditions[Status.PENDING] &= ~claimed
     conditions[RUNNING] = Q(status=Status.PENDING) & claimed
-    some = attempts.order_by()[: most + 1]
+    some = attempts.order_by()[: MOST_COUNTED + 1]
     counts = some.aggregate(**{s: Count("pk", filter=which) for s, which in conditions.items()})
     states = Counter({state: n for state, n in counts.items() if n})
-    return None if states.total() > most else states
+    return None if states.total() > MOST_COUNTED else states

@@ -57,7 +57,9 @@ def explain(attempt: AbstractAttempt) -> str:
         )
     if attempt.state == RUNNING and attempt.cancel_requested:
         clauses.append(_("it was asked to stop"))
-    return "; ".join([*clauses, *_NEXT[attempt.state](attempt, around)])
+    if (further := _NEXT.get(attempt.state)) is not None:
+        clauses += further(attempt, around)
+    return "; ".join(clauses)
 
 
 class Circumstances:
@@ -285,10 +287,6 @@ def _until_retried(attempt: AbstractAttempt, around: Circumstances) -> Iterator[
     yield _("it runs again only if somebody retries it")
 
 
-def _nothing(attempt: AbstractAttempt, around: Circumstances) -> Iterator[str]:
-    return iter(())
-
-
 _CLAUSES: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], str]]] = {
     Status.SCHEDULED: _due,
     Status.PENDING: _due,
@@ -305,7 +303,6 @@ _NEXT: Final[Mapping[str, Callable[[AbstractAttempt, Circumstances], Iterator[st
     Status.PENDING: _before_it_begins,
     Status.WAITING: _before_it_begins,
     RUNNING: _while_running,
-    Status.SUCCEEDED: _nothing,
     Status.FAILED: _until_retried,
     Status.EXPIRED: _until_retried,
 }

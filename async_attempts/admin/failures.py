@@ -89,28 +89,23 @@ class FailureAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("attempt"))
     def call(self, failure: Failure) -> SafeString | str:
-        """Return the target and method."""
         attempt = failure.attempt
         return link_to_page(self.admin_site, type(attempt), attempt.pk, call_cell(attempt))
 
     @admin.display(description=_("error"))
     def error(self, failure: Failure) -> SafeString:
-        """Return the class of the error."""
         return dotted_cell(failure.error_class)
 
     @admin.display(description=_("failed"))
     def failed(self, failure: Failure) -> SafeString:
-        """Return the moment of the failure."""
         return moment_cell("", failure.failed_at)
 
     @admin.display(description=_("message"))
     def message(self, failure: Failure) -> str:
-        """Return the message of the error."""
         return failure.message
 
     @admin.display(description=_("traceback"))
     def traceback_as_written(self, failure: Failure) -> SafeString:
-        """Return the traceback."""
         return format_html('<pre class="attempt-traceback">{}</pre>', failure.traceback)
 
     @admin.display(description=_("worker"))

@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.apps import apps
-from django.contrib.admin import ModelAdmin, SimpleListFilter
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -50,9 +50,7 @@ class StateFilter(ChoiceFilter):
     title = _("state")
     parameter_name = "state"
 
-    def lookups(
-        self, request: HttpRequest, model_admin: ModelAdmin[Any]
-    ) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(state, state_label(state)) for state in STATES]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
@@ -70,9 +68,7 @@ class QueueFilter(ChoiceFilter):
     title = _("queue")
     parameter_name = "queue"
 
-    def lookups(
-        self, request: HttpRequest, model_admin: ModelAdmin[Any]
-    ) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(queue, queue) for queue in settings().QUEUES]
 
 
@@ -82,9 +78,7 @@ class TargetFilter(ChoiceFilter):
     title = _("target")
     parameter_name = "target"
 
-    def lookups(
-        self, request: HttpRequest, model_admin: ModelAdmin[Any]
-    ) -> Iterable[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, name) for name in sorted(registered())]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:

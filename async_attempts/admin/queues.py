@@ -31,7 +31,6 @@ class QueueAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may pause and resume queues."""
         return request.user.has_perm(f"{self.opts.app_label}.pause_queue")
 
     @admin.action(permissions=["pause"], description=_("Pause: let no worker claim of it"))
@@ -79,5 +78,4 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("limits"))
     def limits(self, queue: Queue) -> str:
-        """Return its limits in words."""
         return str(limits().get(queue.name, UNLIMITED)) or self.get_empty_value_display()

@@ -32,6 +32,7 @@ from ..exceptions import (
     InvalidTarget,
 )
 from ..models import Schedule, get_attempt_model
+from ..models.schedule import DEFINITION as DECLARED
 from ..payload import Arguments
 from ..store import Store, store_for
 from ..targets.declared import Declared
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 else:
     # Django's class takes no type parameters when it is run.
     _Form = forms.ModelForm
-
-_DECLARED: Final = "cron timezone target catch_up overlap priority".split()
 
 PERMISSION: Final = {"pause": "pause", "resume": "pause", "run_now": "enqueue"}
 
@@ -84,7 +83,7 @@ class ScheduleForm(_Form):
 
     class Meta:
         model = Schedule
-        fields = ("name", "cron", "timezone", "target", "catch_up", "overlap", "queue", "priority")
+        fields = ("name", *DECLARED)
         help_texts: ClassVar = {
             "cron": _("Minute, hour, day, month, day of week and, if wanted, second."),
             "timezone": _("Such as Europe/Berlin."),
@@ -131,15 +130,10 @@ class ScheduleForm(_Form):
         return kept
 
     def _declared(self, given: dict[str, Any]) -> Declared:
-        options = {option: given[option] for option in _DECLARED}
+        options = {option: given[option] for option in DECLARED}
         name = given.get("name") or self.instance.name
-        return Declared(
-            name=name,
-            arguments=self.arguments,
-            queue=given["queue"],
-            source=Schedule.Source.ADMIN,
-            **options,
-        )
+        source = Schedule.Source.ADMIN
+        return Declared(name=name, arguments=self.arguments, source=source, **options)
 
 
 class ScheduleVerbsMixin(SelectingMixin):
@@ -148,11 +142,9 @@ class ScheduleVerbsMixin(SelectingMixin):
     actions: Sequence[str] = ("pause", "resume", "run_now")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may pause and resume schedules."""
         return request.user.has_perm(f"{self.opts.app_label}.pause_schedule")
 
     def has_enqueue_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may enqueue attempts of schedules now."""
         return request.user.has_perm(f"{self.opts.app_label}.enqueue_schedule")
 
     @admin.action(permissions=["pause"], description=_("Pause: enqueue nothing more"))
@@ -263,7 +255,6 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
 
     @admin.display(description=_("next run"), ordering="next_tick")
     def next(self, schedule: Schedule) -> SafeString | None:
-        """Return the next tick."""
         return None if schedule.next_tick is None else moment_cell("", schedule.next_tick)
 
     @admin.display(description=_("state"))

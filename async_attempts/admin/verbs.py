@@ -37,11 +37,7 @@ from .rows import readable
 LOGGED_ONE_BY_ONE: Final = 1_000
 """The most attempts that get log entries of their own; more get one entry together."""
 
-_PAST: Final = {
-    "expire": _("Expired."),
-    "fail": _("Failed."),
-    "retry": _("Retried."),
-}
+_PAST: Final = {"expire": _("Expired."), "fail": _("Failed."), "retry": _("Retried.")}
 
 NEWEST: Final = "newest"
 """The POST key of the newest attempt that a confirmation counted; later ones are left alone."""
@@ -53,15 +49,12 @@ class VerbsMixin(SelectingMixin):
     actions: Sequence[str] = ("expire", "fail", "retry")
 
     def has_expire_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may expire attempts."""
         return self._has_verb_permission(request, "expire")
 
     def has_fail_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may fail attempts."""
         return self._has_verb_permission(request, "fail")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may retry attempts."""
         return self._has_verb_permission(request, "retry")
 
     @admin.action(permissions=["expire"], description=_("Expire: should no longer run"))

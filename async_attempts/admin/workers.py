@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -27,9 +26,7 @@ class StandingFilter(ChoiceFilter):
     title = _("state")
     parameter_name = "state"
 
-    def lookups(
-        self, request: HttpRequest, model_admin: ModelAdmin[Any]
-    ) -> Iterable[tuple[str, Any]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         live, *others = Worker.State.choices
         return [live, (LOST, _("lost")), *others]
 
@@ -67,5 +64,4 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("lease"))
     def lease_until(self, worker: Worker) -> SafeString:
-        """Return the end of its lease."""
         return moment_cell("", worker.lease)

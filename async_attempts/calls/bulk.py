@@ -10,8 +10,8 @@ from ..batches import in_batches
 from ..exceptions import InvalidOption
 from ..ids import uuid7s
 from ..models import get_attempt_model
-from ..models.database import by_database, database_of
 from ..models.row_template import RowTemplate, template_of
+from ..models.saving import by_database, database_of
 from ..plaintext import hides_arguments
 from ..store import store_for
 from .flow import Call

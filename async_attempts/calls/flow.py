@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec
 from asgiref.sync import sync_to_async
 
 from ..exceptions import InvalidOption
-from ..ids import uuid7
 from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..models.querysets import CODE_ONLY
 from ..models.row_template import template_of
 from ..models.saving import insert_alike
@@ -356,9 +355,7 @@ def _enqueue(target: Any, arguments: Arguments, database: str | None) -> Attempt
         row = new_row(target, arguments)
         row._state.db = database
         return write_one(row)
-    made: Attempt = template.row(uuid7(), arguments)
-    made._state.db = database
-    insert_alike(made, template)
+    made: Attempt = insert_alike(template, arguments, database)
     return made
 
 

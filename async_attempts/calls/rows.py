@@ -9,9 +9,8 @@ from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
-from ..models.database import by_database, database_of
 from ..models.row_template import RowTemplate
-from ..models.saving import announce
+from ..models.saving import announce, by_database, database_of
 from ..payload import Arguments
 from ..store import store_for
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import product
@@ -68,7 +67,7 @@ def _first_associated_data(context: Context) -> bytes:
     """Return the associated data of version 1: purpose, id, target, target_pk and method."""
     purpose = b"args" if context.purpose == "schedule" else context.purpose.encode()
     given = context.attempt_id
-    attempt_id = given.bytes if isinstance(given, uuid.UUID) else given
+    attempt_id = given.bytes if isinstance(given, UUID) else given
     pk = b"" if context.target_pk is None else context.target_pk.encode()
     fields = purpose, attempt_id, context.target.encode(), pk, context.method_name.encode()
     lengths = [len(field) for field in fields]
@@ -101,9 +100,9 @@ class Opener(NamedTuple):
 class AESGCMSIVCipher:
     """AES-256-GCM-SIV (RFC 8452): a repeated nonce reveals only that two plaintexts are equal.
 
-    Each purpose and realm has a key of its own, derived from those in
-    `keys`. `keys`: base64 of 32 bytes each; the first encrypts, all decrypt but for those that
-    begin with `retired:`, which `with_retired_keys` opens with.
+    Each purpose and realm has a key of its own, derived from those in `keys`. `keys`: base64 of 32
+    bytes each; the first encrypts, all decrypt but for those that begin with `retired:`, which
+    `with_retired_keys` opens with.
 
     Raises InvalidSetting if there is no key, one is unusable or repeated or the first is retired,
     cryptography's UnsupportedAlgorithm if it was built with an OpenSSL before 3.2.

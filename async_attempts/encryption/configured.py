@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import SETTING, cached, realm_of, settings
 from ..exceptions import CipherUnavailable, DecryptionError, InvalidSetting
-from ..plaintext import Plaintext, hide_values
+from ..plaintext import Plaintext, hide_values, hides_values
 from .ciphers import (
     HEADER_BYTES,
     NO_KEY,
@@ -32,6 +32,7 @@ from .recipient import RecipientCipher, private_ring
 
 
 @cached(SETTING, "SECRET_KEY", "DEBUG")
+@hides_values
 @sensitive_variables()
 def cipher() -> Cipher:
     """Return the cipher in force; follows `override_settings`.
@@ -45,27 +46,21 @@ def cipher() -> Cipher:
     Raises InvalidSetting, and what AESGCMSIVCipher raises.
     """
     kind = _cipher_class()
-    lines: Any = None
-    try:
-        if issubclass(kind, RecipientCipher):
-            return _made_for_recipients(kind)
-        if not issubclass(kind, AESGCMSIVCipher):
-            return kind()
-        if uses_derived_key():
-            return kind([key_derived_from(django_settings.SECRET_KEY)])
-        lines = given_lines("KEYS")
-        if not lines:
-            raise InvalidSetting(
-                f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from "
-                f"SECRET_KEY. {REMEDY}"
-            )
-        # Here, as the cipher can't name the line of a file.
-        keyring(lines)
-        return kind([line.text for line in lines])
-    except BaseException as error:
-        del lines
-        hide_values(error)
-        raise
+    if issubclass(kind, RecipientCipher):
+        return _made_for_recipients(kind)
+    if not issubclass(kind, AESGCMSIVCipher):
+        return kind()
+    if uses_derived_key():
+        return kind([key_derived_from(django_settings.SECRET_KEY)])
+    lines = given_lines("KEYS")
+    if not lines:
+        raise InvalidSetting(
+            f"{SETTING}['KEYS'] is empty, and only with DEBUG is a key derived from SECRET_KEY. "
+            f"{REMEDY}"
+        )
+    # Here, as the cipher can't name the line of a file.
+    keyring(lines)
+    return kind([line.text for line in lines])
 
 
 @sensitive_variables()
@@ -91,11 +86,7 @@ class Call(Protocol):
 
 
 def context_of(
-    purpose: Purpose,
-    attempt_id: UUID | bytes,
-    call: Call,
-    alias: str,
-    execution: int | None = None,
+    purpose: Purpose, attempt_id: UUID | bytes, call: Call, alias: str, execution: int | None = None
 ) -> Context:
     """Return the context of a value of the attempt with these columns, on the database `alias`.
 
@@ -141,10 +132,20 @@ def seal(plaintext: bytes, context: Context, by: Cipher | None = None) -> bytes:
         raise _unavailable("sealed", context, error) from error
 
 
+@hides_values
+def encrypt(plaintext: bytes, context: Context) -> bytes:
+    """Return the bytes to store, by the cipher in force. Raises what that raises."""
+    return cipher().encrypt(plaintext, context)
+
+
+@hides_values
 def encrypt_many(
     by: Cipher, plaintexts: Sequence[bytes], context: Context, ids: Sequence[UUID]
 ) -> list[bytes]:
-    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id."""
+    """Encrypt each of `plaintexts` with the cipher `by`, in `context` with its own id.
+
+    Raises what the cipher raises.
+    """
     if isinstance(by, AESGCMSIVCipher | RecipientCipher) and is_ours(by):
         return by.encrypt_many(plaintexts, context, ids)
     return one_by_one(by, plaintexts, context, ids)
@@ -184,9 +185,7 @@ def foreign_header(stored: Stored) -> bytes | None:
     None if there is a key for it, and where the cipher is a project's own: what its values begin
     with tells nothing.
     """
-    if (by := _cipher_if_made()) is None:
-        return None
-    if not _opens_as_ours(by):
+    if (by := _cipher_if_made()) is None or not _opens_as_ours(by):
         return None
     key_id = key_id_of(stored)
     has_key = by.has_key(key_id) if isinstance(by, KeyedCipher) else key_id == NO_KEY
@@ -228,8 +227,7 @@ def configuration_problem() -> str | None:
 
 def opening_problem() -> str | None:
     """Return the reason why a process that can seal opens nothing, with the remedy; else None."""
-    if (by := _cipher_if_made()) is None:
-        return None
+    by = _cipher_if_made()
     if not isinstance(by, RecipientCipher) or by.opens:
         return None
     return (

@@ -36,17 +36,7 @@ from .ciphers import (
 )
 from .contract import Context, Stored
 from .hpke import ENCAPSULATED_BYTES, Export, Shared, receive, send
-from .keys import (
-    KEY_ID_BYTES,
-    RETIRED,
-    Key,
-    KeyState,
-    Line,
-    invalid_key,
-    joined,
-    listed,
-    raw_key,
-)
+from .keys import KEY_ID_BYTES, RETIRED, Key, KeyState, Line, invalid_key, joined, listed, raw_key
 
 INFO: Final = b"async_attempts.encryption 16"
 NONCE_START: Final = HEADER_BYTES + ENCAPSULATED_BYTES
@@ -131,10 +121,7 @@ class RecipientCipher:
 
     @sensitive_variables()
     def __init__(
-        self,
-        keys: Sequence[str],
-        recipients: Sequence[str] = (),
-        private_keys: Sequence[str] = (),
+        self, keys: Sequence[str], recipients: Sequence[str] = (), private_keys: Sequence[str] = ()
     ) -> None:
         self._symmetric = AESGCMSIVCipher(keys)
         private = private_ring(listed(private_keys, "PRIVATE_KEYS"))

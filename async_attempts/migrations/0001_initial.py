@@ -8,7 +8,6 @@ import async_attempts.ids
 import async_attempts.models.bounds
 import async_attempts.models.fields
 import async_attempts.models.indexes
-import async_attempts.models.storage
 
 
 class Migration(migrations.Migration):
@@ -629,5 +628,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        async_attempts.models.storage.SetFillfactor("Attempt"),
+        async_attempts.models.indexes.SetFillfactor("Attempt"),
     ]

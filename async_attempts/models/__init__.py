@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import cast
 
 from django.apps import apps
+from django.db import router
 
-from ..conf import MODEL_SETTING, attempt_model_name, cached
+from ..conf import MODEL_SETTING, attempt_model_name, cached, settings
 from .attempt import AbstractAttempt, Attempt
 from .clock import DatabaseNow
 from .dependency import Condition, Dependency, Edge
@@ -39,6 +40,7 @@ __all__ = [
     "Tally",
     "Worker",
     "get_attempt_model",
+    "home_database",
     "is_unsealed",
     "key_of_limit",
     "sealed_details",
@@ -49,3 +51,8 @@ __all__ = [
 def get_attempt_model() -> type[AbstractAttempt]:
     """The attempt model in use: ours, or the one the project swapped in."""
     return cast("type[AbstractAttempt]", apps.get_model(attempt_model_name(), require_ready=False))
+
+
+def home_database() -> str:
+    """The alias in the setting DATABASE, else where the routers write attempts."""
+    return settings().DATABASE or router.db_for_write(get_attempt_model())

@@ -21,14 +21,14 @@ from ..plaintext import hides_arguments
 from ..printable import printable
 from ..targets import LIMIT_KEY_LENGTH
 from . import bounds, fields, ports, row_template, saving
-from .column_marks import BOUND, CHOSEN, PROMISE, STATE, mark
-from .database import database_of
-from .debounce import DebounceKey
 from .dependency import Edge, as_edges
+from .fields import BOUND, CHOSEN, PROMISE, STATE, mark
 from .indexes import ATTEMPT_CONSTRAINTS, ATTEMPT_INDEXES
 from .large_values import require_fetched, size_of_unfetched
-from .progress import Progress
+from .ports import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
+from .saving import database_of
+from .unique_keys import DebounceKey
 
 
 class AbstractAttempt(models.Model):

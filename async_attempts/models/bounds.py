@@ -277,18 +277,11 @@ class Bounds(CheckConstraint):
 
     def conditions(self) -> Iterator[Condition]:
         """The conditions of the columns: as few as there can be."""
-        given = self.given
-        if given["moments"]:
-            yield AreMoments(*given["moments"])
-        if given["durations"]:
-            yield AreDurations(*given["durations"])
-        by_range: defaultdict[tuple[float, float], list[str]] = defaultdict(list)
-        for name, limits in given["numbers"].items():
-            by_range[limits].append(name)
-        for (low, high), names in by_range.items():
-            yield AreInRange(*names, low=low, high=high)
-        for name, most in given["sizes"].items():
-            yield AreSmall(name, most=most)
+        alike: defaultdict[Any, list[str]] = defaultdict(list)
+        for column, condition, _ in self.bounds():
+            alike[type(condition), tuple(condition.extra.items())].append(column)
+        for (kind, options), columns in alike.items():
+            yield kind(*columns, **dict(options))
 
     def bounds(self) -> Iterator[Bound]:
         """The bound of each column."""
@@ -346,9 +339,6 @@ class HexIds(Bounds):
     def __init__(self, *, name: str, ids: Sequence[str]) -> None:
         self.ids = tuple(ids)
         super().__init__(name=name)
-
-    def conditions(self) -> Iterator[Condition]:
-        yield AreIds(*self.ids)
 
     def bounds(self) -> Iterator[Bound]:
         for name in self.ids:

@@ -38,8 +38,6 @@ class DatabaseNow(Func):
     ) -> Sql:
         return self.on(connection.vendor)
 
-    as_sqlite = as_mysql = as_sql
-
     def on(self, vendor: str) -> Sql:
         """The expression in the words of one kind of database."""
         if vendor == "postgresql":
@@ -69,8 +67,6 @@ class SpreadOut(Func):
         sql, params = compiler.compile(moment)
         form, unit = SPREAD_OUT[connection.vendor]
         return form.format(sql), (*params, round(self.seconds * unit))
-
-    as_sqlite = as_mysql = as_postgresql = as_sql
 
 
 NOW: Final = DatabaseNow()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -109,29 +109,26 @@ def note_prerequisites(rows: Sequence[Any]) -> None:
 
     Raises InvalidOption for rows that wait for each other, so that none could ever begin.
     """
-    waiting = {id(row): row for row in rows if row.edges}
+    waiting = [row for row in rows if row.edges]
     if not waiting:
         return
-    blockers, dependents = {}, defaultdict(list)
-    for key, row in waiting.items():
+    written = {id(row): row for row in rows}
+    needed: dict[int, set[int]] = {}
+    for row in waiting:
         new = [edge for edge in row.edges if is_new(edge.prerequisite)]
-        blockers[key] = len(new)
+        needed[id(row)] = {id(edge.prerequisite) for edge in new}
         for edge in new:
             edge.prerequisite.is_prerequisite = True
             edge.prerequisite.keeps_for_others |= edge.keeps_result
-            dependents[id(edge.prerequisite)].append(key)
-    free = [id(row) for row in rows if not blockers.get(id(row))]
-    while free:
-        key = free.pop()
-        blockers.pop(key, None)
-        for dependent in dependents.pop(key, ()):
-            blockers[dependent] -= 1
-            if not blockers[dependent]:
-                free.append(dependent)
-    if blockers:
-        circle = ", ".join(str(waiting[key]) for key in list(blockers)[:3])
+    stuck = [key for key, keys in needed.items() if not keys <= written.keys()]
+    try:
+        TopologicalSorter(needed).prepare()
+    except CycleError as error:
+        stuck += error.args[1][1:]
+    if stuck:
+        circle = ", ".join(str(written[key]) for key in stuck[:3])
         raise InvalidOption(
-            f"depends_on: these wait for each other, or for rows that aren't written with them, "
+            "depends_on: these wait for each other, or for rows that aren't written with them, "
             f"so that none could ever begin: {circle}."
         )
 

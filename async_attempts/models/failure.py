@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from time import monotonic
 from typing import Any, Final
 
@@ -54,8 +55,6 @@ class Failure(models.Model):
     failed_at = models.DateTimeField(_("failed"))
     worker = models.UUIDField(_("worker"), null=True)
 
-    _read: Opened | None = None
-
     class Meta:
         verbose_name = _("failure")
         verbose_name_plural = _("failures")
@@ -70,7 +69,7 @@ class Failure(models.Model):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # Decrypted text is pickled nowhere.
-        state.pop("_read", None)
+        state.pop("_opened", None)
         return state
 
     @property
@@ -83,13 +82,8 @@ class Failure(models.Model):
         """The traceback, without the source of local variables; decrypted when first read."""
         return self._opened.traceback
 
-    @property
+    @cached_property
     def _opened(self) -> Opened:
-        if self._read is None:
-            self._read = self._open()
-        return self._read
-
-    def _open(self) -> Opened:
         if (size := size_of_unfetched(self.details)) is not None:
             return Opened(f"({too_large_to_show(size)})")
         context = self.attempt.context("error", self.number)

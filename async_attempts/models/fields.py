@@ -1,12 +1,14 @@
-"""The columns that Django has no field for."""
+"""Columns: their marks, which say what may become of a value, and the fields that Django lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from enum import Flag, auto
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BinaryField, CharField, Field, JSONField, TextField
+from django.db.models import BinaryField, CharField, Field, JSONField, Model, TextField
 from django.db.models.sql.compiler import SQLCompiler
 
 from ..exceptions import InvalidArguments
@@ -26,6 +28,44 @@ else:
     Text = AnyText = CharField
     Bytes, LongText, Json = BinaryField, TextField, JSONField
     _Mixed = object
+
+
+_Field = TypeVar("_Field", bound="Field[Any, Any]")
+
+
+class Mark(Flag):
+    """The marks of one column; `save()` may write a column that is neither promise nor state."""
+
+    PROMISE = auto()
+    """Never changes."""
+    STATE = auto()
+    """Only the moves of the lifecycle change it."""
+    CHOSEN = auto()
+    """An option that the caller may give to a new attempt."""
+    BOUND = auto()
+    """Every ciphertext of the attempt is bound to it."""
+
+
+PROMISE: Final = Mark.PROMISE
+STATE: Final = Mark.STATE
+CHOSEN: Final = Mark.CHOSEN
+BOUND: Final = Mark.BOUND
+
+
+def mark(field: _Field, marks: Mark) -> _Field:
+    """Put `marks` on a column. Migrations don't show them."""
+    field.__dict__["marks"] = marks
+    return field
+
+
+@cache
+def marked(model: type[Model], marks: Mark) -> tuple[str, ...]:
+    """Return the names of the columns that have any of `marks`, in their order."""
+    return tuple(
+        field.attname
+        for field in model._meta.concrete_fields
+        if field.__dict__.get("marks", Mark(0)) & marks
+    )
 
 
 class StatusField(Text):
@@ -71,7 +111,7 @@ class _Measured(_Mixed):
     """A column of whose values every query of the ORM fetches at most `most` bytes.
 
     `most`: a number, or what gives one when a query is made. What stands in for a larger value
-    says how large it is; see `sizes`. The column in the table is that of Django's own field.
+    says how large it is; see `fetched`. The column in the table is that of Django's own field.
     """
 
     path: ClassVar[str]
@@ -120,7 +160,7 @@ class MeasuredJSONField(_Measured, Json):
 
 
 class MeasuredBinaryField(_Measured, Bytes):
-    """Bytes that are fetched if they aren't too many; see `sizes.size_of_unfetched`."""
+    """Bytes that are fetched if they aren't too many; see `size_of_unfetched`."""
 
     path = "django.db.models.BinaryField"
 

@@ -1,16 +1,17 @@
-"""Ports: what rows ask of the floors above them, which the app binds when it is ready.
+"""Ports: what rows ask of the floors above them, and the values that come back.
 
-`Attempt.objects.create()` is the store's to carry out, and the store stands on the models: so no
-import goes up.
+The app binds them when it is ready. `Attempt.objects.create()` is the store's to carry out, and the
+store stands on the models: so no import goes up.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from .progress import Progress
+from ..lifecycle import FINAL, GONE
 
 Timeout = float | timedelta | None
 
@@ -20,6 +21,24 @@ class Changes(NamedTuple):
 
     changed: int
     left: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The progress of an attempt.
+
+    `percent`, `note`: as its target said last; None and empty while it has said nothing. `state`:
+    a status, or "running"; "gone" when it was deleted.
+    """
+
+    percent: int | None
+    note: str
+    state: str
+
+    @property
+    def is_over(self) -> bool:
+        """True once it has ended."""
+        return self.state in FINAL or self.state == GONE
 
 
 class Inserts(Protocol):

@@ -12,7 +12,6 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
-from ..ids import uuid7
 from ..lifecycle import Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
@@ -104,10 +103,8 @@ class AttemptQuerySet(QuerySet[_Row_co]):
                 f"{', '.join(sorted(code_only))}: belongs on the target's @attemptable, in code."
             )
         if not loads_defaults and (template := self._template_of(kwargs)) is not None:
-            made = template.row(uuid7(), Arguments.of(kwargs.get("method_args", {})))
-            made._state.db = manager.writes_to
-            insert_alike(made, template)
-            return made
+            arguments = Arguments.of(kwargs.get("method_args", {}))
+            return insert_alike(template, arguments, manager.writes_to)
         allow_autocommit = kwargs.pop("allow_autocommit", False)
         debounce_options = self._debounce_options(kwargs)
         row: Any = self.model(**kwargs)
@@ -142,21 +139,12 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return attempts
 
     @writing
-    async def abulk_create(  # noqa: PLR0917 - Django's own parameters, in its order
-        self,
-        objs: Iterable[Any],
-        batch_size: int | None = None,
-        ignore_conflicts: bool = False,
-        update_conflicts: bool = False,
-        update_fields: Collection[str] | None = None,
-        unique_fields: Collection[str] | None = None,
-    ) -> list[Any]:
+    async def abulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         """`bulk_create`, after which nothing is left to be read from the database."""
         attempts = list(objs)
         for attempt in attempts:
             attempt.loads_defaults = True
-        refused = ignore_conflicts, update_conflicts, update_fields, unique_fields
-        return await sync_to_async(self.bulk_create)(attempts, batch_size, *refused)
+        return await sync_to_async(self.bulk_create)(attempts, *args, **options)
 
     @writing
     @hides_arguments

@@ -25,7 +25,7 @@ from ..payload import Arguments
 from ..plaintext import hides_arguments
 from ..targets import CallSignature, Target, target_of
 from .clock import NOW
-from .defaults import fill_in
+from .new_rows import fill_in
 
 BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
 GIVEN: Final = frozenset({"target", "method_name"})
@@ -49,7 +49,6 @@ HOMES: Final = frozenset(
 )
 """The modules of the classes that attempt models are made of, and of their methods."""
 
-_UNKNOWN: Final = object()
 _MOMENTS_PRE_SAVE: Final = (
     models.DateField.pre_save,
     models.DateTimeField.pre_save,
@@ -126,10 +125,10 @@ def template_of(
     target = target_of(given, method_name)
     if _is_heard(model) or (pre_save.receivers and pre_save.has_listeners(model)):
         return None
-    template: Any = target.templates.get(model, _UNKNOWN)
-    if template is _UNKNOWN:
-        template = target.templates[model] = _template(model, target)
-    return template  # type: ignore[no-any-return]  # the targets keep it, and don't know of rows
+    if model not in target.templates:
+        target.templates[model] = _template(model, target)
+    template: RowTemplate | None = target.templates[model]
+    return template
 
 
 def shared_template(rows: Sequence[Any]) -> RowTemplate | None:

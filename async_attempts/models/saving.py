@@ -1,28 +1,62 @@
-"""Saving a row: which columns may change, and the checks before that.
+"""Saving a row: to which database, which columns may change, and the checks before that.
 
 A stale copy of a row can neither reopen an attempt nor change what it promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
 
 from ..conf import settings
 from ..exceptions import DuplicateAttempt, InvalidOption, InvalidTransition
+from ..ids import uuid7
+from ..payload import Arguments
+from ..values import flag
 from . import ports
-from .column_marks import CHOSEN, PROMISE, STATE, marked
-from .database import database_of
+from .fields import CHOSEN, PROMISE, STATE, marked
 from .validation import as_seconds, check_metadata, check_moment, check_number
 
 MOMENTS: Final = ("scheduled_at", "expires_at")
 """The moments that a caller may choose, also as seconds from now."""
+
+
+def database_of(row: Model) -> str:
+    """The alias that `row` is written to, and read from where its present state matters.
+
+    The one that was chosen for a new row, or where this object was enqueued; else the choice of
+    Django's routers, since a row that was read may come from a replica.
+    """
+    alias = row._state.db
+    if alias is not None and not _was_read(row):
+        return alias
+    return router.db_for_write(type(row), instance=row)
+
+
+def by_database(rows: Sequence[Any], *, are_alike: bool) -> dict[str, list[int]]:
+    """Return the indexes of `rows` by the alias that each is written to.
+
+    `are_alike`: True if they have one template, and one choice of a database: only a router, which
+    may look at their ids and arguments, can tell them apart then.
+    """
+    if are_alike and not router.routers:
+        return {database_of(rows[0]): list(range(len(rows)))}
+    found: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        found.setdefault(database_of(row), []).append(index)
+    return found
+
+
+def _was_read(row: Model) -> bool:
+    """True for a row that a query made; one that was enqueued or found by its token isn't that."""
+    return "_loaded" in row.__dict__ and "created" not in row.__dict__
 
 
 def insert(row: Any, using: str | None) -> None:
@@ -39,11 +73,14 @@ def insert(row: Any, using: str | None) -> None:
     announce(post_save, row, alias, created=row.created)
 
 
-def insert_alike(row: Any, template: Any) -> None:
-    """Enqueue a new row of this `RowTemplate`."""
+def insert_alike(template: Any, arguments: Arguments, using: str | None) -> Any:
+    """Enqueue a new row of this `RowTemplate`, and return it."""
+    row = template.row(uuid7(), arguments)
+    row._state.db = using
     alias = database_of(row)
     ports.store_for(alias).attempts.insert_one_alike(row, template)
     announce(post_save, row, alias, created=True)
+    return row
 
 
 def announce(signal: Any, row: Model, using: str, **kwargs: Any) -> None:
@@ -164,8 +201,7 @@ def check_options(row: Any) -> None:
             check_moment(name, moment)
     if isinstance(timeout := loaded.get("timeout"), timedelta):
         row.timeout = timeout.total_seconds()
-    if not isinstance(keep := loaded.get("keep_result", False), bool):
-        raise InvalidOption(f"keep_result: must be True or False, not {keep!r}.")
+    flag("keep_result:", loaded.get("keep_result", False), InvalidOption)
     check_number("timeout", loaded.get("timeout"), "seconds, more than 0")
     check_number("max_attempts", loaded.get("max_attempts"), "1 or more", whole=True)
     if (metadata := loaded.get("metadata")) != {} and "metadata" in loaded:

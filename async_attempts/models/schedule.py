@@ -9,17 +9,17 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import QUEUE_LENGTH, SCHEDULE_LENGTH, realm_of
 from ..cron import Cron
-from ..encryption import Context, cipher, open_sealed
+from ..encryption import Context, encrypt, open_sealed
 from ..ids import uuid7
 from ..payload import Arguments, dump_arguments, load_arguments
 from ..payload.limits import most_args_bytes
-from ..plaintext import Plaintext, hide_values
+from ..plaintext import Plaintext
 from ..printable import printable
 from ..targets.declared import Declared
 from .bounds import MOST_COUNTED, Bounds, HexIds
-from .database import database_of
 from .fields import MeasuredBinaryField
 from .large_values import require_fetched
+from .saving import database_of
 
 DEFINITION = "cron timezone target catch_up overlap queue priority".split()
 BOUND: Final = ("target", "name", "cron", "timezone", "overlap", "catch_up")
@@ -123,11 +123,7 @@ class Schedule(models.Model):
 
     def seal_plaintext(self, plaintext: Plaintext) -> None:
         """Encrypt arguments that are bytes already for the present definition."""
-        try:
-            self.args = cipher().encrypt(plaintext, self.context())
-        except BaseException as error:
-            hide_values(error)
-            raise
+        self.args = encrypt(plaintext, self.context())
 
     def context(self) -> Context:
         """The context of its sealed arguments: they open as long as it calls the same as often."""

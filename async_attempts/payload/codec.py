@@ -25,9 +25,8 @@ from ..exceptions import AttemptsError, InvalidArguments, UnknownFormat, Unknown
 from ..imports import import_class
 from ..instances import load_instance
 from .arguments import Handed
-from .errors import TooDeepError, UnstorableError, by_index, by_key
 from .json import encode
-from .limits import MAX_DEPTH
+from .limits import MAX_DEPTH, TooDeepError, UnstorableError, by_index, by_key
 
 TAG: Final = "$"
 PARTS: Final = "v"

@@ -1,4 +1,4 @@
-"""Limits of depth and size for stored values, checked before they are parsed."""
+"""What can't be stored: limits of depth and size, and errors with the path to the part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from ..conf import SETTING, settings
-from ..exceptions import InvalidArguments
+from ..exceptions import InvalidArguments, UnsupportedType
 
 MAX_DEPTH: Final = 32
 """The most brackets of the stored JSON that are open at once; a tagged value takes one to three."""
@@ -38,6 +38,9 @@ MAX_REASON_BYTES: Final = 16_384
 
 MAX_LIST_BYTES: Final = 65_536
 """The limit, as JSON, of a list in the row of a worker."""
+
+LONGEST_NAME: Final = 60
+"""Characters of a key that may be a name, and be shown."""
 
 # Possessive, and the end of the data closes a string too: one pass over whatever the bytes are.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -81,3 +84,49 @@ def too_large(size: int, what: str, remedy: str) -> InvalidArguments:
         f"{SETTING}['MAX_ARGS_BYTES']"
     )
     return InvalidArguments(f"{in_clear}: {remedy}", f"{in_clear}.")
+
+
+class UnstorableError(Exception):
+    """A value that can't be stored; collects the `path` to it, innermost part first."""
+
+    def __init__(self, what: str, why: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.path: list[str] = []
+
+    def as_error(self) -> InvalidArguments:
+        """Return the error for the caller."""
+        in_clear = f"{self.what} can't be stored{f': {self.why}' if self.why else '.'}"
+        return UnsupportedType(f"{_joined(self.path)}: {in_clear}", in_clear)
+
+
+class TooDeepError(UnstorableError):
+    """Nested deeper than can be stored, or without end since it contains itself."""
+
+    def __init__(self) -> None:
+        super().__init__("too deep")
+
+    def as_error(self) -> InvalidArguments:
+        """Return the error, with the beginning of a path that is as long as the nesting is deep."""
+        in_clear = (
+            "is nested too deep, or contains itself; what is stored may be "
+            f"{MAX_DEPTH} brackets deep."
+        )
+        return InvalidArguments(f"{_joined(self.path[-2:])}: {in_clear}", f"it {in_clear}")
+
+
+def _joined(path: list[str]) -> str:
+    return "".join(reversed(path)).removeprefix(".")
+
+
+def by_index(index: int) -> str:
+    """Return the part of a path that leads to an item of a list or a tuple."""
+    return f"[{index}]"
+
+
+def by_key(key: object) -> str:
+    """Return the part of a path to a value of a dict, without a key that may be data."""
+    if isinstance(key, str) and key.isidentifier() and len(key) <= LONGEST_NAME:
+        return f".{key}"
+    return "[…]"

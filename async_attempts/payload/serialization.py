@@ -6,12 +6,11 @@ from typing import Any, Final
 
 from ..conf import settings
 from ..exceptions import AttemptsError, InvalidArguments, UnknownFormat
-from ..plaintext import Plaintext, hide_values
+from ..plaintext import Plaintext, hides_values
 from .arguments import Arguments
 from .codec import TAG, from_plain, is_flat, to_plain
-from .errors import UnstorableError, by_index, by_key
 from .json import decoder, encode
-from .limits import require_shallow, too_large
+from .limits import UnstorableError, by_index, by_key, require_shallow, too_large
 
 BINDING_BYTES: Final = 128
 """More bytes than `bind` adds."""
@@ -21,17 +20,26 @@ _parse_plain: Final = decoder()
 _parse_tagged: Final = decoder(from_plain)
 
 
+@hides_values
 def dump_arguments(arguments: Arguments) -> Plaintext:
     """Return the bytes of `arguments`; a set's are the same whatever order it is walked in.
 
     Raises UnsupportedType, naming the path, for what can't be stored; InvalidArguments for what
     is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
     """
-    try:
-        return Plaintext(_dumped(arguments))
-    except BaseException as error:
-        hide_values(error)
-        raise
+    args, kwargs = list(arguments.args), arguments.kwargs
+    data = b""
+    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
+        try:
+            data = encode([args, kwargs])
+        except UnicodeEncodeError:
+            data = b""  # The error holds the text, so it is no context of another one.
+    if not data:
+        data = encode(list(_plain({"args": args, "kwargs": kwargs}).values()))
+    if len(data) > settings().MAX_ARGS_BYTES:
+        remedy = "Pass what it can be found by instead, or raise the setting."
+        raise too_large(len(data), "The arguments", f"{_largest_part(arguments)}. {remedy}")
+    return Plaintext(data)
 
 
 def bind(data: bytes, prerequisites: str) -> Plaintext:
@@ -59,56 +67,24 @@ def load_arguments(data: bytes) -> Arguments:
     return load_bound(data)[0]
 
 
+@hides_values
 def load_bound(data: bytes) -> tuple[Arguments, str]:
     """Return the arguments in `data`, and the digest from `bind` or "". Raises as above."""
     if len(data) - BINDING_BYTES > settings().MAX_ARGS_BYTES:
         raise too_large(len(data), "The stored arguments", "raise the setting to perform it.")
-    try:
-        return _arguments_of(_load(data))
-    except BaseException as error:
-        del data
-        hide_values(error)
-        raise
+    return _arguments_of(_load(data))
 
 
-def dump_value(value: Any, name: str = "result") -> Plaintext:
-    """Return the bytes of a value of any size, called `name` in errors. Raises InvalidArguments."""
-    try:
-        return Plaintext(encode(_plain({name: value})[name]))
-    except BaseException as error:
-        del value
-        hide_values(error)
-        raise
+@hides_values
+def dump_value(value: Any) -> Plaintext:
+    """Return the bytes of a result of any size. Raises InvalidArguments."""
+    return Plaintext(encode(_plain({"result": value})["result"]))
 
 
+@hides_values
 def load_value(data: bytes) -> Any:
     """Return the value in `data`, of any size. Raises as `load_arguments` does."""
-    try:
-        return _load(data)
-    except BaseException as error:
-        del data
-        hide_values(error)
-        raise
-
-
-def _dumped(arguments: Arguments) -> bytes:
-    args, kwargs = list(arguments.args), arguments.kwargs
-    data = b""
-    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
-        try:
-            data = encode([args, kwargs])
-        except UnicodeEncodeError:
-            data = b""  # The error holds the text, so it is no context of another one.
-    if not data:
-        data = encode(list(_plain({"args": args, "kwargs": kwargs}).values()))
-    if len(data) > settings().MAX_ARGS_BYTES:
-        raise too_large(
-            len(data),
-            "The arguments",
-            f"{_largest_part(arguments)}. Pass what it can be found by instead, or raise the "
-            f"setting.",
-        )
-    return data
+    return _load(data)
 
 
 def _largest_part(arguments: Arguments) -> str:

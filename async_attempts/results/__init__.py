@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..models.progress import Progress
-from .outcomes import Ending
-from .prerequisites import endings_in_order, handed_over
+from ..models.ports import Progress
+from .outcomes import Ending, endings_in_order
+from .prerequisites import handed_over
 from .wait import agather, aresult, gather, result, watch
 
 __all__ = [

@@ -13,11 +13,11 @@ from ..batches import in_batches
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..models import AbstractAttempt, Failure
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..models.large_values import Octets
 from ..payload.limits import MOST_DETAILS_BYTES, ResultTooLarge
 from ..plaintext import hides_arguments
-from ..store import Store
+from ..store import Store, store_for
 
 COLUMNS: Final = (
     *marked(AbstractAttempt, Mark.BOUND),
@@ -103,10 +103,10 @@ def find(store: Store, ids: Iterable[UUID]) -> dict[UUID, Found]:
     return found
 
 
-def endings_of(store: Store, ids: Sequence[UUID]) -> dict[UUID, Ending]:
-    """Return the endings of these attempts, by their ids."""
-    found = find(store, ids)
-    return {pk: ending_of(pk, found.get(pk, DELETED)) for pk in ids}
+def endings_in_order(ids: Sequence[UUID], database: str) -> list[Ending]:
+    """Return the endings of these attempts. Raises what reading a stored result raises."""
+    found = find(store_for(database), ids)
+    return [ending_of(pk, found.get(pk, DELETED)) for pk in ids]
 
 
 @hides_arguments

@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -26,7 +25,8 @@ from django.utils.asyncio import async_unsafe
 
 from ..exceptions import InvalidOption
 from ..models import AbstractAttempt
-from ..models.database import database_of
+from ..models.ports import Timeout
+from ..models.saving import database_of
 from ..models.validation import timeout_seconds
 from ..store import store_for
 from ..store.transactions import refuse_waiting_in_block
@@ -57,7 +57,7 @@ class Poll:
         self,
         attempts: Sequence[AbstractAttempt],
         is_enough: Callable[[Collection[Found]], bool],
-        timeout: float | timedelta | None,
+        timeout: Timeout,
     ) -> None:
         """`is_enough`: takes what was found of the attempts, and says if the others needn't end; it
         must not refer to the poll. `timeout`: seconds or a timedelta; None: for ever.

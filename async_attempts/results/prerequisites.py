@@ -17,7 +17,7 @@ from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
 from ..store.edges import PrerequisiteRow
-from .outcomes import Ending, endings_of
+from .outcomes import Ending, endings_in_order
 
 
 def handed_over(
@@ -47,12 +47,6 @@ def handed_over(
         value = _handed(claim.database, handed, found, results)
         arguments = Arguments(value, *arguments.args[1:], **arguments.kwargs)
     return arguments, tuple(one.id for one in found)
-
-
-def endings_in_order(ids: Sequence[UUID], database: str) -> list[Ending]:
-    """The endings of these attempts, in this order. Raises what reading a stored result raises."""
-    endings = endings_of(store_for(database), ids)
-    return [endings[pk] for pk in ids]
 
 
 def _require_untouched(claim: Claim, found: Sequence[PrerequisiteRow], bound_to: str) -> None:

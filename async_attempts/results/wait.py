@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -18,12 +17,11 @@ from ..exceptions import (
 )
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
-from ..models.progress import Progress
+from ..models.ports import Progress, Timeout
 from .outcomes import Found, ending_of
 from .polling import Poll, wait, wait_async
 
 Until: TypeAlias = Literal["all", "first", "settled"]
-Timeout: TypeAlias = float | timedelta | None
 
 ERROR_OF: Final[dict[str, type[AttemptUnsuccessful]]] = {
     Status.FAILED: AttemptFailed,
@@ -39,11 +37,7 @@ IS_ENOUGH: Final[Mapping[str, Callable[[Collection[Found]], bool]]] = {
 """Functions, by `until`: True if there is nothing to wait for, though some haven't ended."""
 
 
-def gather(
-    *attempts: AbstractAttempt,
-    until: Until = "all",
-    timeout: Timeout = None,
-) -> Any:
+def gather(*attempts: AbstractAttempt, until: Until = "all", timeout: Timeout = None) -> Any:
     """Wait for attempts, of any databases.
 
     `until`: "all" have succeeded: returns their results in order, and raises as soon as one has
@@ -59,11 +53,7 @@ def gather(
     return _results(poll.answer(), attempts, until)
 
 
-async def agather(
-    *attempts: AbstractAttempt,
-    until: Until = "all",
-    timeout: Timeout = None,
-) -> Any:
+async def agather(*attempts: AbstractAttempt, until: Until = "all", timeout: Timeout = None) -> Any:
     """Wait as `gather` does, in async code; the event loop goes on."""
     poll = _poll(attempts, until, timeout)
     await wait_async(poll)
@@ -75,17 +65,13 @@ def result(attempt: AbstractAttempt, timeout: Timeout = None) -> Any:
     return gather(attempt, timeout=timeout)[0]
 
 
-async def aresult(
-    attempt: AbstractAttempt,
-    timeout: Timeout = None,
-) -> Any:
+async def aresult(attempt: AbstractAttempt, timeout: Timeout = None) -> Any:
     """Return its result, once it has ended; see `Attempt.aresult`."""
     return (await agather(attempt, timeout=timeout))[0]
 
 
 async def watch(
-    attempt: AbstractAttempt,
-    timeout: Timeout = None,
+    attempt: AbstractAttempt, timeout: Timeout = None
 ) -> AsyncGenerator[Progress, None]:
     """Yield its progress now and whenever that changes, until it has ended; see `Attempt.watch`."""
     last = Progress(None, "", "")

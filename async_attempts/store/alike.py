@@ -13,9 +13,9 @@ from ..batches import STATEMENT_BYTES, by_size
 from ..lifecycle import Status
 from ..models import AbstractAttempt
 from ..models.clock import NOW
+from ..models.new_rows import seal_alike
 from ..models.row_template import DUE_NOW, RowTemplate
 from ..models.saving import held_columns, remember_alike
-from ..models.sealing import seal_alike
 from ..plaintext import Plaintext
 from .columns import Column
 from .insert import Insert

@@ -13,10 +13,9 @@ from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..models import AbstractAttempt
 from ..models.clock import NOW
-from ..models.defaults import complete
 from ..models.dependency import note_prerequisites
+from ..models.new_rows import complete, plaintexts_of, seal
 from ..models.row_template import RowTemplate, shared_template
-from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
 from .alike import A_FEW, CHUNK_ROWS, InsertAlike
 from .debounce import Debounce

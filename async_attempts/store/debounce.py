@@ -24,9 +24,9 @@ from django.db.models.functions import Greatest, Least
 from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
-from ..models.column_marks import Mark, marked
-from ..models.debounce import CALLS, DebounceKey
-from ..models.sealing import seal_for
+from ..models.fields import Mark, marked
+from ..models.new_rows import seal_for
+from ..models.unique_keys import CALLS, DebounceKey
 from ..targets import DebounceOptions
 from .database import Database
 from .expressions import seconds_from_now, status_when_due

@@ -28,8 +28,8 @@ from ..encryption import (
 )
 from ..exceptions import DecryptionError, InvalidSetting, Tampered, UnknownKey
 from ..models import AbstractAttempt, DatabaseNow, is_unsealed
-from ..models.column_marks import Mark, marked
 from ..models.dependency import Prerequisite, digest_of
+from ..models.fields import Mark, marked
 from ..models.large_values import Octets, size_of_unfetched
 from ..models.schedule import BOUND
 from ..payload import bind, is_bound

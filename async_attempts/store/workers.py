@@ -16,7 +16,7 @@ from ..exceptions import AttemptTimeout, WorkerLost
 from ..lifecycle import FailureKind, Status
 from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow, Failure, Worker, sealed_details
 from ..models.bounds import MOST_CRASHES
-from ..models.column_marks import Mark, marked
+from ..models.fields import Mark, marked
 from ..printable import printable
 from .database import Database
 from .dependencies import Dependencies

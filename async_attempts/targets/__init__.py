@@ -5,17 +5,9 @@ neither the attempts' table nor what is done with one.
 """
 
 from .debounce import DebounceOptions, debounce_options_of
-from .decorator import (
-    attemptable,
-    is_marked,
-    module_load_id,
-    policy_of,
-    policy_with,
-    registered,
-)
-from .limit_key import LIMIT_KEY_LENGTH, limit_of
+from .decorator import attemptable, is_marked, module_load_id, policy_of, policy_with, registered
 from .names import TargetName, own_name, target_column, underlying
-from .policy import EventOptions, Policy, TargetOptions
+from .policy import LIMIT_KEY_LENGTH, EventOptions, Policy, TargetOptions, limit_of
 from .signature import CallSignature
 from .target import Target, known_policy, resolve, target_named, target_of
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..exceptions import InvalidOption
 from ..values import flag, has_lone_surrogate, seconds, text_key
 from .policy import Policy
-
-DEBOUNCE_OPTIONS: Final[tuple[str, ...]] = ("debounce", "throttle", "max_wait", "adaptive", "key")
-"""The options of a call; `@attemptable` takes the same, but for the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,36 +72,24 @@ def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOpt
     A call's own `debounce` or `throttle` replaces either of the target's; False turns it off.
     Raises InvalidOption, naming the option.
     """
-    said = {name: given[name] for name in DEBOUNCE_OPTIONS if given.get(name) is not None}
-    chosen: dict[str, float | None] = {
-        name: period_of(name, said[name]) for name in ("debounce", "throttle") if name in said
+    said = {
+        name: read(name, given[name])
+        for name, read in _READERS.items()
+        if given.get(name) is not None
     }
-    if not any(chosen.values()):
-        chosen = {"debounce": policy.debounce, "throttle": policy.throttle} | chosen
-    is_debounced = chosen.get("debounce") is not None
-    options = DebounceOptions(
-        debounce=chosen.get("debounce"),
-        throttle=chosen.get("throttle"),
-        max_wait=seconds_over_zero("max_wait", said["max_wait"])
-        if "max_wait" in said
-        else policy.max_wait
-        if is_debounced
-        else None,
-        adaptive=flag("adaptive:", said["adaptive"], InvalidOption)
-        if "adaptive" in said
-        else policy.adaptive and is_debounced,
-        key=_key(said["key"]) if "key" in said else None,
-    )
+    if said.get("debounce") is None and said.get("throttle") is None:
+        said = {"debounce": policy.debounce, "throttle": policy.throttle} | said
+    if said.get("debounce") is not None:
+        said = {"max_wait": policy.max_wait, "adaptive": policy.adaptive} | said
+    options = DebounceOptions(**said)
     return options if options.name is not None else None
 
 
-def period_of(name: str, value: Any) -> float | None:
-    """Return seconds; None for False, which turns it off."""
-    return None if value is False else seconds_over_zero(name, value)
+def _period(name: str, value: Any) -> float | None:
+    return None if value is False else _seconds(name, value)
 
 
-def seconds_over_zero(name: str, value: Any) -> float:
-    """Return the seconds of a number or a timedelta. Raises InvalidOption."""
+def _seconds(name: str, value: Any) -> float:
     expected = (
         "seconds or a timedelta, over zero and within a hundred years (max_wait, adaptive and key "
         "are options of their own)"
@@ -112,8 +97,19 @@ def seconds_over_zero(name: str, value: Any) -> float:
     return seconds(f"{name}:", value, InvalidOption, expected)
 
 
-def _key(value: Any) -> str:
-    text = text_key("key:", value, InvalidOption)
+def _text(name: str, value: Any) -> str:
+    text = text_key(f"{name}:", value, InvalidOption)
     if not text or has_lone_surrogate(text):
-        raise InvalidOption("key: must have a character at least, and no lone surrogate.")
+        raise InvalidOption(f"{name}: must have a character at least, and no lone surrogate.")
     return text
+
+
+_READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "debounce": _period,
+    "throttle": _period,
+    "max_wait": _seconds,
+    "adaptive": lambda name, value: flag(f"{name}:", value, InvalidOption),
+    "key": _text,
+}
+DEBOUNCE_OPTIONS: Final = tuple(_READERS)
+"""The options of a call; `@attemptable` takes the same, but for the key."""

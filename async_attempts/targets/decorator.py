@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, Unpack, overload
 
@@ -13,6 +12,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import InvalidOption, InvalidTarget
 from ..imports import matches_targets, require_public
+from ..values import seconds_of
 from .debounce import DebounceOptions
 from .names import own_name, underlying
 from .policy import EventOptions, Policy, TargetOptions
@@ -79,10 +79,9 @@ def policy_with(options: EventOptions) -> Policy:
 
 
 def _seconds(value: Any) -> Any:
-    """Return seconds for a timedelta or a whole number, anything else for `Policy` to refuse."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return float(value) if type(value) is int else value
+    """Return seconds for a timedelta or a number, anything else for `Policy` to refuse."""
+    found = seconds_of(value)
+    return value if found is None else found
 
 
 def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:

@@ -1,20 +1,21 @@
-"""The options of a target's attempts, as its author gives them."""
+"""The options of a target's attempts, as its author gives them; the limit key of one attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
 from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
-from ..values import CENTURY, is_whole
+from ..payload import Arguments
+from ..values import CENTURY, is_storable, is_whole, text_key, whole
+from .names import TargetName
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+LIMIT_KEY_LENGTH: Final = 255
 
 
 class EventOptions(TypedDict, total=False):
@@ -126,3 +127,53 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "atomic": ("True or False", _is_bool),
     "keep_result": ("True or False", _is_bool),
 }
+
+
+def limit_of(
+    name: TargetName, policy: Policy, given: tuple[Any, Any], arguments: Arguments
+) -> tuple[str, int | None]:
+    """Return the limit key of an attempt, and how many with it may run at once; "": no limit.
+
+    `given`: the call's own key and concurrency, "" and None by default; a key of False turns the
+    author's off. If the author's key is a function, it is called with the attempt's arguments and
+    returns None for no limit. A concurrency without a key limits the target's own attempts. Raises
+    InvalidOption, naming the option.
+    """
+    key, concurrency = given
+    if key == "" and concurrency is None and policy.limit_key is None is policy.concurrency:
+        return "", None
+    if key is False:
+        if concurrency is not None:
+            raise InvalidOption("concurrency: limit_key=False turns the limit off; leave one out.")
+        return "", None
+    if concurrency is None:
+        concurrency = policy.concurrency
+    else:
+        expected = f"a whole number from 1 to {MOST_AT_ONCE}"
+        whole("concurrency:", concurrency, InvalidOption, expected, most=MOST_AT_ONCE)
+    own_name = str(name)
+    if key == "" and callable(key := policy.limit_key):
+        key = _made(key, own_name, arguments)
+        if key is None:
+            return "", None
+    return _text(own_name if key is None else key), concurrency or 1
+
+
+def _made(function: Any, own_name: str, arguments: Arguments) -> Any:
+    try:
+        return function(*arguments.args, **arguments.kwargs)
+    except Exception as error:
+        raise InvalidOption(
+            f"limit_key: the function of {own_name} raised {type(error).__name__}; it is called "
+            "with the attempt's arguments and returns text, a whole number, a UUID or None."
+        ) from error
+
+
+def _text(key: Any) -> str:
+    text = text_key("limit_key:", key, InvalidOption)
+    if not 0 < len(text) <= LIMIT_KEY_LENGTH or not is_storable(text):
+        raise InvalidOption(
+            f"limit_key: must have 1 to {LIMIT_KEY_LENGTH} characters, no NUL and no lone "
+            "surrogate; give a shorter one."
+        )
+    return text

@@ -126,9 +126,7 @@ def resolve(named: Named, database: str) -> Target:
     A model instance is read where the routers would write it, else from `database`. Raises
     InvalidTarget, UnknownTarget, and ObjectGone if the instance's row is not there any more.
     """
-    target = _cached(named.target, named.method_name)
-    if target is None:
-        target = target_named(named.target, named.method_name)
+    target = target_named(named.target, named.method_name)
     if named.target_pk is None and not target.needs_instance:
         return target
     name = TargetName(named.target, named.target_pk, named.method_name)

@@ -19,7 +19,7 @@ REPLICAS = "tests/reports/test_replicas.py::"
 MUTANTS: Final = (
     Mutant(
         "a row that was read is changed where the router writes",
-        (("models/database.py", 'return "_loaded" in row.__dict__ and', "return False and"),),
+        (("models/saving.py", 'return "_loaded" in row.__dict__ and', "return False and"),),
         (
             f"{REPLICAS}test_a_verb_of_a_row_goes_to_where_it_is_written[sqlite-expire]",
             f"{REPLICAS}test_who_waits_looks_there[sqlite]",
@@ -27,7 +27,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was enqueued stays where it was written",
-        (("models/database.py", ' and "created" not in row.__dict__', ""),),
+        (("models/saving.py", ' and "created" not in row.__dict__', ""),),
         (f"{REPLICAS}test_what_was_enqueued_elsewhere_is_changed_there[enqueued]",),
     ),
     Mutant(

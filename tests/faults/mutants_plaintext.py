@@ -46,7 +46,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a failure that was read is pickled without its message",
-        (("models/failure.py", 'state.pop("_read", None)', "pass"),),
+        (("models/failure.py", 'state.pop("_opened", None)', "pass"),),
         (f"{VALUES}test_a_failure_that_was_read_keeps_its_message_to_itself[sqlite]",),
     ),
     Mutant(

@@ -60,8 +60,8 @@ MUTANTS: Final = (
         (
             (
                 "management/commands/run_attempts.py",
-                "            self.require_private_keys()\n",
-                "",
+                "if problem := opening_problem():",
+                "if problem := None:",
             ),
         ),
         (f"{WORKER}test_a_worker_without_private_keys_does_not_start[sqlite]",),

@@ -16,7 +16,7 @@ from django.test.utils import isolate_apps
 
 from async_attempts import Arguments, Attempt, call, enqueue_many
 from async_attempts.models import AbstractAttempt
-from async_attempts.models.defaults import complete
+from async_attempts.models.new_rows import complete
 from async_attempts.models.row_template import shared_template, template_of
 from tests.shop import clients
 

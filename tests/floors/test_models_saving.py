@@ -1,7 +1,8 @@
-"""What `save()` may change in a row that exists, and what a stale copy can't."""
+"""What `save()` may change in a row that exists, and what a stale copy can't; columns' marks."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +12,14 @@ from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, InvalidOption, InvalidTransition, call
 from async_attempts.ids import uuid7
+from async_attempts.models import AbstractAttempt
+from async_attempts.models.fields import Mark, marked
+from async_attempts.store.claimed import COLUMNS
 from tests.shop import clients
 from tests.shop.models import Order
 
 MOMENT = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
+FIELDS = {field.attname: field for field in AbstractAttempt._meta.concrete_fields}
 
 
 def enqueued(database: str, **options: Any) -> Any:
@@ -240,3 +245,28 @@ def test_the_database_refuses_states_that_can_not_be(database: str, values: Any)
     with pytest.raises(IntegrityError):
         Attempt.objects.using(database).update(**values)
     assert stored(row).state == "pending"
+
+
+def test_no_column_is_promise_and_state():
+    assert not {*marked(Attempt, Mark.PROMISE)} & {*marked(Attempt, Mark.STATE)}
+
+
+def test_what_can_be_saved_is_chosen_by_the_caller_or_is_the_subject():
+    guarded = marked(Attempt, Mark.PROMISE | Mark.STATE)
+    chosen = {*marked(Attempt, Mark.CHOSEN)}
+    assert {*FIELDS} - {*guarded} - chosen == {"subject_type", "subject_id"}
+
+
+def test_what_ciphertexts_are_bound_to_never_changes():
+    assert {*marked(Attempt, Mark.BOUND)} <= {*marked(Attempt, Mark.PROMISE)}
+
+
+def test_the_columns_of_a_claim_are_the_models():
+    assert {*COLUMNS} <= {*FIELDS}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_model_of_the_project_inherits_them_and_a_migration_does_not_show_them(name: str):
+    field = FIELDS[name]
+    assert vars(deepcopy(field)).get("marks") == vars(field).get("marks")
+    assert "marks" not in vars(field.clone())

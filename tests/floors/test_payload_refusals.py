@@ -97,13 +97,10 @@ def test_the_error_names_the_path_and_the_type(arguments, path):
     assert text[0].startswith(path)
 
 
-def test_a_value_is_called_by_the_name_that_it_is_given():
+def test_a_result_is_called_so():
     with refused(UnsupportedType) as text:
         dump_value({"lines": [FOO]})
     assert text[0].startswith("result.lines[0]: Foo can't be stored")
-    with refused(UnsupportedType) as text:
-        dump_value([FOO], "progress")
-    assert text[0].startswith("progress[0]: Foo can't be stored")
 
 
 def nested(levels: int) -> list[Any]:

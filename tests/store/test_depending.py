@@ -7,7 +7,7 @@ import pytest
 from async_attempts import Attempt, call
 from async_attempts.exceptions import AttemptsError
 from async_attempts.lifecycle import Succeeded
-from async_attempts.models import Dependency, sealing
+from async_attempts.models import Dependency, new_rows
 from async_attempts.store import dependencies, edges
 from async_attempts.store.expressions import seconds_from_now
 from tests.shop import flows, paced
@@ -224,7 +224,7 @@ class NoKeys:
 
 
 def no_keys(store, monkeypatch, settings):
-    monkeypatch.setattr(sealing, "cipher", NoKeys)
+    monkeypatch.setattr(new_rows, "cipher", NoKeys)
     return []
 
 

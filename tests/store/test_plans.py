@@ -13,7 +13,7 @@ from async_attempts import Attempt
 from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
-from async_attempts.models.debounce import DebounceKey
+from async_attempts.models.unique_keys import DebounceKey
 from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
 from async_attempts.store.dialects.postgresql_binary import binary_cursor

@@ -7,15 +7,15 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from ...models import home_database
 from ...printable import printable
-from ...schedules import home_database
 from ...values import CENTURY, DAY
 
 USAGE: Final = 2
@@ -43,18 +43,12 @@ class PipedCommand(BaseCommand):
             sys.exit(CUT_OFF)
 
     def write_table(self, rows: Iterable[Iterable[str]]) -> None:
-        """Write the rows of a table, the first of which is its head."""
-        for line in aligned(rows):
-            self.stdout.write(line)
-
-
-def aligned(rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Yield the rows of a table as lines; each cell is made printable."""
-    table = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+        """Write the rows of a table, the first of which is its head; cells are made printable."""
+        table = [[printable(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -86,15 +80,11 @@ def age(text: str) -> float:
     match = AGE.fullmatch(text.strip())
     if match is None:
         raise argparse.ArgumentTypeError("must be a number and a unit, such as 30d, 12h or 45m")
-    number, unit = match.groups()
+    number, unit = float(match[1]), UNITS[match[2]]
     # The number alone comes first: a timedelta refuses one that is far too large.
-    if float(number) > CENTURY or (value := _seconds_in(number, unit)) > CENTURY:
+    if number > CENTURY or (value := timedelta(**{unit: number}).total_seconds()) > CENTURY:
         raise argparse.ArgumentTypeError("must be at most a hundred years")
     return value
-
-
-def _seconds_in(number: str, unit: str) -> float:
-    return timedelta(**{UNITS[unit]: float(number)}).total_seconds()
 
 
 def name(text: str) -> str:

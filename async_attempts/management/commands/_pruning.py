@@ -53,7 +53,7 @@ def run(command: PipedCommand, database: str, options: dict[str, Any]) -> None:
         older_than=options["older_than"],
     )
     is_dry = options["dry_run"]
-    tell = command.stdout.write if options["verbosity"] else _nothing
+    tell = command.stdout.write if options["verbosity"] else lambda _text: None
     number = _prune(store_for(database), wanted, only_counts=is_dry, tell=tell)
     verb = "would be" if is_dry else "were"
     command.stdout.write(f"{number} attempts {verb} deleted.")
@@ -100,7 +100,3 @@ def _prune(
             f"attempts (the on_delete of their foreign keys). {number} others were deleted."
         )
     return number
-
-
-def _nothing(text: str) -> None:
-    """Write nothing."""

@@ -18,26 +18,12 @@ from ...store.missing_keys import is_form
 from ._command_line import USAGE, PipedCommand, add_database, age
 
 EXECUTIONS_HEAD: Final = (
-    "SUCCEEDED",
-    "RETRIED",
-    "FAILED",
-    "EXPIRED",
+    *"EXECUTIONS SUCCEEDED RETRIED FAILED EXPIRED".split(),
     "PER MINUTE",
-    "WAIT",
-    "RUN",
-    "P50",
-    "P95",
+    *"WAIT RUN P50 P95".split(),
 )
-QUEUES_HEAD: Final = (
-    "QUEUE",
-    "SCHEDULED",
-    "PENDING",
-    "LATENCY",
-    "SUSPECTS",
-    "RUNNING",
-    "WAITING",
-    "FAILED",
-    "EXPIRED",
+QUEUES_HEAD: Final = tuple(
+    "QUEUE SCHEDULED PENDING LATENCY SUSPECTS RUNNING WAITING FAILED EXPIRED".split()
 )
 
 
@@ -91,7 +77,7 @@ def _queues(figures: Stats) -> Iterator[tuple[str, ...]]:
 
 def _executions(figures: Stats) -> Iterator[tuple[str, ...]]:
     """Yield the rows of the tables of executions: by queue, and by target."""
-    yield "EXECUTIONS", *EXECUTIONS_HEAD
+    yield EXECUTIONS_HEAD
     for name, queue in figures.queues.items():
         yield name, *_told(queue.executions)
     for target, executed in figures.targets.items():

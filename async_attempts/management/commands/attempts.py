@@ -11,13 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ... import schedules
-from ...conf import limits
+from ...conf import DEFAULT_QUEUE, limits
 from ...encryption import new_key, new_recipient
 from ...events import listeners
 from ...exceptions import AttemptsError
 from ...lifecycle import Status
 from ...models import Schedule
-from ...models.defaults import DEFAULT_QUEUE
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
 from ...targets import own_name, registered
@@ -94,17 +93,12 @@ class Command(PipedCommand):
             self.make_key(options["recipient"])
         elif subcommand == "events":
             self.list_events()
-        else:
-            self.act_on(attempts_database(options["database"]), subcommand, options)
-
-    def act_on(self, database: str, subcommand: str, options: dict[str, Any]) -> None:
-        """Run a command that needs the database with this alias."""
-        if subcommand == "schedules":
-            self.schedules(store_for(database), options)
+        elif subcommand == "schedules":
+            self.schedules(attempts_database(options["database"]), options)
         elif subcommand == "queues":
-            self.queues(store_for(database), options)
+            self.queues(attempts_database(options["database"]), options)
         else:
-            RUN[subcommand](self, database, options)
+            RUN[subcommand](self, attempts_database(options["database"]), options)
 
     def make_key(self, is_for_recipient: bool) -> None:
         """Print a key, or a line for each half of a recipient's."""
@@ -122,24 +116,25 @@ class Command(PipedCommand):
         else:
             self.stdout.write("Nobody listens to events: see @on.")
 
-    def schedules(self, store: Store, options: dict[str, Any]) -> None:
+    def schedules(self, database: str, options: dict[str, Any]) -> None:
         """Act on one schedule, or list them all."""
+        store = store_for(database)
         schedules.declare(store)
-        if not self.do_asked(VERBS, store, options):
+        if not self.do_asked(VERBS, database, options):
             self.write_table([SCHEDULES_HEAD, *_schedules(store)])
 
-    def queues(self, store: Store, options: dict[str, Any]) -> None:
+    def queues(self, database: str, options: dict[str, Any]) -> None:
         """Act on one queue, or list them all."""
-        if not self.do_asked(QUEUE_VERBS, store, options):
-            self.write_table([QUEUES_HEAD, *_queues(store)])
+        if not self.do_asked(QUEUE_VERBS, database, options):
+            self.write_table([QUEUES_HEAD, *_queues(store_for(database))])
 
-    def do_asked(self, verbs: Mapping[str, Verb], store: Store, options: dict[str, Any]) -> bool:
+    def do_asked(self, verbs: Mapping[str, Verb], database: str, options: dict[str, Any]) -> bool:
         """Run the verb that a flag asks for; return False if none does."""
         for verb, done in verbs.items():
             if (name := options[verb]) is None:
                 continue
             try:
-                done.act(name, database=store.database.alias)
+                done.act(name, database=database)
             except AttemptsError as error:
                 flag = f"--{verb.replace('_', '-')}"
                 raise CommandError(f"{flag}: {error}", returncode=USAGE) from error

@@ -126,7 +126,9 @@ class Command(BaseCommand):
         try:
             queues = self.queues(options["queues"])
             require_ready(database)
-            self.require_private_keys()
+            if problem := opening_problem():
+                # Each attempt would wait for its key.
+                raise InvalidSetting(problem)
         except NotReady as error:
             raise CommandError(str(error), returncode=NO_DATABASE) from error
         except AttemptsError as error:
@@ -155,11 +157,6 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=USAGE) from error
         if code:
             raise SystemExit(code)
-
-    def require_private_keys(self) -> None:
-        """Raise InvalidSetting if this worker could open nothing: each attempt would wait."""
-        if problem := opening_problem():
-            raise InvalidSetting(problem)
 
     def processes(self, options: dict[str, Any], database: str) -> int:
         """Return the number of children. Raises CommandError if several can't share the work."""

@@ -12,8 +12,8 @@ from psycopg.pq import Format
 
 from ...encryption import cipher, is_ours
 from ...models import AbstractAttempt
+from ...models.new_rows import seal_alike
 from ...models.row_template import RowTemplate
-from ...models.sealing import seal_alike
 from ...plaintext import Plaintext
 from ..alike import OWN_COLUMNS, InsertAlike, Place, note
 from ..notifications import gate_of

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 from uuid import UUID
 
-from ...pauses import Pauses
+from ...backoff import Pauses
 from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce

@@ -7,7 +7,7 @@ from typing import Final
 
 from django.db import Error, connections
 
-from ...pauses import Pauses
+from ...backoff import Pauses
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import StopEvent

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ...pauses import Pauses
+from ...backoff import Pauses
 from ..shared.shared_memory import now
 
 SHORTEST: Final = 0.05

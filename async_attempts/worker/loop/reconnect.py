@@ -9,7 +9,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from ...pauses import Pauses
+from ...backoff import Pauses
 from ...store.listener import Listener
 
 FIRST_PAUSE: Final = 0.5

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from ...backoff import Pauses
 from ...conf import settings
-from ...pauses import Pauses
 from ...store import Store, notifications
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate

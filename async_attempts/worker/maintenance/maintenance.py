@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db import Error
 
 from ... import signals
+from ...backoff import jittered
 from ...conf import retention, settings
 from ...encryption import openable
-from ...pauses import jittered
 from ...store import Cursor, Rescue, Store
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue

@@ -9,7 +9,7 @@ from typing import Final
 from ...conf import settings
 from ...exceptions import InvalidTransition
 from ...models import AbstractAttempt
-from ...models.database import database_of
+from ...models.saving import database_of
 from ...store import Claim, Claimed, Store, store_for
 from ..execution.acknowledge import acknowledge, announce_expired
 from ..execution.announcer import AtOnce
