@@ -12,7 +12,7 @@ from ...store import store_for
 from ..execution.missing_keys import MissingKeys
 from ..execution.runner import Runner
 from ..execution.timeouts import AlarmWatch, NoWatch, Watch
-from ..executors.inline import Inline
+from ..executors.threads import Inline
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
 from ..loop.poller import Poller
