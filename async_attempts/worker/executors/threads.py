@@ -36,17 +36,17 @@ class Inline:
         """Return nothing: this passes nothing on."""
         return ()
 
-    def work(self, seconds: float, socket: int | None = None) -> bool:
+    def work(self, seconds: float, socket: int | None = None) -> None:
         """Perform for about as long as a batch should take; wait only when there is nothing."""
         if not self._in_flight.unbegun:
-            return self._stop_event.wake_pipe.wait(seconds, socket)
+            self._stop_event.wake_pipe.wait(seconds, socket)
+            return
         until = now() + BATCH_SECONDS
         while now() < until and not self._stop_event.is_set():
             if (claim := self._in_flight.next_at_once()) is None:
                 break
             if (execution := self._runner.perform(claim)) is not None:
                 self._in_flight.ended(execution)
-        return False
 
 
 class Threads:
@@ -99,9 +99,9 @@ class Threads:
         finally:
             connections.close_all()
 
-    def work(self, seconds: float, socket: int | None = None) -> bool:
+    def work(self, seconds: float, socket: int | None = None) -> None:
         """Wait for what has ended."""
-        return self._loop_wait.wait(seconds, socket, lambda: self._in_flight.has_ended)
+        self._loop_wait.wait(seconds, socket, lambda: self._in_flight.has_ended)
 
     def close(self) -> None:
         """Let all performers end, but for the main thread, which the caller of this waits for."""

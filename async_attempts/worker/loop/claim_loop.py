@@ -19,8 +19,7 @@ from ..shared.registration import Registrar, Registration
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import StopEvent
 from .batch_size import FAIR_SECONDS, RECORD_SECONDS, BatchSize
-from .executor import Executor
-from .in_flight import InFlight
+from .in_flight import Executor, InFlight
 from .outages import Outages
 from .poller import Poller
 

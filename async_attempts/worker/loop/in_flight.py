@@ -1,11 +1,11 @@
-"""The attempts in flight: claims that haven't begun, executions that aren't recorded."""
+"""The attempts in flight, between the claim loop and the executors that perform them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from ...pauses import Pauses
@@ -22,6 +22,38 @@ from .statistics import Statistics
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
 """Seconds after which an outcome is offered again whose row another transaction locks."""
+
+
+class Executor(Protocol):
+    """Performs claims that are in flight, and brings back executions."""
+
+    @property
+    def performers(self) -> int:
+        """The number of claims that can be performed at once."""
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the loop's own thread performs, and no other process takes the suspects."""
+
+    @property
+    def first_batch(self) -> int:
+        """The size of a claim as long as no duration is known."""
+
+    @property
+    def num_async(self) -> int:
+        """The number of executions that keep no performer busy."""
+
+    def seconds_waiting(self) -> float:
+        """Return for how long the next claim that was passed on has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """Return the claims that were passed on, and haven't begun."""
+
+    def work(self, seconds: float, socket: int | None = None) -> None:
+        """Let what is in flight be performed for these seconds, or until the loop is needed.
+
+        It is needed when `socket` has something to read, too.
+        """
 
 
 class InFlight:

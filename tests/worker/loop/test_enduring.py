@@ -136,11 +136,10 @@ def test_what_is_due_and_locked_keeps_no_worker_busy(database, monkeypatch):
     options = Options(database=database, queues=("default",))
     worker = InProcessWorker(options, StopEvent(), NoWatch())
 
-    def note(seconds: float, socket: int | None = None) -> bool:
+    def note(seconds: float, socket: int | None = None) -> None:
         waits.append(seconds)
         if seconds > 0:
             worker.stop()
-        return False
 
     monkeypatch.setattr(worker.loop.executor, "work", note)
     locker = threading.Thread(target=lock)
