@@ -16,7 +16,7 @@ from ..execution.progress import UnwrittenProgress
 from ..execution.runner import PLAIN, RELEASED, Execution
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import wake_nobody
-from .queue_filter import QueueFilter
+from .poller import QueueFilter
 from .statistics import Statistics
 
 FIRST_PAUSE: Final = 0.01

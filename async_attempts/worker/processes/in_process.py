@@ -15,8 +15,7 @@ from ..execution.timeouts import AlarmWatch, NoWatch, Watch
 from ..executors.threads import Inline
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
-from ..loop.poller import Poller
-from ..loop.queue_filter import QueueFilter
+from ..loop.poller import Poller, QueueFilter
 from ..loop.wakeup import wakeup_for
 from ..shared.options import Options
 from ..shared.registration import InProcessRegistrar
