@@ -12,7 +12,7 @@ UNKNOWN = "tests/worker/loop/test_unknown_claims.py::"
 ORPHANS = "tests/store/test_orphans.py::"
 SESSIONS = "tests/worker/shared/test_own_sessions.py::"
 CHILD_SLOT = "tests/worker/processes/test_child_slot.py::"
-WATCH = "tests/worker/shared/test_lease.py::"
+WATCH = "tests/worker/maintenance/test_lease_watch.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -62,7 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is watched for half of its length",
-        (("worker/shared/lease.py", "first <= since", "True"),),
+        (("worker/maintenance/maintenance.py", "first <= since", "True"),),
         (
             f"{WATCH}test_one_reading_is_no_proof",
             "tests/worker/maintenance/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",

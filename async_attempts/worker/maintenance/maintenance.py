@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +19,6 @@ from ...values import DAY
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.missing_keys import HOUR
-from ..shared.lease import LeaseWatch
 from ..shared.shared_memory import now
 from .pruning import Pruner
 from .schedule_ticks import ScheduleTicks
@@ -200,6 +200,41 @@ class Maintenance:
             # That is no outage, and no end of the worker.
             logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
             self._pruner.num_refused = 0
+
+
+class LeaseWatch:
+    """Watches the late leases of other workers by this process's own monotonic clock.
+
+    A lease that has run out by the database's clock is no proof of a death: that clock may have
+    been set forward. A lease that nobody renewed for half of its length while this worker looked on
+    is.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[UUID, tuple[datetime, float]] = {}
+
+    def see(self, leases: Mapping[UUID, datetime]) -> None:
+        """Note the late leases, by their workers' ids, as the database has them now."""
+        moment = now()
+        before = self._seen
+        self._seen = {
+            worker_id: before[worker_id]
+            if worker_id in before and before[worker_id][0] == lease
+            else (lease, moment)
+            for worker_id, lease in leases.items()
+        }
+
+    @property
+    def unchanged(self) -> dict[UUID, datetime]:
+        """The leases that were seen unchanged for half a lease."""
+        since = now() - settings().LEASE / 2
+        return {pk: lease for pk, (lease, first) in self._seen.items() if first <= since}
+
+    @property
+    def seconds(self) -> float:
+        """The seconds until the last of them has been seen for long enough."""
+        latest = max((first for _, first in self._seen.values()), default=0.0)
+        return max(0.0, latest + settings().LEASE / 2 - now())
 
 
 def set_malformed_aside(

@@ -15,7 +15,7 @@ from ...pauses import jittered
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
 from ..shared.connections import IMPATIENT, use_own_connection
-from ..shared.lease import is_late
+from ..shared.registration import is_late
 from ..shared.shared_memory import ChildState, SupervisorState, now
 
 logger = logging.getLogger("async_attempts")

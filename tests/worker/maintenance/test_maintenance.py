@@ -16,8 +16,7 @@ from async_attempts.models.clock import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.maintenance import maintenance, pruning
-from async_attempts.worker.maintenance.maintenance import Maintenance
-from async_attempts.worker.shared.lease import LeaseWatch
+from async_attempts.worker.maintenance.maintenance import LeaseWatch, Maintenance
 from async_attempts.worker.shared.registration import new_worker
 from async_attempts.worker.shared.shared_memory import now
 from tests.shop import clients
