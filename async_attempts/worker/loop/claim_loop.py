@@ -58,6 +58,7 @@ class Loop:
         options: Options,
         in_flight: InFlight,
         *,
+        registrar: Registrar,
         executor: Executor,
         poller: Poller,
         stop_event: StopEvent,
@@ -66,6 +67,7 @@ class Loop:
         self.store = store = in_flight.store
         self.options = options
         self.in_flight = in_flight
+        self.registrar = registrar
         self.executor = executor
         self.poller = poller
         self.stop_event = stop_event
@@ -83,7 +85,7 @@ class Loop:
         self._ask_again_at = 0.0
         self._recorded_at = now()
 
-    def run(self, registrar: Registrar) -> None:
+    def run(self) -> None:
         """Run as a registered worker, and register again whenever this one was rescued.
 
         Raises django.db.Error when the database fails and the work was to come to an end.
@@ -94,7 +96,7 @@ class Loop:
             while not done and not self.stop_event.is_set():
                 try:
                     self.store.queues.declare(self.options.queues)
-                    with registrar.register() as me:
+                    with self.registrar.register() as me:
                         done = self._live(me)
                 except Exception as error:
                     self._get_over(error)

@@ -96,6 +96,7 @@ class Child:
         self._loop = Loop(
             options,
             self._in_flight,
+            registrar=self._registrar,
             executor=self._performers,
             poller=Poller(store, queue_filter, wakeup_for(store, options), self._missing_keys),
             stop_event=self.stop_event,
@@ -147,7 +148,7 @@ class Child:
     def _run_loop(self) -> None:
         try:
             use_own_connection(self.options.database)
-            self._loop.run(self._registrar)
+            self._loop.run()
             self.state.note_end(End.WORN_OUT if self._is_worn_out else End.DONE)
         except Error:
             self.state.note_end(End.WITHOUT_DATABASE)

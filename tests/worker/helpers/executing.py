@@ -57,13 +57,14 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     loop = Loop(
         options,
         in_flight,
+        registrar=registrar,
         executor=executor,
         poller=poller,
         stop_event=stop_event,
         observer=NoObserver(),
     )
     try:
-        loop.run(registrar)
+        loop.run()
     finally:
         executor.close()
         for_async.close()

@@ -40,6 +40,7 @@ class Claiming:
         self.loop = Loop(
             Options(database=database, queues=("default",), suspects_only=suspects_only),
             self.in_flight,
+            registrar=mock.Mock(),
             executor=executor,
             poller=Poller(store, QueueFilter(("default",)), None),
             stop_event=StopEvent(),
