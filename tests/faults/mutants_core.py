@@ -47,7 +47,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no goodbye while something may be claimed",
-        (("worker/loop/claim_loop.py", "    return self._knows_all\n", "    return True\n"),),
+        (
+            (
+                "worker/loop/claim_loop.py",
+                "        return self._unknown is Unknown.NOTHING\n",
+                "        return True\n",
+            ),
+        ),
         (f"{UNKNOWN}test_a_worker_that_cannot_give_it_back_says_no_goodbye[sqlite]",),
     ),
     Mutant(

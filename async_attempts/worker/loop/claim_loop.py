@@ -138,7 +138,8 @@ class Loop:
             next_tick_at=self.poller.next_tick_at,
         ):
             self.poller.expect()
-        if self._seconds_unbegun > FAIR_SECONDS and not self.options.once:
+        unbegun_for = max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
+        if unbegun_for > FAIR_SECONDS and not self.options.once:
             self.batch_size.stuck()
             self._give_back()
         self._record()
@@ -152,9 +153,7 @@ class Loop:
 
     def _collect(self) -> None:
         """Take over what has ended."""
-        ended = self.in_flight.collect()
-        if ended:
-            self.performed += len(ended)
+        self.performed += len(self.in_flight.collect())
         if self.in_flight.is_idle:
             self.batch_size.idle()
         self._tell_observer()
@@ -162,10 +161,6 @@ class Loop:
     def _tell_observer(self) -> None:
         number, seen_at = len(self.in_flight), self.poller.suspects_seen_at
         self.observer.loop_ticked(self.performed, number, seen_at)
-
-    @property
-    def _seconds_unbegun(self) -> float:
-        return max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
 
     def _give_back(self) -> None:
         self.in_flight.give_back(self.executor.give_back())
@@ -181,11 +176,6 @@ class Loop:
         in_flight = self.in_flight.ids_of(me.worker.pk)
         self._unknown = self.store.claims.release_unknown(me.worker.pk, in_flight)
         self._ask_again_at = now() + UNKNOWN_PAUSE
-
-    @property
-    def _knows_all(self) -> bool:
-        """True if this worker owns nothing that isn't in flight."""
-        return self._unknown is Unknown.NOTHING
 
     def _record(self) -> None:
         """Record what has ended, together with what ends within a few milliseconds."""
@@ -269,7 +259,7 @@ class Loop:
             return self._has_claimed and self.poller.has_polled
         if self.options.suspects_only:
             return self._found_none
-        is_over = self.options.drain and self.poller.is_done and self._knows_all
+        is_over = self.options.drain and self.poller.is_done and self._unknown is Unknown.NOTHING
         if not is_over or self._may_be_rescued(me):
             return False
         # In other queues, and in paused ones, it could wake one after the other in vain.
@@ -315,16 +305,13 @@ class Loop:
 
         Raises what isn't the database's, and was no row's fault.
         """
-        if is_about_a_value(error) and self._set_malformed_aside(me):
+        queues, worker_id = self.options.queues, None if me is None else me.worker.pk
+        if is_about_a_value(error) and set_malformed_aside(self.store, worker_id, queues):
             self.poller.expect()
         elif isinstance(error, Error):
             self._sit_out(error)
         else:
             raise error
-
-    def _set_malformed_aside(self, me: Registration | None) -> bool:
-        worker_id = None if me is None else me.worker.pk
-        return set_malformed_aside(self.store, worker_id, self.options.queues)
 
     def _sit_out(self, error: Error) -> None:
         is_locked = waited_too_long(error) and not self.store.database.connection.in_atomic_block
@@ -379,13 +366,13 @@ class Loop:
 
     def _owns_nothing(self, me: Registration) -> bool:
         """Give back what it may own without knowing; False if somebody else keeps it from that."""
-        for _ in range(LAST_TRIES):
-            if self._knows_all:
+        for has_tried in range(LAST_TRIES):
+            if self._unknown is Unknown.NOTHING:
                 break
-            self._release_unknown(me)
-            if not self._knows_all:
+            if has_tried:
                 self._rest(STILL_BUSY)
-        return self._knows_all
+            self._release_unknown(me)
+        return self._unknown is Unknown.NOTHING
 
     def _leave(self, why: str) -> None:
         # Its lease will run out, and another worker takes back what it held.
