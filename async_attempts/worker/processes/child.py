@@ -27,7 +27,7 @@ from ..loop.wakeup import wakeup_for
 from ..shared.connections import have_server_notice_death, use_own_connection
 from ..shared.fork import CRASHED, die_with_parent
 from ..shared.options import Options
-from ..shared.registration import ChildRegistrar
+from ..shared.registration import SupervisedLease
 from ..shared.shared_memory import ChildState, End, now
 from ..shared.wake_pipe import LoopWait, StopEvent
 from .os_signals import ignore, reset_in_forks
@@ -79,7 +79,7 @@ class Child:
         options, state = self.options, self.state
         queue_filter = QueueFilter(options.queues)
         self._announcer = InThreads()
-        self._registrar = ChildRegistrar(store, options, state)
+        self._lease = SupervisedLease(store, options, state)
         self._timekeeper = Timekeeper()
         self._missing_keys = MissingKeys(state.count_missing_key)
         self._in_flight = InFlight(
@@ -96,7 +96,7 @@ class Child:
         self._loop = Loop(
             options,
             self._in_flight,
-            registrar=self._registrar,
+            lease=self._lease,
             executor=self._performers,
             poller=Poller(store, queue_filter, wakeup_for(store, options), self._missing_keys),
             stop_event=self.stop_event,
@@ -107,7 +107,7 @@ class Child:
         return EventLoop(
             self.options.async_tasks,
             self._in_flight.ended,
-            self._registrar,
+            self._lease,
             self.state,
             self._in_flight.progress.say,
             lost=self._end_without_blame,
@@ -119,7 +119,7 @@ class Child:
         watch: Watch = (AlarmWatch if is_main else ThreadWatch)(self._timekeeper)
         return Runner(
             self._in_flight.store,
-            self._registrar,
+            self._lease,
             watch,
             self.state,
             async_executor=self._event_loop,

@@ -18,7 +18,7 @@ from ..loop.in_flight import InFlight
 from ..loop.poller import Poller, QueueFilter
 from ..loop.wakeup import wakeup_for
 from ..shared.options import Options
-from ..shared.registration import InProcessRegistrar
+from ..shared.registration import InProcessLease
 from ..shared.wake_pipe import StopEvent
 from .os_signals import resetting_in_forks
 
@@ -49,15 +49,15 @@ def run_in_process(options: Options) -> None:
 def in_process_loop(options: Options, stop_event: StopEvent, watch: Watch) -> Loop:
     """Return the claim loop of a worker that performs in the loop's own thread."""
     store = store_for(options.database)
-    registrar = InProcessRegistrar(store, options)
+    lease = InProcessLease(store, options)
     queue_filter, missing_keys = QueueFilter(options.queues), MissingKeys()
     in_flight = InFlight(store, queue_filter)
     progress = in_flight.progress
-    runner = Runner(store, registrar, watch, progress=progress, missing_keys=missing_keys)
+    runner = Runner(store, lease, watch, progress=progress, missing_keys=missing_keys)
     return Loop(
         options,
         in_flight,
-        registrar=registrar,
+        lease=lease,
         executor=Inline(in_flight, runner, stop_event),
         poller=Poller(store, queue_filter, wakeup_for(store, options), missing_keys),
         stop_event=stop_event,

@@ -16,7 +16,7 @@ from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.loop.poller import Poller, QueueFilter
 from async_attempts.worker.processes.supervisor import Supervisor
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.registration import Registration, new_worker
+from async_attempts.worker.shared.registration import new_worker
 from async_attempts.worker.shared.shared_memory import now
 from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
@@ -40,13 +40,13 @@ class Claiming:
         self.loop = Loop(
             Options(database=database, queues=("default",), suspects_only=suspects_only),
             self.in_flight,
-            registrar=mock.Mock(),
+            lease=mock.Mock(),
             executor=executor,
             poller=Poller(store, QueueFilter(("default",)), None),
             stop_event=StopEvent(),
             observer=self.observer,
         )
-        self._me = Registration(worker, mock.Mock())
+        self._me = worker
 
     def claimed(self) -> list[int]:
         """Go round once; the crashes of what is then about to begin, which succeeds."""
