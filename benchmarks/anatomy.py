@@ -50,7 +50,7 @@ def anatomy() -> dict[str, float]:
 
     claims = claimed()
     child_state, watch, connections = ChildState(ATTEMPTS + 1), AlarmWatch(), Connections()
-    child_state.hold_until(now() + 1e9)
+    child_state.holds_until = now() + 1e9
     plain = [cipher().decrypt(claim.args, claim.context("args")) for claim in claims]
     silent: Any = Silent()
     in_flight = InFlight(silent, recorded=child_state.recorded)

@@ -161,7 +161,7 @@ class Child:
     def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
         """Write the state of the loop, and obey the supervisor."""
         self.state.tick(performed, in_flight)
-        self.state.note_suspects(suspects_seen_at)
+        self.state.suspects_seen_at = suspects_seen_at
         self._write_stacks()
         if self.state.is_to_stop:
             self.stop_event.set()

@@ -95,8 +95,8 @@ class LeaseRenewal:
 
 def _hold(state: ChildState, asked: float, lease: float) -> None:
     if is_late(state.holds_until, asked):
-        state.renewed_late(now())
-    state.hold_until(asked + lease)
+        state.late_at = now()
+    state.holds_until = asked + lease
 
 
 @contextmanager

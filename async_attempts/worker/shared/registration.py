@@ -162,10 +162,10 @@ class SupervisedLease:
         self._worker_id = worker.pk
         asked = now()
         # In shared memory first, so that the supervisor knows whatever it claims.
-        self._child_state.hold_until(0.0)
+        self._child_state.holds_until = 0.0
         self._child_state.set_worker(worker.pk)
         self._store.workers.register(worker, settings().LEASE)
-        self._child_state.hold_until(asked + settings().LEASE)
+        self._child_state.holds_until = asked + settings().LEASE
         yield worker
 
     @property

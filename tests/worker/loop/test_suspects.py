@@ -103,13 +103,13 @@ def test_the_spare_child_starts_once_for_each_time_that_they_were_seen(database,
     monkeypatch.setattr(supervisor.spare, "spawn", lambda: spawned.append(True))
     supervisor._perform_suspects()
     assert not spawned
-    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor.child_slots[0].state.suspects_seen_at = now()
     supervisor._perform_suspects()
     assert spawned == [True]
     supervisor.spare.ended_at = now()
     supervisor._perform_suspects()
     assert spawned == [True]
-    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor.child_slots[0].state.suspects_seen_at = now()
     supervisor._perform_suspects()
     assert spawned == [True, True]
 
