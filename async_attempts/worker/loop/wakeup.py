@@ -26,7 +26,6 @@ from ...pauses import Pauses
 from ...store import Store, notifications
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
-from ..shared.options import Options
 
 logger = logging.getLogger("async_attempts")
 
@@ -40,13 +39,6 @@ LONGEST_PAUSE: Final = 15.0
 
 _parents_listeners: Final[list[Listener]] = []
 """Listeners that a fork inherits and never touches: to end a session is the parent's affair."""
-
-
-def wakeup_for(store: Store, options: Options) -> WakeUp | None:
-    """Return what wakes the worker; None if it exits instead of waiting."""
-    if options.exits_when_done:
-        return None
-    return WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
 
 
 class WakeUp:
@@ -63,10 +55,10 @@ class WakeUp:
     _busy_in_a_row: int
 
     def __init__(self, store: Store, interval: float | None) -> None:
-        """`interval`: seconds between an idle worker's polls; None: 5 with notifications, 1
-        without them."""
+        """`interval`: seconds between an idle worker's polls; None: as the setting POLL_INTERVAL
+        says, else 5 with notifications, 1 without them."""
         self.store = store
-        self.interval = interval
+        self.interval = interval or settings().POLL_INTERVAL
         self._rate = LookRate()
         self._short_sleeps = Pauses(SHORTEST, WITHOUT, jitter=0.0)
         self._listens = notifications.notifies(store.database.connection)

@@ -23,7 +23,7 @@ from ..executors.threads import Threads
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
 from ..loop.poller import Poller, QueueFilter
-from ..loop.wakeup import wakeup_for
+from ..loop.wakeup import WakeUp
 from ..shared.connections import have_server_notice_death, use_own_connection
 from ..shared.fork import CRASHED, die_with_parent
 from ..shared.options import Options
@@ -93,12 +93,13 @@ class Child:
         self._performers = Threads(
             self._in_flight, self._new_runner, loop_wait, options.threads, self._event_loop
         )
+        wakeup = None if options.exits_when_done else WakeUp(store, options.poll_interval)
         self._loop = Loop(
             options,
             self._in_flight,
             lease=self._lease,
             executor=self._performers,
-            poller=Poller(store, queue_filter, wakeup_for(store, options), self._missing_keys),
+            poller=Poller(store, queue_filter, wakeup, self._missing_keys),
             stop_event=self.stop_event,
             observer=self,
         )

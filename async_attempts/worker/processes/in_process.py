@@ -16,7 +16,7 @@ from ..executors.threads import Inline
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
 from ..loop.poller import Poller, QueueFilter
-from ..loop.wakeup import wakeup_for
+from ..loop.wakeup import WakeUp
 from ..shared.options import Options
 from ..shared.registration import InProcessLease
 from ..shared.wake_pipe import StopEvent
@@ -54,12 +54,13 @@ def in_process_loop(options: Options, stop_event: StopEvent, watch: Watch) -> Lo
     in_flight = InFlight(store, queue_filter)
     progress = in_flight.progress
     runner = Runner(store, lease, watch, progress=progress, missing_keys=missing_keys)
+    wakeup = None if options.exits_when_done else WakeUp(store, options.poll_interval)
     return Loop(
         options,
         in_flight,
         lease=lease,
         executor=Inline(in_flight, runner, stop_event),
-        poller=Poller(store, queue_filter, wakeup_for(store, options), missing_keys),
+        poller=Poller(store, queue_filter, wakeup, missing_keys),
         stop_event=stop_event,
         observer=NoObserver(),
     )
