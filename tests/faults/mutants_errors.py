@@ -99,7 +99,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "those that are met together are put off alike",
-        (("worker/execution/missing_keys.py", "if moment >= self._longer_from:", "if True:"),),
+        (("worker/execution/missing_keys.py", "if moment >= self.lasts_until:", "if True:"),),
         (f"{OUTAGES}test_it_is_put_off_ever_longer_and_from_the_beginning_after_a_while",),
     ),
     Mutant(

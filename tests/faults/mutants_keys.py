@@ -98,7 +98,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was put off together comes before it is put off again",
-        (("worker/execution/missing_keys.py", " or moment >= self._longer_from:", ":"),),
+        (("worker/execution/missing_keys.py", " or moment >= self.lasts_until:", ":"),),
         (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
     ),
     Mutant(

@@ -49,11 +49,6 @@ class AsyncExecution:
         self.current = CurrentAttempt(self.ready, self._deadline, say)
         return self.current
 
-    @property
-    def has_begun(self) -> bool:
-        """True if the target was called."""
-        return self.current is not None
-
     def conclude(self) -> None:
         """Make an outcome of what the target has returned or raised; seals it. Never raises."""
         if self.result is not None or self.current is None:

@@ -197,14 +197,12 @@ class EventLoop:
 
     def _tidy(self, execution: AsyncExecution) -> None:
         """Conclude an execution whose target has ended, once its sync calls have, too."""
-        if execution.has_begun and (may_block() or self._is_calling(execution)):
+        is_calling = self._shared_thread.call_of(execution.current) is not None
+        if execution.current is not None and (is_calling or may_block()):
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
             execution.conclude()
             self._over(execution)
-
-    def _is_calling(self, execution: AsyncExecution) -> bool:
-        return self._shared_thread.call_of(execution.current) is not None
 
     async def _tidied(self, execution: AsyncExecution) -> None:
         while (call := self._shared_thread.call_of(execution.current)) is not None:

@@ -196,7 +196,7 @@ class InFlight:
 
     def seconds_unbegun(self) -> float:
         """Return for how long the next claim has waited to begin."""
-        begun = self._taken - self.unbegun
+        begun = self.begun_in_all
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
         return now() - self._given[0][0] if self._given else 0.0
@@ -239,7 +239,11 @@ class InFlight:
         if unrecorded:
             locked.update(unrecorded)
             self._set_aside(unrecorded)
-        self._plan_next_offer(bool(locked))
+        if locked:
+            # Less and less often, until nothing that is offered is locked.
+            self.offer_at = now() + self._pauses.next()
+        elif not self._locked:
+            self._pauses.reset()
         self.statistics.count(self._unrecorded, lost)
         before, self._times_closed = self._times_closed, self.store.dependencies.times_closed
         is_again = before != self._times_closed
@@ -255,13 +259,6 @@ class InFlight:
         """Offer these later: somebody else locks their rows."""
         self._locked += [e for e in self._unrecorded if _is_among(e, locked)]
         self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
-
-    def _plan_next_offer(self, met_locks: bool) -> None:
-        """Offer less and less often, until nothing that is offered is locked."""
-        if met_locks:
-            self.offer_at = now() + self._pauses.next()
-        elif not self._locked:
-            self._pauses.reset()
 
     def _wake_waiting(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the slots of these; return True if something may have become due."""
