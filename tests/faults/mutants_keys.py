@@ -17,7 +17,13 @@ FORMATS = "tests/worker/execution/test_other_formats.py::"
 MUTANTS: Final = (
     Mutant(
         "a claim passes over the keys that its process lacks",
-        (("worker/loop/claim_loop.py", "            passed_over=self.poller.passed_over,\n", ""),),
+        (
+            (
+                "worker/loop/claim_loop.py",
+                "            passed_over=self.poller.missing_keys.passed_over,\n",
+                "",
+            ),
+        ),
         ((f"{MISSING}test_what_other_keys_sealed_is_performed_behind_any_number_of_them[sqlite]"),),
     ),
     Mutant(

@@ -11,7 +11,7 @@ from ... import signals
 from ...conf import settings
 from ...models import Worker
 from ...store import Claimed, Unknown
-from ...store.transactions import is_about_a_value, waited_too_long
+from ...store.transactions import is_about_a_value
 from ..execution.acknowledge import announce_expired
 from ..maintenance.maintenance import Maintenance, set_malformed_aside
 from ..shared.options import Options
@@ -212,7 +212,7 @@ class Loop:
             wanted,
             suspects=suspects,
             at_once=idle,
-            passed_over=self.poller.passed_over,
+            passed_over=self.poller.missing_keys.passed_over,
         )
         self.poller.queue_filter.hold_back(claims.held_back)
         self.in_flight.take(claims)
@@ -309,21 +309,13 @@ class Loop:
         if is_about_a_value(error) and set_malformed_aside(self.store, worker_id, queues):
             self.poller.expect()
         elif isinstance(error, Error):
-            self._sit_out(error)
+            gives_up = self.options.exits_when_done
+            if self.outages.sit_out(error, self.store.database, gives_up=gives_up):
+                self.maintenance.reconnected()
+            # Also while it isn't registered yet: it is alive, and may have been told to stop.
+            self._tell_observer()
         else:
             raise error
-
-    def _sit_out(self, error: Error) -> None:
-        is_locked = waited_too_long(error) and not self.store.database.connection.in_atomic_block
-        if self.options.exits_when_done and not is_locked:
-            raise error
-        if is_locked:
-            self.outages.wait_for_lock()
-        else:
-            self.outages.wait(error)
-            self.maintenance.reconnected()
-        # Also while it isn't registered yet: it is alive, and may have been told to stop.
-        self._tell_observer()
 
     def _end(self, me: Worker) -> None:
         """Give back what hasn't begun, wait for the rest, and say goodbye.

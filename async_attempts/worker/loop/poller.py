@@ -42,7 +42,7 @@ class Poller:
     ) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
-        self._missing_keys = missing_keys or MissingKeys()
+        self.missing_keys = missing_keys or MissingKeys()
         self.queue_filter = queue_filter
         self._wakeup = wakeup
         self._next_poll = now() + BUSY_INTERVAL
@@ -63,11 +63,6 @@ class Poller:
     def socket(self) -> int | None:
         """The socket to watch while more can be claimed; None if there is none."""
         return None if self._wakeup is None else self._wakeup.fileno()
-
-    @property
-    def passed_over(self) -> Collection[bytes]:
-        """The headers of sealed arguments that claims are to pass over now."""
-        return self._missing_keys.passed_over
 
     @property
     def is_done(self) -> bool:
@@ -135,7 +130,8 @@ class Poller:
     def _poll(self, has_room: bool) -> None:
         self._polled_at = now()
         is_head_clean = self._put_off_keyless()
-        glance = self._store.queue_state.look(self.queue_filter.queues, self.passed_over)
+        queues, passed_over = self.queue_filter.queues, self.missing_keys.passed_over
+        glance = self._store.queue_state.look(queues, passed_over)
         promoted = self._store.claims.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
         resumed = self.queue_filter.pause(glance.paused)
@@ -163,15 +159,15 @@ class Poller:
 
     def _put_off_keyless(self) -> bool:
         """Put off what no worker can open, first in its queue; False if there may be more."""
-        if not (together := self._missing_keys.together):
+        if not (together := self.missing_keys.together):
             return True
         found = self._store.missing_keys.put_off(together, self.queue_filter.queues)
-        self._missing_keys.note_put_off(together, found)
+        self.missing_keys.note_put_off(together, found)
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
     def _note_suspects(self, are_due: bool) -> None:
         """Look if the limits of their queues leave room for suspects, if any are due."""
-        queues, passed_over = self.queue_filter.queues, self.passed_over
+        queues, passed_over = self.queue_filter.queues, self.missing_keys.passed_over
         can_claim = are_due and self._store.queues.any_suspect_fits(queues, passed_over)
         self.suspects_seen_at = now() if can_claim else 0.0
 
