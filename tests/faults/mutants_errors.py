@@ -62,7 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a result is tried to be sealed again",
-        ((RUNNER, "if now() + pause >= until:", "if True:"),),
+        (("worker/execution/outcomes.py", "if now() + pause >= until:", "if True:"),),
         (f"{OUTAGES}test_a_result_is_sealed_when_the_cipher_is_back[sqlite]",),
     ),
     Mutant(

@@ -16,8 +16,9 @@ from ...encryption import may_block
 from ...exceptions import AttemptTimeout
 from ...store import TOO_LATE, Claim, ProgressReport
 from ..execution.current import _current, ignore_progress
+from ..execution.outcomes import RELEASED
 from ..execution.prepare import Prepared
-from ..execution.runner import RELEASED, Execution, Lease
+from ..execution.runner import Execution, Lease
 from ..execution.timeouts import MESSAGE
 from ..loop.batch_size import FAIR_SECONDS
 from ..shared.shared_memory import ChildState, now

@@ -12,8 +12,9 @@ from ...pauses import Pauses
 from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
+from ..execution.outcomes import PLAIN, RELEASED
 from ..execution.progress import UnwrittenProgress
-from ..execution.runner import PLAIN, RELEASED, Execution
+from ..execution.runner import Execution
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import wake_nobody
 from .poller import QueueFilter

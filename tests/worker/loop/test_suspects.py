@@ -10,7 +10,8 @@ import pytest
 from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
-from async_attempts.worker.execution.runner import SUCCEEDED, Execution
+from async_attempts.worker.execution.outcomes import SUCCEEDED
+from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.loop.poller import Poller, QueueFilter
