@@ -18,8 +18,7 @@ from ...exceptions import InvalidOption
 from ..health import server as health
 from ..health.probes import SILENCE, WorkerStatus
 from ..health.systemd import Systemd
-from ..shared.connections import close_all_before_fork
-from ..shared.fork import CRASHED
+from ..shared.fork import CRASHED, close_all_before_fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, SupervisorState, now
 
