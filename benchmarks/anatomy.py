@@ -41,7 +41,8 @@ def anatomy() -> dict[str, float]:
     from async_attempts.store import Claim
     from async_attempts.targets import TargetName, resolve
     from async_attempts.worker.execution.connection_cleanup import Connections
-    from async_attempts.worker.execution.runner import SUCCEEDED, Execution, Runner
+    from async_attempts.worker.execution.outcomes import SUCCEEDED
+    from async_attempts.worker.execution.runner import Execution, Runner
     from async_attempts.worker.execution.timeouts import AlarmWatch, Deadline
     from async_attempts.worker.loop.in_flight import InFlight
     from async_attempts.worker.shared.shared_memory import ChildState, now
@@ -50,7 +51,7 @@ def anatomy() -> dict[str, float]:
 
     claims = claimed()
     child_state, watch, connections = ChildState(ATTEMPTS + 1), AlarmWatch(), Connections()
-    child_state.hold_until(now() + 1e9)
+    child_state.holds_until = now() + 1e9
     plain = [cipher().decrypt(claim.args, claim.context("args")) for claim in claims]
     silent: Any = Silent()
     in_flight = InFlight(silent, recorded=child_state.recorded)

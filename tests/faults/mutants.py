@@ -312,7 +312,7 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop/claim_loop.py",
-                "self.store.claims.release_unknown(me.worker.pk, in_flight)",
+                "self.store.claims.release_unknown(me.pk, in_flight)",
                 "Unknown.NOTHING",
             ),
         ),

@@ -12,7 +12,7 @@ UNKNOWN = "tests/worker/loop/test_unknown_claims.py::"
 ORPHANS = "tests/store/test_orphans.py::"
 SESSIONS = "tests/worker/shared/test_own_sessions.py::"
 CHILD_SLOT = "tests/worker/processes/test_child_slot.py::"
-WATCH = "tests/worker/shared/test_lease.py::"
+WATCH = "tests/worker/maintenance/test_lease_watch.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -47,7 +47,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no goodbye while something may be claimed",
-        (("worker/loop/claim_loop.py", "    return self._knows_all\n", "    return True\n"),),
+        (
+            (
+                "worker/loop/claim_loop.py",
+                "        return self._unknown is Unknown.NOTHING\n",
+                "        return True\n",
+            ),
+        ),
         (f"{UNKNOWN}test_a_worker_that_cannot_give_it_back_says_no_goodbye[sqlite]",),
     ),
     Mutant(
@@ -62,7 +68,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a lease is watched for half of its length",
-        (("worker/shared/lease.py", "first <= since", "True"),),
+        (("worker/maintenance/maintenance.py", "first <= since", "True"),),
         (
             f"{WATCH}test_one_reading_is_no_proof",
             "tests/worker/maintenance/test_maintenance.py::test_one_reading_of_a_clock_rescues_nobody[sqlite]",

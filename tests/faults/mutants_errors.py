@@ -62,7 +62,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a result is tried to be sealed again",
-        ((RUNNER, "if now() + pause >= until:", "if True:"),),
+        (("worker/execution/outcomes.py", "if now() + pause >= until:", "if True:"),),
         (f"{OUTAGES}test_a_result_is_sealed_when_the_cipher_is_back[sqlite]",),
     ),
     Mutant(
@@ -99,7 +99,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "those that are met together are put off alike",
-        (("worker/execution/missing_keys.py", "if moment >= self._longer_from:", "if True:"),),
+        (("worker/execution/missing_keys.py", "if moment >= self.lasts_until:", "if True:"),),
         (f"{OUTAGES}test_it_is_put_off_ever_longer_and_from_the_beginning_after_a_while",),
     ),
     Mutant(

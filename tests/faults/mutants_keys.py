@@ -17,7 +17,13 @@ FORMATS = "tests/worker/execution/test_other_formats.py::"
 MUTANTS: Final = (
     Mutant(
         "a claim passes over the keys that its process lacks",
-        (("worker/loop/claim_loop.py", "            passed_over=self.poller.passed_over,\n", ""),),
+        (
+            (
+                "worker/loop/claim_loop.py",
+                "            passed_over=self.poller.missing_keys.passed_over,\n",
+                "",
+            ),
+        ),
         ((f"{MISSING}test_what_other_keys_sealed_is_performed_behind_any_number_of_them[sqlite]"),),
     ),
     Mutant(
@@ -98,7 +104,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was put off together comes before it is put off again",
-        (("worker/execution/missing_keys.py", " or moment >= self._longer_from:", ":"),),
+        (("worker/execution/missing_keys.py", " or moment >= self.lasts_until:", ":"),),
         (f"{MISSING}test_they_are_put_off_together_once_workers_that_start_together_had_the_time",),
     ),
     Mutant(

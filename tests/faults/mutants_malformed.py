@@ -18,8 +18,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/loop/claim_loop.py",
-                "if is_about_a_value(error) and self._set_malformed_aside(me):",
-                "if False:",
+                "if is_about_a_value(error) and set_malformed_aside(",
+                "if False and set_malformed_aside(",
             ),
         ),
         (f"{WORKER}test_it_fails_and_says_why[postgresql-num_attempts-2147483647]",),

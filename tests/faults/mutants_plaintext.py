@@ -51,7 +51,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reason doesn't lead through the keys of a result",
-        (("worker/execution/runner.py", "{error.in_clear}", "{error}"),),
+        (("worker/execution/outcomes.py", "{error.in_clear}", "{error}"),),
         (f"{VALUES}test_a_result_that_cannot_be_kept[drain-sqlite-act]",),
     ),
     Mutant(

@@ -161,7 +161,7 @@ MUTANTS: Final = (
         "results that nobody awaits",
         (
             (
-                "worker/execution/runner.py",
+                "worker/execution/outcomes.py",
                 "if result is None or not isinstance(result, UNDONE):",
                 "if True:",
             ),

@@ -16,7 +16,7 @@ from async_attempts.conf import settings as current_settings
 from async_attempts.models import Worker
 from async_attempts.store import store_for
 from async_attempts.worker.maintenance import maintenance
-from async_attempts.worker.shared.lease import LeaseWatch
+from async_attempts.worker.maintenance.maintenance import LeaseWatch
 from tests.faults.fleet import (
     QUICK,
     all_have_ended,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from async_attempts import Attempt, call
+from async_attempts.encryption import configured
 from async_attempts.exceptions import AttemptsError
 from async_attempts.lifecycle import Succeeded
-from async_attempts.models import Dependency, new_rows
+from async_attempts.models import Dependency
 from async_attempts.store import dependencies, edges
 from async_attempts.store.expressions import seconds_from_now
 from tests.shop import flows, paced
@@ -224,7 +225,7 @@ class NoKeys:
 
 
 def no_keys(store, monkeypatch, settings):
-    monkeypatch.setattr(new_rows, "cipher", NoKeys)
+    monkeypatch.setattr(configured, "cipher", NoKeys)
     return []
 
 

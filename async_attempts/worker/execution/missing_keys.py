@@ -60,7 +60,10 @@ class Trouble:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._in_a_row = 0
-        self._began = self._delay = self._longer_from = self._last = 0.0
+        self._began = self._delay = self._last = 0.0
+        self.lasts_until = 0.0
+        """The end of the pause for all attempts of this cause, by `now()`."""
+
         self._tell_at = 0.0
         self._untold = 0
         self._by_claims: dict[int, float] = {}
@@ -68,11 +71,6 @@ class Trouble:
         """The name of the key or form, and the reason of attempts that wait for it."""
 
         self.others_have_it = False
-
-    @property
-    def lasts_until(self) -> float:
-        """The end of the pause for all attempts of this cause, by `now()`."""
-        return self._longer_from
 
     @property
     def is_over(self) -> bool:
@@ -87,12 +85,12 @@ class Trouble:
         """
         moment = now()
         if self.is_over:
-            self._in_a_row, self._longer_from, self._began = 0, 0.0, moment
+            self._in_a_row, self.lasts_until, self._began = 0, 0.0, moment
         self._last = moment
-        if moment >= self._longer_from:
+        if moment >= self.lasts_until:
             self._in_a_row += 1
             self._delay = self._patience.delays.delay(self._in_a_row)
-            self._longer_from = moment + self._delay
+            self.lasts_until = moment + self._delay
             self._by_claims = {self._in_a_row: self._delay}
         return self._delay
 
@@ -112,7 +110,7 @@ class Trouble:
     def together(self) -> Released | None:
         """The release for all due attempts of this cause; None while workers may still start."""
         moment = now()
-        if moment < self._began + ALONE_FOR or moment >= self._longer_from:
+        if moment < self._began + ALONE_FOR or moment >= self.lasts_until:
             return None
         return Released(self._delay, self.reason)
 

@@ -1,16 +1,20 @@
-"""Outcomes of executions that raised, and the sealed records of their errors."""
+"""Outcomes of executions: of what targets return and raise, with results and errors sealed."""
 
 from __future__ import annotations
 
 import logging
 import random
+import time
 import traceback
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from typing import Any, Final
 
 from ...backoff import Backoff
 from ...conf import settings
+from ...encryption import seal
 from ...exceptions import (
     AttemptTimeout,
+    CipherUnavailable,
     Expire,
     Fail,
     InvalidArguments,
@@ -21,11 +25,26 @@ from ...exceptions import (
     Tampered,
     UnknownTarget,
 )
-from ...lifecycle import Error, Expired, Failed, FailureKind, Outcome, Released, Retried, Snoozed
+from ...lifecycle import (
+    NOT_KEPT,
+    Error,
+    Expired,
+    Failed,
+    FailureKind,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+)
 from ...models import sealed_details
+from ...payload import dump_value
+from ...payload.limits import MAX_RESULT_BYTES
+from ...plaintext import Plaintext, hide_values
 from ...store import Claim
 from ...targets import Policy
 from ...values import CENTURY
+from ..shared.shared_memory import now
 from .sessions import tells_of_lost_session
 
 logger = logging.getLogger("async_attempts")
@@ -36,7 +55,7 @@ TRACEBACK_LENGTH: Final = 32_768
 REASON_LENGTH: Final = 1_000
 CLASS_LENGTH: Final = 255
 UNEXPECTED_DELAY: Final = 60.0
-"""Seconds until an attempt is claimable again whose execution could not even be judged."""
+"""Seconds until an attempt is claimable again of which not even an outcome could be made."""
 
 UNREACHABLE_DELAY: Final = (5.0, 15.0)
 """Seconds, at random between these: the database of a target's arguments may be away for long."""
@@ -45,6 +64,64 @@ HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
 
 DEFAULT_BACKOFF: Final = Backoff()
+
+SEALING_SECONDS: Final = 10.0
+SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
+UNDONE: Final = (Awaitable, Generator, AsyncGenerator)
+
+SUCCEEDED: Final = Succeeded()
+UNKEPT: Final = Succeeded(NOT_KEPT)
+PLAIN: Final = (SUCCEEDED, UNKEPT)
+RELEASED: Final = Released()
+
+
+def refuse_unawaited(result: Any) -> None:
+    """Raise TypeError for what is still to be awaited or iterated over: none of it was done."""
+    if result is None or not isinstance(result, UNDONE):
+        return
+    if isinstance(result, Coroutine | Generator):
+        result.close()
+    raise TypeError(
+        f"The target returned a {type(result).__name__} that nobody awaits or iterates over: a "
+        "decorator hides that the target is async or a generator, or an await is missing."
+    )
+
+
+def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
+    """Succeeded, with the sealed result if the attempt keeps it: None as well, for the proof.
+
+    A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
+    for SEALING_SECONDS at most. Then this raises ResultNotSealed.
+    """
+    if not claim.keep_result:
+        return SUCCEEDED if result is None else UNKEPT
+    try:
+        plaintext = dump_value(result)
+        if len(plaintext) > MAX_RESULT_BYTES:
+            raise InvalidArguments(f"it has {len(plaintext)} bytes, over {MAX_RESULT_BYTES}")
+        return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
+    except InvalidArguments as error:
+        # Calling the target again would repeat its effects and not mend its result.
+        return Failed(f"its result can't be kept: {error.in_clear}", error_of(claim, error))
+    except BaseException as error:
+        del result
+        hide_values(error)
+        raise
+
+
+def _sealed(claim: Claim, plaintext: Plaintext, until: float) -> bytes:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return seal(plaintext, claim.context("result"))
+        except CipherUnavailable as error:
+            pause = SEALING_PAUSES.delay(tries)
+            if now() + pause >= until:
+                raise ResultNotSealed(
+                    f"the target returned, but its result could not be sealed: {error.error_class}"
+                ) from error
+            time.sleep(pause)
 
 
 def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:

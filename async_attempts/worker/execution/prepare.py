@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
 def prepare(claim: Claim) -> Prepared:
     """Open the arguments of `claim` and find its target.
 
-    Raises what opening and finding raise: see `errors.outcome_of_preparing`, and
+    Raises what opening and finding raise: see `outcomes.outcome_of_preparing`, and
     `missing_keys` for what can't be opened.
     """
     if claim.args is None or claim.metadata_json is None:

@@ -86,7 +86,7 @@ class UnwrittenProgress:
         if not self._said or now() < self._written_at + PAUSE:
             return
         self._written_at = now()
-        said = self._taken(self._said.copy())
+        said = _taken(self._said, self._said.copy())
         with self._kept_in_outages(said):
             for written, locked in _unless_refused(self._store.progress.try_to_write, said):
                 self._put_back(locked)
@@ -102,7 +102,7 @@ class UnwrittenProgress:
             return locked
         keys = [claim.fence for claim in claims]
         # The transaction of a held report was rolled back; the report is as true as ever.
-        said = self._taken(keys) + self._taken(keys, self._held)
+        said = _taken(self._said, keys) + _taken(self._held, keys)
         if said:
             with self._kept_in_outages(said):
                 for written, left in _unless_refused(self._store.progress.write, said):
@@ -119,12 +119,6 @@ class UnwrittenProgress:
                     signals.progressed, UnwrittenProgress, claim=claim, percent=percent, note=note
                 )
 
-    def _taken(
-        self, keys: Iterable[Key], source: dict[Key, ProgressReport] | None = None
-    ) -> list[ProgressReport]:
-        there = self._said if source is None else source
-        return [said for key in keys if (said := there.pop(key, None)) is not None]
-
     @contextmanager
     def _kept_in_outages(self, said: Iterable[ProgressReport]) -> Iterator[None]:
         try:
@@ -137,6 +131,10 @@ class UnwrittenProgress:
         """Keep it for the next write, unless the target has reported something newer."""
         for one in said:
             self._said.setdefault(one.claim.fence, one)
+
+
+def _taken(source: dict[Key, ProgressReport], keys: Iterable[Key]) -> list[ProgressReport]:
+    return [said for key in keys if (said := source.pop(key, None)) is not None]
 
 
 def _unless_refused(

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-    Mapping,
-)
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from asgiref.sync import async_to_sync
 from django.db import Error, connections, transaction
 
 from ... import signals
-from ...backoff import Backoff
 from ...conf import settings
-from ...encryption import seal
-from ...exceptions import (
-    CipherUnavailable,
-    InvalidArguments,
-    ResultNotSealed,
-    StaleClaim,
-    UnknownFormat,
-    UnknownKey,
-)
-from ...lifecycle import NOT_KEPT, Failed, Outcome, Released, Succeeded
-from ...payload import Arguments, dump_value
-from ...payload.limits import MAX_RESULT_BYTES
-from ...plaintext import Plaintext, hide_values
+from ...exceptions import CipherUnavailable, StaleClaim, UnknownFormat, UnknownKey
+from ...lifecycle import Outcome
+from ...payload import Arguments
 from ...store import TOO_LATE, Claim, Store
 from ..shared.shared_memory import ChildState, now
 from .connection_cleanup import (
@@ -49,10 +30,13 @@ from .connection_cleanup import (
 from .current import CurrentAttempt, _current
 from .missing_keys import MissingKeys
 from .outcomes import (
-    error_of,
+    RELEASED,
+    SUCCEEDED,
     given_back,
+    kept,
     outcome_of_preparing,
     outcome_of_target,
+    refuse_unawaited,
     unexpected,
 )
 from .prepare import Prepared, prepare
@@ -61,15 +45,6 @@ from .sessions import has_left_transaction, tells_of_lost_session
 from .timeouts import Deadline, Watch
 
 logger = logging.getLogger("async_attempts")
-
-SEALING_SECONDS: Final = 10.0
-SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
-UNDONE: Final = (Awaitable, Generator, AsyncGenerator)
-
-SUCCEEDED: Final = Succeeded()
-UNKEPT: Final = Succeeded(NOT_KEPT)
-PLAIN: Final = (SUCCEEDED, UNKEPT)
-RELEASED: Final = Released()
 
 
 class Execution(NamedTuple):
@@ -308,55 +283,6 @@ def unprepared() -> float:
     return chosen.DEFAULT_TIMEOUT + chosen.TIMEOUT_GRACE
 
 
-def refuse_unawaited(result: Any) -> None:
-    """Raise TypeError for what is still to be awaited or iterated over: none of it was done."""
-    if result is None or not isinstance(result, UNDONE):
-        return
-    if isinstance(result, Coroutine | Generator):
-        result.close()
-    raise TypeError(
-        f"The target returned a {type(result).__name__} that nobody awaits or iterates over: a "
-        "decorator hides that the target is async or a generator, or an await is missing."
-    )
-
-
 async def _awaited(function: Callable[..., Any], arguments: Arguments) -> Any:
     """Await the target; a frame of its own, so that its caller's frames show no arguments."""
     return await function(*arguments.args, **arguments.kwargs)
-
-
-def kept(claim: Claim, result: Any, *, until: float) -> Outcome:
-    """Succeeded, with the sealed result if the attempt keeps it: None as well, for the proof.
-
-    A cipher that can't be reached is tried again `until` the execution's deadline, by `now()`, but
-    for SEALING_SECONDS at most. Then this raises ResultNotSealed.
-    """
-    if not claim.keep_result:
-        return SUCCEEDED if result is None else UNKEPT
-    try:
-        plaintext = dump_value(result)
-        if len(plaintext) > MAX_RESULT_BYTES:
-            raise InvalidArguments(f"it has {len(plaintext)} bytes, over {MAX_RESULT_BYTES}")
-        return Succeeded(_sealed(claim, plaintext, min(until, now() + SEALING_SECONDS)))
-    except InvalidArguments as error:
-        # Calling the target again would repeat its effects and not mend its result.
-        return Failed(f"its result can't be kept: {error.in_clear}", error_of(claim, error))
-    except BaseException as error:
-        del result
-        hide_values(error)
-        raise
-
-
-def _sealed(claim: Claim, plaintext: Plaintext, until: float) -> bytes:
-    tries = 0
-    while True:
-        tries += 1
-        try:
-            return seal(plaintext, claim.context("result"))
-        except CipherUnavailable as error:
-            pause = SEALING_PAUSES.delay(tries)
-            if now() + pause >= until:
-                raise ResultNotSealed(
-                    f"the target returned, but its result could not be sealed: {error.error_class}"
-                ) from error
-            time.sleep(pause)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from ...conf import settings
 from ...lifecycle import Outcome, Released
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
-from ..execution.outcomes import outcome_of_target, unexpected
+from ..execution.outcomes import (
+    RELEASED,
+    UNEXPECTED_DELAY,
+    kept,
+    outcome_of_target,
+    refuse_unawaited,
+    unexpected,
+)
 from ..execution.prepare import Prepared
-from ..execution.runner import RELEASED, Execution, kept, refuse_unawaited
+from ..execution.runner import Execution
 from ..execution.timeouts import MESSAGE, Deadline
 from ..shared.shared_memory import ChildState, now
-
-LATER: Final = 60.0
-"""Seconds until an attempt is claimable again of which not even an outcome could be made."""
 
 
 class AsyncExecution:
@@ -49,11 +53,6 @@ class AsyncExecution:
         self.current = CurrentAttempt(self.ready, self._deadline, say)
         return self.current
 
-    @property
-    def has_begun(self) -> bool:
-        """True if the target was called."""
-        return self.current is not None
-
     def conclude(self) -> None:
         """Make an outcome of what the target has returned or raised; seals it. Never raises."""
         if self.result is not None or self.current is None:
@@ -78,7 +77,7 @@ class AsyncExecution:
 
     def given_back(self) -> Execution:
         """Return the release of one that was cancelled before it began, or that has no outcome."""
-        outcome = RELEASED if self.current is None else Released(LATER)
+        outcome = RELEASED if self.current is None else Released(UNEXPECTED_DELAY)
         return Execution(self.ready.claim, outcome, offset=self._offset)
 
     def cannot_be_told(self) -> None:

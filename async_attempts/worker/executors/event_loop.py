@@ -16,8 +16,9 @@ from ...encryption import may_block
 from ...exceptions import AttemptTimeout
 from ...store import TOO_LATE, Claim, ProgressReport
 from ..execution.current import _current, ignore_progress
+from ..execution.outcomes import RELEASED
 from ..execution.prepare import Prepared
-from ..execution.runner import RELEASED, Execution, Lease
+from ..execution.runner import Execution, Lease
 from ..execution.timeouts import MESSAGE
 from ..loop.batch_size import FAIR_SECONDS
 from ..shared.shared_memory import ChildState, now
@@ -197,14 +198,12 @@ class EventLoop:
 
     def _tidy(self, execution: AsyncExecution) -> None:
         """Conclude an execution whose target has ended, once its sync calls have, too."""
-        if execution.has_begun and (may_block() or self._is_calling(execution)):
+        is_calling = self._shared_thread.call_of(execution.current) is not None
+        if execution.current is not None and (is_calling or may_block()):
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
             execution.conclude()
             self._over(execution)
-
-    def _is_calling(self, execution: AsyncExecution) -> bool:
-        return self._shared_thread.call_of(execution.current) is not None
 
     async def _tidied(self, execution: AsyncExecution) -> None:
         while (call := self._shared_thread.call_of(execution.current)) is not None:

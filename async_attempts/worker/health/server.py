@@ -27,8 +27,6 @@ from ..shared.fork import die_with_parent
 from .probes import Answer, WorkerStatus, livez, metrics, readyz
 from .readiness import Readiness
 
-__all__ = ["WorkerStatus", "start"]
-
 logger = logging.getLogger("async_attempts")
 
 PATIENCE: Final = 2

@@ -11,16 +11,15 @@ from ... import signals
 from ...conf import settings
 from ...models import Worker
 from ...store import Claimed, Unknown
-from ...store.transactions import is_about_a_value, waited_too_long
+from ...store.transactions import is_about_a_value
 from ..execution.acknowledge import announce_expired
 from ..maintenance.maintenance import Maintenance, set_malformed_aside
 from ..shared.options import Options
-from ..shared.registration import Registrar, Registration
+from ..shared.registration import OwnLease
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import StopEvent
 from .batch_size import FAIR_SECONDS, RECORD_SECONDS, BatchSize
-from .executor import Executor
-from .in_flight import InFlight
+from .in_flight import Executor, InFlight
 from .outages import Outages
 from .poller import Poller
 
@@ -59,6 +58,7 @@ class Loop:
         options: Options,
         in_flight: InFlight,
         *,
+        lease: OwnLease,
         executor: Executor,
         poller: Poller,
         stop_event: StopEvent,
@@ -67,6 +67,7 @@ class Loop:
         self.store = store = in_flight.store
         self.options = options
         self.in_flight = in_flight
+        self.lease = lease
         self.executor = executor
         self.poller = poller
         self.stop_event = stop_event
@@ -84,7 +85,7 @@ class Loop:
         self._ask_again_at = 0.0
         self._recorded_at = now()
 
-    def run(self, registrar: Registrar) -> None:
+    def run(self) -> None:
         """Run as a registered worker, and register again whenever this one was rescued.
 
         Raises django.db.Error when the database fails and the work was to come to an end.
@@ -95,22 +96,22 @@ class Loop:
             while not done and not self.stop_event.is_set():
                 try:
                     self.store.queues.declare(self.options.queues)
-                    with registrar.register() as me:
+                    with self.lease.register() as me:
                         done = self._live(me)
                 except Exception as error:
                     self._get_over(error)
         finally:
             self.poller.close()
 
-    def _live(self, me: Registration) -> bool:
+    def _live(self, me: Worker) -> bool:
         """Claim and record as one registered worker; return True if the work is done."""
-        self.in_flight.announcer.announce(signals.worker_started, Worker, worker=me.worker)
+        self.in_flight.announcer.announce(signals.worker_started, Worker, worker=me)
         self._unknown = Unknown.NOTHING
         self.poller.expect()
         self.maintenance.begin()
         done = False
         try:
-            while not done and not me.lease.lost and not self.stop_event.is_set():
+            while not done and not self.lease.lost and not self.stop_event.is_set():
                 try:
                     done = self._go_round(me)
                     self.outages.over()
@@ -118,26 +119,27 @@ class Loop:
                     self._get_over(error, me)
         finally:
             self._end(me)
-        self.in_flight.announcer.announce(signals.worker_stopped, Worker, worker=me.worker)
+        self.in_flight.announcer.announce(signals.worker_stopped, Worker, worker=me)
         return done
 
-    def _go_round(self, me: Registration) -> bool:
+    def _go_round(self, me: Worker) -> bool:
         """Record, claim, let it be performed; True when that was the last time."""
         self._collect()
         if self._unknown is Unknown.CLAIM:
             self._recover(me)
         elif self._unknown is Unknown.LOCKED and now() >= self._ask_again_at:
             self._release_unknown(me)
-        me.lease.tick()
+        self.lease.tick()
         self.poller.poll(has_room=self._room() > 0)
         if self.maintenance.tick(
             has_waiting=self.poller.has_waiting,
             has_late_workers=self.poller.has_late_workers,
-            late_at=me.lease.late_at,
+            late_at=self.lease.late_at,
             next_tick_at=self.poller.next_tick_at,
         ):
             self.poller.expect()
-        if self._seconds_unbegun > FAIR_SECONDS and not self.options.once:
+        unbegun_for = max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
+        if unbegun_for > FAIR_SECONDS and not self.options.once:
             self.batch_size.stuck()
             self._give_back()
         self._record()
@@ -151,9 +153,7 @@ class Loop:
 
     def _collect(self) -> None:
         """Take over what has ended."""
-        ended = self.in_flight.collect()
-        if ended:
-            self.performed += len(ended)
+        self.performed += len(self.in_flight.collect())
         if self.in_flight.is_idle:
             self.batch_size.idle()
         self._tell_observer()
@@ -162,29 +162,20 @@ class Loop:
         number, seen_at = len(self.in_flight), self.poller.suspects_seen_at
         self.observer.loop_ticked(self.performed, number, seen_at)
 
-    @property
-    def _seconds_unbegun(self) -> float:
-        return max(self.in_flight.seconds_unbegun(), self.executor.seconds_waiting())
-
     def _give_back(self) -> None:
         self.in_flight.give_back(self.executor.give_back())
 
-    def _recover(self, me: Registration) -> None:
+    def _recover(self, me: Worker) -> None:
         """Give back what a claim took that failed half-way: it isn't in flight."""
         self._give_back()
         self.in_flight.record()
         self._release_unknown(me)
         self.poller.expect()
 
-    def _release_unknown(self, me: Registration) -> None:
-        in_flight = self.in_flight.ids_of(me.worker.pk)
-        self._unknown = self.store.claims.release_unknown(me.worker.pk, in_flight)
+    def _release_unknown(self, me: Worker) -> None:
+        in_flight = self.in_flight.ids_of(me.pk)
+        self._unknown = self.store.claims.release_unknown(me.pk, in_flight)
         self._ask_again_at = now() + UNKNOWN_PAUSE
-
-    @property
-    def _knows_all(self) -> bool:
-        """True if this worker owns nothing that isn't in flight."""
-        return self._unknown is Unknown.NOTHING
 
     def _record(self) -> None:
         """Record what has ended, together with what ends within a few milliseconds."""
@@ -198,7 +189,7 @@ class Loop:
             self.poller.expect()
         self._recorded_at = now()
 
-    def _claim(self, me: Registration) -> None:
+    def _claim(self, me: Worker) -> None:
         """Claim what can soon begin, if there may be something."""
         wanted = self._room()
         # This very round may have heard that it is the last one.
@@ -211,17 +202,17 @@ class Loop:
             claims = self._take(me, wanted)
             self.poller.took(len(claims), wanted, is_partial=claims.may_have_more)
 
-    def _take(self, me: Registration, wanted: int, *, suspects: bool = False) -> Claimed:
+    def _take(self, me: Worker, wanted: int, *, suspects: bool = False) -> Claimed:
         """Claim up to `wanted`, and add them to those in flight; return them."""
         idle = self.executor.performers - self._busy - self.in_flight.unbegun
         before, self._unknown = self._unknown, Unknown.CLAIM
         claims = self.store.claims.claim(
-            me.worker.pk,
+            me.pk,
             self.poller.queue_filter.queues,
             wanted,
             suspects=suspects,
             at_once=idle,
-            passed_over=self.poller.passed_over,
+            passed_over=self.poller.missing_keys.passed_over,
         )
         self.poller.queue_filter.hold_back(claims.held_back)
         self.in_flight.take(claims)
@@ -258,7 +249,7 @@ class Loop:
         """The number of performers that are busy."""
         return self.in_flight.begun - self.executor.num_async
 
-    def _is_done(self, me: Registration) -> bool:
+    def _is_done(self, me: Worker) -> bool:
         """Return True if there is nothing left to do; called when nothing is in flight."""
         most = self.options.stop_after
         if self.observer.is_worn_out(self.performed) or (most and self.performed >= most):
@@ -268,7 +259,7 @@ class Loop:
             return self._has_claimed and self.poller.has_polled
         if self.options.suspects_only:
             return self._found_none
-        is_over = self.options.drain and self.poller.is_done and self._knows_all
+        is_over = self.options.drain and self.poller.is_done and self._unknown is Unknown.NOTHING
         if not is_over or self._may_be_rescued(me):
             return False
         # In other queues, and in paused ones, it could wake one after the other in vain.
@@ -276,16 +267,16 @@ class Loop:
             self.poller.expect()
             return False
         # To a worker that was rescued in the meantime, nothing is due.
-        if not self.store.workers.renew(me.worker.pk, settings().LEASE):
-            me.lease.lose()
-        return not me.lease.lost
+        if not self.store.workers.renew(me.pk, settings().LEASE):
+            self.lease.lose()
+        return not self.lease.lost
 
-    def _may_be_rescued(self, me: Registration) -> bool:
+    def _may_be_rescued(self, me: Worker) -> bool:
         """Take back, for a drain, what dead workers held; return True if there was something."""
         if not self.store.workers.has_dead():
             return self.maintenance.take_back_orphans() > 0
         self.maintenance.watch_leases()
-        while left := self.maintenance.seconds_to_certainty(me.lease.late_at):
+        while left := self.maintenance.seconds_to_certainty(self.lease.late_at):
             if self.stop_event.is_set():
                 return False
             self.stop_event.wait(left)
@@ -309,35 +300,24 @@ class Loop:
         self.executor.work(seconds, socket)
         self.observer.note_database(True)
 
-    def _get_over(self, error: Exception, me: Registration | None = None) -> None:
+    def _get_over(self, error: Exception, me: Worker | None = None) -> None:
         """Set aside the row that is to blame for the error, if one is; else wait for better times.
 
         Raises what isn't the database's, and was no row's fault.
         """
-        if is_about_a_value(error) and self._set_malformed_aside(me):
+        queues, worker_id = self.options.queues, None if me is None else me.pk
+        if is_about_a_value(error) and set_malformed_aside(self.store, worker_id, queues):
             self.poller.expect()
         elif isinstance(error, Error):
-            self._sit_out(error)
+            gives_up = self.options.exits_when_done
+            if self.outages.sit_out(error, self.store.database, gives_up=gives_up):
+                self.maintenance.reconnected()
+            # Also while it isn't registered yet: it is alive, and may have been told to stop.
+            self._tell_observer()
         else:
             raise error
 
-    def _set_malformed_aside(self, me: Registration | None) -> bool:
-        worker_id = None if me is None else me.worker.pk
-        return set_malformed_aside(self.store, worker_id, self.options.queues)
-
-    def _sit_out(self, error: Error) -> None:
-        is_locked = waited_too_long(error) and not self.store.database.connection.in_atomic_block
-        if self.options.exits_when_done and not is_locked:
-            raise error
-        if is_locked:
-            self.outages.wait_for_lock()
-        else:
-            self.outages.wait(error)
-            self.maintenance.reconnected()
-        # Also while it isn't registered yet: it is alive, and may have been told to stop.
-        self._tell_observer()
-
-    def _end(self, me: Registration) -> None:
+    def _end(self, me: Worker) -> None:
         """Give back what hasn't begun, wait for the rest, and say goodbye.
 
         A rescued worker doesn't wait: what has begun is brought back after the next registration.
@@ -354,7 +334,7 @@ class Loop:
                 self._collect()
                 self.in_flight.record()
                 self.in_flight.progress.write()
-                if me.lease.lost and not self.stop_event.is_set():
+                if self.lease.lost and not self.stop_event.is_set():
                     return
                 if self.in_flight.is_empty:
                     self._tell_observer()
@@ -370,21 +350,21 @@ class Loop:
         try:
             self.maintenance.end()
             if self._owns_nothing(me):
-                self.store.workers.deregister(me.worker.pk)
+                self.store.workers.deregister(me.pk)
             else:
                 self._leave("what it had claimed is locked")
         except Error as error:
             self._leave(type(error).__name__)
 
-    def _owns_nothing(self, me: Registration) -> bool:
+    def _owns_nothing(self, me: Worker) -> bool:
         """Give back what it may own without knowing; False if somebody else keeps it from that."""
-        for _ in range(LAST_TRIES):
-            if self._knows_all:
+        for has_tried in range(LAST_TRIES):
+            if self._unknown is Unknown.NOTHING:
                 break
-            self._release_unknown(me)
-            if not self._knows_all:
+            if has_tried:
                 self._rest(STILL_BUSY)
-        return self._knows_all
+            self._release_unknown(me)
+        return self._unknown is Unknown.NOTHING
 
     def _leave(self, why: str) -> None:
         # Its lease will run out, and another worker takes back what it held.

@@ -1,27 +1,60 @@
-"""The attempts in flight: claims that haven't begun, executions that aren't recorded."""
+"""The attempts in flight, between the claim loop and the executors that perform them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from ...backoff import Pauses
 from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
+from ..execution.outcomes import PLAIN, RELEASED
 from ..execution.progress import UnwrittenProgress
-from ..execution.runner import PLAIN, RELEASED, Execution
+from ..execution.runner import Execution
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import wake_nobody
-from .queue_filter import QueueFilter
+from .poller import QueueFilter
 from .statistics import Statistics
 
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
 """Seconds after which an outcome is offered again whose row another transaction locks."""
+
+
+class Executor(Protocol):
+    """Performs claims that are in flight, and brings back executions."""
+
+    @property
+    def performers(self) -> int:
+        """The number of claims that can be performed at once."""
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the loop's own thread performs, and no other process takes the suspects."""
+
+    @property
+    def first_batch(self) -> int:
+        """The size of a claim as long as no duration is known."""
+
+    @property
+    def num_async(self) -> int:
+        """The number of executions that keep no performer busy."""
+
+    def seconds_waiting(self) -> float:
+        """Return for how long the next claim that was passed on has waited to begin."""
+
+    def give_back(self) -> Iterable[Claim]:
+        """Return the claims that were passed on, and haven't begun."""
+
+    def work(self, seconds: float, socket: int | None = None) -> None:
+        """Let what is in flight be performed for these seconds, or until the loop is needed.
+
+        It is needed when `socket` has something to read, too.
+        """
 
 
 class InFlight:
@@ -164,7 +197,7 @@ class InFlight:
 
     def seconds_unbegun(self) -> float:
         """Return for how long the next claim has waited to begin."""
-        begun = self._taken - self.unbegun
+        begun = self.begun_in_all
         while self._given and self._given[0][1] <= begun:
             self._given.popleft()
         return now() - self._given[0][0] if self._given else 0.0
@@ -207,7 +240,11 @@ class InFlight:
         if unrecorded:
             locked.update(unrecorded)
             self._set_aside(unrecorded)
-        self._plan_next_offer(bool(locked))
+        if locked:
+            # Less and less often, until nothing that is offered is locked.
+            self.offer_at = now() + self._pauses.next()
+        elif not self._locked:
+            self._pauses.reset()
         self.statistics.count(self._unrecorded, lost)
         before, self._times_closed = self._times_closed, self.store.dependencies.times_closed
         is_again = before != self._times_closed
@@ -223,13 +260,6 @@ class InFlight:
         """Offer these later: somebody else locks their rows."""
         self._locked += [e for e in self._unrecorded if _is_among(e, locked)]
         self._unrecorded = [e for e in self._unrecorded if not _is_among(e, locked)]
-
-    def _plan_next_offer(self, met_locks: bool) -> None:
-        """Offer less and less often, until nothing that is offered is locked."""
-        if met_locks:
-            self.offer_at = now() + self._pauses.next()
-        elif not self._locked:
-            self._pauses.reset()
 
     def _wake_waiting(self, ended: Iterable[Execution]) -> bool:
         """Wake what waits for the slots of these; return True if something may have become due."""

@@ -8,6 +8,8 @@ from typing import Final
 from django.db import Error, connections
 
 from ...backoff import Pauses
+from ...store.database import Database
+from ...store.transactions import waited_too_long
 from ..execution.sessions import is_in_testcase
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import StopEvent
@@ -43,8 +45,21 @@ class Outages:
         """Note that the database answers again."""
         self._pauses.reset()
 
-    def wait_for_lock(self) -> None:
-        """Pause for a moment: somebody else's lock is in the way, and the connection is sound."""
+    def sit_out(self, error: Error, database: Database, *, gives_up: bool) -> bool:
+        """Pause until another try may succeed; return True if the connections were closed for it.
+
+        `gives_up`: raise the error, unless somebody else's lock is in the way.
+        """
+        if waited_too_long(error) and not database.connection.in_atomic_block:
+            self._wait_for_lock()
+            return False
+        if gives_up:
+            raise error
+        self.wait(error)
+        return True
+
+    def _wait_for_lock(self) -> None:
+        """Pause for a moment: the connection is sound."""
         if now() >= self._quiet_until:
             self._quiet_until = now() + TOLD_AGAIN
             logger.warning(

@@ -1,16 +1,18 @@
-"""Polls of the database: when to ask, and what the last poll found."""
+"""Polls of the database: when to ask, for which queues, and what the last poll found."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from ...backoff import Pauses
 from ...store import Store
 from ...store.missing_keys import PUT_OFF_AT_ONCE
 from ..execution.missing_keys import MissingKeys
 from ..shared.options import LONGEST_POLL
 from ..shared.shared_memory import now
-from .queue_filter import QueueFilter
 from .wakeup import WakeUp
 
 BUSY_INTERVAL: Final = 1.0
@@ -23,6 +25,9 @@ SOON: Final = 0.001
 
 HEAD_PAUSE: Final = 0.25
 """Seconds after which more is put off that no worker can open, while it is first in the queue."""
+
+FULL_PAUSES: Final = partial(Pauses, 0.05, 1.0, jitter=0.0)
+"""Seconds after which a queue whose slots are all held elsewhere is asked again."""
 
 
 class Poller:
@@ -37,7 +42,7 @@ class Poller:
     ) -> None:
         """`wakeup` None: the work comes to an end when nothing is due."""
         self._store = store
-        self._missing_keys = missing_keys or MissingKeys()
+        self.missing_keys = missing_keys or MissingKeys()
         self.queue_filter = queue_filter
         self._wakeup = wakeup
         self._next_poll = now() + BUSY_INTERVAL
@@ -58,11 +63,6 @@ class Poller:
     def socket(self) -> int | None:
         """The socket to watch while more can be claimed; None if there is none."""
         return None if self._wakeup is None else self._wakeup.fileno()
-
-    @property
-    def passed_over(self) -> Collection[bytes]:
-        """The headers of sealed arguments that claims are to pass over now."""
-        return self._missing_keys.passed_over
 
     @property
     def is_done(self) -> bool:
@@ -130,7 +130,8 @@ class Poller:
     def _poll(self, has_room: bool) -> None:
         self._polled_at = now()
         is_head_clean = self._put_off_keyless()
-        glance = self._store.queue_state.look(self.queue_filter.queues, self.passed_over)
+        queues, passed_over = self.queue_filter.queues, self.missing_keys.passed_over
+        glance = self._store.queue_state.look(queues, passed_over)
         promoted = self._store.claims.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
         resumed = self.queue_filter.pause(glance.paused)
@@ -158,15 +159,15 @@ class Poller:
 
     def _put_off_keyless(self) -> bool:
         """Put off what no worker can open, first in its queue; False if there may be more."""
-        if not (together := self._missing_keys.together):
+        if not (together := self.missing_keys.together):
             return True
         found = self._store.missing_keys.put_off(together, self.queue_filter.queues)
-        self._missing_keys.note_put_off(together, found)
+        self.missing_keys.note_put_off(together, found)
         return found.numbers.total() < PUT_OFF_AT_ONCE
 
     def _note_suspects(self, are_due: bool) -> None:
         """Look if the limits of their queues leave room for suspects, if any are due."""
-        queues, passed_over = self.queue_filter.queues, self.passed_over
+        queues, passed_over = self.queue_filter.queues, self.missing_keys.passed_over
         can_claim = are_due and self._store.queues.any_suspect_fits(queues, passed_over)
         self.suspects_seen_at = now() if can_claim else 0.0
 
@@ -174,3 +175,55 @@ class Poller:
         self._store.database.revisits.end()
         if self._wakeup is not None:
             self._wakeup.close()
+
+
+class QueueFilter:
+    """Leaves out paused queues, and full ones until a token comes or an attempt ends."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self._queues = queues
+        self._paused: frozenset[str] = frozenset()
+        self._held_back_until: dict[str, float] = {}
+        self._pauses = defaultdict[str, Pauses](FULL_PAUSES)
+
+    @property
+    def queues(self) -> Sequence[str]:
+        """The queues to be asked now, in their order."""
+        if not (self._held_back_until or self._paused):
+            return self._queues
+        moment = now()
+        self._held_back_until = {
+            queue: until for queue, until in self._held_back_until.items() if until > moment
+        }
+        return [q for q in self._queues if q not in self._held_back_until and q not in self._paused]
+
+    @property
+    def any_held_back(self) -> bool:
+        """True if a queue has something due that its limits hold back."""
+        return bool(self._held_back_until)
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds until the first full queue may be asked again; None if none is full."""
+        if not self._held_back_until:
+            return None
+        return max(0.0, min(self._held_back_until.values()) - now())
+
+    def pause(self, paused: frozenset[str]) -> bool:
+        """Note the paused queues; return True if another one isn't paused any more."""
+        before, self._paused = self._paused, paused
+        return not before <= paused
+
+    def hold_back(self, queues: Mapping[str, float | None]) -> None:
+        """Hold queues back for these seconds; None: until an attempt ends, or for a pause."""
+        for queue, seconds in queues.items():
+            pause = self._pauses[queue].next() if seconds is None else seconds
+            self._held_back_until[queue] = now() + pause
+
+    def ended(self, queues: Collection[str]) -> bool:
+        """Note that attempts of these queues have ended; True if one of them was held back."""
+        opened = False
+        for queue in queues:
+            self._pauses.pop(queue, None)
+            opened = self._held_back_until.pop(queue, None) is not None or opened
+        return opened

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from ...backoff import Pauses
@@ -23,8 +26,6 @@ from ...conf import settings
 from ...store import Store, notifications
 from ...store.listener import Listener, params_of
 from ...store.look_rate import LookRate
-from ..shared.options import Options
-from .reconnect import Reconnector
 
 logger = logging.getLogger("async_attempts")
 
@@ -32,15 +33,12 @@ WITH_NOTIFICATIONS: Final = 5.0
 WITHOUT: Final = 1.0
 SHORTEST: Final = 0.05
 
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 15.0
+"""Seconds between two tries to connect a listener."""
+
 _parents_listeners: Final[list[Listener]] = []
 """Listeners that a fork inherits and never touches: to end a session is the parent's affair."""
-
-
-def wakeup_for(store: Store, options: Options) -> WakeUp | None:
-    """Return what wakes the worker; None if it exits instead of waiting."""
-    if options.exits_when_done:
-        return None
-    return WakeUp(store, options.poll_interval or settings().POLL_INTERVAL)
 
 
 class WakeUp:
@@ -57,10 +55,10 @@ class WakeUp:
     _busy_in_a_row: int
 
     def __init__(self, store: Store, interval: float | None) -> None:
-        """`interval`: seconds between an idle worker's polls; None: 5 with notifications, 1
-        without them."""
+        """`interval`: seconds between an idle worker's polls; None: as the setting POLL_INTERVAL
+        says, else 5 with notifications, 1 without them."""
         self.store = store
-        self.interval = interval
+        self.interval = interval or settings().POLL_INTERVAL
         self._rate = LookRate()
         self._short_sleeps = Pauses(SHORTEST, WITHOUT, jitter=0.0)
         self._listens = notifications.notifies(store.database.connection)
@@ -226,3 +224,59 @@ class WakeUp:
         if listener is not None:
             with suppress(Exception):
                 listener.close()
+
+
+class Reconnector:
+    """Gets a Listener in a thread, so that a network without answers holds up no loop."""
+
+    def __init__(self, params: Callable[[], Mapping[str, Any]]) -> None:
+        self._params = params
+        self._came: SimpleQueue[Listener | Exception] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        self._next_try = 0.0
+        self._closed = False
+
+    def came(self) -> Listener | None:
+        """The new one, if there is one by now. Raises once, for each try, why there is none."""
+        if self._thread is None:
+            if time.monotonic() >= self._next_try:
+                # Here, not in that thread: the parameters are those of this thread's connection.
+                self._thread = threading.Thread(
+                    target=self._connect, args=[self._params()], name="listener", daemon=True
+                )
+                self._thread.start()
+            return None
+        try:
+            outcome = self._came.get_nowait()
+        except Empty:
+            return None
+        self._thread = None
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._pauses.reset()
+        return outcome
+
+    def pause(self) -> None:
+        """Wait before the next try, longer each time, with jitter."""
+        self._next_try = time.monotonic() + self._pauses.next()
+
+    def close(self) -> None:
+        """Close what may still come."""
+        self._closed = True
+        self._close_those_that_came()
+
+    def _connect(self, params: Mapping[str, Any]) -> None:
+        try:
+            self._came.put(Listener(params))
+        except Exception as error:
+            self._came.put(error)
+        if self._closed:
+            self._close_those_that_came()
+
+    def _close_those_that_came(self) -> None:
+        with suppress(Empty):
+            while True:
+                outcome = self._came.get_nowait()
+                if isinstance(outcome, Listener):
+                    outcome.close()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import Error
+from django.db import Error, IntegrityError
 
 from ... import signals
 from ...backoff import jittered
 from ...conf import retention, settings
 from ...encryption import openable
-from ...store import Cursor, Rescue, Store
+from ...retention import Retention
+from ...store import Cursor, Rescue, Store, Walk
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.missing_keys import HOUR
-from ..shared.lease import LeaseWatch
 from ..shared.shared_memory import now
-from .pruning import Pruner
 from .schedule_ticks import ScheduleTicks
 
 RESCUE_PAUSE: Final = 1.0
@@ -30,6 +30,12 @@ UNKEPT_INTERVAL: Final = 10.0
 
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
+FEWEST_PRUNED: Final = 10
+FIRST_PRUNED: Final = 100
+MOST_PRUNED: Final = 1000
+SLOW_BATCH: Final = 0.05
+"""Seconds after which the next batch is to be half as large; before that, twice."""
+
 TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
@@ -200,6 +206,83 @@ class Maintenance:
             # That is no outage, and no end of the worker.
             logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
             self._pruner.num_refused = 0
+
+
+class Pruner:
+    """Prunes in short batches, so that nothing waits long for it; walks again and again."""
+
+    def __init__(self, store: Store, *, only_counts: bool = False) -> None:
+        self._prune: Callable[..., tuple[int, Walk | None]] = (
+            store.retention.count_unwanted if only_counts else store.retention.prune
+        )
+        self._store = store
+        self._walk: Walk | None = None
+        self.batch_size = FIRST_PRUNED
+        self.num_refused = 0
+        """The number passed over, as a project's own rows keep them from being deleted."""
+
+    @property
+    def is_through(self) -> bool:
+        """True if the last walk came to its end; the next batch begins another."""
+        return self._walk is None
+
+    def prune(self, retention: Retention) -> int:
+        """Look at the next batch; returns how many of it were deleted (or only counted)."""
+        began = now()
+        try:
+            number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
+        except IntegrityError:
+            self._close_in(retention)
+            return 0
+        if now() - began > SLOW_BATCH:
+            self.batch_size = max(FEWEST_PRUNED, self.batch_size // 2)
+        else:
+            self.batch_size = min(MOST_PRUNED, self.batch_size * 2)
+        return number
+
+    def _close_in(self, retention: Retention) -> None:
+        """Take half as many, and pass over the last one, which a project's foreign key keeps."""
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            self._walk = self._walk or Walk()
+            return
+        self.num_refused += 1
+        _, self._walk = self._store.retention.count_unwanted(retention, limit=1, walk=self._walk)
+
+
+class LeaseWatch:
+    """Watches the late leases of other workers by this process's own monotonic clock.
+
+    A lease that has run out by the database's clock is no proof of a death: that clock may have
+    been set forward. A lease that nobody renewed for half of its length while this worker looked on
+    is.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[UUID, tuple[datetime, float]] = {}
+
+    def see(self, leases: Mapping[UUID, datetime]) -> None:
+        """Note the late leases, by their workers' ids, as the database has them now."""
+        moment = now()
+        before = self._seen
+        self._seen = {
+            worker_id: before[worker_id]
+            if worker_id in before and before[worker_id][0] == lease
+            else (lease, moment)
+            for worker_id, lease in leases.items()
+        }
+
+    @property
+    def unchanged(self) -> dict[UUID, datetime]:
+        """The leases that were seen unchanged for half a lease."""
+        since = now() - settings().LEASE / 2
+        return {pk: lease for pk, (lease, first) in self._seen.items() if first <= since}
+
+    @property
+    def seconds(self) -> float:
+        """The seconds until the last of them has been seen for long enough."""
+        latest = max((first for _, first in self._seen.values()), default=0.0)
+        return max(0.0, latest + settings().LEASE / 2 - now())
 
 
 def set_malformed_aside(

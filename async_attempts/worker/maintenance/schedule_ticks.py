@@ -84,7 +84,7 @@ class ScheduleTicks:
         if any(one.problem is None for one in ticked):
             self._pauses.reset()
             self._not_before = 0.0
-        else:
+        elif not self._is_over:
             self._rest()
         return any(one.attempt is not None for one in ticked)
 

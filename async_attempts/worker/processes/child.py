@@ -22,13 +22,12 @@ from ..executors.event_loop import EventLoop
 from ..executors.threads import Threads
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
-from ..loop.poller import Poller
-from ..loop.queue_filter import QueueFilter
-from ..loop.wakeup import wakeup_for
+from ..loop.poller import Poller, QueueFilter
+from ..loop.wakeup import WakeUp
 from ..shared.connections import have_server_notice_death, use_own_connection
 from ..shared.fork import CRASHED, die_with_parent
 from ..shared.options import Options
-from ..shared.registration import ChildRegistrar
+from ..shared.registration import SupervisedLease
 from ..shared.shared_memory import ChildState, End, now
 from ..shared.wake_pipe import LoopWait, StopEvent
 from .os_signals import ignore, reset_in_forks
@@ -80,7 +79,7 @@ class Child:
         options, state = self.options, self.state
         queue_filter = QueueFilter(options.queues)
         self._announcer = InThreads()
-        self._registrar = ChildRegistrar(store, options, state)
+        self._lease = SupervisedLease(store, options, state)
         self._timekeeper = Timekeeper()
         self._missing_keys = MissingKeys(state.count_missing_key)
         self._in_flight = InFlight(
@@ -94,11 +93,13 @@ class Child:
         self._performers = Threads(
             self._in_flight, self._new_runner, loop_wait, options.threads, self._event_loop
         )
+        wakeup = None if options.exits_when_done else WakeUp(store, options.poll_interval)
         self._loop = Loop(
             options,
             self._in_flight,
+            lease=self._lease,
             executor=self._performers,
-            poller=Poller(store, queue_filter, wakeup_for(store, options), self._missing_keys),
+            poller=Poller(store, queue_filter, wakeup, self._missing_keys),
             stop_event=self.stop_event,
             observer=self,
         )
@@ -107,7 +108,7 @@ class Child:
         return EventLoop(
             self.options.async_tasks,
             self._in_flight.ended,
-            self._registrar,
+            self._lease,
             self.state,
             self._in_flight.progress.say,
             lost=self._end_without_blame,
@@ -119,7 +120,7 @@ class Child:
         watch: Watch = (AlarmWatch if is_main else ThreadWatch)(self._timekeeper)
         return Runner(
             self._in_flight.store,
-            self._registrar,
+            self._lease,
             watch,
             self.state,
             async_executor=self._event_loop,
@@ -148,7 +149,7 @@ class Child:
     def _run_loop(self) -> None:
         try:
             use_own_connection(self.options.database)
-            self._loop.run(self._registrar)
+            self._loop.run()
             self.state.note_end(End.WORN_OUT if self._is_worn_out else End.DONE)
         except Error:
             self.state.note_end(End.WITHOUT_DATABASE)
@@ -161,7 +162,7 @@ class Child:
     def loop_ticked(self, performed: int, in_flight: int, suspects_seen_at: float) -> None:
         """Write the state of the loop, and obey the supervisor."""
         self.state.tick(performed, in_flight)
-        self.state.note_suspects(suspects_seen_at)
+        self.state.suspects_seen_at = suspects_seen_at
         self._write_stacks()
         if self.state.is_to_stop:
             self.stop_event.set()

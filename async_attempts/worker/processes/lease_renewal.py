@@ -15,7 +15,7 @@ from ...conf import settings
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
 from ..shared.connections import IMPATIENT, use_own_connection
-from ..shared.lease import is_late
+from ..shared.registration import is_late
 from ..shared.shared_memory import ChildState, SupervisorState, now
 
 logger = logging.getLogger("async_attempts")
@@ -95,8 +95,8 @@ class LeaseRenewal:
 
 def _hold(state: ChildState, asked: float, lease: float) -> None:
     if is_late(state.holds_until, asked):
-        state.renewed_late(now())
-    state.hold_until(asked + lease)
+        state.late_at = now()
+    state.holds_until = asked + lease
 
 
 @contextmanager

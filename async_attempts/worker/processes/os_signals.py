@@ -38,10 +38,10 @@ class OsSignals:
         handlers = {
             signal.SIGTERM: self._on_stop,
             signal.SIGINT: self._on_stop,
-            signal.SIGQUIT: self._on_quit,
+            signal.SIGQUIT: self._on_stop,
             signal.SIGUSR1: self._on_dump,
             signal.SIGHUP: self._on_reload,
-            signal.SIGCHLD: self._on_child,
+            signal.SIGCHLD: _do_nothing,  # the signal itself wakes the supervisor
         }
         self._previous = {number: signal.signal(number, on) for number, on in handlers.items()}
         self._previous_fd = signal.set_wakeup_fd(self._wake_pipe.fd, warn_on_full_buffer=False)
@@ -66,12 +66,8 @@ class OsSignals:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
-        self.at_once = self.at_once or self._interrupts > 1
+        self.at_once = self.at_once or number == signal.SIGQUIT or self._interrupts > 1
         self.stop = True
-        self.reload = False
-
-    def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        self.stop = self.at_once = True
         self.reload = False
 
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
@@ -80,9 +76,6 @@ class OsSignals:
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self.ask_to_reload()
-
-    def _on_child(self, number: int, frame: FrameType | None) -> None:
-        """Do nothing: the signal has woken the supervisor."""
 
 
 def ignore(*numbers: int) -> None:

@@ -16,7 +16,7 @@ from ..execution.announcer import AtOnce
 from ..execution.runner import Execution, Runner
 from ..execution.timeouts import NoWatch
 from ..shared.options import Options
-from ..shared.registration import InProcessRegistrar
+from ..shared.registration import InProcessLease
 from ..shared.shared_memory import now
 
 PAUSE: Final = 0.05
@@ -42,17 +42,17 @@ def perform_now(attempt: AbstractAttempt) -> None:
 
 def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
     options = Options(database=store.database.alias, queues=(attempt.queue,), name="perform")
-    registrar = InProcessRegistrar(store, options)
-    with registrar.register() as me:
+    lease = InProcessLease(store, options)
+    with lease.register() as me:
         store.claims.promote_one(attempt.pk)
         taken = Claimed()
-        claim = store.claims.claim_one(me.worker.pk, attempt.pk, taken)
+        claim = store.claims.claim_one(me.pk, attempt.pk, taken)
         announce_expired(taken.too_late, AtOnce())
         if taken.unrecorded:
             # Its row is locked: it is taken back when the lease runs out.
             return None
         if claim is not None:
-            runner = Runner(store, registrar, NoWatch())
+            runner = Runner(store, lease, NoWatch())
             execution = runner.perform(claim)
             if execution is not None and not _is_recorded(store, runner, execution):
                 logger.warning("%s: another transaction locks its row: nothing is recorded", claim)
@@ -60,7 +60,7 @@ def _perform(store: Store, attempt: AbstractAttempt) -> Claim | None:
             if claim.limit_key:
                 store.limits.unpark([claim.limit_key])
         # Not where an error passes: what is still held then is taken back when the lease runs out.
-        store.workers.deregister(me.worker.pk)
+        store.workers.deregister(me.pk)
     return claim
 
 

@@ -172,12 +172,3 @@ def _lock_timeout(lease: float) -> float:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
-
-
-def close_all_before_fork() -> None:
-    """Leave no connection, and no pool with its threads, to a forked child."""
-    connection: Any
-    for connection in connections.all(initialized_only=True):
-        connection.close()
-        if connection.alias in getattr(connection, "_connection_pools", ()):
-            connection.close_pool()

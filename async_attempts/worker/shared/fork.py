@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from .connections import close_all_before_fork
+from django.db import connections
 
 CRASHED: Final = 1
 """The exit code of a process that ended by an error."""
@@ -26,6 +26,15 @@ def die_with_parent(number: int) -> None:
     with suppress(OSError, AttributeError):
         libc: Any = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+def close_all_before_fork() -> None:
+    """Leave no connection, and no pool with its threads, to a forked child."""
+    connection: Any
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if connection.alias in getattr(connection, "_connection_pools", ()):
+            connection.close_pool()
 
 
 def fork(work: Callable[[], int]) -> int:

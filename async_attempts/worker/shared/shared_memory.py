@@ -17,28 +17,16 @@ from uuid import UUID
 
 from ...store.claimed import uptime
 
-_NUMBER: Final = struct.Struct("d")
+_NUMBER: Final = 8
 _BEGUN: Final = struct.Struct("16sqdd")
 _DEADLINE, _ENDS_BY = 24, 32
 
 _NOBODY: Final = bytes(16)
 
 _MINE, _LOST = 0, 16
-(
-    _HOLDS_UNTIL,
-    _STARTED,
-    _TICKED,
-    _PERFORMED,
-    _IN_FLIGHT,
-    _STOP,
-    _SUSPECTS,
-    _END,
-    _REQUESTED,
-    _WRITTEN,
-    _LATE,
-) = range(32, 120, 8)
-_RESTS: Final = 120
 _MISSING: Final = 128
+"""Behind the numbers, of which the first has the index 4 and the last the index 15."""
+
 _NAMED: Final = struct.Struct("24sd")
 MOST_MISSING: Final = 64
 """The most keys for which a child counts unopened attempts; the last one is all others."""
@@ -84,12 +72,49 @@ class Begun(NamedTuple):
         return self.ends_by < self.deadline <= moment
 
 
+class Number:
+    """A number in shared memory: one store of its eight bytes writes it."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, state: ChildState | SupervisorState, owner: type) -> float:
+        return state.numbers[self._index]
+
+    def __set__(self, state: ChildState | SupervisorState, value: float) -> None:
+        state.numbers[self._index] = value
+
+
 class ChildState:
     """The state of one child in shared memory; each number is written by one side only."""
 
+    # --- written by the child
+
+    ticked_at = Number(6)
+    """The last tick of the claim loop, by `now()`; 0.0 if there was none."""
+
+    suspects_seen_at = Number(10)
+    """The moment when the claim loop last found suspects due; 0.0 if none are."""
+
+    _performed, _in_flight = Number(7), Number(8)
+    _rests, _end, _written = Number(15), Number(11), Number(13)
+
+    # --- written by the supervisor (the first lease also by the child)
+
+    started_at = Number(5)
+    """The start of the child, by `now()`; 0.0 if there was none."""
+
+    holds_until = Number(4)
+    """The end of the lease, by `now()`."""
+
+    late_at = Number(14)
+    """The last renewal that was late, by `now()`; 0.0 if there was none."""
+
+    _stop, _requested = Number(9), Number(12)
+
     def __init__(self, rows: int) -> None:
         self._memory = mmap.mmap(-1, _TABLE + rows * _BEGUN.size)
-        self._numbers = memoryview(self._memory).cast("d")
+        self.numbers = memoryview(self._memory).cast("d")
         self._free = deque(range(_TABLE, _TABLE + rows * _BEGUN.size, _BEGUN.size))
         self._missing: dict[str, int] = {}
 
@@ -98,13 +123,7 @@ class ChildState:
         self._memory[:] = bytes(len(self._memory))
         self._free = deque(range(_TABLE, len(self._memory), _BEGUN.size))
         self._missing.clear()
-        self._write(_STARTED, started_at)
-
-    def _number(self, offset: int) -> float:
-        return self._numbers[offset // _NUMBER.size]
-
-    def _write(self, offset: int, value: float) -> None:
-        self._numbers[offset // _NUMBER.size] = value
+        self.started_at = started_at
 
     # --- written by the child
 
@@ -118,59 +137,46 @@ class ChildState:
         """Set the worker whose lease is to be renewed; None for no lease."""
         self._memory[_MINE : _MINE + 16] = _NOBODY if worker_id is None else worker_id.bytes
 
-    @property
-    def ticked_at(self) -> float:
-        """The last tick of the claim loop, by `now()`; 0.0 if there was none."""
-        return self._number(_TICKED)
-
     def tick(self, performed: int, in_flight: int) -> None:
         """Note a tick of the claim loop."""
-        self._write(_TICKED, now())
-        self._write(_PERFORMED, performed)
-        self._write(_IN_FLIGHT, in_flight)
+        self.ticked_at = now()
+        self._performed = performed
+        self._in_flight = in_flight
 
     @property
     def is_at_database(self) -> bool:
         """True if the claim loop may wait for an answer of the database."""
-        return self._number(_RESTS) == _AT_DATABASE
+        return self._rests == _AT_DATABASE
 
     @property
     def rests_since(self) -> float:
         """The moment since when the claim loop asks nothing of the database; 0.0 is the start."""
-        return max(0.0, self._number(_RESTS))
+        return max(0.0, self._rests)
 
     def note_database(self, is_at_it: bool) -> None:
         """Note that the claim loop may wait for the database from now on, or asks nothing of it."""
-        self._write(_RESTS, _AT_DATABASE if is_at_it else now())
+        self._rests = _AT_DATABASE if is_at_it else now()
 
     @property
     def performed(self) -> int:
-        return int(self._number(_PERFORMED))
+        return int(self._performed)
 
     @property
     def in_flight(self) -> int:
-        return int(self._number(_IN_FLIGHT))
-
-    @property
-    def suspects_seen_at(self) -> float:
-        """The moment when the claim loop last found suspects due; 0.0 if none are."""
-        return self._number(_SUSPECTS)
-
-    def note_suspects(self, seen_at: float) -> None:
-        self._write(_SUSPECTS, seen_at)
+        return int(self._in_flight)
 
     @property
     def end(self) -> End:
         """The end of the child, if it ended by itself."""
-        return End(int(self._number(_END)))
+        return End(int(self._end))
 
     def note_end(self, end: End) -> None:
         """Note the end. (An exit code may be a target's: `os._exit(0)`.)"""
-        self._write(_END, end)
+        self._end = end
 
     def stacks_written(self) -> None:
         """Note that the requested stacks are written."""
-        self._write(_WRITTEN, self._number(_REQUESTED))
+        self._written = self._requested
 
     def count_missing_key(self, key_id: str, number: int = 1) -> None:
         """Add to the number of attempts that couldn't be opened for want of this key."""
@@ -182,7 +188,7 @@ class ChildState:
             offset = self._missing[key_id] = _MISSING + len(self._missing) * _NAMED.size
             name = key_id.encode()[:24].decode(errors="ignore").encode()
             self._memory[offset : offset + 24] = name.ljust(24, b"\0")
-        self._write(offset + 24, self._number(offset + 24) + number)
+        self.numbers[(offset + 24) // _NUMBER] += number
 
     def missing_keys(self) -> dict[str, int]:
         """Return the numbers of attempts that couldn't be opened, by the id of the missing key."""
@@ -202,11 +208,11 @@ class ChildState:
 
     def move(self, offset: int, deadline: float) -> None:
         """Set another deadline of the execution noted there; 0: it has ended."""
-        self._write(offset + _DEADLINE, deadline)
+        self.numbers[(offset + _DEADLINE) // _NUMBER] = deadline
 
     def told(self, offset: int, ends_by: float) -> None:
         """Note the delivery of the timeout of the execution noted there, and its latest end."""
-        self._write(offset + _ENDS_BY, ends_by)
+        self.numbers[(offset + _ENDS_BY) // _NUMBER] = ends_by
 
     def recorded(self, offset: int) -> None:
         """Free the note of an execution that is recorded or given back."""
@@ -220,32 +226,11 @@ class ChildState:
             if id_bytes != _NOBODY:
                 yield Begun(UUID(bytes=id_bytes), claim_seq, deadline, ends_by)
 
-    # --- written by the supervisor (the first lease also by the child)
-
-    @property
-    def started_at(self) -> float:
-        """The start of the child, by `now()`; 0.0 if there was none."""
-        return self._number(_STARTED)
-
-    @property
-    def holds_until(self) -> float:
-        """The end of the lease, by `now()`."""
-        return self._number(_HOLDS_UNTIL)
-
-    def hold_until(self, moment: float) -> None:
-        self._write(_HOLDS_UNTIL, moment)
-
-    @property
-    def late_at(self) -> float:
-        """The last renewal that was late, by `now()`; 0.0 if there was none."""
-        return self._number(_LATE)
-
-    def renewed_late(self, moment: float) -> None:
-        self._write(_LATE, moment)
+    # --- written by the supervisor
 
     def lose(self, worker_id: UUID) -> None:
         """Note that this worker was rescued: it begins nothing any more."""
-        self.hold_until(0.0)
+        self.holds_until = 0.0
         self._memory[_LOST : _LOST + 16] = worker_id.bytes
 
     def has_lost(self, worker_id: UUID) -> bool:
@@ -254,36 +239,36 @@ class ChildState:
     @property
     def stacks_requested(self) -> bool:
         """True if the supervisor has requested stacks that the child hasn't written."""
-        return self._number(_REQUESTED) > self._number(_WRITTEN)
+        return self._requested > self._written
 
     def request_stacks(self) -> None:
-        self._write(_REQUESTED, self._number(_REQUESTED) + 1)
+        self._requested += 1
 
     @property
     def is_to_stop(self) -> bool:
-        return bool(self._number(_STOP))
+        return bool(self._stop)
 
     def ask_to_stop(self) -> None:
-        self._write(_STOP, 1)
+        self._stop = 1
 
 
 class SupervisorState:
     """The state of the supervisor, for the health server."""
 
-    def __init__(self) -> None:
-        self._numbers = memoryview(mmap.mmap(-1, 2 * _NUMBER.size)).cast("d")
+    renewed_at = Number(0)
+    """The last renewal of the lease, by `now()`."""
 
-    @property
-    def renewed_at(self) -> float:
-        """The last renewal of the lease, by `now()`."""
-        return self._numbers[0]
+    _stop = Number(1)
+
+    def __init__(self) -> None:
+        self.numbers = memoryview(mmap.mmap(-1, 2 * _NUMBER)).cast("d")
 
     def renewed(self) -> None:
-        self._numbers[0] = now()
+        self.renewed_at = now()
 
     @property
     def is_stopping(self) -> bool:
-        return bool(self._numbers[1])
+        return bool(self._stop)
 
     def stop(self) -> None:
-        self._numbers[1] = 1
+        self._stop = 1

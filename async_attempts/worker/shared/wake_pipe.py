@@ -32,21 +32,17 @@ class WakePipe:
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")
 
-    def wait(self, seconds: float, socket: int | None = None) -> bool:
-        """Return after `seconds`, after `wake()`, or when `socket` has something to read.
-
-        True if the socket has, or is broken.
-        """
+    def wait(self, seconds: float, socket: int | None = None) -> None:
+        """Return after `seconds`, after `wake()`, or when `socket` is readable or broken."""
         if socket is not None:
             self._poll.register(socket, select.POLLIN)
         try:
-            ready = self._poll.poll(max(0.0, seconds) * 1000)
+            self._poll.poll(max(0.0, seconds) * 1000)
         finally:
             if socket is not None:
                 self._poll.unregister(socket)
         with suppress(BlockingIOError):
             os.read(self._reader, MOST_AT_ONCE)
-        return any(fd == socket for fd, _ in ready)
 
     def close(self) -> None:
         for end in (self._reader, self._writer):
@@ -65,11 +61,11 @@ class LoopWait:
             self._is_waiting = False
             self._wake_pipe.wake()
 
-    def wait(self, seconds: float, socket: int | None, is_over: Callable[[], bool]) -> bool:
+    def wait(self, seconds: float, socket: int | None, is_over: Callable[[], bool]) -> None:
         """Wait as `WakePipe.wait` does; not at all if `is_over()` is true already."""
         self._is_waiting = True
         try:
-            return self._wake_pipe.wait(0.0 if is_over() else seconds, socket)
+            self._wake_pipe.wait(0.0 if is_over() else seconds, socket)
         finally:
             self._is_waiting = False
 

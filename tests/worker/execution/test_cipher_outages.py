@@ -20,7 +20,7 @@ from async_attempts.exceptions import CipherUnavailable
 from async_attempts.lifecycle import FailureKind, Released
 from async_attempts.models import DatabaseNow, Failure
 from async_attempts.store import Verdict, store_for
-from async_attempts.worker.execution import missing_keys, runner
+from async_attempts.worker.execution import missing_keys, outcomes
 from async_attempts.worker.execution.missing_keys import MissingKeys
 from async_attempts.worker.execution.runner import Runner
 from async_attempts.worker.execution.timeouts import NoWatch
@@ -210,7 +210,7 @@ def test_a_result_that_cannot_be_sealed_is_no_reason_to_repeat_its_effects(
     async def act_asynchronously():
         return 7
 
-    monkeypatch.setattr(runner, "SEALING_SECONDS", 0.1)
+    monkeypatch.setattr(outcomes, "SEALING_SECONDS", 0.1)
     acting(act_asynchronously if "async" in target else lambda: 7)
     attempt = enqueued(database, getattr(effects, target), options={"keep_result": True})
     out_of_reach("encrypt")

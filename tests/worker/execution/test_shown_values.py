@@ -24,7 +24,7 @@ from async_attempts.exceptions import (
 )
 from async_attempts.models import Failure
 from async_attempts.targets import CallSignature
-from async_attempts.worker.execution import runner
+from async_attempts.worker.execution import outcomes
 from tests.shop import effects, secretive
 from tests.shop.models import Customer
 from tests.shop.vault import Vault
@@ -197,7 +197,7 @@ def test_a_result_that_cannot_be_sealed(database, told, acting, monkeypatch, tar
         told.clear()
         enqueued(database, target, options={"keep_result": True})
         with monkeypatch.context() as patch:
-            patch.setattr(runner, "SEALING_SECONDS", 0)
+            patch.setattr(outcomes, "SEALING_SECONDS", 0)
             patch.setattr(Vault, "encrypt", raising(OperationalError("no")))
             perform(database)
         (error,) = told

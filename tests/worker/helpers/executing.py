@@ -17,11 +17,10 @@ from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
-from async_attempts.worker.loop.poller import Poller
-from async_attempts.worker.loop.queue_filter import QueueFilter
+from async_attempts.worker.loop.poller import Poller, QueueFilter
 from async_attempts.worker.processes.in_process import NoObserver
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.registration import InProcessRegistrar
+from async_attempts.worker.shared.registration import InProcessLease
 from async_attempts.worker.shared.wake_pipe import LoopWait, StopEvent
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued
@@ -34,9 +33,9 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     stop_event, timekeeper = StopEvent(), Timekeeper()
     loop_wait, queue_filter = LoopWait(stop_event.wake_pipe), QueueFilter(options.queues)
     in_flight = InFlight(store, queue_filter, wake=loop_wait.wake)
-    registrar = InProcessRegistrar(store, options)
+    lease = InProcessLease(store, options)
     timekeeper.start()
-    for_async = EventLoop(async_tasks, in_flight.ended, registrar, say=in_flight.progress.say)
+    for_async = EventLoop(async_tasks, in_flight.ended, lease, say=in_flight.progress.say)
 
     for_async.start()
     missing_keys = MissingKeys()
@@ -44,7 +43,7 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     def runner() -> Runner:
         return Runner(
             store,
-            registrar,
+            lease,
             ThreadWatch(timekeeper),
             async_executor=for_async,
             progress=in_flight.progress,
@@ -58,13 +57,14 @@ def drain_in_threads(database: str, threads: int = 2, async_tasks: int = 4) -> N
     loop = Loop(
         options,
         in_flight,
+        lease=lease,
         executor=executor,
         poller=poller,
         stop_event=stop_event,
         observer=NoObserver(),
     )
     try:
-        loop.run(registrar)
+        loop.run()
     finally:
         executor.close()
         for_async.close()

@@ -16,7 +16,7 @@ from async_attempts.calls import enqueue_many
 from async_attempts.models import Attempt, DatabaseNow, Worker
 from async_attempts.worker.execution.timeouts import NoWatch
 from async_attempts.worker.loop.poller import LOCKED_PAUSE
-from async_attempts.worker.processes.in_process import InProcessWorker
+from async_attempts.worker.processes.in_process import in_process_loop
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.patience import PATIENCE
@@ -58,11 +58,11 @@ def losing_one_answer(database: str, is_meant: Callable[[str, Any], bool]) -> It
 
 def work_until_performed(database: str, number: int, queues: tuple[str, ...], **more: Any) -> None:
     options = Options(database=database, queues=queues, stop_after=number, **more)
-    worker = InProcessWorker(options, StopEvent(), NoWatch())
-    guard = threading.Timer(PATIENCE, worker.stop)
+    loop = in_process_loop(options, StopEvent(), NoWatch())
+    guard = threading.Timer(PATIENCE, loop.stop_event.set)
     guard.start()
     try:
-        worker.run()
+        loop.run()
     finally:
         guard.cancel()
 
@@ -134,20 +134,19 @@ def test_what_is_due_and_locked_keeps_no_worker_busy(database, monkeypatch):
 
     waits: list[float] = []
     options = Options(database=database, queues=("default",))
-    worker = InProcessWorker(options, StopEvent(), NoWatch())
+    loop = in_process_loop(options, StopEvent(), NoWatch())
 
-    def note(seconds: float, socket: int | None = None) -> bool:
+    def note(seconds: float, socket: int | None = None) -> None:
         waits.append(seconds)
         if seconds > 0:
-            worker.stop()
-        return False
+            loop.stop_event.set()
 
-    monkeypatch.setattr(worker.loop.executor, "work", note)
+    monkeypatch.setattr(loop.executor, "work", note)
     locker = threading.Thread(target=lock)
     locker.start()
     try:
         assert locked.wait(PATIENCE)
-        worker.run()
+        loop.run()
     finally:
         go.set()
         locker.join()

@@ -12,7 +12,8 @@ from django.db import OperationalError
 from async_attempts.calls import call, enqueue_many
 from async_attempts.lifecycle import Released, Snoozed
 from async_attempts.store import Claim, Unrecorded, store_for
-from async_attempts.worker.execution.runner import SUCCEEDED, Execution
+from async_attempts.worker.execution.outcomes import SUCCEEDED
+from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.loop import in_flight as in_flights
 from async_attempts.worker.loop.in_flight import InFlight
 from async_attempts.worker.shared.registration import new_worker

@@ -13,7 +13,8 @@ from django.db import OperationalError
 from async_attempts import Expire, Fail, Snooze
 from async_attempts.models import Tally
 from async_attempts.store import store_for
-from async_attempts.worker.execution.runner import SUCCEEDED, Execution
+from async_attempts.worker.execution.outcomes import SUCCEEDED
+from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.loop import statistics
 from async_attempts.worker.maintenance.maintenance import Maintenance
 from tests.shop import effects

@@ -10,14 +10,14 @@ import pytest
 from async_attempts.calls import call, enqueue_many
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
-from async_attempts.worker.execution.runner import SUCCEEDED, Execution
+from async_attempts.worker.execution.outcomes import SUCCEEDED
+from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
-from async_attempts.worker.loop.poller import Poller
-from async_attempts.worker.loop.queue_filter import QueueFilter
+from async_attempts.worker.loop.poller import Poller, QueueFilter
 from async_attempts.worker.processes.supervisor import Supervisor
 from async_attempts.worker.shared.options import Options
-from async_attempts.worker.shared.registration import Registration, new_worker
+from async_attempts.worker.shared.registration import new_worker
 from async_attempts.worker.shared.shared_memory import now
 from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
@@ -41,12 +41,13 @@ class Claiming:
         self.loop = Loop(
             Options(database=database, queues=("default",), suspects_only=suspects_only),
             self.in_flight,
+            lease=mock.Mock(),
             executor=executor,
             poller=Poller(store, QueueFilter(("default",)), None),
             stop_event=StopEvent(),
             observer=self.observer,
         )
-        self._me = Registration(worker, mock.Mock())
+        self._me = worker
 
     def claimed(self) -> list[int]:
         """Go round once; the crashes of what is then about to begin, which succeeds."""
@@ -103,13 +104,13 @@ def test_the_spare_child_starts_once_for_each_time_that_they_were_seen(database,
     monkeypatch.setattr(supervisor.spare, "spawn", lambda: spawned.append(True))
     supervisor._perform_suspects()
     assert not spawned
-    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor.child_slots[0].state.suspects_seen_at = now()
     supervisor._perform_suspects()
     assert spawned == [True]
     supervisor.spare.ended_at = now()
     supervisor._perform_suspects()
     assert spawned == [True]
-    supervisor.child_slots[0].state.note_suspects(now())
+    supervisor.child_slots[0].state.suspects_seen_at = now()
     supervisor._perform_suspects()
     assert spawned == [True, True]
 

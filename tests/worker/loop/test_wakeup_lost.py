@@ -15,8 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from async_attempts.store import listener, notifications, store_for
 from async_attempts.worker.loop import wakeup
-from async_attempts.worker.loop.reconnect import Reconnector
-from async_attempts.worker.loop.wakeup import WakeUp
+from async_attempts.worker.loop.wakeup import Reconnector, WakeUp
 from tests.worker.helpers.listeners import (
     LONG,
     asleep,

@@ -10,7 +10,7 @@ import pytest
 
 from async_attempts.models import Worker
 from async_attempts.worker.execution.timeouts import NoWatch
-from async_attempts.worker.processes.in_process import InProcessWorker
+from async_attempts.worker.processes.in_process import in_process_loop
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.wake_pipe import StopEvent
 from tests.shop import effects
@@ -64,11 +64,10 @@ def test_a_round_that_hears_that_it_is_the_last_claims_nothing(database):
     attempt = enqueued(database, effects.act)
     options = Options(database=database, queues=("default",))
     stop_event = StopEvent()
-    worker = InProcessWorker(options, stop_event, NoWatch())
-    loop = worker.loop
+    loop = in_process_loop(options, stop_event, NoWatch())
     loop.observer = mock.Mock()
     loop.observer.loop_ticked.side_effect = lambda *_, **__: stop_event.set()
-    worker.run()
+    loop.run()
     assert (stored(attempt).status, stored(attempt).claim_seq) == ("pending", 0)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from async_attempts import signals
 from async_attempts.store import Claim, store_for
+from async_attempts.worker.execution.outcomes import RELEASED
 from async_attempts.worker.execution.prepare import Prepared
-from async_attempts.worker.execution.runner import RELEASED, Runner
+from async_attempts.worker.execution.runner import Runner
 from async_attempts.worker.execution.timeouts import NoWatch
 from async_attempts.worker.shared.shared_memory import ChildState, now
 from tests.shop import effects

@@ -37,7 +37,7 @@ def test_what_had_begun_is_known_after_the_childs_death():
         state.recorded(recorded)
         state.move(ended, 0.0)
         state.tick(performed=12, in_flight=3)
-        state.note_suspects(99.5)
+        state.suspects_seen_at = 99.5
 
     done_by_a_child(live)
     assert list(state.begun()) == [Begun(second, 2, 0.0), Begun(third, 2**40, 7.0)]
@@ -94,7 +94,7 @@ def test_what_the_supervisor_says_reaches_the_child():
     state = ChildState(1)
     mine, other = uuid4(), uuid4()
     state.lose(mine)
-    state.hold_until(99.5)
+    state.holds_until = 99.5
     state.ask_to_stop()
 
     def live() -> None:

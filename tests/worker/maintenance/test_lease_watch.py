@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from async_attempts.worker.shared import lease as leases
-from async_attempts.worker.shared.lease import LeaseWatch
+from async_attempts.worker.maintenance import maintenance
+from async_attempts.worker.maintenance.maintenance import LeaseWatch
 
 EARLY, LATER = (datetime(2026, 1, 1, 12, minute, tzinfo=UTC) for minute in (0, 1))
 ONE, OTHER = uuid4(), uuid4()
@@ -18,7 +18,7 @@ ONE, OTHER = uuid4(), uuid4()
 def clock(monkeypatch, settings):
     settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"LEASE": 30}
     moments = [1000.0]
-    monkeypatch.setattr(leases, "now", lambda: moments[0])
+    monkeypatch.setattr(maintenance, "now", lambda: moments[0])
     return moments
 
 
