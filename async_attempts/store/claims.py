@@ -11,8 +11,7 @@ from ..models import DatabaseNow
 from .claimed import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
 from .database import Database
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED
-from .headers import but_for
+from .expressions import UNCOUNTED, but_for
 from .limits import Limits
 from .outcomes import Outcomes
 from .queues import Queues, limits_of_queue

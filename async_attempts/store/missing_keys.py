@@ -20,8 +20,7 @@ from ..models import DatabaseNow, Worker
 from ..models.large_values import Octets
 from .database import Database
 from .dialects.base import Dialect
-from .expressions import seconds_from_now
-from .headers import HEADER, among, but_for, header_of
+from .expressions import HEADER, among, but_for, header_of, seconds_from_now
 from .limits import Limits
 
 REASON: Final = "sealed with key "

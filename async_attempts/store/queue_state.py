@@ -10,7 +10,7 @@ from ..conf import limits, settings
 from ..models import DatabaseNow
 from .database import Database, placeholders
 from .dialects.base import Dialect
-from .headers import but_for
+from .expressions import but_for
 from .workers import LATE_SHARE
 
 LOOK: Final = """

@@ -20,7 +20,7 @@ from ..models import QUEUE_ITSELF, AbstractAttempt, DatabaseNow, Queue, Slot
 from .claimed import Claim, Selection
 from .database import Database
 from .dialects.base import Dialect
-from .headers import without
+from .expressions import without
 from .limits import PAUSES
 from .limits import Limits as KeyLimits
 

@@ -30,8 +30,7 @@ from ...lifecycle import NOT_KEPT, Status
 from ...models import AttemptQuerySet, DatabaseNow, Worker
 from ..claimed import SUSPECT, Claim, Selection
 from ..database import Database
-from ..expressions import ended
-from ..headers import NO_BYTES, without
+from ..expressions import NO_BYTES, ended, without
 
 _T = TypeVar("_T")
 
