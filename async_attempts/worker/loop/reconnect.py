@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from ...pauses import Pauses
-from ...store.listener import Listener
+from ...store.notifications import Listener
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0

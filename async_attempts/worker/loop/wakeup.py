@@ -21,8 +21,7 @@ from typing import Any, Final
 from ...conf import settings
 from ...pauses import Pauses
 from ...store import Store, notifications
-from ...store.listener import Listener, params_of
-from ...store.look_rate import LookRate
+from ...store.notifications import Listener, LookRate, params_of
 from ..shared.options import Options
 from .reconnect import Reconnector
 
