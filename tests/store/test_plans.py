@@ -16,7 +16,7 @@ from async_attempts.models import Queue, Schedule, Worker
 from async_attempts.models.debounce import DebounceKey
 from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
-from async_attempts.store.dialects.postgresql_binary import binary_cursor
+from async_attempts.store.dialects.postgresql import binary_cursor
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.targets.debounce import DebounceOptions
 
