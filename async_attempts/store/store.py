@@ -77,8 +77,7 @@ def _dialect_of(alias: str) -> tuple[type[Dialect], Any, Any]:
         raise ImproperlyConfigured(problem)
     if vendor == "postgresql":
         from .dialects.postgresql import PostgreSQL
-        from .dialects.postgresql_alike import PostgreSQLAlike
-        from .dialects.postgresql_insert import PostgreSQLInsert
+        from .dialects.postgresql_insert import PostgreSQLAlike, PostgreSQLInsert
 
         return PostgreSQL, PostgreSQLInsert, PostgreSQLAlike
     if vendor == "mysql":
