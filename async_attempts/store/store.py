@@ -16,12 +16,12 @@ from .database import Database
 from .debounce import Debounce
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .edges import Edges
 from .insert import Insert
 from .limits import Limits
 from .malformed_rows import MalformedRows
 from .missing_keys import MissingKeys
 from .outcomes import Outcomes
+from .prerequisites import Prerequisites
 from .progress import Progress
 from .queue_state import QueueStates
 from .queues import Queues
@@ -41,14 +41,14 @@ class Store:
         self.dialect = kind(self.database)
         database, dialect, new = self.database, self.dialect, insert(self.database)
         self.dependencies = Dependencies(database)
-        self.edges = Edges(database, self.dependencies)
+        self.prerequisites = Prerequisites(database, self.dependencies)
         self.outcomes = Outcomes(database, dialect, self.dependencies)
         self.limits = Limits(database, dialect)
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
         self.workers = Workers(database, dialect, self.dependencies, self.limits)
         self.debounce = Debounce(database, new)
-        self.attempts = Attempts(alike(new), self.debounce, self.edges, self.queues)
+        self.attempts = Attempts(alike(new), self.debounce, self.prerequisites, self.queues)
         self.schedules = Schedules(database, self.attempts)
         self.changes = Changes(database, self.dependencies)
         self.retention = Retention(database, dialect, self.dependencies)
@@ -65,7 +65,7 @@ class Store:
         if not revisits:
             return 0
         return (
-            revisits.visit(What.DEPENDENTS, self.edges.note_dependents)
+            revisits.visit(What.DEPENDENTS, self.prerequisites.note_dependents)
             + revisits.visit(What.EDGES, self.dependencies.close)
             + revisits.visit(What.SLOTS, self.limits.unpark)
         )

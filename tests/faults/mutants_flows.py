@@ -75,7 +75,7 @@ MUTANTS: Final = (
         "the coming back to a prerequisite that is being finished",
         (
             (
-                "store/edges.py",
+                "store/prerequisites.py",
                 'return set(left.values_list("pk", flat=True))',
                 "return set()",
             ),
