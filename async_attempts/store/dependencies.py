@@ -293,17 +293,19 @@ class Dependencies:
 
     # --- reading
 
-    def any_open(self) -> bool:
-        """Return True if there is any open edge; asked for each batch of successes."""
+    def _any_open(self) -> bool:
         with self.database.connection.cursor() as cursor:
             cursor.execute(ANY_OPEN.format(**self.database.names))
             return cursor.fetchone() is not None
 
-    def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
-        """Return those of these attempts that others may wait for."""
-        if not ids or not self.any_open():
+    def with_dependents(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Return those of these attempts that others may wait for.
+
+        `ids` are read only if there is any open edge: it is asked for each batch of successes.
+        """
+        if not ids or not self._any_open():
             return []
-        mine = self.database.attempts.filter(pk__in=ids, has_dependents=True)
+        mine = self.database.attempts.filter(pk__in=list(ids), has_dependents=True)
         return list(mine.values_list("pk", flat=True))
 
     def still_needed(self, ids: Collection[UUID]) -> set[UUID]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -136,7 +134,8 @@ class Outcomes:
         for (outcome, seq, late), ids in alike.items():
             self.database.fenced(worker_id, seq, ids).update(**_columns(outcome, late))
         for seq, results_by_id in with_results.items():
-            for some in by_size(results_by_id.items(), _bytes_of, number=ROWS_IN_A_STATEMENT):
+            pairs = results_by_id.items()
+            for some in by_size(pairs, lambda one: len(one[1]), number=ROWS_IN_A_STATEMENT):
                 self.dialect.succeed_with(worker_id, seq, dict(some))
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
@@ -153,20 +152,20 @@ class Outcomes:
 
     def _succeed(self, worker_id: UUID, results: Sequence[Result]) -> int:
         """Record those of these plain successes that are still held; returns their number."""
+        alike: defaultdict[tuple[bool, int], list[bytes]] = defaultdict(list)
+        for claim, outcome in results:
+            alike[_drops_result(outcome), claim.claim_seq].append(claim.id_bytes)
         succeeded = 0
         with_dependents: list[UUID] = []
-        for drops, claims in _alike(results):
-            for seq, ids in _by_seq(claims):
-                number, dependents = self.dialect.succeed(worker_id, seq, ids, drops)
-                succeeded += number
-                with_dependents += self._with_dependents(ids) if dependents is None else dependents
+        for (drops, seq), ids in sorted(alike.items()):
+            number, dependents = self.dialect.succeed(worker_id, seq, sorted(ids), drops)
+            succeeded += number
+            if dependents is None:
+                # An id as such takes a microsecond to make: only where somebody may wait.
+                dependents = self.dependencies.with_dependents(UUID(bytes=one) for one in ids)
+            with_dependents += dependents
         self.dependencies.close_when_committed(with_dependents)
         return succeeded
-
-    def _with_dependents(self, ids: Sequence[bytes]) -> list[UUID]:
-        # An id as such takes a microsecond to make: only where somebody may wait.
-        is_any = self.dependencies.any_open()
-        return self.dependencies.with_dependents([UUID(bytes=i) for i in ids]) if is_any else []
 
     def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
         """Return the attempts that this worker let succeed, each with the number of its claim."""
@@ -225,27 +224,9 @@ def _is_one_statement(results: Sequence[Result]) -> bool:
     )
 
 
-def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield the ids of claims that have the same number, in their order."""
-    seq = attrgetter("claim_seq")
-    for number, group in groupby(sorted(claims, key=seq), key=seq):
-        yield number, sorted(claim.id_bytes for claim in group)
-
-
 def _drops_result(outcome: Outcome) -> bool:
     """Return True if the target returned something that nobody asked to keep."""
     return type(outcome) is Succeeded and outcome.result == NOT_KEPT
-
-
-def _alike(results: Sequence[Result]) -> Iterator[tuple[bool, list[Claim]]]:
-    """Yield the claims of plain successes, apart by whether a result is dropped."""
-    for drops in (False, True):
-        if claims := [claim for claim, outcome in results if _drops_result(outcome) is drops]:
-            yield drops, claims
-
-
-def _bytes_of(result: tuple[UUID, bytes]) -> int:
-    return len(result[1])
 
 
 def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
