@@ -1,11 +1,14 @@
-"""Outcomes of executions: recorded in batches, fenced, rows locked in the order of their ids."""
+"""Outcomes and progress of executions, recorded in batches, each by the fence of its claim.
+
+Rows are locked in the order of their ids.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ..batches import by_size
@@ -20,7 +23,7 @@ from ..lifecycle import (
     Status,
     Succeeded,
 )
-from ..models import DatabaseNow, Failure
+from ..models import AttemptQuerySet, DatabaseNow, Failure
 from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
@@ -29,6 +32,14 @@ from .expressions import UNCOUNTED, ended, seconds_from_now
 from .revisits import QUICK
 
 Result = tuple[Claim, Outcome]
+
+
+class ProgressReport(NamedTuple):
+    """The progress of one execution: a percentage from 0 to 100, and a note."""
+
+    claim: Claim
+    percent: int
+    note: str
 
 
 class Unrecorded(list[Claim]):
@@ -210,6 +221,61 @@ class Outcomes:
         ]
 
 
+class Progress:
+    """Writes of progress; no move: running stays running."""
+
+    def __init__(self, database: Database, dialect: Dialect) -> None:
+        self.database = database
+        self.dialect = dialect
+
+    def write(
+        self, reports: Sequence[ProgressReport]
+    ) -> tuple[list[ProgressReport], list[ProgressReport]]:
+        """Write the reports whose claim still holds.
+
+        Returns the ones that were written, and the ones that are left as another transaction locks
+        their row: it may be the target's own, and last as long as that.
+        """
+        written = self.database.in_transaction(lambda: self.write_within(reports))
+        return written, self._left(written, reports)
+
+    def try_to_write(
+        self, reports: Sequence[ProgressReport]
+    ) -> tuple[list[ProgressReport], list[ProgressReport]]:
+        """Do as `write`, and leave all of them where that would wait for the one writer."""
+        written = self.dialect.without_waiting(lambda: self.write_within(reports))
+        return ([], list(reports)) if written is None else (written, self._left(written, reports))
+
+    def write_within(self, reports: Sequence[ProgressReport]) -> list[ProgressReport]:
+        """`write`, as a part of the transaction that is open; returns what was written."""
+        rows = self.database.skipping_locked(self._running(reports).order_by("id"))
+        if held := self._held(reports, rows):
+            percents = {one.claim.id: one.percent for one in held}
+            self.dialect.write_progress(percents, {one.claim.id: one.note for one in held})
+        return held
+
+    def _left(
+        self, written: Sequence[ProgressReport], reports: Sequence[ProgressReport]
+    ) -> list[ProgressReport]:
+        there = {_fence(one.claim) for one in written}
+        left = [one for one in reports if _fence(one.claim) not in there]
+        return self._held(left, self._running(left)) if left else []
+
+    def _running(self, reports: Sequence[ProgressReport]) -> AttemptQuerySet[Any]:
+        return self.database.attempts.filter(
+            pk__in=[one.claim.id for one in reports],
+            status=Status.PENDING,
+            claimed_by__in={one.claim.worker_id for one in reports},
+        )
+
+    def _held(
+        self, reports: Sequence[ProgressReport], rows: AttemptQuerySet[Any]
+    ) -> list[ProgressReport]:
+        """Return the reports on attempts among `rows`, under the same claim."""
+        held = set(rows.values_list("id", "claimed_by", "claim_seq"))
+        return [one for one in reports if _fence(one.claim) in held]
+
+
 def _is_plain(outcome: Outcome) -> bool:
     """Return True if there is nothing to record but success, and that a result is dropped."""
     return type(outcome) is Succeeded and not outcome.result
@@ -271,3 +337,7 @@ def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failur
         failed_at=DatabaseNow(),
         worker=worker_id,
     )
+
+
+def _fence(claim: Claim) -> tuple[UUID, UUID, int]:
+    return claim.id, claim.worker_id, claim.claim_seq

@@ -20,9 +20,8 @@ from .insert import Insert
 from .limits import Limits
 from .malformed_rows import MalformedRows
 from .missing_keys import MissingKeys
-from .outcomes import Outcomes
+from .outcomes import Outcomes, Progress
 from .prerequisites import Prerequisites
-from .progress import Progress
 from .queue_state import QueueStates
 from .queues import Queues
 from .retention import Retention
