@@ -22,7 +22,6 @@ from .malformed_rows import MalformedRows
 from .missing_keys import MissingKeys
 from .outcomes import Outcomes, Progress
 from .prerequisites import Prerequisites
-from .queue_state import QueueStates
 from .queues import Queues
 from .retention import Retention
 from .revisits import What
@@ -53,7 +52,6 @@ class Store:
         self.retention = Retention(database, dialect, self.dependencies)
         self.progress = Progress(database, dialect)
         self.statistics = Statistics(database, dialect)
-        self.queue_state = QueueStates(database, dialect)
         self.missing_keys = MissingKeys(database, dialect, self.limits)
         trials = Trials(database, dialect)
         self.malformed_rows = MalformedRows(database, dialect, self.limits, trials)

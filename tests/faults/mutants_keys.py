@@ -24,7 +24,7 @@ MUTANTS: Final = (
         "a look finds nothing that a claim passes over",
         (
             (
-                "store/queue_state.py",
+                "store/claims.py",
                 ' + but_for(passed_over, self.database.quoted("args"), vendor)',
                 "",
             ),

@@ -60,7 +60,7 @@ def test_what_ignored_its_timeout_is_due_by_its_backoff(store, worker, claimed):
     written = row(store, claim)
     assert (written.status, written.num_crashes) == ("scheduled", 1)
     assert (written.claimed_by, written.error_class) == (None, "AttemptTimeout")
-    assert 55 < store.queue_state.look(["default"]).next_due <= 60
+    assert 55 < store.claims.look(["default"]).next_due <= 60
 
 
 def test_what_has_no_execution_left_fails_and_says_why(store, worker, claimed):
