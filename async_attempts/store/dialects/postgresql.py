@@ -137,16 +137,9 @@ class PostgreSQL(Dialect):
     def isolation_problem(self) -> str | None:
         database = self.database
         # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
-        with transaction.atomic(database.alias), database.connection.cursor() as cursor:
-            cursor.execute("SHOW transaction_isolation")
-            return require_read_committed(database.alias, cursor.fetchone()[0])
-
-    def lock_live_worker(self, worker_id: UUID) -> bool:
-        """A key-share lock: it conflicts with a rescue's lock only, not with renewals."""
-        sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' FOR KEY SHARE"
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql.format(**self.database.names), [worker_id])
-            return cursor.fetchone() is not None
+        with transaction.atomic(database.alias):
+            [(level,)] = database.fetch("SHOW transaction_isolation")
+        return require_read_committed(database.alias, level)
 
     def promote(self, limit: int) -> int:
         database = self.database
@@ -198,9 +191,8 @@ class PostgreSQL(Dialect):
             cursor.execute(sql, params)
 
     def limit_keys_waited_for(self, keys: Sequence[str]) -> list[str]:
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(LIMIT_KEYS_WAITED_FOR.format(**self.database.names), [list(keys)])
-            return [key for (key,) in cursor.fetchall()]
+        sql = LIMIT_KEYS_WAITED_FOR.format(**self.database.names)
+        return [key for (key,) in self.database.fetch(sql, [list(keys)])]
 
     def selection_of(self, keys: Sequence[Any]) -> Selection:
         return Selection("id = ANY(%(which)s::uuid[])", [UUID(str(key)) for key in keys])
