@@ -139,10 +139,9 @@ class Changes:
         here = here if after is None else here.filter(pk__gt=after)
         with transaction.atomic(self.database.alias):
             wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
-            rows = self.database.attempts.filter(pk__in=wanted).order_by("pk")
-            locked = self.database.skipping_locked(rows).values_list("pk", flat=True)
+            locked = self.database.lock_free(self.database.attempts.filter(pk__in=wanted))
             # Asked again of what can't change any more: "all pending ones" spares the just claimed.
-            found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
+            found = here.filter(pk__in=locked).values_list("pk", "status", "claimed_by")
             states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
             changed = self.database.attempts.filter(pk__in=states, status__in=sources).update(
                 **columns

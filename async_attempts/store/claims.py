@@ -25,21 +25,19 @@ TRIES: Final = 20
 """The most tries of a claim when some of what it took came too late, or has no slot."""
 
 LOOK: Final = """
-SELECT {seconds}, {seconds_to_tick},
+SELECT
+    (SELECT {until} FROM (
+        SELECT MIN(scheduled_at) AS soonest FROM {attempt} WHERE status = 'scheduled'
+    ) scheduled),
+    (SELECT {until} FROM (SELECT MIN(next_tick) AS soonest FROM {schedule}) ticks),
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
     EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
     EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND {left} < {late})),
     EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND blockers = 0 AND limit_key > ''),
     (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
 """
-DUE: Final = "status = 'pending' AND claimed_by IS NULL AND queue IN ({queues}) AND {scheduled_at}"
-NEXT: Final = """
-(SELECT {until} FROM
-    (SELECT MIN(scheduled_at) AS soonest FROM {attempt} WHERE status = 'scheduled') scheduled)
-"""
-NEXT_TICK: Final = """
-(SELECT {until} FROM (SELECT MIN(next_tick) AS soonest FROM {schedule}) ticks)
-"""
+DUE: Final = """status = 'pending' AND claimed_by IS NULL AND queue IN ({queues})
+    AND scheduled_at <= {now}{but_for}"""
 
 
 class QueueState(NamedTuple):
@@ -56,8 +54,8 @@ class QueueState(NamedTuple):
     has_due: bool
     has_suspects: bool
     has_late_workers: bool
-    has_waiting: bool = False
-    paused: frozenset[str] = frozenset()
+    has_waiting: bool
+    paused: frozenset[str]
 
 
 class Claims:
@@ -87,15 +85,11 @@ class Claims:
         asked = queues or ("",)
         vendor = self.database.vendor
         now, moment = DatabaseNow().on(vendor)
-        due = DUE.format(
-            queues=placeholders(asked), scheduled_at=f"scheduled_at <= {now}"
-        ) + but_for(passed_over, self.database.quoted("args"), vendor)
+        others = but_for(passed_over, self.database.quoted("args"), vendor)
         until = self.dialect.seconds_until
-        soonest = until.format(next="soonest", now=now)
         sql = LOOK.format(
-            seconds=NEXT.format(until=soonest, **self.database.names),
-            seconds_to_tick=NEXT_TICK.format(until=soonest, **self.database.names),
-            due=due,
+            until=until.format(next="soonest", now=now),
+            due=DUE.format(queues=placeholders(asked), now=now, but_for=others),
             left=until.format(next="lease", now=now),
             late=settings().LEASE * LATE_SHARE,
             by_index=self.dialect.by_claim_index,
@@ -103,15 +97,11 @@ class Claims:
             **self.database.names,
         )
         until_one = [*moment, *moment]
-        params: list[Any] = [*until_one, *until_one, *asked, *moment, *asked, *moment, *until_one]
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            to_due, to_tick, *facts, paused = cursor.fetchone()
+        params = [*until_one, *until_one, *asked, *moment, *asked, *moment, *until_one]
+        [(to_due, to_tick, *facts, paused)] = self.database.fetch(sql, params)
+        due, suspects, late_workers, waiting = map(bool, facts)
         moments = _not_negative(to_due), _not_negative(to_tick)
-        has_due, has_suspects, has_late_workers, has_waiting = map(bool, facts)
-        return QueueState(
-            *moments, has_due, has_suspects, has_late_workers, has_waiting, _paused(paused)
-        )
+        return QueueState(*moments, due, suspects, late_workers, waiting, _paused(paused))
 
     def promote(self, limit: int = 1000) -> int:
         """Make at most `limit` due scheduled attempts pending; returns their number."""
@@ -206,12 +196,10 @@ class Claims:
 
     def _of_open_queue(self, queue: str) -> str:
         """Return a condition in SQL: an attempt of this queue, which isn't paused."""
-        paused = "SELECT 1 FROM {queue} WHERE name = %(which)s AND {is_paused}"
+        row = f"SELECT 1 FROM {self.database.names['queue']} WHERE name = %(which)s AND"
         if limits_of_queue(queue).paused:
-            resumed = paused.format(is_paused="NOT is_paused", **self.database.names)
-            return f"queue = %(which)s AND EXISTS ({resumed})"
-        paused = paused.format(is_paused="is_paused", **self.database.names)
-        return f"queue = %(which)s AND NOT EXISTS ({paused})"
+            return f"queue = %(which)s AND EXISTS ({row} NOT is_paused)"
+        return f"queue = %(which)s AND NOT EXISTS ({row} is_paused)"
 
     def claim_one(
         self, worker_id: UUID, attempt_id: UUID, taken: Claimed | None = None
@@ -254,8 +242,7 @@ class Claims:
                 return Unknown.CLAIM if me.exists() else Unknown.NOTHING
             held = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_flight)
-            rows = self.database.skipping_locked(held.order_by("id"))
-            ids = list(rows.values_list("id", flat=True))
+            ids = self.database.lock_free(held)
             given_back = {"claimed_by": None, "started_at": None}
             held.filter(pk__in=ids).update(num_attempts=UNCOUNTED, **given_back)
             self.database.notify_due()

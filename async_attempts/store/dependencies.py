@@ -130,9 +130,7 @@ class Dependencies:
         Returns their number.
         """
         sql = LEFT_OPEN.format(**self.database.names, batch=BATCH)
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql)
-            left = {as_uuid(key) for (key,) in cursor.fetchall()}
+        left = {as_uuid(key) for (key,) in self.database.fetch(sql)}
         return self.close(left) if left else 0
 
     def _close_all(self, ids: Iterable[UUID]) -> tuple[int, set[UUID]]:
@@ -242,8 +240,9 @@ class Dependencies:
 
     def _lock_open(self, edges: Collection[int]) -> set[int]:
         """Return those of these edges that are open, and stay so as their dependents are locked."""
-        still = self.database.dependencies.filter(pk__in=edges, state=OPEN).order_by("id")
-        return set(self.database.skipping_locked(still).values_list("pk", flat=True))
+        return set(
+            self.database.lock_free(self.database.dependencies.filter(pk__in=edges, state=OPEN))
+        )
 
     # --- expiring
 
@@ -258,9 +257,9 @@ class Dependencies:
 
         To be closed after that, as `ids` are: what was passed over is found by that.
         """
-        expired = self.database.attempts.filter(pk__in=ids, status=Status.EXPIRED).order_by("id")
         # One that was retried meanwhile expires nothing.
-        over = set(self.database.skipping_locked(expired).values_list("pk", flat=True))
+        expired = self.database.attempts.filter(pk__in=ids, status=Status.EXPIRED)
+        over = set(self.database.lock_free(expired))
         edges = self._unreachable_edges(list(over))
         dependents = self._lock_dependents({pk for _, _, pk, _ in edges})
         still_open = self._lock_open([key for key, *_ in edges])
@@ -286,24 +285,17 @@ class Dependencies:
             return []
         database = self.database
         sql = UNREACHABLE.format(ids=placeholders(ids), deepest=DEEPEST, **database.names)
-        with database.connection.cursor() as cursor:
-            cursor.execute(sql, [database.stored(pk) for pk in ids])
-            rows = cursor.fetchall()
+        rows = database.fetch(sql, [database.stored(pk) for pk in ids])
         return [(row[0], as_uuid(row[1]), as_uuid(row[2]), as_uuid(row[3])) for row in rows]
 
     # --- reading
-
-    def _any_open(self) -> bool:
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(ANY_OPEN.format(**self.database.names))
-            return cursor.fetchone() is not None
 
     def with_dependents(self, ids: Iterable[UUID]) -> list[UUID]:
         """Return those of these attempts that others may wait for.
 
         `ids` are read only if there is any open edge: it is asked for each batch of successes.
         """
-        if not ids or not self._any_open():
+        if not ids or not self.database.fetch(ANY_OPEN.format(**self.database.names)):
             return []
         mine = self.database.attempts.filter(pk__in=list(ids), has_dependents=True)
         return list(mine.values_list("pk", flat=True))

@@ -18,7 +18,7 @@ from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Released, Status
 from ..models import DatabaseNow, Worker
 from ..models.large_values import Octets
-from .database import Database
+from .database import Database, as_uuid
 from .dialects.base import Dialect
 from .expressions import HEADER, among, but_for, header_of, seconds_from_now
 from .limits import Limits
@@ -237,8 +237,7 @@ class MissingKeys:
             return 0
 
         def work() -> int:
-            locked = self.database.skipping_locked(waiting.filter(pk__in=found).order_by("pk"))
-            free = list(locked.values_list("pk", flat=True))
+            free = self.database.lock_free(waiting.filter(pk__in=found))
             rows = self.database.attempts.filter(pk__in=free, status=Status.SCHEDULED)
             number = rows.update(scheduled_at=DatabaseNow(), reason="")
             self.database.notify_due()
@@ -268,9 +267,7 @@ class MissingKeys:
             limit=limit,
             **self.database.names,
         )
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql, [queue, *moment])
-            return [self.database.model._meta.pk.to_python(pk) for (pk,) in cursor.fetchall()]
+        return [as_uuid(pk) for (pk,) in self.database.fetch(sql, [queue, *moment])]
 
     def _put_off(self, ids: Sequence[UUID], causes: Mapping[bytes, Released]) -> Counter[bytes]:
         """Put off the ones of these attempts that nobody locks, has claimed, or sealed again."""

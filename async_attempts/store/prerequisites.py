@@ -140,9 +140,7 @@ class Prerequisites:
     def _note_dependents(self, ids: Sequence[UUID]) -> set[UUID]:
         mine = self.database.attempts.filter(pk__in=ids)
         # An attempt that runs atomically is locked until it ends; a sweep finds what is left.
-        locked = list(
-            self.database.skipping_locked(mine.order_by("id")).values_list("pk", flat=True)
-        )
+        locked = self.database.lock_free(mine)
         self.database.attempts.filter(pk__in=locked).update(has_dependents=True)
         # A worker that finishes one of the others just now may have seen no dependents.
         left = mine.exclude(pk__in=locked) if len(locked) < len(ids) else mine.none()
@@ -152,12 +150,11 @@ class Prerequisites:
         """The prerequisites of this attempt, in one statement: those handed over, in their order,
         then the others.
         """
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(self._sql, [self.database.stored(attempt_id)])
-            return [
-                PrerequisiteRow(as_uuid(pk), condition, place, bool(needs), as_uuid(cause), *rest)
-                for pk, condition, place, needs, cause, *rest in cursor.fetchall()
-            ]
+        rows = self.database.fetch(self._sql, [self.database.stored(attempt_id)])
+        return [
+            PrerequisiteRow(as_uuid(pk), condition, place, bool(needs), as_uuid(cause), *rest)
+            for pk, condition, place, needs, cause, *rest in rows
+        ]
 
     @cached_property
     def _sql(self) -> str:

@@ -72,8 +72,7 @@ class Retention:
 
         def work() -> list[UUID]:
             overdue = self._overdue()
-            rows = self.database.skipping_locked(overdue.filter(pk__in=ids).order_by("pk"))
-            locked = list(rows.values_list("pk", flat=True))
+            locked = self.database.lock_free(overdue.filter(pk__in=ids))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
             overdue.filter(pk__in=locked).update(**columns)
             self.dependencies.close_when_committed(self.dependencies.with_dependents(locked))

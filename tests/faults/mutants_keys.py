@@ -25,8 +25,8 @@ MUTANTS: Final = (
         (
             (
                 "store/claims.py",
-                ' + but_for(passed_over, self.database.quoted("args"), vendor)',
-                "",
+                'but_for(passed_over, self.database.quoted("args"), vendor)',
+                '""',
             ),
         ),
         (f"{PASSED_OVER}test_a_look_finds_nothing_due_that_a_claim_would_pass_over[sqlite-0]",),
