@@ -173,7 +173,12 @@ class Dependencies:
         unmet = {edge.attempt_id: edge.cause for edge in closed if not edge.is_met}
         expired = {pk: unmet[pk] for pk in waiting if pk in unmet}
         self._expire(expired)
-        self._judge(closed, expired)
+        self._judge(
+            {
+                edge.id: (edge.is_met, edge.cause, not edge.is_met and edge.attempt_id in expired)
+                for edge in closed
+            }
+        )
         counts = Counter(e.attempt_id for e in closed if e.is_met and e.attempt_id not in expired)
         self._lower({pk: row.blockers - counts[pk] for pk, row in waiting.items() if counts[pk]})
         return Batch(
@@ -202,14 +207,13 @@ class Dependencies:
         gone = {pk: Ending(None, pk) for pk in ids if pk not in there}
         return endings | gone, set(over) - ended.keys()
 
-    def _judge(self, closed: Sequence[Closed], expired: Collection[UUID]) -> None:
-        """Note that these edges are closed, and which of them has expired its dependent."""
-        verdicts = {
-            edge.id: (edge.is_met, edge.cause, edge.attempt_id in expired) for edge in closed
-        }
+    def _judge(self, verdicts: Mapping[int, tuple[bool, UUID | None, bool]]) -> None:
+        """Note that these edges are closed: if each is met, its cause, if it expired its dependent.
+
+        An attempt that another edge has expired keeps that mark: it is never taken back here.
+        """
         for (is_met, cause, has_expired), edges in _by_value(verdicts).items():
-            # An attempt that another edge has expired keeps that mark: it is never taken back here.
-            noted = {"has_expired_it": True} if has_expired and not is_met else {}
+            noted = {"has_expired_it": True} if has_expired else {}
             judged = self.database.dependencies.filter(pk__in=edges)
             judged.update(state=MET if is_met else UNMET, cause=cause, **noted)
 
@@ -263,7 +267,7 @@ class Dependencies:
         edges = self._unreachable_edges(list(over))
         dependents = self._lock_dependents({pk for _, _, pk, _ in edges})
         still_open = self._lock_open([key for key, *_ in edges])
-        verdicts: dict[int, tuple[UUID | None, bool]] = {}
+        verdicts: dict[int, tuple[bool, UUID | None, bool]] = {}
         causes: dict[UUID, UUID | None] = {}
         for key, prerequisite, pk, cause in edges:
             if key in still_open and prerequisite in over and pk in dependents:
@@ -271,12 +275,9 @@ class Dependencies:
                 if waits := row is not None and row.status == Status.WAITING:
                     causes.setdefault(pk, cause)
                     over.add(pk)
-                verdicts[key] = (cause, waits)
+                verdicts[key] = (False, cause, waits)
         self._expire(causes)
-        for (cause, waited), some in _by_value(verdicts).items():
-            noted = {"has_expired_it": True} if waited else {}
-            unmet = self.database.dependencies.filter(pk__in=some)
-            unmet.update(state=UNMET, cause=cause, **noted)
+        self._judge(verdicts)
         return [pk for pk in causes if dependents[pk].has_dependents]
 
     def _unreachable_edges(self, ids: Sequence[UUID]) -> list[tuple[int, UUID, UUID, UUID | None]]:
