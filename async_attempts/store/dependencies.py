@@ -130,8 +130,7 @@ class Dependencies:
         Returns their number.
         """
         sql = LEFT_OPEN.format(**self.database.names, batch=BATCH)
-        left = {as_uuid(key) for (key,) in self.database.fetch(sql)}
-        return self.close(left) if left else 0
+        return self.close({as_uuid(key) for (key,) in self.database.fetch(sql)})
 
     def _close_all(self, ids: Iterable[UUID]) -> tuple[int, set[UUID]]:
         """Close; return the number of edges closed, and the prerequisites of those passed over."""
@@ -160,9 +159,7 @@ class Dependencies:
         ).order_by("id")
         edges = list(mine[:BATCH])
         dependents = self._lock_dependents({edge.attempt_id for edge in edges})
-        still_open = self._lock_open(
-            [edge.pk for edge in edges if edge.attempt_id in dependents] if dependents else []
-        )
+        still_open = self._lock_open([e.pk for e in edges if e.attempt_id in dependents])
         passed |= {edge.prerequisite_id for edge in edges if edge.pk not in still_open}
         closed = [
             _judged(edge, endings[edge.prerequisite_id]) for edge in edges if edge.pk in still_open
@@ -244,9 +241,8 @@ class Dependencies:
 
     def _lock_open(self, edges: Collection[int]) -> set[int]:
         """Return those of these edges that are open, and stay so as their dependents are locked."""
-        return set(
-            self.database.lock_free(self.database.dependencies.filter(pk__in=edges, state=OPEN))
-        )
+        still = self.database.dependencies.filter(pk__in=edges, state=OPEN)
+        return set(self.database.lock_free(still))
 
     # --- expiring
 

@@ -14,6 +14,7 @@ from django.db.models import (
     BinaryField,
     Case,
     DateTimeField,
+    Expression,
     ExpressionWrapper,
     F,
     Func,
@@ -56,7 +57,7 @@ class RowId(Func):
     output_field = IntegerField()
 
 
-def seconds_from_now(seconds: float) -> Any:
+def seconds_from_now(seconds: float) -> Expression:
     """Return the database's now and `seconds` more, as an expression."""
     if not seconds:
         return DatabaseNow()

@@ -126,14 +126,6 @@ class Insert:
         self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
     ) -> int:
         """Note and announce what the database made of them; return how many it took."""
-        taken = self._note(attempts, rows)
-        self.announce(taken)
-        return len(taken)
-
-    def _note(
-        self, attempts: Sequence[AbstractAttempt], rows: Sequence[Sequence[Any]] | None
-    ) -> Sequence[AbstractAttempt]:
-        """Note on the objects what the database made of them; return the ones that it took."""
         read = None if rows is None else {row[0]: row for row in rows}
         taken = []
         for attempt in attempts:
@@ -149,7 +141,8 @@ class Insert:
             row["created"] = True
             remember(attempt)
             taken.append(attempt)
-        return taken
+        self.announce(taken)
+        return len(taken)
 
     def announce(self, attempts: Sequence[AbstractAttempt]) -> None:
         if self.is_listened_to:
