@@ -13,7 +13,7 @@ from ..models import DatabaseNow
 from .claimed import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
 from .database import Database, placeholders
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED, but_for
+from .expressions import UNBEGUN, but_for
 from .limits import Limits
 from .outcomes import Outcomes
 from .queues import Queues, limits_of_queue
@@ -243,8 +243,7 @@ class Claims:
             held = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_flight)
             ids = self.database.lock_free(held)
-            given_back = {"claimed_by": None, "started_at": None}
-            held.filter(pk__in=ids).update(num_attempts=UNCOUNTED, **given_back)
+            held.filter(pk__in=ids).update(**UNBEGUN)
             self.database.notify_due()
             return Unknown.LOCKED if held.exists() else Unknown.NOTHING
 

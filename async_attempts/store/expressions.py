@@ -39,6 +39,9 @@ UNCOUNTED: Final = Greatest(F("num_attempts") - 1, 0)
 """The number of executions without the one that a claim has counted; a person may have set it to 0
 meanwhile."""
 
+UNBEGUN: Final = {"claimed_by": None, "started_at": None, "num_attempts": UNCOUNTED}
+"""The columns of an attempt that is given back before it has begun."""
+
 LITERAL: Final = {
     "postgresql": "decode('{}', 'hex')",
     "mysql": "x'{}'",

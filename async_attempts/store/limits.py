@@ -23,7 +23,7 @@ from ..pauses import jittered
 from .claimed import Claim, Claimed
 from .database import Database
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED
+from .expressions import UNBEGUN
 from .revisits import What
 
 PAUSES: Final = (0.001, 0.002, 0.004)
@@ -149,12 +149,8 @@ class Limits:
             else:
                 left.append(claim)
         for seq, ids in by_seq.items():
-            self.database.fenced(worker_id, seq, sorted(ids)).update(
-                status=Status.WAITING,
-                claimed_by=None,
-                started_at=None,
-                num_attempts=UNCOUNTED,
-            )
+            mine = self.database.fenced(worker_id, seq, sorted(ids))
+            mine.update(status=Status.WAITING, **UNBEGUN)
         return self.database.still_held(worker_id, left) if left else []
 
     def unpark(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED, ended, seconds_from_now
+from .expressions import UNBEGUN, UNCOUNTED, ended, seconds_from_now
 from .revisits import QUICK
 
 Result = tuple[Claim, Outcome]
@@ -312,9 +312,8 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
         case Snoozed(delay):
             return _later(delay, num_attempts=UNCOUNTED, num_crashes=0)
         case Released(delay, reason):
-            back = {"num_attempts": UNCOUNTED, "started_at": None}
             why = {"reason": reason} if reason else {}
-            return _later(delay, **back, **why) if delay else {"claimed_by": None, **back}
+            return _later(delay) | UNBEGUN | why if delay else UNBEGUN
 
 
 def _later(delay: float, **columns: Any) -> dict[str, Any]:
