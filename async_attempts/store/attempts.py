@@ -18,10 +18,9 @@ from ..models.dependency import note_prerequisites
 from ..models.row_template import RowTemplate, shared_template
 from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
-from .alike import A_FEW, CHUNK_ROWS, InsertAlike
 from .debounce import Debounce
 from .expressions import seconds_from_now, status_when_due
-from .insert import DECIDED
+from .insert import A_FEW, CHUNK_ROWS, DECIDED, InsertAlike
 from .prerequisites import Prerequisites
 from .queues import Queues
 from .transactions import refuse_wrong_transaction, wrong_transaction

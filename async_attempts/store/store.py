@@ -7,7 +7,6 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from .alike import InsertAlike
 from .attempts import Attempts
 from .changes import Changes
 from .claim_trials import Trials
@@ -16,7 +15,7 @@ from .database import Database
 from .debounce import Debounce
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .insert import Insert
+from .insert import Insert, InsertAlike
 from .limits import Limits
 from .malformed_rows import MalformedRows
 from .missing_keys import MissingKeys

@@ -16,9 +16,8 @@ from ...models import AbstractAttempt
 from ...models.row_template import RowTemplate
 from ...models.sealing import seal_alike
 from ...plaintext import Plaintext
-from ..alike import OWN_COLUMNS, InsertAlike, note
 from ..columns import Column
-from ..insert import Insert
+from ..insert import OWN_COLUMNS, Insert, InsertAlike, note
 from ..notifications import gate_of
 
 FEW: Final = 8
