@@ -83,6 +83,12 @@ def ended(status: Status, **columns: Any) -> dict[str, Any]:
     return {"status": status, "completed_at": DatabaseNow(), **columns}
 
 
+def due_in(delay: float, **columns: Any) -> dict[str, Any]:
+    """Return the columns of an attempt that is given back, and due in `delay` seconds."""
+    due = seconds_from_now(delay)
+    return {"status": Status.SCHEDULED, "claimed_by": None, "scheduled_at": due, **columns}
+
+
 class Header(Func):
     """The header of a measured column, for the ORM; no bytes for what is over its limit."""
 

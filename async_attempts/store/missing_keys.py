@@ -18,6 +18,7 @@ from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Released, Status
 from ..models import DatabaseNow, Worker
 from ..models.large_values import Octets
+from .claimed import ORDINARY, SUSPECT
 from .database import Database, as_uuid
 from .dialects.base import Dialect
 from .expressions import HEADER, among, but_for, header_of, seconds_from_now
@@ -54,8 +55,6 @@ SELECT id FROM (
 ) head WHERE header IN {headers}
 """
 """The rows that a claim meets first, but for those that it leaves to others; no row behind them."""
-
-KINDS: Final = "num_crashes = 0", "num_crashes > 0"
 
 
 class PutOff(NamedTuple):
@@ -164,7 +163,7 @@ class MissingKeys:
             opened = {one for one in causes if "" in known or one.hex() in known}
             found.opened.update(opened)
             keyless = sorted(causes.keys() - opened)
-            for kind in KINDS if keyless else ():
+            for kind in (ORDINARY, SUSPECT) if keyless else ():
                 if (left := PUT_OFF_AT_ONCE - found.numbers.total()) > 0:
                     ids = self._at_the_head(queue, kind, keyless, opened, left)
                     put_off = self._put_off(ids, {header: causes[header] for header in keyless})

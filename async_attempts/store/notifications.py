@@ -70,12 +70,13 @@ def notifies(connection: Any) -> bool:
     return connection.vendor == "postgresql" and settings().NOTIFY
 
 
-def passing_gate(connection: Any) -> str | None:
+@cached(SETTING, MODEL_SETTING, "DATABASES")
+def gate_of(alias: str) -> str | None:
     """SQL for PostgreSQL: an expression that passes the gate once, for a RETURNING or a SELECT.
 
     None where nothing is notified: on other databases, or by the setting `NOTIFY`.
     """
-    if not notifies(connection):
+    if not notifies(connections[alias]):
         return None
     name = _literal(channel()).replace("%", "%%")
     return (
@@ -93,12 +94,6 @@ def pass_gate(connection: Any) -> None:
     if gate := gate_of(connection.alias):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {gate}", [])
-
-
-@cached(SETTING, MODEL_SETTING, "DATABASES")
-def gate_of(alias: str) -> str | None:
-    """`passing_gate` for a database, made once."""
-    return passing_gate(connections[alias])
 
 
 def listening() -> str:

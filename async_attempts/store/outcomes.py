@@ -28,7 +28,7 @@ from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .expressions import UNBEGUN, UNCOUNTED, ended, seconds_from_now
+from .expressions import UNBEGUN, UNCOUNTED, due_in, ended
 from .revisits import QUICK
 
 Result = tuple[Claim, Outcome]
@@ -308,21 +308,12 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
             given_back = {"num_attempts": UNCOUNTED} if late else {}
             return ended(Status.EXPIRED, reason=reason, **given_back)
         case Retried(delay, error):
-            return _later(delay, error_class=error.error_class, num_crashes=0)
+            return due_in(delay, error_class=error.error_class, num_crashes=0)
         case Snoozed(delay):
-            return _later(delay, num_attempts=UNCOUNTED, num_crashes=0)
+            return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0)
         case Released(delay, reason):
             why = {"reason": reason} if reason else {}
-            return _later(delay) | UNBEGUN | why if delay else UNBEGUN
-
-
-def _later(delay: float, **columns: Any) -> dict[str, Any]:
-    return {
-        "status": Status.SCHEDULED,
-        "claimed_by": None,
-        "scheduled_at": seconds_from_now(delay),
-        **columns,
-    }
+            return due_in(delay) | UNBEGUN | why if delay else UNBEGUN
 
 
 def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failure:

@@ -21,7 +21,7 @@ from ..printable import printable
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .expressions import UNBEGUN, ended, seconds_from_now
+from .expressions import UNBEGUN, due_in, ended, seconds_from_now
 from .limits import Limits
 from .outcomes import CANCELLED
 
@@ -287,8 +287,7 @@ def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     if verdict.reason:
         return ended(Status.FAILED, reason=verdict.reason, **counted)
     if verdict.delay:
-        later = {"scheduled_at": seconds_from_now(verdict.delay), "claimed_by": None}
-        return {"status": Status.SCHEDULED, **later, **counted}
+        return due_in(verdict.delay, **counted)
     if not verdict.has_begun:
         return {"num_crashes": crashes, **UNBEGUN}
     return {"claimed_by": None, **counted}

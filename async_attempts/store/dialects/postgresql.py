@@ -22,7 +22,7 @@ from psycopg.types.string import ByteaBinaryLoader
 
 from ...payload.limits import most_args_bytes
 from ..claimed import COLUMNS, Claim, Selection, uptime
-from ..notifications import passing_gate
+from ..notifications import gate_of
 from .base import Dialect, require_read_committed
 
 CLAIM = """
@@ -143,7 +143,7 @@ class PostgreSQL(Dialect):
 
     def promote(self, limit: int) -> int:
         database = self.database
-        sql = PROMOTE.format(gate=passing_gate(database.connection) or "NULL", **database.names)
+        sql = PROMOTE.format(gate=gate_of(database.alias) or "NULL", **database.names)
 
         def work() -> int:
             return int(self._execute(sql, {"limit": limit}).fetchone()[0])
