@@ -165,7 +165,7 @@ class Claims:
         if surplus := claims[number:]:
             unrecorded = self.outcomes.finish(worker_id, [(claim, Released()) for claim in surplus])
             taken.unrecorded += [(claim, Released()) for claim in unrecorded.locked]
-            self.limits.unpark({claim.limit_key for claim in surplus} - {""})
+            self.limits.unpark({claim.limit_key for claim in surplus})
         return claims[:number] if surplus else claims
 
     def _claim_of(
@@ -226,7 +226,7 @@ class Claims:
         if len(timely) < len(claims):
             # A late one may have been unparked for a slot, which is the next one's then.
             kept = {claim.id_bytes for claim in timely}
-            self.limits.unpark({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
+            self.limits.unpark(c.limit_key for c in claims if c.id_bytes not in kept)
         return fitting
 
     def release_unknown(self, worker_id: UUID, in_flight: Collection[UUID] = ()) -> Unknown:

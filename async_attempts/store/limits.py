@@ -156,14 +156,15 @@ class Limits:
     def unpark(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
         """Make attempts that wait for slots of these limit keys due; returns their number.
 
-        `queues`: of these queues only. A key that others lock is come back to.
+        `keys`: "" among them stands for none. `queues`: of these queues only. A key that others
+        lock is come back to.
         """
         unparked = 0
 
         def work(some: Iterable[str]) -> set[str]:
             nonlocal unparked
             crowded: set[str] = set()
-            for part in in_batches(sorted(set(some))):
+            for part in in_batches(sorted({*some} - {""})):
                 number, locked = self.database.in_transaction(partial(self._unpark, part, queues))
                 unparked += number
                 crowded |= locked

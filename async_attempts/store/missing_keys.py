@@ -298,7 +298,7 @@ class MissingKeys:
         with self.dialect.locking_by_id():
             found = self.database.in_transaction(work)
         # One of them may have been unparked for a slot, which is the next one's then.
-        self.limits.unpark(keys - {""})
+        self.limits.unpark(keys)
         return found
 
 

@@ -239,7 +239,7 @@ class Workers:
             unlocked = self.database.skipping_locked(held.order_by("id"))
             taken = list(unlocked.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, verdict_of(row)) for row in taken]
-            freed.update(row.limit_key for row in taken if row.limit_key)
+            freed.update(row.limit_key for row in taken)
             released = [row.id for row, verdict in judged if verdict is None]
             mine = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             mine.filter(pk__in=released).update(**UNBEGUN)

@@ -200,7 +200,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the place of what is put off goes to the next one",
-        (("store/missing_keys.py", '        self.limits.unpark(keys - {""})\n', ""),),
+        (("store/missing_keys.py", "        self.limits.unpark(keys)\n", ""),),
         (f"{KEYLESS}test_the_place_that_one_was_woken_for_is_the_next_ones[sqlite]",),
     ),
     Mutant(
