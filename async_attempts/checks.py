@@ -32,8 +32,8 @@ from .payload import Arguments
 from .schedules import declared_in_code, declared_in_settings
 from .store import store_for
 from .store.dialects.sqlite import needs_immediate
-from .store.listener import has_password
 from .store.missing_keys import is_form
+from .store.notifications import has_password
 from .store.store import driver_problem
 from .targets import Policy, registered, target_of
 

@@ -16,7 +16,7 @@ from ..payload import Arguments, Handed, load_value
 from ..payload.limits import refuse_large
 from ..printable import printable
 from ..store import Claim, store_for
-from ..store.edges import PrerequisiteRow
+from ..store.prerequisites import PrerequisiteRow
 from .outcomes import Ending, endings_in_order
 
 
@@ -37,7 +37,7 @@ def handed_over(
         raise Tampered(f"Nothing binds attempt {claim.id} to what it is handed.")
     found: list[PrerequisiteRow] = []
     if bound_to or is_old:
-        found = store_for(claim.database).edges.of(claim.id)
+        found = store_for(claim.database).prerequisites.of(claim.id)
     for one in found:
         refuse_large(one.id, one.size)
     if bound_to:

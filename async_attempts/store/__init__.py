@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from ..conf import MODEL_SETTING, cached
 from .claimed import TOO_LATE, Claim, Claimed, Unknown
+from .claims import QueueState
 from .missing_keys import Cursor, PutOff
-from .outcomes import Result, Unrecorded
-from .progress import ProgressReport
-from .queue_state import QueueState
+from .outcomes import ProgressReport, Result, Unrecorded
 from .queues import Room
 from .retention import Walk
 from .schedules import Ticked

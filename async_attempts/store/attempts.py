@@ -17,11 +17,10 @@ from ..models.dependency import note_prerequisites
 from ..models.new_rows import complete, plaintexts_of, seal
 from ..models.row_template import RowTemplate, shared_template
 from ..plaintext import Plaintext
-from .alike import A_FEW, CHUNK_ROWS, InsertAlike
 from .debounce import Debounce
-from .edges import Edges
 from .expressions import seconds_from_now, status_when_due
-from .insert import DECIDED
+from .insert import A_FEW, CHUNK_ROWS, DECIDED, InsertAlike
+from .prerequisites import Prerequisites
 from .queues import Queues
 from .transactions import refuse_wrong_transaction, wrong_transaction
 
@@ -34,13 +33,13 @@ class Attempts:
     """New attempts: from nothing to pending, scheduled or waiting."""
 
     def __init__(
-        self, alike: InsertAlike, debounce: Debounce, edges: Edges, queues: Queues
+        self, alike: InsertAlike, debounce: Debounce, prerequisites: Prerequisites, queues: Queues
     ) -> None:
         self.alike = alike
         self.statement = alike.insert
         self.database = alike.database
         self.debounce = debounce
-        self.edges = edges
+        self.prerequisites = prerequisites
         self.queues = queues
 
     def insert_alike(self, rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:
@@ -128,7 +127,7 @@ class Attempts:
                         f"{taken}: an attempt with the idempotence token "
                         f"{taken.idempotence_token!r} exists; none of these was enqueued."
                     )
-            self.edges.link(rows, rows)
+            self.prerequisites.link(rows, rows)
 
         self._all_or_none(rows, work, batch_size or CHUNK_ROWS)
 
@@ -168,7 +167,7 @@ class Attempts:
         debounced = [row for row in rows if row.debounce_key is not None]
         ordinary = [row for row in rows if row.debounce_key is None] if debounced else rows
         found = self._write_or_get_each(ordinary)
-        self.edges.link(ordinary, found)
+        self.prerequisites.link(ordinary, found)
         if not debounced:
             return found
         ids = [row.pk for row in ordinary]

@@ -139,11 +139,12 @@ class Changes:
         here = here if after is None else here.filter(pk__gt=after)
         with transaction.atomic(self.database.alias):
             wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
-            rows = self.database.attempts.filter(pk__in=wanted).order_by("pk")
-            locked = self.database.skipping_locked(rows).values_list("pk", flat=True)
+            locked = self.database.lock_free(self.database.attempts.filter(pk__in=wanted))
             # Asked again of what can't change any more: "all pending ones" spares the just claimed.
-            found = here.filter(pk__in=list(locked)).values_list("pk", "status", "claimed_by")
-            states = {pk: _state(status, claimed_by) for pk, status, claimed_by in found}
+            found = here.filter(pk__in=locked).values_list("pk", "status", "claimed_by")
+            states = {
+                pk: _state(status, claimed_by is not None) for pk, status, claimed_by in found
+            }
             changed = self.database.attempts.filter(pk__in=states, status__in=sources).update(
                 **columns
             )
@@ -155,8 +156,8 @@ class Changes:
         return Counter(states.values()), wanted[-1] if wanted else None
 
 
-def _state(status: str, claimed_by: UUID | None) -> str:
-    return RUNNING if status == Status.PENDING and claimed_by is not None else status
+def _state(status: str, is_claimed: bool) -> str:
+    return RUNNING if status == Status.PENDING and is_claimed else status
 
 
 def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
@@ -165,7 +166,7 @@ def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
     counts: Counter[str] = Counter()
     # A join may have brought a row several times.
     for status, claimed, n in groups.annotate(n=Count("pk", distinct=True)):
-        counts[RUNNING if status == Status.PENDING and claimed else status] += n
+        counts[_state(status, claimed)] += n
     return counts
 
 

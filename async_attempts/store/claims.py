@@ -1,30 +1,65 @@
-"""Promote what became due, and claim a batch of it: committed before any target is called."""
+"""Look for what is due, promote it, and claim a batch: committed before any target is called."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from ..conf import limits, settings
 from ..lifecycle import Released, Status
 from ..models import DatabaseNow
 from .claimed import ORDINARY, SUSPECT, TOO_LATE, Claim, Claimed, Selection, Unknown
-from .database import Database
+from .database import Database, placeholders
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED
-from .headers import but_for
+from .expressions import UNBEGUN, but_for
 from .limits import Limits
 from .outcomes import Outcomes
 from .queues import Queues, limits_of_queue
+from .workers import LATE_SHARE
 
 MOST_ASKED: Final = 200
 
 TRIES: Final = 20
 """The most tries of a claim when some of what it took came too late, or has no slot."""
 
+LOOK: Final = """
+SELECT
+    (SELECT {until} FROM (
+        SELECT MIN(scheduled_at) AS soonest FROM {attempt} WHERE status = 'scheduled'
+    ) scheduled),
+    (SELECT {until} FROM (SELECT MIN(next_tick) AS soonest FROM {schedule}) ticks),
+    EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes = 0),
+    EXISTS (SELECT 1 FROM {attempt} {by_index} WHERE {due} AND num_crashes > 0),
+    EXISTS (SELECT 1 FROM {worker} WHERE state = 'dead' OR (state = 'live' AND {left} < {late})),
+    EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND blockers = 0 AND limit_key > ''),
+    (SELECT {paused} FROM {queue} WHERE is_paused IS NOT NULL)
+"""
+DUE: Final = """status = 'pending' AND claimed_by IS NULL AND queue IN ({queues})
+    AND scheduled_at <= {now}{but_for}"""
+
+
+class QueueState(NamedTuple):
+    """The work that there is for a worker.
+
+    `next_due`: seconds until the next scheduled attempt is; None: none. `next_tick`: seconds until
+    the next tick of a schedule. `has_late_workers`: True if one is late with its lease, or dead and
+    not everything that it held was taken back. `has_waiting`: True if something waits for a slot
+    of a limit key. `paused`: the queues that are.
+    """
+
+    next_due: float | None
+    next_tick: float | None
+    has_due: bool
+    has_suspects: bool
+    has_late_workers: bool
+    has_waiting: bool
+    paused: frozenset[str]
+
 
 class Claims:
-    """Promotions and claims: from scheduled to pending to running."""
+    """Looks, promotions and claims: from scheduled to pending to running."""
 
     def __init__(
         self,
@@ -39,6 +74,34 @@ class Claims:
         self.outcomes = outcomes
         self.limits = limits
         self.queues = queues
+
+    def look(self, queues: Sequence[str], passed_over: Collection[bytes] = ()) -> QueueState:
+        """Return what there is to do in `queues`, and among the workers, by one statement.
+
+        An idle worker costs no more than this.
+        `passed_over`: headers of sealed arguments that a claim would leave to others.
+        """
+        # No queue has an empty name.
+        asked = queues or ("",)
+        vendor = self.database.vendor
+        now, moment = DatabaseNow().on(vendor)
+        others = but_for(passed_over, self.database.quoted("args"), vendor)
+        until = self.dialect.seconds_until
+        sql = LOOK.format(
+            until=until.format(next="soonest", now=now),
+            due=DUE.format(queues=placeholders(asked), now=now, but_for=others),
+            left=until.format(next="lease", now=now),
+            late=settings().LEASE * LATE_SHARE,
+            by_index=self.dialect.by_claim_index,
+            paused=self.dialect.names_to_flags,
+            **self.database.names,
+        )
+        until_one = [*moment, *moment]
+        params = [*until_one, *until_one, *asked, *moment, *asked, *moment, *until_one]
+        [(to_due, to_tick, *facts, paused)] = self.database.fetch(sql, params)
+        due, suspects, late_workers, waiting = map(bool, facts)
+        moments = _not_negative(to_due), _not_negative(to_tick)
+        return QueueState(*moments, due, suspects, late_workers, waiting, _paused(paused))
 
     def promote(self, limit: int = 1000) -> int:
         """Make at most `limit` due scheduled attempts pending; returns their number."""
@@ -102,7 +165,7 @@ class Claims:
         if surplus := claims[number:]:
             unrecorded = self.outcomes.finish(worker_id, [(claim, Released()) for claim in surplus])
             taken.unrecorded += [(claim, Released()) for claim in unrecorded.locked]
-            self.limits.unpark({claim.limit_key for claim in surplus} - {""})
+            self.limits.unpark({claim.limit_key for claim in surplus})
         return claims[:number] if surplus else claims
 
     def _claim_of(
@@ -133,12 +196,10 @@ class Claims:
 
     def _of_open_queue(self, queue: str) -> str:
         """Return a condition in SQL: an attempt of this queue, which isn't paused."""
-        paused = "SELECT 1 FROM {queue} WHERE name = %(which)s AND {is_paused}"
+        row = f"SELECT 1 FROM {self.database.names['queue']} WHERE name = %(which)s AND"
         if limits_of_queue(queue).paused:
-            resumed = paused.format(is_paused="NOT is_paused", **self.database.names)
-            return f"queue = %(which)s AND EXISTS ({resumed})"
-        paused = paused.format(is_paused="is_paused", **self.database.names)
-        return f"queue = %(which)s AND NOT EXISTS ({paused})"
+            return f"queue = %(which)s AND EXISTS ({row} NOT is_paused)"
+        return f"queue = %(which)s AND NOT EXISTS ({row} is_paused)"
 
     def claim_one(
         self, worker_id: UUID, attempt_id: UUID, taken: Claimed | None = None
@@ -165,7 +226,7 @@ class Claims:
         if len(timely) < len(claims):
             # A late one may have been unparked for a slot, which is the next one's then.
             kept = {claim.id_bytes for claim in timely}
-            self.limits.unpark({c.limit_key for c in claims if c.id_bytes not in kept} - {""})
+            self.limits.unpark(c.limit_key for c in claims if c.id_bytes not in kept)
         return fitting
 
     def release_unknown(self, worker_id: UUID, in_flight: Collection[UUID] = ()) -> Unknown:
@@ -181,10 +242,8 @@ class Claims:
                 return Unknown.CLAIM if me.exists() else Unknown.NOTHING
             held = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
             held = held.exclude(pk__in=in_flight)
-            rows = self.database.skipping_locked(held.order_by("id"))
-            ids = list(rows.values_list("id", flat=True))
-            given_back = {"claimed_by": None, "started_at": None}
-            held.filter(pk__in=ids).update(num_attempts=UNCOUNTED, **given_back)
+            ids = self.database.lock_free(held)
+            held.filter(pk__in=ids).update(**UNBEGUN)
             self.database.notify_due()
             return Unknown.LOCKED if held.exists() else Unknown.NOTHING
 
@@ -201,3 +260,15 @@ class Claims:
         taken.unrecorded += [(claim, TOO_LATE) for claim in locked]
         taken.too_late += [c for c in late if c not in unrecorded and c not in locked]
         return [c for c in claims if c.seconds_left is None or c.seconds_left > 0]
+
+
+def _paused(said: str | None) -> frozenset[str]:
+    """Return the queues that are paused, by what people said and what the settings say."""
+    by_people = json.loads(said or "{}")
+    by_settings = {name for name, own in limits().items() if own.paused}
+    names = by_people.keys() | by_settings
+    return frozenset(name for name in names if by_people.get(name, name in by_settings))
+
+
+def _not_negative(seconds: Any) -> float | None:
+    return None if seconds is None else max(0.0, float(seconds))

@@ -134,6 +134,16 @@ class Database:
         no_key = self.connection.features.has_select_for_no_key_update
         return rows.select_for_update(skip_locked=True, no_key=no_key)
 
+    def lock_free(self, rows: QuerySet[Any]) -> list[Any]:
+        """Lock those of `rows` that nobody else locks, in the order of their keys; return these."""
+        return list(self.skipping_locked(rows.order_by("pk")).values_list("pk", flat=True))
+
+    def fetch(self, sql: str, params: Sequence[Any] | None = None) -> list[Any]:
+        """Execute one statement; return the rows that it answers."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+
     def notify_due(self) -> None:
         """Wake idle workers when the open transaction commits: something may be due earlier."""
         pass_gate(self.connection)
@@ -141,9 +151,7 @@ class Database:
     def now(self) -> datetime:
         """Return the database's clock, an aware datetime."""
         sql, params = DatabaseNow().on(self.vendor)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {sql}", params)
-            value: Any = cursor.fetchone()[0]
+        [(value,)] = self.fetch(f"SELECT {sql}", params)
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -193,10 +201,7 @@ class Database:
         if column == "metadata":
             value = json_text(self.vendor, value)
         sql = f"SELECT {octets(self.vendor, value)} FROM {self.names['attempt']} WHERE id = %s"
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, [self.stored(attempt_id)])
-            row = cursor.fetchone()
-        return 0 if row is None else int(row[0] or 0)
+        return sum(int(size or 0) for (size,) in self.fetch(sql, [self.stored(attempt_id)]))
 
 
 def placeholders(values: Iterable[Any]) -> str:

@@ -9,7 +9,7 @@ knows of it: neither the claim, nor what ends an attempt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from copy import copy
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -59,7 +59,7 @@ class Last(NamedTuple):
             return _moment(self.started_at + timedelta(seconds=period))
         if self.waits or self.num_attempts:
             # It has just begun, or its last execution was released: nobody knows when it began.
-            return _from_now(period)
+            return seconds_from_now(period)
         # It ended before it could begin, and was itself put off because of the one before it.
         return _moment(self.scheduled_at)
 
@@ -79,7 +79,9 @@ class Debounce:
         """
 
         def work() -> AbstractAttempt:
-            with self._in_transaction():
+            # The caller's, without a savepoint; else one of its own.
+            is_open = self.database.connection.in_atomic_block
+            with nullcontext() if is_open else transaction.atomic(self.database.alias):
                 return self._debounce_within(attempt, calls=1)
 
         return self.database.retry_on_conflict(work)
@@ -98,11 +100,6 @@ class Debounce:
             row = self._debounce_within(group[-1], len(group))
             found |= dict.fromkeys([attempt.pk for attempt in group], row)
         return found
-
-    def _in_transaction(self) -> AbstractContextManager[Any]:
-        """The caller's, without a savepoint; else one of its own."""
-        is_open = self.database.connection.in_atomic_block
-        return nullcontext() if is_open else transaction.atomic(self.database.alias)
 
     def _debounce_within(self, attempt: AbstractAttempt, calls: int) -> AbstractAttempt:
         key: Any = attempt.debounce_key
@@ -211,11 +208,6 @@ def _due(options: DebounceOptions, calls: int) -> Expression:
         return due
     latest = F("created_at") + timedelta(seconds=options.max_wait)
     return Least(due, ExpressionWrapper(latest, output_field=DateTimeField()))
-
-
-def _from_now(seconds: float) -> Expression:
-    moment: Expression = seconds_from_now(seconds)
-    return moment
 
 
 def _moment(value: datetime) -> Expression:

@@ -130,10 +130,7 @@ class Dependencies:
         Returns their number.
         """
         sql = LEFT_OPEN.format(**self.database.names, batch=BATCH)
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql)
-            left = {as_uuid(key) for (key,) in cursor.fetchall()}
-        return self.close(left) if left else 0
+        return self.close({as_uuid(key) for (key,) in self.database.fetch(sql)})
 
     def _close_all(self, ids: Iterable[UUID]) -> tuple[int, set[UUID]]:
         """Close; return the number of edges closed, and the prerequisites of those passed over."""
@@ -162,9 +159,7 @@ class Dependencies:
         ).order_by("id")
         edges = list(mine[:BATCH])
         dependents = self._lock_dependents({edge.attempt_id for edge in edges})
-        still_open = self._lock_open(
-            [edge.pk for edge in edges if edge.attempt_id in dependents] if dependents else []
-        )
+        still_open = self._lock_open([e.pk for e in edges if e.attempt_id in dependents])
         passed |= {edge.prerequisite_id for edge in edges if edge.pk not in still_open}
         closed = [
             _judged(edge, endings[edge.prerequisite_id]) for edge in edges if edge.pk in still_open
@@ -175,7 +170,12 @@ class Dependencies:
         unmet = {edge.attempt_id: edge.cause for edge in closed if not edge.is_met}
         expired = {pk: unmet[pk] for pk in waiting if pk in unmet}
         self._expire(expired)
-        self._judge(closed, expired)
+        self._judge(
+            {
+                edge.id: (edge.is_met, edge.cause, not edge.is_met and edge.attempt_id in expired)
+                for edge in closed
+            }
+        )
         counts = Counter(e.attempt_id for e in closed if e.is_met and e.attempt_id not in expired)
         self._lower({pk: row.blockers - counts[pk] for pk, row in waiting.items() if counts[pk]})
         return Batch(
@@ -204,14 +204,13 @@ class Dependencies:
         gone = {pk: Ending(None, pk) for pk in ids if pk not in there}
         return endings | gone, set(over) - ended.keys()
 
-    def _judge(self, closed: Sequence[Closed], expired: Collection[UUID]) -> None:
-        """Note that these edges are closed, and which of them has expired its dependent."""
-        verdicts = {
-            edge.id: (edge.is_met, edge.cause, edge.attempt_id in expired) for edge in closed
-        }
+    def _judge(self, verdicts: Mapping[int, tuple[bool, UUID | None, bool]]) -> None:
+        """Note that these edges are closed: if each is met, its cause, if it expired its dependent.
+
+        An attempt that another edge has expired keeps that mark: it is never taken back here.
+        """
         for (is_met, cause, has_expired), edges in _by_value(verdicts).items():
-            # An attempt that another edge has expired keeps that mark: it is never taken back here.
-            noted = {"has_expired_it": True} if has_expired and not is_met else {}
+            noted = {"has_expired_it": True} if has_expired else {}
             judged = self.database.dependencies.filter(pk__in=edges)
             judged.update(state=MET if is_met else UNMET, cause=cause, **noted)
 
@@ -242,8 +241,8 @@ class Dependencies:
 
     def _lock_open(self, edges: Collection[int]) -> set[int]:
         """Return those of these edges that are open, and stay so as their dependents are locked."""
-        still = self.database.dependencies.filter(pk__in=edges, state=OPEN).order_by("id")
-        return set(self.database.skipping_locked(still).values_list("pk", flat=True))
+        still = self.database.dependencies.filter(pk__in=edges, state=OPEN)
+        return set(self.database.lock_free(still))
 
     # --- expiring
 
@@ -258,13 +257,13 @@ class Dependencies:
 
         To be closed after that, as `ids` are: what was passed over is found by that.
         """
-        expired = self.database.attempts.filter(pk__in=ids, status=Status.EXPIRED).order_by("id")
         # One that was retried meanwhile expires nothing.
-        over = set(self.database.skipping_locked(expired).values_list("pk", flat=True))
+        expired = self.database.attempts.filter(pk__in=ids, status=Status.EXPIRED)
+        over = set(self.database.lock_free(expired))
         edges = self._unreachable_edges(list(over))
         dependents = self._lock_dependents({pk for _, _, pk, _ in edges})
         still_open = self._lock_open([key for key, *_ in edges])
-        verdicts: dict[int, tuple[UUID | None, bool]] = {}
+        verdicts: dict[int, tuple[bool, UUID | None, bool]] = {}
         causes: dict[UUID, UUID | None] = {}
         for key, prerequisite, pk, cause in edges:
             if key in still_open and prerequisite in over and pk in dependents:
@@ -272,12 +271,9 @@ class Dependencies:
                 if waits := row is not None and row.status == Status.WAITING:
                     causes.setdefault(pk, cause)
                     over.add(pk)
-                verdicts[key] = (cause, waits)
+                verdicts[key] = (False, cause, waits)
         self._expire(causes)
-        for (cause, waited), some in _by_value(verdicts).items():
-            noted = {"has_expired_it": True} if waited else {}
-            unmet = self.database.dependencies.filter(pk__in=some)
-            unmet.update(state=UNMET, cause=cause, **noted)
+        self._judge(verdicts)
         return [pk for pk in causes if dependents[pk].has_dependents]
 
     def _unreachable_edges(self, ids: Sequence[UUID]) -> list[tuple[int, UUID, UUID, UUID | None]]:
@@ -286,24 +282,19 @@ class Dependencies:
             return []
         database = self.database
         sql = UNREACHABLE.format(ids=placeholders(ids), deepest=DEEPEST, **database.names)
-        with database.connection.cursor() as cursor:
-            cursor.execute(sql, [database.stored(pk) for pk in ids])
-            rows = cursor.fetchall()
+        rows = database.fetch(sql, [database.stored(pk) for pk in ids])
         return [(row[0], as_uuid(row[1]), as_uuid(row[2]), as_uuid(row[3])) for row in rows]
 
     # --- reading
 
-    def any_open(self) -> bool:
-        """Return True if there is any open edge; asked for each batch of successes."""
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(ANY_OPEN.format(**self.database.names))
-            return cursor.fetchone() is not None
+    def with_dependents(self, ids: Iterable[UUID]) -> list[UUID]:
+        """Return those of these attempts that others may wait for.
 
-    def with_dependents(self, ids: Collection[UUID]) -> list[UUID]:
-        """Return those of these attempts that others may wait for."""
-        if not ids or not self.any_open():
+        `ids` are read only if there is any open edge: it is asked for each batch of successes.
+        """
+        if not ids or not self.database.fetch(ANY_OPEN.format(**self.database.names)):
             return []
-        mine = self.database.attempts.filter(pk__in=ids, has_dependents=True)
+        mine = self.database.attempts.filter(pk__in=list(ids), has_dependents=True)
         return list(mine.values_list("pk", flat=True))
 
     def still_needed(self, ids: Collection[UUID]) -> set[UUID]:

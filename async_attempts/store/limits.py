@@ -7,11 +7,11 @@ their slots are free when those are taken back.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models.constants import OnConflict
@@ -23,19 +23,12 @@ from ..models import AttemptQuerySet, Slot, key_of_limit
 from .claimed import Claim, Claimed
 from .database import Database
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED
+from .expressions import UNBEGUN
 from .revisits import What
 
 PAUSES: Final = (0.001, 0.002, 0.004)
 """Seconds, at most, after which a claim tries again to lock the limit keys that others lock: they
 do so for about as long."""
-
-
-class Keys(NamedTuple):
-    """Limit keys by their digests: the slots of those that are locked, and what others lock."""
-
-    locked: dict[bytes, list[Slot]]
-    crowded: set[bytes]
 
 
 class Limits:
@@ -102,12 +95,9 @@ class Limits:
         Returns the claims with slots, the limit keys that others lock, and what `_park` left.
         """
         digests = {claim.limit_key: key_of_limit(claim.limit_key) for claim in claims}
-        locked = self._lock_keys(digests.values()).locked
-        held = {key: len(slots) for key, slots in locked.items()}
-        free: defaultdict[bytes, list[Slot]] = defaultdict(list)
-        for slot in self.free([slot for slots in locked.values() for slot in slots]):
-            free[bytes(slot.key)].append(slot)
-            held[bytes(slot.key)] -= 1
+        locked, _ = self._lock_keys(digests.values())
+        free = self._free_by_key(locked)
+        held = {key: len(slots) - len(free[key]) for key, slots in locked.items()}
         taken: list[tuple[Slot, Claim]] = []
         left: list[Claim] = []
         for claim in claims:
@@ -126,10 +116,11 @@ class Limits:
         crowded = {key for key, digest in digests.items() if digest not in locked}
         return {claim.id_bytes for _, claim in taken}, crowded, passed
 
-    def _lock_keys(self, digests: Iterable[bytes]) -> Keys:
-        """Lock those of these limit keys that nobody else locks, and read their slots.
+    def _lock_keys(self, digests: Iterable[bytes]) -> tuple[dict[bytes, list[Slot]], set[bytes]]:
+        """Lock those of these limit keys, by their digests, that nobody else locks.
 
-        The first slot of a key is its lock.
+        The first slot of a key is its lock. Returns the slots of each, and the keys that others
+        lock.
         """
         mine = self.database.slots.filter(queue="", key__in=list(digests))
         first = self.database.skipping_locked(mine.filter(number=0).order_by("key"))
@@ -142,7 +133,7 @@ class Limits:
             elif slot.number == 0:
                 # The others of a key may be left behind, made while the first one was forgotten.
                 crowded.add(key)
-        return Keys(locked, crowded)
+        return locked, crowded
 
     def _park(self, worker_id: UUID, claims: Sequence[Claim]) -> list[Claim]:
         """Park these: they wait for a slot, and their counts are given back.
@@ -158,25 +149,22 @@ class Limits:
             else:
                 left.append(claim)
         for seq, ids in by_seq.items():
-            self.database.fenced(worker_id, seq, sorted(ids)).update(
-                status=Status.WAITING,
-                claimed_by=None,
-                started_at=None,
-                num_attempts=UNCOUNTED,
-            )
+            mine = self.database.fenced(worker_id, seq, sorted(ids))
+            mine.update(status=Status.WAITING, **UNBEGUN)
         return self.database.still_held(worker_id, left) if left else []
 
     def unpark(self, keys: Iterable[str], queues: Collection[str] | None = None) -> int:
         """Make attempts that wait for slots of these limit keys due; returns their number.
 
-        `queues`: of these queues only. A key that others lock is come back to.
+        `keys`: "" among them stands for none. `queues`: of these queues only. A key that others
+        lock is come back to.
         """
         unparked = 0
 
         def work(some: Iterable[str]) -> set[str]:
             nonlocal unparked
             crowded: set[str] = set()
-            for part in in_batches(sorted(set(some))):
+            for part in in_batches(sorted({*some} - {""})):
                 number, locked = self.database.in_transaction(partial(self._unpark, part, queues))
                 unparked += number
                 crowded |= locked
@@ -199,22 +187,17 @@ class Limits:
         # A claim parks under these locks: its attempts are seen here, or it sees what ended.
         digests = {key: key_of_limit(key) for key in keys}
         locked, crowded = self._lock_keys(digests.values())
-        free = Counter(
-            bytes(slot.key)
-            for slot in self.free([slot for slots in locked.values() for slot in slots])
-        )
+        free = self._free_by_key(locked)
         waiting = self._waiting(queues)
         unparked: list[UUID] = []
-        unused = {key for key, slots in locked.items() if len(slots) == free[key]}
+        unused = {key for key, slots in locked.items() if len(slots) == len(free[key])}
         ours = [key for key in keys if digests[key] not in crowded]
         for key in self.dialect.limit_keys_waited_for(ours):
             digest = digests[key]
-            number = len(locked.get(digest, ()))
-            busy = number - free[digest]
-            room = max(1, number - busy)
+            busy = len(locked.get(digest, ())) - len(free[digest])
+            room = max(1, len(free[digest]))
             rows = self.dialect.of_limit_key(waiting, key)
-            rows = rows.order_by("-priority", "scheduled_at", "id")
-            rows = self.database.skipping_locked(rows)
+            rows = self.database.skipping_locked(rows.order_by("-priority", "scheduled_at", "id"))
             unused.discard(digest)
             for pk, most in rows.values_list("pk", "concurrency")[:room]:
                 if busy < (most or 1):
@@ -239,9 +222,9 @@ class Limits:
         unused = {bytes(slot.key) for slot in self.free(slots)}
 
         def work() -> None:
-            locked = self._lock_keys(unused).locked
-            free = Counter(bytes(s.key) for s in self.free([*chain(*locked.values())]))
-            self._delete(locked, {k for k, mine in locked.items() if len(mine) == free[k]})
+            locked, _ = self._lock_keys(unused)
+            free = self._free_by_key(locked)
+            self._delete(locked, {k for k, mine in locked.items() if len(mine) == len(free[k])})
 
         if unused:
             self.database.in_transaction(work)
@@ -250,6 +233,14 @@ class Limits:
     def _delete(self, locked: Mapping[bytes, Sequence[Slot]], keys: Iterable[bytes]) -> None:
         """Delete all slots of these keys, which are locked; a claim makes them again."""
         self.dialect.delete(Slot, [slot.pk for key in keys for slot in locked[key]])
+
+    def _free_by_key(
+        self, locked: Mapping[bytes, Sequence[Slot]]
+    ) -> defaultdict[bytes, list[Slot]]:
+        free: defaultdict[bytes, list[Slot]] = defaultdict(list)
+        for slot in self.free([*chain(*locked.values())]):
+            free[bytes(slot.key)].append(slot)
+        return free
 
     def free(self, slots: Sequence[Slot]) -> list[Slot]:
         """Return those of these slots whose holder's claim is over."""

@@ -159,8 +159,7 @@ class MalformedRows:
         table = str(self.database.model._meta.verbose_name)
         if not self._done(work, table, key):
             return None
-        if limit_key := self._limit_key_of(key):
-            self.limits.unpark({limit_key})
+        self.limits.unpark({self._limit_key_of(key)})
         return Malformed(table, key, problem, has_failed=True)
 
     def _limit_key_of(self, key: Any) -> str:

@@ -18,10 +18,10 @@ from ..encryption import Stored, format_of, key_id_of
 from ..lifecycle import LIVE, Released, Status
 from ..models import DatabaseNow, Worker
 from ..models.large_values import Octets
-from .database import Database
+from .claimed import ORDINARY, SUSPECT
+from .database import Database, as_uuid
 from .dialects.base import Dialect
-from .expressions import seconds_from_now
-from .headers import HEADER, among, but_for, header_of
+from .expressions import HEADER, among, but_for, header_of, seconds_from_now
 from .limits import Limits
 
 REASON: Final = "sealed with key "
@@ -55,8 +55,6 @@ SELECT id FROM (
 ) head WHERE header IN {headers}
 """
 """The rows that a claim meets first, but for those that it leaves to others; no row behind them."""
-
-KINDS: Final = "num_crashes = 0", "num_crashes > 0"
 
 
 class PutOff(NamedTuple):
@@ -165,7 +163,7 @@ class MissingKeys:
             opened = {one for one in causes if "" in known or one.hex() in known}
             found.opened.update(opened)
             keyless = sorted(causes.keys() - opened)
-            for kind in KINDS if keyless else ():
+            for kind in (ORDINARY, SUSPECT) if keyless else ():
                 if (left := PUT_OFF_AT_ONCE - found.numbers.total()) > 0:
                     ids = self._at_the_head(queue, kind, keyless, opened, left)
                     put_off = self._put_off(ids, {header: causes[header] for header in keyless})
@@ -238,8 +236,7 @@ class MissingKeys:
             return 0
 
         def work() -> int:
-            locked = self.database.skipping_locked(waiting.filter(pk__in=found).order_by("pk"))
-            free = list(locked.values_list("pk", flat=True))
+            free = self.database.lock_free(waiting.filter(pk__in=found))
             rows = self.database.attempts.filter(pk__in=free, status=Status.SCHEDULED)
             number = rows.update(scheduled_at=DatabaseNow(), reason="")
             self.database.notify_due()
@@ -269,9 +266,7 @@ class MissingKeys:
             limit=limit,
             **self.database.names,
         )
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql, [queue, *moment])
-            return [self.database.model._meta.pk.to_python(pk) for (pk,) in cursor.fetchall()]
+        return [as_uuid(pk) for (pk,) in self.database.fetch(sql, [queue, *moment])]
 
     def _put_off(self, ids: Sequence[UUID], causes: Mapping[bytes, Released]) -> Counter[bytes]:
         """Put off the ones of these attempts that nobody locks, has claimed, or sealed again."""
@@ -303,7 +298,7 @@ class MissingKeys:
         with self.dialect.locking_by_id():
             found = self.database.in_transaction(work)
         # One of them may have been unparked for a slot, which is the next one's then.
-        self.limits.unpark(keys - {""})
+        self.limits.unpark(keys)
         return found
 
 

@@ -1,13 +1,14 @@
-"""Outcomes of executions: recorded in batches, fenced, rows locked in the order of their ids."""
+"""Outcomes and progress of executions, recorded in batches, each by the fence of its claim.
+
+Rows are locked in the order of their ids.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ..batches import by_size
@@ -22,15 +23,23 @@ from ..lifecycle import (
     Status,
     Succeeded,
 )
-from ..models import DatabaseNow, Failure
+from ..models import AttemptQuerySet, DatabaseNow, Failure
 from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED, ended, seconds_from_now
+from .expressions import UNBEGUN, UNCOUNTED, due_in, ended
 from .revisits import QUICK
 
 Result = tuple[Claim, Outcome]
+
+
+class ProgressReport(NamedTuple):
+    """The progress of one execution: a percentage from 0 to 100, and a note."""
+
+    claim: Claim
+    percent: int
+    note: str
 
 
 class Unrecorded(list[Claim]):
@@ -136,7 +145,8 @@ class Outcomes:
         for (outcome, seq, late), ids in alike.items():
             self.database.fenced(worker_id, seq, ids).update(**_columns(outcome, late))
         for seq, results_by_id in with_results.items():
-            for some in by_size(results_by_id.items(), _bytes_of, number=ROWS_IN_A_STATEMENT):
+            pairs = results_by_id.items()
+            for some in by_size(pairs, lambda one: len(one[1]), number=ROWS_IN_A_STATEMENT):
                 self.dialect.succeed_with(worker_id, seq, dict(some))
 
     def hold(self, worker_id: UUID, claim: Claim) -> bool:
@@ -153,20 +163,20 @@ class Outcomes:
 
     def _succeed(self, worker_id: UUID, results: Sequence[Result]) -> int:
         """Record those of these plain successes that are still held; returns their number."""
+        alike: defaultdict[tuple[bool, int], list[bytes]] = defaultdict(list)
+        for claim, outcome in results:
+            alike[_drops_result(outcome), claim.claim_seq].append(claim.id_bytes)
         succeeded = 0
         with_dependents: list[UUID] = []
-        for drops, claims in _alike(results):
-            for seq, ids in _by_seq(claims):
-                number, dependents = self.dialect.succeed(worker_id, seq, ids, drops)
-                succeeded += number
-                with_dependents += self._with_dependents(ids) if dependents is None else dependents
+        for (drops, seq), ids in sorted(alike.items()):
+            number, dependents = self.dialect.succeed(worker_id, seq, sorted(ids), drops)
+            succeeded += number
+            if dependents is None:
+                # An id as such takes a microsecond to make: only where somebody may wait.
+                dependents = self.dependencies.with_dependents(UUID(bytes=one) for one in ids)
+            with_dependents += dependents
         self.dependencies.close_when_committed(with_dependents)
         return succeeded
-
-    def _with_dependents(self, ids: Sequence[bytes]) -> list[UUID]:
-        # An id as such takes a microsecond to make: only where somebody may wait.
-        is_any = self.dependencies.any_open()
-        return self.dependencies.with_dependents([UUID(bytes=i) for i in ids]) if is_any else []
 
     def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
         """Return the attempts that this worker let succeed, each with the number of its claim."""
@@ -211,6 +221,61 @@ class Outcomes:
         ]
 
 
+class Progress:
+    """Writes of progress; no move: running stays running."""
+
+    def __init__(self, database: Database, dialect: Dialect) -> None:
+        self.database = database
+        self.dialect = dialect
+
+    def write(
+        self, reports: Sequence[ProgressReport]
+    ) -> tuple[list[ProgressReport], list[ProgressReport]]:
+        """Write the reports whose claim still holds.
+
+        Returns the ones that were written, and the ones that are left as another transaction locks
+        their row: it may be the target's own, and last as long as that.
+        """
+        written = self.database.in_transaction(lambda: self.write_within(reports))
+        return written, self._left(written, reports)
+
+    def try_to_write(
+        self, reports: Sequence[ProgressReport]
+    ) -> tuple[list[ProgressReport], list[ProgressReport]]:
+        """Do as `write`, and leave all of them where that would wait for the one writer."""
+        written = self.dialect.without_waiting(lambda: self.write_within(reports))
+        return ([], list(reports)) if written is None else (written, self._left(written, reports))
+
+    def write_within(self, reports: Sequence[ProgressReport]) -> list[ProgressReport]:
+        """`write`, as a part of the transaction that is open; returns what was written."""
+        rows = self.database.skipping_locked(self._running(reports).order_by("id"))
+        if held := self._held(reports, rows):
+            percents = {one.claim.id: one.percent for one in held}
+            self.dialect.write_progress(percents, {one.claim.id: one.note for one in held})
+        return held
+
+    def _left(
+        self, written: Sequence[ProgressReport], reports: Sequence[ProgressReport]
+    ) -> list[ProgressReport]:
+        there = {_fence(one.claim) for one in written}
+        left = [one for one in reports if _fence(one.claim) not in there]
+        return self._held(left, self._running(left)) if left else []
+
+    def _running(self, reports: Sequence[ProgressReport]) -> AttemptQuerySet[Any]:
+        return self.database.attempts.filter(
+            pk__in=[one.claim.id for one in reports],
+            status=Status.PENDING,
+            claimed_by__in={one.claim.worker_id for one in reports},
+        )
+
+    def _held(
+        self, reports: Sequence[ProgressReport], rows: AttemptQuerySet[Any]
+    ) -> list[ProgressReport]:
+        """Return the reports on attempts among `rows`, under the same claim."""
+        held = set(rows.values_list("id", "claimed_by", "claim_seq"))
+        return [one for one in reports if _fence(one.claim) in held]
+
+
 def _is_plain(outcome: Outcome) -> bool:
     """Return True if there is nothing to record but success, and that a result is dropped."""
     return type(outcome) is Succeeded and not outcome.result
@@ -225,27 +290,9 @@ def _is_one_statement(results: Sequence[Result]) -> bool:
     )
 
 
-def _by_seq(claims: Iterable[Claim]) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield the ids of claims that have the same number, in their order."""
-    seq = attrgetter("claim_seq")
-    for number, group in groupby(sorted(claims, key=seq), key=seq):
-        yield number, sorted(claim.id_bytes for claim in group)
-
-
 def _drops_result(outcome: Outcome) -> bool:
     """Return True if the target returned something that nobody asked to keep."""
     return type(outcome) is Succeeded and outcome.result == NOT_KEPT
-
-
-def _alike(results: Sequence[Result]) -> Iterator[tuple[bool, list[Claim]]]:
-    """Yield the claims of plain successes, apart by whether a result is dropped."""
-    for drops in (False, True):
-        if claims := [claim for claim, outcome in results if _drops_result(outcome) is drops]:
-            yield drops, claims
-
-
-def _bytes_of(result: tuple[UUID, bytes]) -> int:
-    return len(result[1])
 
 
 def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
@@ -261,22 +308,12 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
             given_back = {"num_attempts": UNCOUNTED} if late else {}
             return ended(Status.EXPIRED, reason=reason, **given_back)
         case Retried(delay, error):
-            return _later(delay, error_class=error.error_class, num_crashes=0)
+            return due_in(delay, error_class=error.error_class, num_crashes=0)
         case Snoozed(delay):
-            return _later(delay, num_attempts=UNCOUNTED, num_crashes=0)
+            return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0)
         case Released(delay, reason):
-            back = {"num_attempts": UNCOUNTED, "started_at": None}
             why = {"reason": reason} if reason else {}
-            return _later(delay, **back, **why) if delay else {"claimed_by": None, **back}
-
-
-def _later(delay: float, **columns: Any) -> dict[str, Any]:
-    return {
-        "status": Status.SCHEDULED,
-        "claimed_by": None,
-        "scheduled_at": seconds_from_now(delay),
-        **columns,
-    }
+            return due_in(delay) | UNBEGUN | why if delay else UNBEGUN
 
 
 def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failure:
@@ -290,3 +327,7 @@ def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failur
         failed_at=DatabaseNow(),
         worker=worker_id,
     )
+
+
+def _fence(claim: Claim) -> tuple[UUID, UUID, int]:
+    return claim.id, claim.worker_id, claim.claim_seq

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from ..encryption import NO_KEY, key_id_of
 from ..ids import made_at
 from ..lifecycle import FINAL
-from .headers import Header
+from .expressions import Header
 from .store import Store
 
 DECIDING_COLUMNS: Final = "target method_name status created_at".split()

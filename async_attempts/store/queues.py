@@ -20,7 +20,7 @@ from ..models import QUEUE_ITSELF, AbstractAttempt, DatabaseNow, Queue, Slot
 from .claimed import Claim, Selection
 from .database import Database
 from .dialects.base import Dialect
-from .headers import without
+from .expressions import without
 from .limits import PAUSES
 from .limits import Limits as KeyLimits
 
@@ -146,18 +146,8 @@ class Queues:
         suspects = without(self.dialect.due(Q(num_crashes__gt=0)), passed_over)
         if others and suspects.filter(queue__in=others).exists():
             return True
-        return any(
-            suspects.filter(queue=queue).exists() and self._leaves_room(queue) for queue in limited
-        )
-
-    def _leaves_room(self, queue: str) -> bool:
-        own = limits_of_queue(queue)
-        if own.concurrency is not None:
-            slots = list(self.database.slots.filter(queue=queue, key=QUEUE_ITSELF))
-            if len(slots) - len(self.limits.free(slots)) >= own.concurrency:
-                return False
-        row = self.database.queues.filter(pk=queue).annotate(now=DatabaseNow()).first()
-        return row is None or own.bucket is None or _tokens(own.bucket, row) >= 1
+        rooms = (self.room(queue) for queue in limited if suspects.filter(queue=queue).exists())
+        return any(slots != 0 and not seconds for slots, seconds in rooms)
 
     def _locked_queue(self, queue: str) -> Any:
         """Lock the queue's row and return it with `now`; None while another worker has it."""

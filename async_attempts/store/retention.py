@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
@@ -39,20 +39,6 @@ class Walk(NamedTuple):
     kept: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
-START: Final = Walk()
-
-
-class Look(NamedTuple):
-    """A step of a walk: the attempts that aren't to be kept, its moment, and the walk so far.
-
-    `walk`: None at the end.
-    """
-
-    unwanted: list[UUID]
-    moment: datetime | None
-    walk: Walk | None
-
-
 class Retention:
     """Expiry and pruning: from live to expired without a claim, and from ended to gone."""
 
@@ -72,8 +58,7 @@ class Retention:
 
         def work() -> list[UUID]:
             overdue = self._overdue()
-            rows = self.database.skipping_locked(overdue.filter(pk__in=ids).order_by("pk"))
-            locked = list(rows.values_list("pk", flat=True))
+            locked = self.database.lock_free(overdue.filter(pk__in=ids))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
             overdue.filter(pk__in=locked).update(**columns)
             self.dependencies.close_when_committed(self.dependencies.with_dependents(locked))
@@ -99,7 +84,7 @@ class Retention:
         deleted and the walk as far as it has come; None when it has reached the end.
         """
         refuse_callers_block(self.database.alias)
-        unwanted, moment, walk = self._look_on(retention, limit, walk or START)
+        unwanted, moment, walk = self._look_on(retention, limit, walk or Walk())
         if not unwanted:
             return 0, walk
 
@@ -127,11 +112,17 @@ class Retention:
         self, retention: Keeps, *, limit: int = 1000, walk: Walk | None = None
     ) -> tuple[int, Walk | None]:
         """Do as `prune`, but delete nothing; returns how many it would delete."""
-        unwanted, _, walk = self._look_on(retention, limit, walk or START)
+        unwanted, _, walk = self._look_on(retention, limit, walk or Walk())
         return len(unwanted) - len(self.dependencies.still_needed(unwanted)), walk
 
-    def _look_on(self, retention: Keeps, limit: int, walk: Walk) -> Look:
-        """Look at the next attempts of the walk."""
+    def _look_on(
+        self, retention: Keeps, limit: int, walk: Walk
+    ) -> tuple[list[UUID], datetime | None, Walk | None]:
+        """Look at the next attempts of the walk.
+
+        Returns those that aren't to be kept, the moment of the look, and the walk so far; None at
+        the end.
+        """
         rows = self.database.attempts.order_by("-pk")
         if walk.before is not None:
             rows = rows.filter(pk__lt=walk.before)
@@ -145,7 +136,7 @@ class Retention:
             if is_old or _is_surplus(retention, queue, status, kept)
         ]
         moment = seen[0][-1] if seen else None
-        return Look(unwanted, moment, None if len(seen) < limit else Walk(seen[-1][0], kept))
+        return unwanted, moment, None if len(seen) < limit else Walk(seen[-1][0], kept)
 
     @cached_property
     def _is_referred_to(self) -> bool:

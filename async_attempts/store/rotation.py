@@ -226,7 +226,7 @@ class Resealer:
 
     def _bound(self, attempt_id: UUID, plaintext: bytes) -> bytes:
         """The arguments, bound to the prerequisites that older releases left to the table."""
-        found = self.store.edges.of(attempt_id)
+        found = self.store.prerequisites.of(attempt_id)
         if not found or is_bound(plaintext):
             return plaintext
         return bind(plaintext, digest_of(Prerequisite(*one[:4]) for one in found))

@@ -108,18 +108,14 @@ class Schedules:
         # First: a definition that was edited past the form neither ticks nor skips.
         row.plaintext()
         tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
-        is_skipped = self._is_to_be_skipped(row, tick)
+        is_late = row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME
+        is_skipped = is_late or self._has_to_wait(row)
         moved: dict[str, Any] = {"next_tick": row.when.after(max(row.now, tick)), "last_tick": tick}
         if is_skipped:
             moved |= {"num_skipped": F("num_skipped") + 1, "last_skipped": tick}
         if not self.database.schedules.filter(pk=pk, next_tick=row.next_tick).update(**moved):
             return None
         return Ticked(row.name, None if is_skipped else self._enqueue_for(row, tick))
-
-    def _is_to_be_skipped(self, row: Any, tick: datetime) -> bool:
-        if row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME:
-            return True
-        return self._has_to_wait(row)
 
     def _has_to_wait(self, schedule: Schedule) -> bool:
         """Return True if no tick may be enqueued, as the last attempt is live."""

@@ -106,9 +106,8 @@ class Statistics:
     def count_ended_badly(self, since: datetime) -> dict[tuple[str, str], int]:
         """Return the number that failed or expired since a moment, by queue and status."""
         moment = self.database.connection.ops.adapt_datetimefield_value(since)
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(ENDED_BADLY.format(**self.database.names), [moment])
-            return {(queue, status): number for queue, status, number in cursor.fetchall()}
+        rows = self.database.fetch(ENDED_BADLY.format(**self.database.names), [moment])
+        return {(queue, status): number for queue, status, number in rows}
 
     def live_workers(self) -> QuerySet[Worker]:
         """Return the workers that hold their lease, by the database's clock."""

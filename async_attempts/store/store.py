@@ -7,7 +7,6 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from .alike import InsertAlike
 from .attempts import Attempts
 from .changes import Changes
 from .claim_trials import Trials
@@ -16,14 +15,12 @@ from .database import Database
 from .debounce import Debounce
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .edges import Edges
-from .insert import Insert
+from .insert import Insert, InsertAlike
 from .limits import Limits
 from .malformed_rows import MalformedRows
 from .missing_keys import MissingKeys
-from .outcomes import Outcomes
-from .progress import Progress
-from .queue_state import QueueStates
+from .outcomes import Outcomes, Progress
+from .prerequisites import Prerequisites
 from .queues import Queues
 from .retention import Retention
 from .revisits import What
@@ -41,20 +38,19 @@ class Store:
         self.dialect = kind(self.database)
         database, dialect, new = self.database, self.dialect, insert(self.database)
         self.dependencies = Dependencies(database)
-        self.edges = Edges(database, self.dependencies)
+        self.prerequisites = Prerequisites(database, self.dependencies)
         self.outcomes = Outcomes(database, dialect, self.dependencies)
         self.limits = Limits(database, dialect)
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
         self.workers = Workers(database, dialect, self.dependencies, self.limits)
         self.debounce = Debounce(database, new)
-        self.attempts = Attempts(alike(new), self.debounce, self.edges, self.queues)
+        self.attempts = Attempts(alike(new), self.debounce, self.prerequisites, self.queues)
         self.schedules = Schedules(database, self.attempts)
         self.changes = Changes(database, self.dependencies)
         self.retention = Retention(database, dialect, self.dependencies)
         self.progress = Progress(database, dialect)
         self.statistics = Statistics(database, dialect)
-        self.queue_state = QueueStates(database, dialect)
         self.missing_keys = MissingKeys(database, dialect, self.limits)
         trials = Trials(database, dialect)
         self.malformed_rows = MalformedRows(database, dialect, self.limits, trials)
@@ -65,7 +61,7 @@ class Store:
         if not revisits:
             return 0
         return (
-            revisits.visit(What.DEPENDENTS, self.edges.note_dependents)
+            revisits.visit(What.DEPENDENTS, self.prerequisites.note_dependents)
             + revisits.visit(What.EDGES, self.dependencies.close)
             + revisits.visit(What.SLOTS, self.limits.unpark)
         )
@@ -77,8 +73,7 @@ def _dialect_of(alias: str) -> tuple[type[Dialect], Any, Any]:
         raise ImproperlyConfigured(problem)
     if vendor == "postgresql":
         from .dialects.postgresql import PostgreSQL
-        from .dialects.postgresql_alike import PostgreSQLAlike
-        from .dialects.postgresql_insert import PostgreSQLInsert
+        from .dialects.postgresql_insert import PostgreSQLAlike, PostgreSQLInsert
 
         return PostgreSQL, PostgreSQLInsert, PostgreSQLAlike
     if vendor == "mysql":

@@ -21,7 +21,7 @@ from ..printable import printable
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
-from .expressions import UNCOUNTED, ended, seconds_from_now
+from .expressions import UNBEGUN, due_in, ended, seconds_from_now
 from .limits import Limits
 from .outcomes import CANCELLED
 
@@ -239,12 +239,10 @@ class Workers:
             unlocked = self.database.skipping_locked(held.order_by("id"))
             taken = list(unlocked.values_list(*HELD_COLUMNS, named=True))
             judged = [(row, verdict_of(row)) for row in taken]
-            freed.update(row.limit_key for row in taken if row.limit_key)
+            freed.update(row.limit_key for row in taken)
             released = [row.id for row, verdict in judged if verdict is None]
             mine = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
-            mine.filter(pk__in=released).update(
-                claimed_by=None, started_at=None, num_attempts=UNCOUNTED
-            )
+            mine.filter(pk__in=released).update(**UNBEGUN)
             lost = [(row, verdict) for row, verdict in judged if verdict is not None]
             failed = self._record_lost(worker_id, lost)
             over = self.dependencies.with_dependents([row.id for row, _ in lost])
@@ -272,8 +270,7 @@ class Workers:
         )
         failed = []
         for row, _, columns in after:
-            mine = self.database.attempts.filter(status=Status.PENDING, claimed_by=worker_id)
-            mine.filter(pk=row.id, claim_seq=row.claim_seq).update(**columns)
+            self.database.fenced(worker_id, row.claim_seq, [row.id]).update(**columns)
             if columns.get("status") == Status.FAILED:
                 failed.append(row.id)
         return failed
@@ -290,11 +287,9 @@ def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     if verdict.reason:
         return ended(Status.FAILED, reason=verdict.reason, **counted)
     if verdict.delay:
-        later = {"scheduled_at": seconds_from_now(verdict.delay), "claimed_by": None}
-        return {"status": Status.SCHEDULED, **later, **counted}
+        return due_in(verdict.delay, **counted)
     if not verdict.has_begun:
-        given_back = {"started_at": None, "num_attempts": UNCOUNTED}
-        return {"claimed_by": None, "num_crashes": crashes, **given_back}
+        return {"num_crashes": crashes, **UNBEGUN}
     return {"claimed_by": None, **counted}
 
 

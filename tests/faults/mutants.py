@@ -449,8 +449,8 @@ MUTANTS: Final = (
         (
             (
                 "store/claims.py",
-                "AND NOT EXISTS ({paused})",
-                "AND NOT EXISTS ({paused} AND FALSE)",
+                "AND NOT EXISTS ({row} is_paused)",
+                "AND NOT EXISTS ({row} is_paused AND FALSE)",
             ),
         ),
         (f"{LIMITS}test_of_a_paused_queue_nothing_is_claimed[sqlite]",),

@@ -125,7 +125,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "dependents are bound to the row that has the token",
-        (("store/edges.py", "            seal(row, bound_to)\n", ""),),
+        (("store/prerequisites.py", "            seal(row, bound_to)\n", ""),),
         (
             f"{TOKENS}test_a_group_has_members_that_are_there_and_new_ones[sqlite]",
         ),

@@ -127,7 +127,7 @@ MUTANTS: Final = (
         (
             (
                 "store/dialects/mysql_insert.py",
-                "return bool(cursor.fetchone() == (0,))",
+                'return self.database.fetch("SELECT @@in_transaction") == [(0,)]',
                 "return True",
             ),
         ),

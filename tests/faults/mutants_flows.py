@@ -75,7 +75,7 @@ MUTANTS: Final = (
         "the coming back to a prerequisite that is being finished",
         (
             (
-                "store/edges.py",
+                "store/prerequisites.py",
                 'return set(left.values_list("pk", flat=True))',
                 "return set()",
             ),
@@ -115,7 +115,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the keeping of a key's places while one is held",
-        (("store/limits.py", "if len(slots) == free[key]}", "}"),),
+        (("store/limits.py", "if len(slots) == len(free[key])}", "}"),),
         (f"{PLACES}test_no_place_of_a_key_goes_while_one_is_held[sqlite]",),
     ),
     Mutant(
@@ -128,7 +128,7 @@ MUTANTS: Final = (
         (
             (
                 "store/limits.py",
-                "{k for k, mine in locked.items() if len(mine) == free[k]}",
+                "{k for k, mine in locked.items() if len(mine) == len(free[k])}",
                 "locked",
             ),
         ),

@@ -52,7 +52,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "tokens come back slowly",
-        (("store/look_rate.py", "PER_SECOND: Final = 16.0", "PER_SECOND: Final = 100.0"),),
+        (
+            (
+                "store/notifications.py",
+                "LOOKS_PER_SECOND: Final = 16.0",
+                "LOOKS_PER_SECOND: Final = 100.0",
+            ),
+        ),
         (f"{LOOK_RATE}test_never_more_than_twenty_in_a_second",),
     ),
     Mutant(

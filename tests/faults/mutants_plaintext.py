@@ -56,7 +56,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "another user isn't authenticated as Django's",
-        (("store/listener.py", "replaced |= CREDENTIALS", "pass"),),
+        (("store/notifications.py", "replaced |= CREDENTIALS", "pass"),),
         (f"{DSN}[postgresql://listener@db:5432-params4]",),
     ),
 )

@@ -98,8 +98,12 @@ MUTANTS: Final = (
     Mutant(
         "what is over its limit has no header",
         (
-            ("store/headers.py", "CASE WHEN {octets(vendor, column)} > {most}", "CASE WHEN 1 = 0"),
-            ("store/headers.py", " AND length({column}) <= {most}", ""),
+            (
+                "store/expressions.py",
+                "CASE WHEN {octets(vendor, column)} > {most}",
+                "CASE WHEN 1 = 0",
+            ),
+            ("store/expressions.py", " AND length({column}) <= {most}", ""),
         ),
         (
             f"{ROTATED}test_plain_values_that_are_too_large_are_neither_listed_nor_sealed[sqlite]",

@@ -57,9 +57,9 @@ def test_the_terminal_pauses_and_resumes(capsys):
 
 def test_code_pauses_where_attempts_go_to(at_home):
     pause_queue("emails")
-    assert store_for(at_home).queue_state.look(()).paused == {"emails"}
+    assert store_for(at_home).claims.look(()).paused == {"emails"}
     resume_queue("emails")
-    assert not store_for(at_home).queue_state.look(()).paused
+    assert not store_for(at_home).claims.look(()).paused
 
 
 @pytest.mark.usefixtures("limited")

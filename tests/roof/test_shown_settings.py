@@ -19,7 +19,7 @@ from async_attempts import Arguments, InvalidArguments
 from async_attempts.encryption import cipher
 from async_attempts.exceptions import InvalidSetting
 from async_attempts.schedules import declared_in_settings
-from async_attempts.store.listener import params_of
+from async_attempts.store.notifications import params_of
 from tests.shown import CANARY, shown_by
 
 DAILY: dict[str, Any] = {"cron": "@daily", "target": "tests.shop.secretive.take"}

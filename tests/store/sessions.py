@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from django.db import connections, transaction
 
+from async_attempts.models import Worker
 from async_attempts.store import Store
 from tests import patience
 
@@ -43,6 +45,16 @@ WAITING: Final = {
         "AND command = 'Query' AND time_ms > 100 AND id <> CONNECTION_ID()))"
     ),
 }
+
+OF_A_CLAIM: Final = {"postgresql": "FOR KEY SHARE", "mysql": "LOCK IN SHARE MODE", "sqlite": ""}
+
+
+def lock_as_a_claim(store: Store, worker_id: UUID) -> bool:
+    """Lock the row of a live worker as its claims do."""
+    database = store.database
+    sql = f"SELECT 1 FROM {database.names['worker']} WHERE id = %s AND state = 'live'"
+    stored = [Worker._meta.pk.get_db_prep_value(worker_id, database.connection)]
+    return bool(database.fetch(f"{sql} {OF_A_CLAIM[database.vendor]}", stored))
 
 
 class Session:

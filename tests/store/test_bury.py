@@ -12,6 +12,7 @@ from async_attempts.conf import settings as attempts_settings
 from async_attempts.lifecycle import FailureKind
 from async_attempts.models import Worker
 from async_attempts.store import Verdict
+from tests.store.sessions import lock_as_a_claim
 
 from .rows import enqueued, every_column, failures, put, registered, row
 from .sessions import PATIENCE, wait_until_somebody_waits
@@ -60,7 +61,7 @@ def test_what_ignored_its_timeout_is_due_by_its_backoff(store, worker, claimed):
     written = row(store, claim)
     assert (written.status, written.num_crashes) == ("scheduled", 1)
     assert (written.claimed_by, written.error_class) == (None, "AttemptTimeout")
-    assert 55 < store.queue_state.look(["default"]).next_due <= 60
+    assert 55 < store.claims.look(["default"]).next_due <= 60
 
 
 def test_what_has_no_execution_left_fails_and_says_why(store, worker, claimed):
@@ -152,7 +153,7 @@ def test_a_claim_that_the_dead_worker_is_still_making_is_waited_for(store, worke
     [attempt] = enqueued(store)
     claimer, undertaker = sessions(), sessions()
     claimer.begin()
-    assert claimer.do(store.dialect.lock_live_worker, worker.pk)
+    assert claimer.do(lock_as_a_claim, store, worker.pk)
     burying = undertaker.start(store.workers.reap, worker.pk, all_had_begun)
     wait_until_somebody_waits(store)
     claimer.do(

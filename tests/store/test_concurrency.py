@@ -14,6 +14,7 @@ from async_attempts import call
 from async_attempts.lifecycle import Failed, Snoozed, Succeeded
 from async_attempts.retention import Keep, Retention
 from tests.shop import clients
+from tests.store.sessions import lock_as_a_claim
 
 from .rows import (
     ERROR,
@@ -123,7 +124,7 @@ def test_claims_of_one_worker_do_not_wait_for_each_other(store, worker, sessions
     enqueued(store, 3)
     other, claimer = sessions(), sessions()
     other.begin()
-    assert other.do(store.dialect.lock_live_worker, worker.pk)
+    assert other.do(lock_as_a_claim, store, worker.pk)
     claimer.be_impatient()
     assert len(claimer.do(store.claims.claim, worker.pk, ["default"], 100)) == 3
 

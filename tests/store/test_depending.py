@@ -9,7 +9,7 @@ from async_attempts.encryption import configured
 from async_attempts.exceptions import AttemptsError
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import Dependency
-from async_attempts.store import dependencies, edges
+from async_attempts.store import dependencies, prerequisites
 from async_attempts.store.expressions import seconds_from_now
 from tests.shop import flows, paced
 from tests.shop.unsaved import new_attempt
@@ -52,7 +52,7 @@ def test_a_caller_that_dies_before_it_is_told_of_the_commit_is_made_up_for(
     store, worker, monkeypatch
 ):
     [prerequisite] = enqueued(store)
-    monkeypatch.setattr(edges.Edges, "note_dependents", lambda *_: None)
+    monkeypatch.setattr(prerequisites.Prerequisites, "note_dependents", lambda *_: None)
     dependent = dependent_on(store, prerequisite)
     finish(store, worker, store.claims.claim(worker.pk, ["default"], 1))
     assert status(store, dependent) == "waiting"

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from async_attempts.models import Worker
 from async_attempts.store.expressions import seconds_from_now
+from tests.store.sessions import lock_as_a_claim
 
 from .rows import LEASE, let_lease_run_out, now, registered
 
@@ -82,7 +83,7 @@ def test_a_worker_whose_row_is_locked_does_not_keep_back_the_others(store, worke
     locked = registered(store)
     other, supervisor = sessions(), sessions()
     other.begin()
-    other.do(store.dialect.lock_live_worker, locked.pk)
+    other.do(lock_as_a_claim, store, locked.pk)
     supervisor.be_impatient()
     renewed = supervisor.do(store.workers.renew_unlocked, [locked.pk, worker.pk], 1000)
     assert renewed == [worker.pk]
@@ -126,6 +127,6 @@ def test_workers_that_ended_long_ago_are_forgotten_while_another_is_frozen_in_a_
     frozen = sessions()
     if store.database.connection.vendor != "sqlite":
         frozen.begin()
-    assert frozen.do(store.dialect.lock_live_worker, worker.pk)
+    assert frozen.do(lock_as_a_claim, store, worker.pk)
     assert (store.workers.forget(200), store.workers.forget(50)) == (0, 1)
     assert [one.pk for one in store.database.workers] == [worker.pk]

@@ -248,21 +248,21 @@ def test_of_a_paused_queue_nothing_is_claimed(store, worker, limited):
     enqueued(store)
     enqueued(store, queue="emails")
     pause_queue("default", database=store.database.alias)
-    assert store.queue_state.look(["default"]).paused == {"default"}
+    assert store.claims.look(["default"]).paused == {"default"}
     claims = store.claims.claim(worker.pk, ["default", "emails"], 10)
     assert [one.queue for one in claims] == ["emails"]
     resume_queue("default", database=store.database.alias)
-    assert store.queue_state.look(["default"]).paused == frozenset()
+    assert store.claims.look(["default"]).paused == frozenset()
     assert len(claim(store, worker)) == 1
 
 
 def test_a_queue_may_begin_paused(store, worker, limited):
     limited(paused=True)
     enqueued(store)
-    assert store.queue_state.look(["default"]).paused == {"default"}
+    assert store.claims.look(["default"]).paused == {"default"}
     assert claim(store, worker) == []
     resume_queue("default", database=store.database.alias)
-    assert store.queue_state.look(["default"]).paused == frozenset()
+    assert store.claims.look(["default"]).paused == frozenset()
     assert len(claim(store, worker)) == 1
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from async_attempts.store.look_rate import BURST, LookRate
+from async_attempts.store.notifications import LOOK_BURST, LookRate
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_never_more_than_twenty_in_a_second(moment):
 
 def test_after_the_first_few_each_waits_for_some_milliseconds(moment):
     rate = LookRate()
-    for _ in range(BURST):
+    for _ in range(LOOK_BURST):
         assert rate.seconds == 0.0
         rate.take()
     assert 0.05 <= rate.seconds <= 0.065
@@ -48,6 +48,6 @@ def test_one_that_found_something_makes_room_for_more(moment):
     looks(rate, moment, 1)
     rate.take()
     rate.found()
-    for _ in range(BURST):
+    for _ in range(LOOK_BURST):
         assert rate.seconds == 0.0
         rate.take()

@@ -111,7 +111,7 @@ def test_a_malformed_schedule_is_paused_and_the_others_tick(unchecked):
         assert (bad.is_paused, bad.next_tick) == (True, None)
         good.refresh_from_db()
         assert not good.is_paused
-        assert 50 < unchecked.queue_state.look(["default"]).next_tick < 61
+        assert 50 < unchecked.claims.look(["default"]).next_tick < 61
 
 
 def test_a_worker_with_a_malformed_lease_is_late(unchecked, worker):
@@ -133,7 +133,7 @@ def test_a_look_sees_past_a_malformed_moment(unchecked, worker, table):
     for value in moments(unchecked.database.alias):
         if table == "attempt":
             put_raw(unchecked.database.alias, bad.pk, scheduled_at=value)
-        glance = unchecked.queue_state.look(["default"])
+        glance = unchecked.claims.look(["default"])
         # It is due, or as if it weren't there; what is due is promoted, and fails then.
         assert glance.next_due is None or glance.next_due < 61
 

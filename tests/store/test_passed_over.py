@@ -56,9 +56,9 @@ def test_so_does_a_claim_of_a_queue_with_limits(database, settings, of_queue):
 def test_a_look_finds_nothing_due_that_a_claim_would_pass_over(database, crashes):
     forge(enqueued(database, effects.record), num_crashes=crashes)
     store = store_for(database)
-    glance = store.queue_state.look(["default"], [FORGED])
+    glance = store.claims.look(["default"], [FORGED])
     assert (glance.has_due, glance.has_suspects) == (False, False)
-    glance = store.queue_state.look(["default"])
+    glance = store.claims.look(["default"])
     assert (glance.has_due, glance.has_suspects) == (not crashes, bool(crashes))
 
 
@@ -76,11 +76,11 @@ def test_whoever_passes_over_nothing_sends_the_statements_of_always(database):
     store = store_for(database)
     worker = registered(store).pk
     with CaptureQueriesContext(connections[database]) as plain:
-        store.queue_state.look(["default"])
+        store.claims.look(["default"])
         store.claims.claim(worker, ["default"], 10)
         store.claims.claim(worker, ["default"], 10, suspects=True)
     assert len(plain) >= 3
     assert not [query for query in plain if "substr" in query["sql"].lower()]
     with CaptureQueriesContext(connections[database]) as passing:
-        store.queue_state.look(["default"], [FORGED])
+        store.claims.look(["default"], [FORGED])
     assert "substr" in passing[0]["sql"].lower()

@@ -118,11 +118,11 @@ def test_a_sweep_wakes_what_nobody_woke(store, worker):
     attempts = [*enqueued(store, 2, limit_key="k"), *enqueued(store, 2, limit_key="l")]
     held = claim(store, worker)
     store.outcomes.finish(worker.pk, [(one, Succeeded()) for one in held])
-    assert store.queue_state.look(["default"]).has_waiting
+    assert store.claims.look(["default"]).has_waiting
     assert store.limits.unpark_all() == 2
     assert statuses(store, attempts) == ["succeeded", "pending", "succeeded", "pending"]
     claim(store, worker)
-    assert not store.queue_state.look(["default"]).has_waiting
+    assert not store.claims.look(["default"]).has_waiting
 
 
 def test_what_comes_too_late_for_its_place_leaves_it_to_the_next(store, worker):

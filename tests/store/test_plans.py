@@ -16,7 +16,7 @@ from async_attempts.models import Queue, Schedule, Worker
 from async_attempts.models.unique_keys import DebounceKey
 from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
-from async_attempts.store.dialects.postgresql_binary import binary_cursor
+from async_attempts.store.dialects.postgresql import binary_cursor
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.targets.debounce import DebounceOptions
 
@@ -100,7 +100,7 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     assert promoted == 50
     assert used(store, promoting) - {"PRIMARY"} == {"aa_attempt_promote"}
 
-    glance, looking = observed(store, lambda: store.queue_state.look(["default", "emails"]))
+    glance, looking = observed(store, lambda: store.claims.look(["default", "emails"]))
     assert (glance.next_due is not None, glance.has_due, glance.has_suspects) == (True, True, False)
     assert used(store, looking) - {None} == {
         "aa_attempt_promote", "aa_attempt_claim", "aa_attempt_waiting",

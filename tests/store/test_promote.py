@@ -56,24 +56,24 @@ def test_one_attempt_is_promoted_alone_if_it_is_due(store):
 def test_the_databases_clock_decides_what_is_due(store):
     [attempt] = enqueued(store, scheduled_at=HOUR)
     put(store, attempt, scheduled_at=datetime.now(UTC) + HOUR / 2)
-    assert store.queue_state.look(["default"]).next_due == 0
+    assert store.claims.look(["default"]).next_due == 0
     assert store.claims.promote() == 1
 
 
 @pytest.mark.usefixtures("an_hour_ahead")
 def test_the_next_due_is_told_in_seconds_of_the_databases_clock(store):
     enqueued(store, scheduled_at=datetime.now(UTC) + 1.5 * HOUR)
-    assert 1700 < store.queue_state.look(["default"]).next_due < 1801
+    assert 1700 < store.claims.look(["default"]).next_due < 1801
 
 
 def test_the_next_due_is_that_of_the_earliest_scheduled(store):
     enqueued(store)
-    assert store.queue_state.look(["default"]).next_due is None
+    assert store.claims.look(["default"]).next_due is None
     enqueued(store, scheduled_at=2 * HOUR)
     [first] = enqueued(store, scheduled_at=HOUR)
-    assert 3500 < store.queue_state.look(["default"]).next_due < 3601
+    assert 3500 < store.claims.look(["default"]).next_due < 3601
     become_due(store, first)
-    assert store.queue_state.look(["default"]).next_due == 0
+    assert store.claims.look(["default"]).next_due == 0
 
 
 @pytest.mark.parametrize("verb", ["promote", "promote_one"])

@@ -9,6 +9,7 @@ import pytest
 
 from async_attempts.lifecycle import Succeeded
 from async_attempts.models import Worker
+from tests.store.sessions import lock_as_a_claim
 
 from .rows import LEASE, enqueued, failures, let_lease_run_out, registered, row
 from .sessions import PATIENCE, at_once, wait_until_somebody_waits
@@ -47,7 +48,7 @@ def test_a_worker_in_the_middle_of_a_claim_is_not_rescued(store, worker, session
     let_lease_run_out(store, worker)
     claimer = sessions()
     claimer.begin()
-    assert claimer.do(store.dialect.lock_live_worker, worker.pk)
+    assert claimer.do(lock_as_a_claim, store, worker.pk)
     assert store.workers.rescue() == []
     assert store.database.workers.get(pk=worker.pk).state == Worker.State.LIVE
     claimer.commit()

@@ -391,10 +391,10 @@ def test_arguments_open_for_their_target_alone(store):
 
 
 def test_the_look_of_an_idle_worker_tells_the_next_tick(store):
-    assert store.queue_state.look(["default"]).next_tick is None
+    assert store.claims.look(["default"]).next_tick is None
     declare_due(store)
-    assert store.queue_state.look(["default"]).next_tick == 0.0
+    assert store.claims.look(["default"]).next_tick == 0.0
     change(store, next_tick=seconds_from_now(100))
-    assert 90 < store.queue_state.look(["default"]).next_tick < 100.1
+    assert 90 < store.claims.look(["default"]).next_tick < 100.1
     store.schedules.pause([schedule(store).pk])
-    assert store.queue_state.look(["default"]).next_tick is None
+    assert store.claims.look(["default"]).next_tick is None

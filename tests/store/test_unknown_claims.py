@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from async_attempts.store import Unknown
+from tests.store.sessions import lock_as_a_claim
 
 from .rows import enqueued, every_column, failures, registered, row
 from .test_progress import ROW_LOCKS, lock_row
@@ -58,7 +59,7 @@ def test_nothing_is_given_back_over_a_claim_that_is_still_being_made(
     [claim] = claimed()
     claiming = sessions()
     claiming.begin()
-    assert claiming.do(store.dialect.lock_live_worker, worker.pk)
+    assert claiming.do(lock_as_a_claim, store, worker.pk)
     assert store.claims.release_unknown(worker.pk) is Unknown.CLAIM
     assert row(store, claim).state == "running"
     claiming.rollback()

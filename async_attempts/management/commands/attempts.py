@@ -164,7 +164,7 @@ def _next_tick(schedule: Schedule) -> str:
 
 def _queues(store: Store) -> Iterator[tuple[str, ...]]:
     """Yield the declared queues as the rows of a table."""
-    paused = store.queue_state.look(()).paused
+    paused = store.claims.look(()).paused
     for name, own in limits().items():
         state = "paused" if name in paused else "active"
         rows = store.database.attempts.filter(queue=name, status=Status.PENDING)

@@ -26,12 +26,11 @@ from django.db.models.functions import Substr
 
 from ...batches import in_batches
 from ...encryption import HEADER_BYTES
-from ...lifecycle import NOT_KEPT, Status
-from ...models import AttemptQuerySet, DatabaseNow, Worker
+from ...lifecycle import Status
+from ...models import AttemptQuerySet, DatabaseNow
 from ..claimed import SUSPECT, Claim, Selection
 from ..database import Database
-from ..expressions import ended
-from ..headers import NO_BYTES, without
+from ..expressions import NO_BYTES, ended, without
 
 _T = TypeVar("_T")
 
@@ -75,14 +74,9 @@ class Dialect:
 
     # --- sessions
 
+    @abstractmethod
     def isolation_problem(self) -> str | None:
         """Return what is wrong with this connection's transactions for a worker, and the remedy."""
-        return None
-
-    def lock_live_worker(self, worker_id: UUID) -> bool:
-        """Return True if this worker is live; nobody can rescue it before the commit."""
-        mine = self.database.workers.filter(pk=worker_id, state=Worker.State.LIVE)
-        return bool(list(mine.select_for_update().values_list("pk")))
 
     def without_waiting(self, work: Callable[[], _T]) -> _T | None:
         """Do `work` in a transaction; None, and nothing done, if it would wait for the writer."""
@@ -131,9 +125,9 @@ class Dialect:
 
         return database.in_transaction(work)
 
+    @abstractmethod
     def claim(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
         """Claim the best of `which`, late or not, in a transaction of its own."""
-        return self.database.in_transaction(lambda: self.claim_within(worker_id, which, limit))
 
     @abstractmethod
     def claim_within(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
@@ -152,11 +146,7 @@ class Dialect:
         locked = self.database.skipping_locked(rows)
         return {i: (s, c) for i, s, c in locked.values_list("id", "claim_seq", "cancel_requested")}
 
-    def lock_fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
-        """Lock those of the rows under claims of this number that nobody else locks."""
-        rows = self.database.fenced(worker_id, claim_seq, [UUID(bytes=one) for one in ids])
-        return list(self.database.skipping_locked(rows.order_by("id")).values_list("id", flat=True))
-
+    @abstractmethod
     def succeed(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
     ) -> tuple[int, Sequence[UUID] | None]:
@@ -165,11 +155,6 @@ class Dialect:
         `drops`: True if the targets returned something that nobody asked to keep. Returns the
         number of those recorded, and the ids of those that have dependents; None: not known.
         """
-        rows = self.database.fenced(
-            worker_id, claim_seq, self.lock_fenced(worker_id, claim_seq, ids)
-        )
-        result = {"sealed_result": NOT_KEPT} if drops else {}
-        return rows.update(**ended(Status.SUCCEEDED, num_crashes=0, **result)), None
 
     def succeed_with(self, worker_id: UUID, claim_seq: int, results: dict[UUID, bytes]) -> None:
         """Record successes, whose rows are locked, each with its sealed result."""
@@ -208,9 +193,8 @@ class Dialect:
         found: list[str] = []
         for some in in_batches(keys, KEYS_AT_ONCE):
             asked = ", ".join([ANY_WAITS.format(**self.database.names)] * len(some))
-            with self.database.connection.cursor() as cursor:
-                cursor.execute(f"SELECT {asked}", some)
-                found += compress(some, cursor.fetchone())
+            [answers] = self.database.fetch(f"SELECT {asked}", some)
+            found += compress(some, answers)
         return found
 
     def limit_keys_of(self, attempts: AttemptQuerySet[Any]) -> set[str]:

@@ -35,6 +35,12 @@ WHERE status = 'pending' AND claimed_by IS NULL AND {which} AND scheduled_at <= 
 ORDER BY priority DESC, scheduled_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
+LOCK_LIVE_WORKER: Final = """
+SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' LOCK IN SHARE MODE
+"""
+"""A shared lock: nobody can rescue the worker meanwhile, and its threads' claims don't wait for
+each other."""
+
 CLAIM = """
 UPDATE {attempt} FORCE INDEX (PRIMARY)
 SET claimed_by = %s, claim_seq = claim_seq + 1, num_attempts = num_attempts + 1, started_at = %s,
@@ -102,20 +108,11 @@ class MySQL(Dialect):
         return _forcing(self.database.alias, selected, " WHERE ", "PRIMARY", of_ids=True)
 
     def isolation_problem(self) -> str | None:
-        with self.database.connection.cursor() as cursor:
-            # MariaDB before 11.1 has only the older of the two names.
-            cursor.execute(
-                "SHOW VARIABLES WHERE variable_name IN ('transaction_isolation', 'tx_isolation')"
-            )
-            level = cursor.fetchone()[1]
+        # MariaDB before 11.1 has only the older of the two names.
+        (_, level), *_ = self.database.fetch(
+            "SHOW VARIABLES WHERE variable_name IN ('transaction_isolation', 'tx_isolation')"
+        )
         return require_read_committed(self.database.alias, level.replace("-", " "))
-
-    def lock_live_worker(self, worker_id: UUID) -> bool:
-        """A shared lock: the claims of one worker's threads don't wait for each other."""
-        sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' LOCK IN SHARE MODE"
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql.format(**self.database.names), [self.database.stored(worker_id)])
-            return cursor.fetchone() is not None
 
     def delete(self, model: type[Model], keys: Collection[Any], column: str = "pk") -> None:
         """Delete by an index: reading a small table as a whole would wait for locked rows.
@@ -135,13 +132,17 @@ class MySQL(Dialect):
             with connection.cursor() as cursor:
                 cursor.execute(sql, some)
 
+    def claim(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
+        return self.database.in_transaction(lambda: self.claim_within(worker_id, which, limit))
+
     def claim_within(self, worker_id: UUID, which: Selection, limit: int) -> list[Claim]:
         database = self.database
         is_by_id = isinstance(which.param, UUID | list)
         param = database.stored(which.param) if isinstance(which.param, UUID) else which.param
         by_index = "" if is_by_id else self.by_claim_index
         select = SELECT.format(which=which.sql, by_index=by_index, **database.names)
-        if not self.lock_live_worker(worker_id):
+        live = LOCK_LIVE_WORKER.format(**database.names)
+        if not database.fetch(live, [database.stored(worker_id)]):
             return []
         began = uptime()
         params = {"which": param, "limit": limit, "most_bytes": most_args_bytes()}
@@ -171,19 +172,13 @@ class MySQL(Dialect):
     ) -> dict[UUID, tuple[int, bool]]:
         return self._lock(worker_id, [claim.id for claim in claims])
 
-    def lock_fenced(self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes]) -> list[UUID]:
-        locked = self._lock(worker_id, [UUID(bytes=one) for one in ids])
-        return [pk for pk, (seq, _) in locked.items() if seq == claim_seq]
-
     def _lock(self, worker_id: UUID, ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
         if not ids:
             return {}
         database = self.database
         sql = LOCK.format(ids=placeholders(ids), **database.names)
         params = [*map(database.stored, ids), database.stored(worker_id)]
-        with database.connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            return {as_uuid(pk): (seq, bool(wish)) for pk, seq, wish in cursor.fetchall()}
+        return {as_uuid(k): (seq, bool(wish)) for k, seq, wish in database.fetch(sql, params)}
 
     def succeed(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
@@ -197,7 +192,8 @@ class MySQL(Dialect):
                 # Only the statement is rolled back.
                 if not waited_too_long(error):
                     raise
-        unlocked = [one.bytes for one in self.lock_fenced(worker_id, claim_seq, ids)]
+        locked = self._lock(worker_id, [UUID(bytes=one) for one in ids])
+        unlocked = [pk.bytes for pk, (seq, _) in locked.items() if seq == claim_seq]
         return self._succeed(worker_id, claim_seq, unlocked, drops), None
 
     @cached_property
@@ -209,9 +205,7 @@ class MySQL(Dialect):
         connection: Any = self.database.connection
         if not connection.mysql_is_mariadb:
             return False
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT @@innodb_rollback_on_timeout")
-            return bool(cursor.fetchone() == (0,))
+        return self.database.fetch("SELECT @@innodb_rollback_on_timeout") == [(0,)]
 
     def _succeed(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool, at_once: str = ""

@@ -53,7 +53,8 @@ class MySQLInsert(Insert):
             with self.database.connection.execute_wrapper(_duplicates_apart):
                 return super().write(attempts)
         except _DuplicateEntry as duplicate:
-            if self.with_key(attempts[0].unique_key) is None and self._is_primary(attempts[0]):
+            mine = self.database.attempts.filter(pk=attempts[0].pk)
+            if self.with_key(attempts[0].unique_key) is None and mine.exists():
                 raise duplicate.error from None
             return 0
 
@@ -79,9 +80,7 @@ class MySQLInsert(Insert):
         driver = connection.connection
         if driver.affected_rows() or driver.field_count() or not connection.mysql_is_mariadb:
             return False
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT @@in_transaction")
-            return bool(cursor.fetchone() == (0,))
+        return self.database.fetch("SELECT @@in_transaction") == [(0,)]
 
     def write_keyed(self, row: AbstractAttempt) -> bool:
         if self._locks_no_gaps:
@@ -105,9 +104,6 @@ class MySQLInsert(Insert):
         """
         connection: Any = self.database.connection
         return bool(connection.isolation_level == "read committed")
-
-    def _is_primary(self, attempt: AbstractAttempt) -> bool:
-        return self.database.attempts.filter(pk=attempt.pk).exists()
 
     def with_key(self, key: bytes | None) -> AbstractAttempt | None:
         if (row := super().with_key(key)) is not None:

@@ -1,19 +1,29 @@
-"""PostgreSQL: promote, claim and finish are one statement each, in autocommit."""
+"""PostgreSQL: promote, claim and finish are one statement each, in autocommit.
+
+They speak psycopg's binary format, so that what a claim brings back is taken as it comes.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, lru_cache
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+import psycopg
 from django.db import transaction
+from psycopg.adapt import Buffer, Dumper
+from psycopg.postgres import types
+from psycopg.pq import Format
+from psycopg.types.numeric import Int8BinaryLoader
+from psycopg.types.string import ByteaBinaryLoader
 
 from ...payload.limits import most_args_bytes
 from ..claimed import COLUMNS, Claim, Selection, uptime
-from ..notifications import passing_gate
+from ..notifications import gate_of
 from .base import Dialect, require_read_committed
-from .postgresql_binary import IdArray, binary_cursor, moment
 
 CLAIM = """
 WITH me AS (
@@ -87,6 +97,31 @@ WIDTH: Final = len(COLUMNS) + 1
 KEPT_CLAIMS: Final = 256
 """Texts of the claim: for each queue, kind, and set of headers that are passed over."""
 
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_UUID_OID: Final = types["uuid"].oid
+_HEADER: Final = struct.Struct(">iiIii")
+_LENGTH_OF_ID: Final = (16).to_bytes(4)
+
+
+class IdArray:
+    """The bytes of ids, as one parameter of the type uuid[]."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self, ids: Sequence[bytes]) -> None:
+        self.ids = ids
+
+
+class _IdArrayDumper(Dumper):
+    """PostgreSQL's `array_recv`: dimensions, no nulls, the element's type, length, lower bound."""
+
+    format = Format.BINARY
+    oid = types["uuid"].array_oid
+
+    def dump(self, obj: IdArray) -> Buffer:
+        header = _HEADER.pack(1, 0, _UUID_OID, len(obj.ids), 1)
+        return header + b"".join([_LENGTH_OF_ID + one for one in obj.ids])
+
 
 class PostgreSQL(Dialect):
     """PostgreSQL 14 and newer, at READ COMMITTED."""
@@ -102,20 +137,13 @@ class PostgreSQL(Dialect):
     def isolation_problem(self) -> str | None:
         database = self.database
         # psycopg says OPTIONS['isolation_level'] in its BEGIN: in autocommit nothing shows it.
-        with transaction.atomic(database.alias), database.connection.cursor() as cursor:
-            cursor.execute("SHOW transaction_isolation")
-            return require_read_committed(database.alias, cursor.fetchone()[0])
-
-    def lock_live_worker(self, worker_id: UUID) -> bool:
-        """A key-share lock: it conflicts with a rescue's lock only, not with renewals."""
-        sql = "SELECT 1 FROM {worker} WHERE id = %s AND state = 'live' FOR KEY SHARE"
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql.format(**self.database.names), [worker_id])
-            return cursor.fetchone() is not None
+        with transaction.atomic(database.alias):
+            [(level,)] = database.fetch("SHOW transaction_isolation")
+        return require_read_committed(database.alias, level)
 
     def promote(self, limit: int) -> int:
         database = self.database
-        sql = PROMOTE.format(gate=passing_gate(database.connection) or "NULL", **database.names)
+        sql = PROMOTE.format(gate=gate_of(database.alias) or "NULL", **database.names)
 
         def work() -> int:
             return int(self._execute(sql, {"limit": limit}).fetchone()[0])
@@ -163,9 +191,8 @@ class PostgreSQL(Dialect):
             cursor.execute(sql, params)
 
     def limit_keys_waited_for(self, keys: Sequence[str]) -> list[str]:
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(LIMIT_KEYS_WAITED_FOR.format(**self.database.names), [list(keys)])
-            return [key for (key,) in cursor.fetchall()]
+        sql = LIMIT_KEYS_WAITED_FOR.format(**self.database.names)
+        return [key for (key,) in self.database.fetch(sql, [list(keys)])]
 
     def selection_of(self, keys: Sequence[Any]) -> Selection:
         return Selection("id = ANY(%(which)s::uuid[])", [UUID(str(key)) for key in keys])
@@ -189,3 +216,23 @@ class PostgreSQL(Dialect):
 
 def _best_first(row: Sequence[Any]) -> tuple[int, int, bytes]:
     return -row[WIDTH + 1], row[WIDTH + 2], row[0]
+
+
+def binary_cursor(connection: Any) -> Any:
+    """A cursor of Django's, whose parameters are bound by the server and whose results are binary.
+
+    Ids come as 16 bytes, moments as microseconds since `EPOCH`.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        cursor: psycopg.Cursor[Any] = psycopg.Cursor(connection.connection)
+    cursor.format = Format.BINARY
+    cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
+    cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+    cursor.adapters.register_dumper(IdArray, _IdArrayDumper)
+    return connection._prepare_cursor(cursor)
+
+
+def moment(micros: int) -> datetime:
+    """The aware datetime behind a binary timestamp."""
+    return EPOCH + timedelta(microseconds=micros)

@@ -130,8 +130,7 @@ class Poller:
     def _poll(self, has_room: bool) -> None:
         self._polled_at = now()
         is_head_clean = self._put_off_keyless()
-        queues, passed_over = self.queue_filter.queues, self.missing_keys.passed_over
-        glance = self._store.queue_state.look(queues, passed_over)
+        glance = self._store.claims.look(self.queue_filter.queues, self.missing_keys.passed_over)
         promoted = self._store.claims.promote() if glance.next_due == 0.0 else 0
         self._saw_due = glance.has_due
         resumed = self.queue_filter.pause(glance.paused)

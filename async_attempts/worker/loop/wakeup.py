@@ -24,8 +24,7 @@ from typing import Any, Final
 from ...backoff import Pauses
 from ...conf import settings
 from ...store import Store, notifications
-from ...store.listener import Listener, params_of
-from ...store.look_rate import LookRate
+from ...store.notifications import Listener, LookRate, params_of
 
 logger = logging.getLogger("async_attempts")
 

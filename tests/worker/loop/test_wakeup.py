@@ -184,7 +184,7 @@ def test_what_comes_while_it_is_busy_is_looked_for(database, sleeper, role):
 @on_postgresql
 def test_a_sentinel_that_sleeps_asks_nothing(database, sleeper, monkeypatch):
     sentinel = sleeper()
-    monkeypatch.delattr("async_attempts.store.listener.Listener.ask")
+    monkeypatch.delattr("async_attempts.store.notifications.Listener.ask")
     assert [sentinel.longest_sleep() for _ in range(3)] == [LONG] * 3
     assert sentinel.notified() is False
 

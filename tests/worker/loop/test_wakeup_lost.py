@@ -13,7 +13,7 @@ from django.db import connections
 from django.test import override_settings
 from psycopg.conninfo import make_conninfo
 
-from async_attempts.store import listener, notifications, store_for
+from async_attempts.store import notifications, store_for
 from async_attempts.worker.loop import wakeup
 from async_attempts.worker.loop.wakeup import Reconnector, WakeUp
 from tests.worker.helpers.listeners import (
@@ -94,7 +94,7 @@ def test_a_loss_that_is_noticed_late_stops_nothing(database, sleeper, when):
 def test_an_answer_that_does_not_come_ends_the_session(database, sleeper, monkeypatch):
     beside = asleep(database)
     session = session_of(beside)
-    monkeypatch.setattr(listener, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "ANSWER_SECONDS", 0.01)
     monkeypatch.setattr(notifications, "taking_gate", lambda: "SELECT pg_sleep(60)")
     assert beside.longest_sleep() <= 1
     assert beside.fileno() is None

@@ -1,4 +1,4 @@
-"""Edges of one attempt: written with it, and read with their results when it is performed."""
+"""Prerequisites of an attempt: written with it, and read with their results when it begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import transaction
 
 from ..batches import STATEMENT_KEYS, in_batches
 from ..exceptions import InvalidOption
-from ..models import AbstractAttempt, Dependency, Edge
+from ..models import AbstractAttempt, Dependency
 from ..models.dependency import prerequisites_of
 from ..models.large_values import as_bytes, octets
 from ..models.new_rows import seal
@@ -53,8 +53,8 @@ class PrerequisiteRow(NamedTuple):
     size: int | None
 
 
-class Edges:
-    """Edges of attempts: from new to waiting."""
+class Prerequisites:
+    """The edges from an attempt to what it waits for."""
 
     def __init__(self, database: Database, dependencies: Dependencies) -> None:
         self.database = database
@@ -73,11 +73,8 @@ class Edges:
         edges: list[Dependency] = []
         for row, there in zip(rows, found, strict=True):
             if there is row and row.edges:
+                _require_sound(row, actual)
                 edges += self._edges_of(row, actual)
-        for row, there in zip(rows, found, strict=True):
-            if there is row:
-                ends = [(edge, actual.get(id(edge.prerequisite))) for edge in row.edges]
-                _require_sound(row, ends)
         older = {edge.prerequisite_id for edge in edges} - new
         self._require(older)
         self.database.dependencies.bulk_create(edges, STATEMENT_KEYS)
@@ -143,9 +140,7 @@ class Edges:
     def _note_dependents(self, ids: Sequence[UUID]) -> set[UUID]:
         mine = self.database.attempts.filter(pk__in=ids)
         # An attempt that runs atomically is locked until it ends; a sweep finds what is left.
-        locked = list(
-            self.database.skipping_locked(mine.order_by("id")).values_list("pk", flat=True)
-        )
+        locked = self.database.lock_free(mine)
         self.database.attempts.filter(pk__in=locked).update(has_dependents=True)
         # A worker that finishes one of the others just now may have seen no dependents.
         left = mine.exclude(pk__in=locked) if len(locked) < len(ids) else mine.none()
@@ -155,9 +150,11 @@ class Edges:
         """The prerequisites of this attempt, in one statement: those handed over, in their order,
         then the others.
         """
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(self._sql, [self.database.stored(attempt_id)])
-            return [_row_of(*row) for row in cursor.fetchall()]
+        rows = self.database.fetch(self._sql, [self.database.stored(attempt_id)])
+        return [
+            PrerequisiteRow(as_uuid(pk), condition, place, bool(needs), as_uuid(cause), *rest)
+            for pk, condition, place, needs, cause, *rest in rows
+        ]
 
     @cached_property
     def _sql(self) -> str:
@@ -171,25 +168,14 @@ class Edges:
         return PREREQUISITES.format(**parts, **self.database.names)
 
 
-def _require_sound(row: AbstractAttempt, edges: Iterable[tuple[Edge, Any]]) -> None:
+def _require_sound(row: AbstractAttempt, actual: Mapping[int, AbstractAttempt]) -> None:
     """Raise InvalidOption for an attempt that waits for itself, or a result that isn't kept."""
-    for edge, prerequisite in edges:
-        if _key(prerequisite or edge.prerequisite) == row.pk:
+    for edge in row.edges:
+        there: Any = actual.get(id(edge.prerequisite), edge.prerequisite)
+        if getattr(there, "pk", there) == row.pk:
             raise InvalidOption(f"depends_on: {row} would wait for itself.")
-        is_handed = edge.place is not None and edge.keeps_result and prerequisite is not None
-        if is_handed and not prerequisite.keep_result:
+        is_handed = edge.place is not None and edge.keeps_result
+        if is_handed and id(edge.prerequisite) in actual and not there.keep_result:
             raise InvalidOption(
-                f"keep_result: {prerequisite} hands its result to {row}, so it must be kept."
+                f"keep_result: {there} hands its result to {row}, so it must be kept."
             )
-
-
-def _key(prerequisite: Any) -> UUID:
-    key: UUID = getattr(prerequisite, "pk", prerequisite)
-    return key
-
-
-def _row_of(
-    pk: Any, condition: str, place: int | None, needs: Any, cause: Any, *rest: Any
-) -> PrerequisiteRow:
-    first = None if cause is None else as_uuid(cause)
-    return PrerequisiteRow(as_uuid(pk), condition, place, bool(needs), first, *rest)
