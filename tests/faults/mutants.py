@@ -50,7 +50,7 @@ OVERDUE = "tests/store/test_expire_overdue.py::"
 RACES = "tests/store/test_rescue_races.py::"
 DEBOUNCE = "tests/store/test_debounce.py::"
 LIMITS = "tests/store/test_limits_of_queues.py::"
-PLACES = "tests/store/test_places.py::"
+SLOTS = "tests/store/test_slots.py::"
 
 MUTANTS: Final = (
     Mutant(
@@ -419,7 +419,7 @@ MUTANTS: Final = (
         ),
         (
             f"{LIMITS}test_no_more_than_its_concurrency_are_claimed[sqlite]",
-            f"{PLACES}test_perform_takes_a_place_too[sqlite]",
+            f"{SLOTS}test_perform_takes_a_place_too[sqlite]",
         ),
     ),
     Mutant(
@@ -431,7 +431,7 @@ MUTANTS: Final = (
                 'mine.filter(number=0).order_by("key")',
             ),
         ),
-        (f"{PLACES}test_who_parks_while_the_place_becomes_free_is_woken[postgresql]",),
+        (f"{SLOTS}test_who_parks_while_the_place_becomes_free_is_woken[postgresql]",),
     ),
     Mutant(
         "one worker at a time claims of a queue with limits",

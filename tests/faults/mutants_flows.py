@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.mutants import Mutant
 
 REVISITS = "tests/store/test_revisits.py::"
-PLACES = "tests/store/test_places.py::"
+SLOTS = "tests/store/test_slots.py::"
 POLLER = "tests/worker/loop/test_poller.py::"
 CLOSERS = f"{REVISITS}test_two_closers_of_one_group_leave_nobody_waiting"
 RETRIED = f"{REVISITS}test_a_prerequisite_that_is_retried_in_an_open_transaction_is_not_waited_for"
@@ -106,22 +106,22 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{PLACES}test_what_is_parked_without_the_locks_is_not_forgotten[postgresql]",),
+        (f"{SLOTS}test_what_is_parked_without_the_locks_is_not_forgotten[postgresql]",),
     ),
     Mutant(
         "the tries of a claim that finds a limit key locked",
         (("store/limits.py", "for pause in (*PAUSES, None):", "for pause in (None,):"),),
-        (f"{PLACES}test_a_claim_tries_again_while_others_look_for_a_place[postgresql]",),
+        (f"{SLOTS}test_a_claim_tries_again_while_others_look_for_a_place[postgresql]",),
     ),
     Mutant(
         "the keeping of a key's places while one is held",
         (("store/limits.py", "if len(slots) == len(free[key])}", "}"),),
-        (f"{PLACES}test_no_place_of_a_key_goes_while_one_is_held[sqlite]",),
+        (f"{SLOTS}test_no_place_of_a_key_goes_while_one_is_held[sqlite]",),
     ),
     Mutant(
         "the deletion of slots by their primary key alone",
         (("store/dialects/mysql.py", "def delete(", "def delete_by_join("),),
-        (f"{PLACES}{OTHERS}[mariadb]",),
+        (f"{SLOTS}{OTHERS}[mariadb]",),
     ),
     Mutant(
         "the second look at a place that is to be forgotten",
@@ -132,7 +132,7 @@ MUTANTS: Final = (
                 "locked",
             ),
         ),
-        (f"{PLACES}{FORGOTTEN}[postgresql]",),
+        (f"{SLOTS}{FORGOTTEN}[postgresql]",),
     ),
     Mutant(
         "the limits of a suspect's queue",

@@ -105,14 +105,14 @@ def test_only_what_the_dead_worker_held_is_taken(store, worker, claimed):
     assert row(store, others).claimed_by == heir.pk
 
 
-def test_a_buried_worker_claims_and_renews_nothing(store, worker, claimed):
+def test_a_reaped_worker_claims_and_renews_nothing(store, worker, claimed):
     claimed()
     store.workers.reap(worker.pk, none_had_begun)
     assert store.claims.claim(worker.pk, ["default"], 1) == []
     assert not store.workers.renew(worker.pk, 1000)
 
 
-def test_nobody_is_buried_twice_nor_who_never_was(store, worker, claimed):
+def test_no_worker_is_reaped_twice_or_without_having_been_live(store, worker, claimed):
     claimed()
     store.workers.reap(worker.pk, all_had_begun)
     before = every_column(store)
@@ -121,7 +121,7 @@ def test_nobody_is_buried_twice_nor_who_never_was(store, worker, claimed):
     assert every_column(store) == before
 
 
-def test_who_said_goodbye_is_not_buried(store, worker):
+def test_a_worker_that_said_goodbye_is_not_reaped(store, worker):
     store.workers.deregister(worker.pk)
     assert store.workers.reap(worker.pk, all_had_begun) is None
     assert store.database.workers.get(pk=worker.pk).state == Worker.State.STOPPED
@@ -133,7 +133,7 @@ row_locks = pytest.mark.only(
 
 
 @row_locks
-def test_what_a_transaction_still_holds_is_taken_back_by_the_next_burial(
+def test_what_a_transaction_still_holds_is_taken_back_by_the_next_reap(
     store, worker, claimed, sessions
 ):
     held, free = claimed(2)
@@ -151,27 +151,25 @@ def test_what_a_transaction_still_holds_is_taken_back_by_the_next_burial(
 @row_locks
 def test_a_claim_that_the_dead_worker_is_still_making_is_waited_for(store, worker, sessions):
     [attempt] = enqueued(store)
-    claimer, undertaker = sessions(), sessions()
+    claimer, reaper = sessions(), sessions()
     claimer.begin()
     assert claimer.do(lock_as_a_claim, store, worker.pk)
-    burying = undertaker.start(store.workers.reap, worker.pk, all_had_begun)
+    reaping = reaper.start(store.workers.reap, worker.pk, all_had_begun)
     wait_until_somebody_waits(store)
     claimer.do(
         store.database.attempts.filter(pk=attempt.pk).update, claimed_by=worker.pk, claim_seq=1
     )
     claimer.commit()
-    assert burying.result(PATIENCE).attempt_ids == [attempt.pk]
+    assert reaping.result(PATIENCE).attempt_ids == [attempt.pk]
 
 
-def test_a_claim_that_arrives_during_the_burial_gets_nothing(store, worker, sessions):
+def test_a_claim_that_arrives_during_the_reap_gets_nothing(store, worker, sessions):
     [attempt] = enqueued(store)
-    undertaker, claimer = sessions(), sessions()
-    burying = undertaker.start_and_stop_after(
-        MARKS_DEAD, store.workers.reap, worker.pk, all_had_begun
-    )
+    reaper, claimer = sessions(), sessions()
+    reaping = reaper.start_and_stop_after(MARKS_DEAD, store.workers.reap, worker.pk, all_had_begun)
     claiming = claimer.start(store.claims.claim, worker.pk, ["default"], 1)
     wait_until_somebody_waits(store)
-    undertaker.go_on()
-    assert burying.result(PATIENCE).attempt_ids == []
+    reaper.go_on()
+    assert reaping.result(PATIENCE).attempt_ids == []
     assert claiming.result(PATIENCE) == []
     assert row(store, attempt).state == "pending"
