@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 import signal
@@ -12,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from django.utils.autoreload import StatReloader
-
 from ...exceptions import InvalidOption
 from ..health import server as health
 from ..health.probes import SILENCE, WorkerStatus
@@ -21,14 +18,12 @@ from ..health.systemd import Systemd
 from ..shared.fork import CRASHED, close_all_before_fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, SupervisorState, now
+from .reload import CodeChanges
 
 logger = logging.getLogger("async_attempts")
 
 HEALTH_PAUSE: Final = 1.0
 """Seconds after which a health server that ended is started again."""
-
-LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks for edited code."""
 
 
 class Reporting:
@@ -48,14 +43,7 @@ class Reporting:
 
     def begin(self) -> None:
         """Start the health server, before any child. Raises InvalidOption without its port."""
-        if self._options.health_port is not None:
-            close_all_before_fork()
-            self._health_pid = health.start(
-                self._options.health_port,
-                self._status,
-                database=self._options.database,
-                host=self._options.health_host,
-            )
+        self._serve_health()
 
     def tick(self) -> None:
         """Tell what has changed."""
@@ -115,40 +103,16 @@ class Reporting:
     def _serve_health_again(self) -> None:
         self._next_health = now() + HEALTH_PAUSE
         try:
-            self.begin()
+            self._serve_health()
         except (InvalidOption, OSError) as error:
             logger.error("the worker's health can't be answered for: %s", error)
 
-
-class CodeChanges:
-    """Django's autoreloader tells what to watch; it is asked once a second, in no thread."""
-
-    def __init__(self) -> None:
-        self._reloader = StatReloader()
-        self._times = self._look()
-        self._next = now() + LOOK_INTERVAL
-
-    def changed(self) -> Path | None:
-        """A file that was edited since the last time, and that is Python still."""
-        if now() < self._next:
-            return None
-        self._next = now() + LOOK_INTERVAL
-        before, self._times = self._times, self._look()
-        for path, time in self._times.items():
-            if before.get(path, time) != time and _is_python(path):
-                return path
-        return None
-
-    def _look(self) -> dict[Path, float]:
-        return dict(self._reloader.snapshot_files())
-
-
-def _is_python(path: Path) -> bool:
-    """Return False for Python that doesn't compile: a worker would end at once."""
-    if path.suffix != ".py":
-        return True
-    try:
-        ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return False
-    return True
+    def _serve_health(self) -> None:
+        if self._options.health_port is not None:
+            close_all_before_fork()
+            self._health_pid = health.start(
+                self._options.health_port,
+                self._status,
+                database=self._options.database,
+                host=self._options.health_host,
+            )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from async_attempts.worker.processes import reporting
-from async_attempts.worker.processes.reporting import CodeChanges
+from async_attempts.worker.processes import reload as code_changes
+from async_attempts.worker.processes.reload import CodeChanges
 from tests.shop import effects
 from tests.worker.helpers.attempts import enqueued, stored
 from tests.worker.helpers.processes import PATIENCE, until
@@ -137,7 +137,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.write_text("a = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     __import__("edited_by_a_test")
-    monkeypatch.setattr(reporting, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(code_changes, "INTERVAL", 0.0)
     yield path
     del sys.modules["edited_by_a_test"]
 
