@@ -22,7 +22,8 @@ from .exceptions import InvalidOption, InvalidSetting
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
-from .values import flag, refuse_alike, refuse_unknown, seconds, suggestion, whole
+from .suggestions import refuse_alike, refuse_unknown, suggestion
+from .values import flag, seconds, whole
 
 SETTING: Final = "ASYNC_ATTEMPTS"
 MODEL_SETTING: Final = "ASYNC_ATTEMPTS_ATTEMPT_MODEL"

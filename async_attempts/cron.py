@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from croniter import CroniterBadDateError, CroniterError, croniter
 
 from .exceptions import InvalidOption
-from .values import most_like
+from .suggestions import most_like
 
 FIELDS: Final = (5, 6)
 SECOND: Final = timedelta(seconds=1)

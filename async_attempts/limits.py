@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
 from .retention import read_keep
-from .values import flag, refuse_unknown, whole
+from .suggestions import refuse_unknown
+from .values import flag, whole
 
 SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 BURST_SECONDS: Final = 0.1

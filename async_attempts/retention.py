@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from .exceptions import InvalidSetting
-from .values import DAY, refuse_unknown, seconds, whole
+from .suggestions import refuse_unknown
+from .values import DAY, seconds, whole
 
 AGE: Final = "seconds or a timedelta, at most a hundred years, or None for ever"
 LIMITS: Final = ("age", "count")

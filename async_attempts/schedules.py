@@ -13,7 +13,7 @@ from .payload import Arguments
 from .plaintext import hides_arguments
 from .printable import printable
 from .targets import module_load_id, own_name, underlying
-from .targets.declared import Declared
+from .targets.declared_schedule import DeclaredSchedule
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -23,7 +23,7 @@ Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ...,
 
 logger = logging.getLogger("async_attempts")
 
-_in_code: Final[dict[str, Declared]] = {}
+_in_code: Final[dict[str, DeclaredSchedule]] = {}
 _load_ids: Final[dict[str, object]] = {}
 
 
@@ -60,7 +60,7 @@ def recurring(
                 f"@recurring: {target or type(function).__name__} has no name that leads to it; "
                 "define it with def in its module or class."
             )
-        declared = Declared(
+        declared = DeclaredSchedule(
             name=target if name is None else name,
             cron=cron,
             target=target,
@@ -77,7 +77,7 @@ def recurring(
     return decorate
 
 
-def _put(declared: Declared, load_id: object) -> None:
+def _put(declared: DeclaredSchedule, load_id: object) -> None:
     """Declare a schedule, or replace it if its module was loaded again. Raises InvalidOption."""
     name, target = declared.name, declared.target
     holder = _in_code.get(name, declared)
@@ -92,23 +92,25 @@ def _put(declared: Declared, load_id: object) -> None:
     _in_code[name], _load_ids[name] = declared, load_id
 
 
-def declared_in_code() -> dict[str, Declared]:
+def declared_in_code() -> dict[str, DeclaredSchedule]:
     """Return the schedules that `@recurring` declares in the imported modules, by name."""
     return dict(_in_code)
 
 
 @hides_arguments
-def declared_in_settings() -> dict[str, Declared]:
+def declared_in_settings() -> dict[str, DeclaredSchedule]:
     """Return the setting's schedules, by name. Raises InvalidArguments, InvalidOption."""
     declared = {}
     for name, options in settings().SCHEDULES.items():
         given = dict(options)
         arguments = Arguments.of(given.pop("method_args", None))
-        declared[name] = Declared(name=name, arguments=arguments, source="settings", **given)
+        declared[name] = DeclaredSchedule(
+            name=name, arguments=arguments, source="settings", **given
+        )
     return declared
 
 
-def declared() -> dict[str, Declared]:
+def declared() -> dict[str, DeclaredSchedule]:
     """Return the schedules of code and settings, by name; the settings take precedence."""
     return declared_in_code() | declared_in_settings()
 
@@ -121,7 +123,7 @@ def declare(store: Store) -> frozenset[str]:
     """
     from .models import home_database
 
-    enqueueable: dict[str, Declared] = {}
+    enqueueable: dict[str, DeclaredSchedule] = {}
     if store.database.alias != home_database():
         store.schedules.declare(enqueueable)
         return frozenset()

@@ -15,7 +15,6 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import router
 
-from .backoff import Pauses
 from .batches import in_batches
 from .calls import Call, enqueue_many, taken
 from .conf import DEFAULT_QUEUE, retention
@@ -25,6 +24,7 @@ from .models import get_attempt_model
 from .models.bounds import TOKEN_LENGTH
 from .models.unique_keys import key_of_token
 from .models.validation import check_token, timeout_seconds
+from .pauses import Pauses
 from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block

@@ -1,4 +1,4 @@
-"""Checks of the values that callers and settings give: times, numbers, flags, text and names.
+"""Checks of the values that callers and settings give: times, numbers, flags and text.
 
 A `part` is the beginning of the error message, as its reader knows the value: `timeout:`, or
 `ASYNC_ATTEMPTS['LEASE']`. A bool is never a number.
@@ -6,11 +6,8 @@ A `part` is the beginning of the error message, as its reader knows the value: `
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-import unicodedata
-from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -19,9 +16,6 @@ DAY: Final = 86_400.0
 CENTURY: Final = 36_525 * DAY
 FINITE: Final = sys.float_info.max
 ANY: Final = float("inf")
-
-IGNORED: Final = ("Mn", "Cf", "Cc")
-"""The Unicode categories that most collations ignore: accents, and characters without a glyph."""
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -109,49 +103,3 @@ def has_lone_surrogate(text: str) -> bool:
 def is_storable(text: str) -> bool:
     """Return True for text that every database can store: no NUL and no lone surrogate."""
     return _UNSTORABLE.search(text) is None
-
-
-def most_like(word: str, known: Iterable[str]) -> str | None:
-    """Return the one of the `known` names that `word` may stand for; None if there is none."""
-    names = {name.casefold(): name for name in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(word.casefold(), names, n=1)
-    return names[found[0]] if found else None
-
-
-def suggestion(word: str, known: Collection[str]) -> str:
-    """Return the end of a sentence about the unknown `word`."""
-    if (near := most_like(word, known)) is not None:
-        return f"did you mean {near!r}"
-    return "known are " + ", ".join(map(repr, sorted(known)))
-
-
-def refuse_unknown(
-    path: str, given: Iterable[object], known: Collection[str], error: type[Exception]
-) -> None:
-    """Raise `error` for the first key of `given` that isn't among `known`.
-
-    `path`: the setting that has these keys.
-    """
-    for key in given:
-        if key not in known:
-            raise error(f"{path}[{key!r}] is unknown; {suggestion(str(key), known)}.")
-
-
-def refuse_alike(path: str, names: Iterable[str], error: type[Exception]) -> None:
-    """Raise `error` for two names that most of MySQL's collations take for one.
-
-    Such names differ in nothing but case, accents, or spaces at the end.
-    """
-    seen: dict[str, str] = {}
-    for name in names:
-        if (other := seen.setdefault(_folded(name), name)) != name:
-            raise error(
-                f"{path}: {other!r} and {name!r} differ in nothing but case, accents or spaces at "
-                "the end, and MySQL and MariaDB take them for one name; rename one of the two."
-            )
-
-
-def _folded(name: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    kept = (c for c in decomposed if unicodedata.category(c) not in IGNORED)
-    return "".join(kept).casefold().rstrip()

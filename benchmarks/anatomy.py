@@ -109,7 +109,8 @@ class Silent:
 
 def claimed() -> list[Any]:
     """Claims as the database would give them."""
-    from async_attempts.models.new_rows import complete, seal
+    from async_attempts.models.new_rows import complete
+    from async_attempts.models.sealing import seal
     from async_attempts.store import Claim
 
     from .attempts import call_of

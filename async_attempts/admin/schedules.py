@@ -35,7 +35,7 @@ from ..models import Schedule, get_attempt_model
 from ..models.schedule import DEFINITION as DECLARED
 from ..payload import Arguments
 from ..store import Store, store_for
-from ..targets.declared import Declared
+from ..targets.declared_schedule import DeclaredSchedule
 from .display import link_to_page, moment_cell
 from .pages import FROM_PAGE, AnyModelAdmin, ReadableMixin, SelectingMixin, log_changes
 
@@ -129,11 +129,11 @@ class ScheduleForm(_Form):
             )
         return kept
 
-    def _declared(self, given: dict[str, Any]) -> Declared:
+    def _declared(self, given: dict[str, Any]) -> DeclaredSchedule:
         options = {option: given[option] for option in DECLARED}
         name = given.get("name") or self.instance.name
         source = Schedule.Source.ADMIN
-        return Declared(name=name, arguments=self.arguments, source=source, **options)
+        return DeclaredSchedule(name=name, arguments=self.arguments, source=source, **options)
 
 
 class ScheduleVerbsMixin(SelectingMixin):

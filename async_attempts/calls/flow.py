@@ -179,7 +179,7 @@ class Flow:
 
     @hides_arguments
     def then(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
-        """Add a call that gets the result when all before it has succeeded; of a group a list.
+        """Add a call that gets the result, or a group's list of them, once all before succeeded.
 
         `target`: a function, whose further arguments follow here, and its options by `using`; or a
         `call()`.
@@ -207,7 +207,7 @@ class Flow:
 
     @hides_arguments
     def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
-        """Add a call without a result, when all before it has ended in any way, handlers too."""
+        """Add a call that is handed nothing; it waits until all before has ended, handlers too."""
         last = dict.fromkeys((*self.ends, *self.handlers, *self._outliving()))
         step = Step(_call_of(target, *args, **kwargs), _each(tuple(last), Condition.ANY))
         return Flow(self.ends, self.is_group, (*self.beside, step), self.handlers, step)
@@ -221,13 +221,19 @@ class Flow:
             raise InvalidOption("using: give a group's options to its calls: call(f).using(…).")
         chosen = replace(last, call=last.call.using(**options))
 
-        def now(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        def replaced(steps: tuple[Step, ...]) -> tuple[Step, ...]:
             return tuple(chosen if step is last else step for step in steps)
 
-        return Flow(now(self.ends), self.is_group, now(self.beside), now(self.handlers), chosen)
+        return Flow(
+            replaced(self.ends),
+            self.is_group,
+            replaced(self.beside),
+            replaced(self.handlers),
+            chosen,
+        )
 
     def _outliving(self) -> Iterator[Step]:
-        """Yield the steps that may still run when their next one, with several, has expired."""
+        """Yield the steps that may still run when another step's failure has expired their next."""
         for step in self.steps():
             if len(step.after) > 1:
                 yield from (before for before, needed in step.after if needed != Condition.ANY)
@@ -324,7 +330,7 @@ def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> A
     """Write an attempt to call `target` with these arguments, in the caller's transaction.
 
     It is performed if and only if that transaction commits. With an idempotence token that is
-    taken, the row that's there is returned, its `created` False.
+    taken, the existing row is returned, with `created` False.
     Raises InvalidTarget, InvalidArguments (UnsupportedType), InvalidOption, WrongTransaction;
     nothing is written then and the transaction stays usable.
     """

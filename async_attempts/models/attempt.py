@@ -144,7 +144,7 @@ class AbstractAttempt(models.Model):
 
     @hides_arguments
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args or not row_template.begin(self, kwargs):
+        if args or not row_template.copy_blank(self, kwargs):
             super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:

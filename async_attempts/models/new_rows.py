@@ -1,19 +1,15 @@
-"""A new row before it is written: its columns filled in, and its arguments sealed for it alone."""
+"""A new row before it is written: every column but the sealed arguments is filled in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from ..conf import DEFAULT_QUEUE
-from ..encryption import cipher, encrypt, encrypt_many
 from ..exceptions import InvalidOption
-from ..payload import Arguments, bind, dump_arguments
-from ..plaintext import Plaintext
+from ..payload import Arguments
 from ..targets import Policy, Target, limit_of, target_of
-from .dependency import Prerequisite, digest_of, is_new, prerequisites_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .unique_keys import debounce_key_of, key_of_tick, key_of_token
 from .validation import as_seconds
@@ -84,36 +80,3 @@ def _relative_moments(row: Mapping[str, Any]) -> dict[str, float]:
     given = [name for name in MOMENTS if row[name] is not None]
     relative = {name: as_seconds(name, row[name]) for name in given}
     return {moment: after for moment, after in relative.items() if after is not None}
-
-
-def seal(attempt: Any, prerequisites: Sequence[Prerequisite] = ()) -> None:
-    """Encrypt the arguments of a new row, whose other columns are filled in.
-
-    `prerequisites`: what they are bound to, if not to what the row was told to wait for. Raises
-    InvalidArguments, and what the cipher raises.
-    """
-    plaintext = dump_arguments(attempt._plain or Arguments())
-    if attempt.edges:
-        new = {id(p): p for edge in attempt.edges if is_new(p := edge.prerequisite)}
-        bound_to = prerequisites or prerequisites_of(attempt.edges, new)
-        plaintext = bind(plaintext, digest_of(bound_to))
-    attempt.__dict__["args"] = encrypt(plaintext, attempt.context("args"))
-
-
-def seal_for(attempt: Any, key: UUID) -> None:
-    """Give the row the id of another one, and encrypt its arguments for that."""
-    attempt.__dict__["id"] = key
-    seal(attempt)
-
-
-def plaintexts_of(rows: Sequence[Any]) -> list[Plaintext]:
-    """Return the arguments of each of `rows` as bytes. Raises InvalidArguments."""
-    return [dump_arguments(row._plain) for row in rows]
-
-
-def seal_alike(rows: Sequence[Any], plaintexts: Sequence[Plaintext]) -> None:
-    """Encrypt these arguments for these rows, which differ in nothing else but their ids."""
-    ids = [row.id for row in rows]
-    everything = encrypt_many(cipher(), plaintexts, rows[0].context("args"), ids)
-    for row, sealed in zip(rows, everything, strict=True):
-        row.args = sealed

@@ -20,7 +20,7 @@ from ..targets.debounce import DEBOUNCE_OPTIONS
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
-from .row_template import RowTemplate, is_ours, template_of
+from .row_template import RowTemplate, is_not_overridden, template_of
 from .saving import insert_alike
 from .unique_keys import key_of_token
 
@@ -209,7 +209,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
 
     def _template_of(self, kwargs: dict[str, Any]) -> RowTemplate | None:
         """Return the template of a row that is given these alone."""
-        if "target" not in kwargs or not kwargs.keys() <= CALL or not is_ours(self.model, "save"):
+        if (
+            "target" not in kwargs
+            or not kwargs.keys() <= CALL
+            or not is_not_overridden(self.model, "save")
+        ):
             return None
         return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 

@@ -1,7 +1,7 @@
 """Templates of new rows: copied into a row instead of worked out for each.
 
-The blank row of a model was given nothing. The template of a target was given that and the options
-then in force; its rows differ in nothing but their ids and their arguments.
+`Blank` has the attributes of `Model()`; a `RowTemplate` has those and the options of a target. Rows
+of one template differ in nothing but their ids and arguments.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..targets import CallSignature, Target, target_of
 from .clock import NOW
 from .new_rows import fill_in
 
-BY_PROPERTY: Final = frozenset({"method_args", "subject", "depends_on"})
+PROPERTIES: Final = frozenset({"method_args", "subject", "depends_on"})
 GIVEN: Final = frozenset({"target", "method_name"})
-OWN: Final = {"id": uuid7, "metadata": dict}
+PER_ROW: Final = {"id": uuid7, "metadata": dict}
 """The columns that are made for each row, and their defaults."""
 
 DUE_NOW: Final = {
@@ -39,7 +39,7 @@ DUE_NOW: Final = {
     "created": False,
 }
 
-HOMES: Final = frozenset(
+OUR_MODULES: Final = frozenset(
     {
         f"{__package__}.attempt",
         hides_arguments.__module__,
@@ -57,7 +57,7 @@ _MOMENTS_PRE_SAVE: Final = (
 
 
 class Blank(NamedTuple):
-    """The attributes of a row that was given nothing, and the keyword arguments set as they are."""
+    """The attributes of `Model()`, and the keyword arguments that are stored unchanged."""
 
     columns: dict[str, Any]
     takes: frozenset[str]
@@ -75,7 +75,7 @@ class RowTemplate:
         self.signature = signature
         self.columns = columns
         self.held: dict[str, Any] | None = None
-        """The columns of such a row in the database, kept by the store once one is written."""
+        """What the database holds for such a row; set after the first one was written."""
         self.statements: dict[Any, Any] = {}
         """The INSERTs of such rows, for the stores to keep."""
 
@@ -91,12 +91,12 @@ class RowTemplate:
         return row
 
 
-def begin(row: models.Model, given: dict[str, Any]) -> bool:
-    """Make of a bare object the row that Django's `Model(**given)` makes, by the blank one.
+def copy_blank(row: models.Model, given: dict[str, Any]) -> bool:
+    """Initialise `row` as `Model(**given)` would, by copying the blank row.
 
-    Returns False, and does nothing, where Django's own way may make another one.
+    Returns False, and does nothing, if Django's own result may differ.
     """
-    # A receiver must not hear of the blank row, nor put on it what is meant for one row.
+    # Receivers of `post_init` would see the blank row, and could change it for all rows.
     if _is_heard(type(row)):
         return False
     blank = _blank(type(row))
@@ -107,9 +107,9 @@ def begin(row: models.Model, given: dict[str, Any]) -> bool:
     columns["id"] = uuid7()
     columns["metadata"] = {}
     for name, value in given.items():
-        if name not in BY_PROPERTY:
+        if name not in PROPERTIES:
             columns[name] = value
-    for name in BY_PROPERTY & given.keys():
+    for name in PROPERTIES & given.keys():
         setattr(row, name, given[name])
     return True
 
@@ -119,8 +119,8 @@ def template_of(
 ) -> RowTemplate | None:
     """Return the template of this target, given as `target_of` allows.
 
-    None if its rows differ, by a limit key that is made of arguments, say, or if Django's signals
-    could change one. Raises InvalidTarget, and InvalidOption for options that can't be.
+    None if its rows may differ (a limit key computed from arguments, say), or if a receiver of a
+    signal may change one. Raises InvalidTarget, and InvalidOption for options that can't be.
     """
     target = target_of(given, method_name)
     if _is_heard(model) or (pre_save.receivers and pre_save.has_listeners(model)):
@@ -131,10 +131,11 @@ def template_of(
     return template
 
 
-def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
-    """Make `rows` the rows of one template, if each was given one target and arguments alone.
+def adopt_template(rows: Sequence[Any]) -> RowTemplate | None:
+    """Fill in `rows` from one template, if each was given the same target, and arguments alone.
 
-    Returns the template. Raises as `template_of`, and InvalidArguments.
+    Returns the template; None, and the rows as they were, if not. Raises as `template_of`, and
+    InvalidArguments.
     """
     if not rows or _is_heard(type(rows[0])):
         return None
@@ -142,7 +143,7 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
     if (blank := _blank(model)) is None:
         return None
     target, method_name = rows[0].target, rows[0].method_name
-    read = itemgetter(*(blank.columns.keys() - OWN.keys() - GIVEN - {"_state"}))
+    read = itemgetter(*(blank.columns.keys() - PER_ROW.keys() - GIVEN - {"_state"}))
     untouched, attributes = read(blank.columns), blank.columns.keys() | {"_plain"}
     given = itemgetter("target", "method_name", "metadata")
     for row in rows:
@@ -156,7 +157,7 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
     template = template_of(model, target, method_name or None)
     if template is None:
         return None
-    common = template.columns.keys() - OWN.keys() - {"_state"}
+    common = template.columns.keys() - PER_ROW.keys() - {"_state"}
     shared = {name: template.columns[name] for name in common}
     for row in rows:
         arguments = row._plain or Arguments()
@@ -165,10 +166,12 @@ def shared_template(rows: Sequence[Any]) -> RowTemplate | None:
     return template
 
 
-def is_ours(model: type[models.Model], method: str) -> bool:
+def is_not_overridden(model: type[models.Model], method: str) -> bool:
     """Return True if nobody overrides this method, in a subclass, a base, or by a patch."""
     found = [(base, vars(base)[method]) for base in model.__mro__ if method in vars(base)]
-    return {module for base, one in found for module in (base.__module__, _home_of(one))} <= HOMES
+    return {
+        module for base, one in found for module in (base.__module__, _home_of(one))
+    } <= OUR_MODULES
 
 
 def _home_of(method: Any) -> str:
@@ -178,7 +181,7 @@ def _home_of(method: Any) -> str:
 
 
 def has_pre_save(field: models.Field[Any, Any]) -> bool:
-    """Return True if the field may make another value of each row when it is saved."""
+    """Return True if saving may compute a new value of this field for each row."""
     pre_save_of = type(field).pre_save
     if pre_save_of in _MOMENTS_PRE_SAVE:
         return bool(getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False))
@@ -208,20 +211,20 @@ def _is_heard(model: type[models.Model]) -> bool:
 
 @cache
 def _blank(model: type[models.Model]) -> Blank | None:
-    """Return the blank row, or None for a model whose rows don't all begin alike."""
-    if not (is_ours(model, "__init__") and is_ours(model, "__setattr__")):
+    """Return the blank row, or None for a model whose new rows may differ."""
+    if not (is_not_overridden(model, "__init__") and is_not_overridden(model, "__setattr__")):
         return None
     fields = [field for field in model._meta.concrete_fields if not field.generated]
-    if any(_differs(model, field) for field in fields):
+    if any(_varies(model, field) for field in fields):
         return None
     set_as_they_are = {field.name for field in fields if field.name == field.attname}
     row = model.__new__(model)
     models.Model.__init__(row)
-    return Blank(vars(row), frozenset(set_as_they_are | BY_PROPERTY))
+    return Blank(vars(row), frozenset(set_as_they_are | PROPERTIES))
 
 
-def _differs(model: type[models.Model], field: models.Field[Any, Any]) -> bool:
-    own = OWN.get(field.attname)
+def _varies(model: type[models.Model], field: models.Field[Any, Any]) -> bool:
+    own = PER_ROW.get(field.attname)
     if has_pre_save(field) or (own is not None and field.default is not own):
         return True
     if own is None and field.has_default() and callable(field.default):

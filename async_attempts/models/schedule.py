@@ -15,7 +15,7 @@ from ..payload import Arguments, dump_arguments, load_arguments
 from ..payload.limits import most_args_bytes
 from ..plaintext import Plaintext
 from ..printable import printable
-from ..targets.declared import Declared
+from ..targets.declared_schedule import DeclaredSchedule
 from .bounds import MOST_COUNTED, Bounds, HexIds
 from .fields import MeasuredBinaryField
 from .large_values import require_fetched
@@ -133,7 +133,7 @@ class Schedule(models.Model):
         call = target, None, method_name
         return Context("schedule", self.id, *call, realm=realm, definition=definition)
 
-    def declared(self, arguments: Arguments) -> Declared:
+    def declared(self, arguments: Arguments) -> DeclaredSchedule:
         """The declaration that code would have, with these arguments. Raises InvalidOption."""
         definition = {column: getattr(self, column) for column in DEFINITION}
-        return Declared(name=self.name, arguments=arguments, **definition)
+        return DeclaredSchedule(name=self.name, arguments=arguments, **definition)

@@ -14,8 +14,9 @@ from ..lifecycle import Status
 from ..models import AbstractAttempt
 from ..models.clock import NOW
 from ..models.dependency import note_prerequisites
-from ..models.new_rows import complete, plaintexts_of, seal
-from ..models.row_template import RowTemplate, shared_template
+from ..models.new_rows import complete
+from ..models.row_template import RowTemplate, adopt_template
+from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
 from .debounce import Debounce
 from .expressions import seconds_from_now, status_when_due
@@ -30,13 +31,13 @@ RE_READS: Final = 10
 
 
 class Attempts:
-    """New attempts: from nothing to pending, scheduled or waiting."""
+    """Inserts new attempts, and gives them their first status."""
 
     def __init__(
         self, alike: InsertAlike, debounce: Debounce, prerequisites: Prerequisites, queues: Queues
     ) -> None:
         self.alike = alike
-        self.statement = alike.insert
+        self.inserts = alike.insert
         self.database = alike.database
         self.debounce = debounce
         self.prerequisites = prerequisites
@@ -71,7 +72,7 @@ class Attempts:
         if attempt.debounce_key is not None:
             attempt.__dict__ = self.debounce.write(attempt).__dict__
             return True
-        return self.database.retry_on_conflict(lambda: self.statement.write([attempt])) == 1
+        return self.database.retry_on_conflict(lambda: self.inserts.write([attempt])) == 1
 
     def insert_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         """Write one new attempt, or return the row that has its idempotence token."""
@@ -84,7 +85,7 @@ class Attempts:
 
     def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
         for _ in range(RE_READS):
-            if self.database.retry_on_conflict(lambda: self.statement.write([attempt])):
+            if self.database.retry_on_conflict(lambda: self.inserts.write([attempt])):
                 return attempt
             if (taken := self._taken(attempt)) is not None:
                 return taken
@@ -95,7 +96,7 @@ class Attempts:
 
     def _taken(self, attempt: AbstractAttempt) -> AbstractAttempt | None:
         """The row that has its idempotence token."""
-        if (taken := self.statement.with_key(attempt.unique_key)) is not None:
+        if (taken := self.inserts.with_key(attempt.unique_key)) is not None:
             taken.created = False
         return taken
 
@@ -107,12 +108,12 @@ class Attempts:
         Raises what `insert` raises, and DuplicateAttempt when an idempotence token is taken.
         """
         rows = list(attempts)
-        if batch_size is None and (template := shared_template(rows)) is not None:
+        if batch_size is None and (template := adopt_template(rows)) is not None:
             self.insert_alike(rows, template)
             return
         self._prepare(rows)
         if debounced := [row for row in rows if row.debounce_key is not None]:
-            _make_new(rows)
+            _reset_state(rows)
             key: Any = debounced[0].debounce_key
             raise InvalidOption(
                 f"bulk_create: {debounced[0]} has {key.options.name}, which may let a row that is "
@@ -121,7 +122,7 @@ class Attempts:
 
         def work() -> None:
             for chunk in _chunks(_by_key(rows), batch_size or CHUNK_ROWS):
-                if self.statement.write(chunk) != len(chunk):
+                if self.inserts.write(chunk) != len(chunk):
                     taken = next(attempt for attempt in chunk if not attempt.created)
                     raise DuplicateAttempt(
                         f"{taken}: an attempt with the idempotence token "
@@ -141,9 +142,9 @@ class Attempts:
     ) -> int:
         """Write as `insert_or_get_many` one part after the other, in one transaction.
 
-        Holds one part at a time; with each comes its template, if all of its rows have one.
-        Returns how many are new. Two transactions that collide are not done again, as for a
-        caller's own: the parts can't be had twice.
+        `parts` are read as they are written, each with its template, if all of its rows have one.
+        Returns how many rows are new. They can't be read twice, so nothing is done again when two
+        transactions collide, as for a caller's own.
         """
         wrong = wrong_transaction(self.database.alias)
         new = 0
@@ -151,10 +152,10 @@ class Attempts:
             for attempts, template in parts:
                 if wrong is not None and not all(a.allow_autocommit for a in attempts):
                     raise wrong
-                # No savepoint: PostgreSQL would have to keep one for each part in mind.
+                # No savepoint: PostgreSQL keeps a subtransaction for each until the commit.
                 if template is not None:
                     self.alike.write_within(attempts, self._plaintexts_of(attempts), template)
-                    self.statement.announce(attempts)
+                    self.inserts.announce(attempts)
                     new += len(attempts)
                     continue
                 self._prepare(attempts)
@@ -177,7 +178,7 @@ class Attempts:
     def _write_or_get_each(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
         found: dict[int, AbstractAttempt] = {}
         for chunk in _chunks(_by_key(attempts), CHUNK_ROWS):
-            self.statement.write(chunk)
+            self.inserts.write(chunk)
             for attempt in chunk:
                 there = attempt if attempt.created else self._taken(attempt)
                 found[id(attempt)] = there or self._write_or_get(attempt)
@@ -186,7 +187,7 @@ class Attempts:
     def _all_or_none(
         self, rows: Sequence[AbstractAttempt], work: Callable[[], _T], batch_size: int = CHUNK_ROWS
     ) -> _T:
-        """Do `work` in one transaction; rows of one that was undone are new again."""
+        """Do `work` in one transaction; if it is rolled back, the rows are unsaved again."""
         prepared = [{name: row.__dict__[name] for name in DECIDED} for row in rows]
 
         def forget() -> None:
@@ -199,18 +200,18 @@ class Attempts:
         def begin() -> _T:
             if any(row.created for row in rows):
                 forget()
-                # They may be bound to one that had a token then, and is no more.
+                # A prerequisite that had its token at the first try may be gone.
                 _seal(row for row in rows if row.edges)
             with nullcontext() if is_one else transaction.atomic(self.database.alias):
                 return work()
 
         try:
             if any(row.unique_key is not None for row in rows):
-                return self.statement.retry_for_tokens(begin)
+                return self.inserts.retry_for_tokens(begin)
             return self.database.retry_on_conflict(begin)
         except BaseException:
             forget()
-            _make_new(rows)
+            _reset_state(rows)
             raise
 
     def _is_one_statement(self, rows: Sequence[AbstractAttempt], batch_size: int) -> bool:
@@ -218,7 +219,7 @@ class Attempts:
 
         It isn't if rows may be there already, or if a receiver of `enqueued` may raise.
         """
-        if len(rows) > min(A_FEW, batch_size) or self.statement.is_listened_to:
+        if len(rows) > min(A_FEW, batch_size) or self.inserts.is_listened_to:
             return False
         if any(
             row.unique_key is not None or row.loads_defaults or row.debounce_key or row.edges
@@ -245,7 +246,7 @@ class Attempts:
             _seal(attempts)
             self.queues.require_room(attempts)
         except BaseException:
-            _make_new(begun)
+            _reset_state(begun)
             raise
 
     def _plaintexts_of(self, rows: Sequence[AbstractAttempt]) -> Sequence[Plaintext]:
@@ -275,8 +276,8 @@ def _begin(attempt: AbstractAttempt, relative: Mapping[str, float]) -> None:
     row["created"] = False
 
 
-def _make_new(rows: Iterable[AbstractAttempt]) -> None:
-    """Take from rows that weren't written the state that can't be given to a new row."""
+def _reset_state(rows: Iterable[AbstractAttempt]) -> None:
+    """Reset the state that `complete` refuses on a new row, so that it can be enqueued again."""
     for row in rows:
         if row.edges or row.is_prerequisite:
             row.status, row.blockers = Status.PENDING, 0
@@ -291,7 +292,7 @@ def _seal(rows: Iterable[AbstractAttempt]) -> None:
 def _by_key(attempts: Sequence[AbstractAttempt]) -> Sequence[AbstractAttempt]:
     """Return them in the order of their unique keys.
 
-    Callers of the same keys would otherwise wait in a circle.
+    Callers of the same keys would deadlock otherwise.
     """
     if all(attempt.unique_key is None for attempt in attempts):
         return attempts

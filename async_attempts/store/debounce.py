@@ -25,7 +25,7 @@ from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow
 from ..models.fields import Mark, marked
-from ..models.new_rows import seal_for
+from ..models.sealing import seal_for
 from ..models.unique_keys import CALLS, DebounceKey
 from ..targets import DebounceOptions
 from .database import Database

@@ -16,9 +16,9 @@ from ..batches import STATEMENT_BYTES, by_size
 from ..lifecycle import Status
 from ..models import AbstractAttempt, AttemptQuerySet
 from ..models.clock import NOW
-from ..models.new_rows import seal_alike
 from ..models.row_template import DUE_NOW, RowTemplate
 from ..models.saving import held_columns, remember, remember_alike
+from ..models.sealing import seal_alike
 from ..plaintext import Plaintext
 from ..signals import enqueued
 from .columns import MOST, Column, Columns, Places
@@ -30,14 +30,14 @@ _T = TypeVar("_T")
 RETURNED: Final = ("id", "status", "scheduled_at", "expires_at", "created_at")
 DECIDED: Final = RETURNED[1:]
 UNKNOWN: Final = ("scheduled_at", "created_at")
-"""The ones of them that aren't known of a row that is due now."""
+"""The ones of them that only the database knows of a row that is due now."""
 PENDING: Final = Status.PENDING.value
 
 A_FEW: Final = 32
 """Rows that one statement takes on every database, so that they need no savepoint."""
 
 CHUNK_ROWS: Final = 500
-OWN_COLUMNS: Final = frozenset({"id", "args"})
+PER_ROW: Final = frozenset({"id", "args"})
 
 
 class Insert:
@@ -218,7 +218,8 @@ def _is_open(attempt: AbstractAttempt) -> bool:
 class Place(NamedTuple):
     """The SQL for one column of a row, and its parameters.
 
-    In place of a value that is prepared for each row stands its column, or NOW.
+    A `Column`, or NOW, among the parameters is a placeholder: `prepared` puts there what the row
+    has.
     """
 
     column: Column
@@ -291,7 +292,7 @@ class InsertAlike:
             sql, params = self.statement(chunk, template)
             with self.database.connection.cursor() as cursor:
                 cursor.execute(sql, params)
-            note(chunk, template)
+            mark_written(chunk, template)
 
     def statement(
         self, rows: Sequence[AbstractAttempt], template: RowTemplate
@@ -306,7 +307,7 @@ class InsertAlike:
     @cached_property
     def own(self) -> list[Column]:
         """The columns of which each row has its own value."""
-        return [column for column in self.insert.columns.all if column.attname in OWN_COLUMNS]
+        return [column for column in self.insert.columns.all if column.attname in PER_ROW]
 
     def _made(self, rows: Sequence[AbstractAttempt]) -> Statement:
         places = self.places_of(rows[0])
@@ -333,7 +334,7 @@ class InsertAlike:
         columns = self.insert.columns
         places = []
         for column, value in zip(columns.all, columns.values_of(row), strict=True):
-            if column.attname in OWN_COLUMNS:
+            if column.attname in PER_ROW:
                 places.append(Place(column, "%s", [column]))
             elif value is NOW:
                 sql, params = NOW.on(self.database.vendor)
@@ -347,7 +348,7 @@ class InsertAlike:
         return places
 
 
-def note(rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:
+def mark_written(rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:
     """Note on these rows that they are written; what the database decided is read when asked."""
     held = template.held
     for row in rows:

@@ -16,10 +16,10 @@ from uuid import UUID
 
 from django.db.models.constants import OnConflict
 
-from ..backoff import jittered
 from ..batches import in_batches
 from ..lifecycle import Released, Status
 from ..models import AttemptQuerySet, Slot, key_of_limit
+from ..pauses import jittered
 from .claimed import Claim, Claimed
 from .database import Database
 from .dialects.base import Dialect

@@ -14,8 +14,8 @@ from ..exceptions import InvalidOption
 from ..models import AbstractAttempt, Dependency
 from ..models.dependency import prerequisites_of
 from ..models.large_values import as_bytes, octets
-from ..models.new_rows import seal
 from ..models.saving import remember
+from ..models.sealing import seal
 from ..payload.limits import MOST_RESULT_BYTES
 from .database import Database, as_uuid
 from .dependencies import Dependencies

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
-from ..backoff import Pauses, jittered
+from ..pauses import Pauses, jittered
 
 _Key = TypeVar("_Key")
 

@@ -22,7 +22,7 @@ from ..models import AbstractAttempt, DatabaseNow, Schedule
 from ..models.saving import announce
 from ..models.schedule import DEFINITION
 from ..payload import dump_arguments
-from ..targets.declared import Declared
+from ..targets.declared_schedule import DeclaredSchedule
 from .attempts import Attempts
 from .database import Database
 
@@ -190,7 +190,7 @@ class Schedules:
 
     # --- declarations
 
-    def declare(self, declared: Mapping[str, Declared]) -> set[str]:
+    def declare(self, declared: Mapping[str, DeclaredSchedule]) -> set[str]:
         """Write the `declared` schedules, by name, to their rows; mark those no worker declares.
 
         Returns the names that can have no row, as a collation takes them for another's.
@@ -224,7 +224,7 @@ class Schedules:
             self.database.retry_on_conflict(lambda: over.update(is_declared=False, next_tick=None))
         return refused
 
-    def _row(self, one: Declared, now: datetime) -> Schedule:
+    def _row(self, one: DeclaredSchedule, now: datetime) -> Schedule:
         row = Schedule(name=one.name, **one.columns())
         row._state.db = self.database.alias
         row.seal(one.arguments)
@@ -244,14 +244,14 @@ def _times(schedule: Schedule) -> tuple[str, str]:
     return schedule.cron, schedule.timezone
 
 
-def _has_arguments_of(row: Schedule, declared: Declared) -> bool:
+def _has_arguments_of(row: Schedule, declared: DeclaredSchedule) -> bool:
     try:
         return row.plaintext() == dump_arguments(declared.arguments)
     except (DecryptionError, InvalidArguments):
         return False
 
 
-def _changes(row: Any, one: Declared) -> dict[str, Any]:
+def _changes(row: Any, one: DeclaredSchedule) -> dict[str, Any]:
     """The columns in which the row doesn't say what is declared; the row says so afterwards."""
     columns = one.columns()
     changed = {name: value for name, value in columns.items() if getattr(row, name) != value}

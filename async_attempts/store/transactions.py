@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from django.db import DataError, Error, IntegrityError, OperationalError, connections, transaction
 
-from ..backoff import Pauses
 from ..exceptions import WaitingInTransaction, WrongTransaction
+from ..pauses import Pauses
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from django.db import connections
 
 from async_attempts import Attempt, Call
-from async_attempts.models.new_rows import complete, seal
+from async_attempts.models.new_rows import complete
+from async_attempts.models.sealing import seal
 
 from ..attempts import call_of
 

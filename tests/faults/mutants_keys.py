@@ -10,7 +10,7 @@ MISSING = "tests/worker/execution/test_missing_keys.py::"
 PASSED_OVER = "tests/store/test_passed_over.py::"
 KEYS = "tests/floors/test_encryption_keys.py::"
 ROTATION = "tests/roof/test_rotate_keys.py::"
-MISSING = "tests/store/test_missing_keys.py::"
+PUT_OFF = "tests/store/test_missing_keys.py::"
 MADE_UP = "tests/worker/execution/test_made_up_keys.py::"
 FORMATS = "tests/worker/execution/test_other_formats.py::"
 
@@ -132,7 +132,7 @@ MUTANTS: Final = (
                 "set[bytes]()",
             ),
         ),
-        (f"{MISSING}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+        (f"{PUT_OFF}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
     ),
     Mutant(
         "a worker of another queue opens nothing of this one",
@@ -143,7 +143,7 @@ MUTANTS: Final = (
                 "in queues:",
             ),
         ),
-        (f"{MISSING}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+        (f"{PUT_OFF}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
     ),
     Mutant(
         "a worker says what it can open",
@@ -170,7 +170,7 @@ MUTANTS: Final = (
                 "from django.db.models import F, Q, Value",
             ),
         ),
-        (f"{MISSING}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
+        (f"{PUT_OFF}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
     ),
     Mutant(
         "what others lock is not waited for when it is put off",
@@ -181,17 +181,17 @@ MUTANTS: Final = (
                 'rows.order_by("pk").select_for_update()',
             ),
         ),
-        (f"{MISSING}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
+        (f"{PUT_OFF}test_what_others_lock_or_have_sealed_anew_is_passed_over[postgresql]",),
     ),
     Mutant(
         "what is behind the head is not read",
         (("store/missing_keys.py", "scheduled_at, id LIMIT {limit}", "scheduled_at, id"),),
-        (f"{MISSING}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
+        (f"{PUT_OFF}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
     ),
     Mutant(
         "the head is read past what others open",
         (("store/missing_keys.py", "but_for=but_for(sorted(others), args, vendor)", 'but_for=""'),),
-        (f"{MISSING}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
+        (f"{PUT_OFF}test_what_is_behind_the_head_is_left_for_later[sqlite]",),
     ),
     Mutant(
         "no more than a batch is put off at a time",
@@ -202,12 +202,12 @@ MUTANTS: Final = (
                 "left := PUT_OFF_AT_ONCE",
             ),
         ),
-        (f"{MISSING}test_no_more_at_a_time_than_one_statement_takes[sqlite]",),
+        (f"{PUT_OFF}test_no_more_at_a_time_than_one_statement_takes[sqlite]",),
     ),
     Mutant(
         "the place of what is put off goes to the next one",
         (("store/missing_keys.py", "        self.limits.unpark(keys)\n", ""),),
-        (f"{MISSING}test_the_place_that_one_was_woken_for_is_the_next_ones[sqlite]",),
+        (f"{PUT_OFF}test_the_place_that_one_was_woken_for_is_the_next_ones[sqlite]",),
     ),
     Mutant(
         "a worker that starts brings back what waits for its keys",
@@ -234,7 +234,7 @@ MUTANTS: Final = (
                 "self.statistics.live_workers().values_list",
             ),
         ),
-        (f"{MISSING}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
+        (f"{PUT_OFF}test_what_a_live_worker_of_the_queue_opens_is_left_to_it[sqlite-0227255c00]",),
     ),
     Mutant(
         "a project's own rule hides no poison",
@@ -250,12 +250,12 @@ MUTANTS: Final = (
     Mutant(
         "a text in a sealed column is read as bytes",
         (("models/large_values.py", 'if vendor == "sqlite" else value', "if False else value"),),
-        (f"{MISSING}test_a_text_in_a_sealed_column_is_read_as_bytes[sqlite]",),
+        (f"{PUT_OFF}test_a_text_in_a_sealed_column_is_read_as_bytes[sqlite]",),
     ),
     Mutant(
         "what this process can't open either is not brought back",
         (("store/missing_keys.py", '        if "" not in openable:\n', "        if False:\n"),),
-        (f"{MISSING}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other header]",),
+        (f"{PUT_OFF}test_one_that_has_the_key_brings_back_what_waits_for_it[sqlite-other header]",),
     ),
     Mutant(
         "nothing further ahead than an hour is looked at to bring it back",
@@ -266,7 +266,7 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{MISSING}test_it_looks_no_further_ahead_than_anything_is_put_off[sqlite]",),
+        (f"{PUT_OFF}test_it_looks_no_further_ahead_than_anything_is_put_off[sqlite]",),
     ),
     Mutant(
         "a format that isn't known is counted",

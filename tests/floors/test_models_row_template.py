@@ -17,7 +17,7 @@ from django.test.utils import isolate_apps
 from async_attempts import Arguments, Attempt, call, enqueue_many
 from async_attempts.models import AbstractAttempt
 from async_attempts.models.new_rows import complete
-from async_attempts.models.row_template import shared_template, template_of
+from async_attempts.models.row_template import adopt_template, template_of
 from tests.shop import clients
 
 fulfill = clients.OrderClient.fulfill
@@ -115,7 +115,7 @@ def test_what_a_listener_puts_on_a_row_is_on_that_row_alone():
     post_init.connect(track, sender=Tracked)
     try:
         made = Tracked(target=clients.greet)
-        assert shared_template([made]) is None
+        assert adopt_template([made]) is None
     finally:
         post_init.disconnect(track, sender=Tracked)
     assert heard == [made]
@@ -236,10 +236,10 @@ def test_a_value_that_only_equals_a_default_is_not_taken_for_it():
 
     model: Any = Levelled
     rows = [model(target=clients.greet, level=True) for _ in range(2)]
-    assert shared_template(rows) is None
+    assert adopt_template(rows) is None
     assert [row.level for row in rows] == [True, True]
     untouched = model(target=clients.greet, method_args=[1])
-    assert shared_template([untouched]) is template_of(model, clients.greet)
+    assert adopt_template([untouched]) is template_of(model, clients.greet)
 
 
 @pytest.mark.parametrize("patched", [True, False])
@@ -262,7 +262,7 @@ def test_a_save_that_a_test_patches_is_called(database: str, patched: bool):
 
 def test_rows_that_were_given_target_and_arguments_alone_share_a_template():
     rows = [unsaved(number) for number in range(3)]
-    assert shared_template(rows) is template_of(Attempt, clients.greet)
+    assert adopt_template(rows) is template_of(Attempt, clients.greet)
     assert [row.method_args for row in rows] == [[0], [1], [2]]
 
 
@@ -282,4 +282,4 @@ def test_a_row_that_was_given_more_shares_none(attributes: Any):
     rows = [unsaved(number) for number in range(3)]
     for name, value in attributes.items():
         setattr(rows[1], name, value)
-    assert shared_template(rows) is None
+    assert adopt_template(rows) is None

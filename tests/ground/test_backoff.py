@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_attempts.backoff import Backoff, Pauses, jittered
+from async_attempts.backoff import Backoff
 from async_attempts.exceptions import InvalidOption
+from async_attempts.pauses import Pauses, jittered
 
 DAY = 86_400
 

@@ -10,7 +10,7 @@ import pytest
 from async_attempts.cron import Cron
 from async_attempts.models import DatabaseNow
 from async_attempts.payload import Arguments
-from async_attempts.targets.declared import Declared
+from async_attempts.targets.declared_schedule import DeclaredSchedule
 from tests.store.sessions import at_once
 
 NAME = "report"
@@ -52,7 +52,7 @@ def test_clocks_that_are_changed_neither_add_nor_lose_a_tick(report):
 def test_a_tick_of_several_workers_is_one_attempt(store):
     """coleifer/huey#716, coleifer/huey#567: each of four pods enqueues every periodic task."""
     target = "tests.shop.clients.greet"
-    declared = Declared(name=NAME, cron="0 0 1 1 *", target=target, arguments=Arguments(1))
+    declared = DeclaredSchedule(name=NAME, cron="0 0 1 1 *", target=target, arguments=Arguments(1))
     store.schedules.declare({NAME: declared})
     store.database.schedules.filter(name=NAME).update(next_tick=DatabaseNow())
     at_once(4, lambda _: store.schedules.enqueue_ticks([NAME]))

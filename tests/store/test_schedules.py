@@ -13,7 +13,7 @@ from async_attempts.exceptions import InvalidTarget
 from async_attempts.models import Attempt, DatabaseNow, Schedule
 from async_attempts.payload import Arguments
 from async_attempts.store.expressions import seconds_from_now
-from async_attempts.targets.declared import Declared
+from async_attempts.targets.declared_schedule import DeclaredSchedule
 
 from .sessions import PATIENCE, at_once
 
@@ -23,9 +23,9 @@ NAME = "greetings"
 TARGET = "tests.shop.clients.greet"
 
 
-def declared(name: str = NAME, **options) -> dict[str, Declared]:
+def declared(name: str = NAME, **options) -> dict[str, DeclaredSchedule]:
     given: dict[str, Any] = {"cron": "* * * * *", "target": TARGET, "arguments": Arguments(1)}
-    return {name: Declared(name=name, **given | options)}
+    return {name: DeclaredSchedule(name=name, **given | options)}
 
 
 def schedule(store, name: str = NAME) -> Any:

@@ -159,7 +159,7 @@ def counts_written(store, model, given):
     """Write rows of a model of the project's own by one statement; return their numbers."""
     rows = [model(target=clients.greet, method_args=[1], **columns) for columns in given]
     store.attempts._prepare(rows)
-    insert = type(store.attempts.statement)(store.database)
+    insert = type(store.attempts.inserts)(store.database)
     objects = model.objects.using(store.database.alias)
     insert.columns = Columns(objects, store.database.alias)
     insert.write(rows)

@@ -171,11 +171,11 @@ def test_the_winner_of_a_token_is_read_without_it(store, monkeypatch):
     )
     key = store.database.attempts.values_list("unique_key", flat=True).get()
     with peak_below(MIB):
-        seen = [store.attempts.statement.with_key(bytes(key))]
+        seen = [store.attempts.inserts.with_key(bytes(key))]
         if store.database.connection.vendor == "mysql":
             # As where the plain statement doesn't see it.
             monkeypatch.setattr(Insert, "with_key", lambda *_: None)
-            seen.append(store.attempts.statement.with_key(bytes(key)))
+            seen.append(store.attempts.inserts.with_key(bytes(key)))
     assert {row.reason for row in seen} == {TOLD}
     assert {row.idempotence_token for row in seen} == {"t"}
 

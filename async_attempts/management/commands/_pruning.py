@@ -12,7 +12,7 @@ from ...conf import retention, settings
 from ...lifecycle import FINAL
 from ...retention import FOR_EVER, Keep, Retention
 from ...store import Store, store_for
-from ...worker.maintenance.maintenance import Pruner
+from ...worker.maintenance.pruning import Pruner
 from ...worker.shared.shared_memory import now
 from ._command_line import PipedCommand, add_database, age
 

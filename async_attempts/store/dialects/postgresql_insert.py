@@ -14,11 +14,11 @@ from psycopg.pq import Format
 
 from ...encryption import cipher, is_ours
 from ...models import AbstractAttempt
-from ...models.new_rows import seal_alike
 from ...models.row_template import RowTemplate
+from ...models.sealing import seal_alike
 from ...plaintext import Plaintext
 from ..columns import Column
-from ..insert import OWN_COLUMNS, Insert, InsertAlike, Place, note
+from ..insert import PER_ROW, Insert, InsertAlike, Place, mark_written
 from ..notifications import gate_of
 
 FEW: Final = 8
@@ -151,7 +151,7 @@ class PostgreSQLAlike(InsertAlike):
                     some = rows[start : start + AT_A_TIME]
                     seal_alike(some, plaintexts[start : start + AT_A_TIME])
                     copy.write(b"".join([part for row in some for part in _parts(row, common)]))
-                    note(some, template)
+                    mark_written(some, template)
                 copy.write(TRAILER)
         return True
 
@@ -170,8 +170,8 @@ class PostgreSQLAlike(InsertAlike):
         """
         table = self.insert.columns.table
         places = self.places_of(row)
-        own = [place for place in places if place.column.attname in OWN_COLUMNS]
-        other = [place for place in places if place.column.attname not in OWN_COLUMNS]
+        own = [place for place in places if place.column.attname in PER_ROW]
+        other = [place for place in places if place.column.attname not in PER_ROW]
         connection: Any = self.database.connection
         casts = [
             f"CAST({place.sql} AS {MODIFIER.sub('', str(place.column.field.db_type(connection)))})"
@@ -202,7 +202,7 @@ class PostgreSQLAlike(InsertAlike):
         if (kept := template.statements.get(key)) is None:
             sql, _ = self.insert.statement(rows, keyed=False, returned=())
             places = self.places_of(rows[0])
-            other = [place for place in places if place.column.attname not in OWN_COLUMNS]
+            other = [place for place in places if place.column.attname not in PER_ROW]
             kept = template.statements[key] = sql, _params_of(other)
         sql, params = kept
         arrays = [

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 from uuid import UUID
 
-from ...backoff import Pauses
+from ...pauses import Pauses
 from ...store import Claim, Result, Store
 from ..execution.acknowledge import Fence, acknowledge
 from ..execution.announcer import Announcer, AtOnce
@@ -17,7 +17,7 @@ from ..execution.progress import UnwrittenProgress
 from ..execution.runner import Execution
 from ..shared.shared_memory import now
 from ..shared.wake_pipe import wake_nobody
-from .poller import QueueFilter
+from .queue_filter import QueueFilter
 from .statistics import Statistics
 
 FIRST_PAUSE: Final = 0.01

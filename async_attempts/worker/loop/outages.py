@@ -7,7 +7,7 @@ from typing import Final
 
 from django.db import Error, connections
 
-from ...backoff import Pauses
+from ...pauses import Pauses
 from ...store.database import Database
 from ...store.transactions import waited_too_long
 from ..execution.sessions import is_in_testcase

@@ -21,8 +21,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from ...backoff import Pauses
 from ...conf import settings
+from ...pauses import Pauses
 from ...store import Store, notifications
 from ...store.notifications import Listener, LookRate, params_of
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import Error, IntegrityError
+from django.db import Error
 
 from ... import signals
-from ...backoff import jittered
 from ...conf import retention, settings
 from ...encryption import openable
-from ...retention import Retention
-from ...store import Cursor, Rescue, Store, Walk
+from ...pauses import jittered
+from ...store import Cursor, Rescue, Store
 from ...values import DAY
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, AtOnce
 from ..execution.missing_keys import HOUR
 from ..shared.shared_memory import now
+from .pruning import Pruner
 from .schedule_ticks import ScheduleTicks
 
 RESCUE_PAUSE: Final = 1.0
@@ -30,12 +30,6 @@ UNKEPT_INTERVAL: Final = 10.0
 
 PRUNE_PAUSE: Final = 1.0
 PRUNE_BATCHES: Final = 10
-FEWEST_PRUNED: Final = 10
-FIRST_PRUNED: Final = 100
-MOST_PRUNED: Final = 1000
-SLOW_BATCH: Final = 0.05
-"""Seconds after which the next batch is to be half as large; before that, twice."""
-
 TALLIES_KEPT: Final = 30 * DAY
 EXPIRE_INTERVAL: Final = 60.0
 EXPIRE_PAUSE: Final = 0.5
@@ -206,48 +200,6 @@ class Maintenance:
             # That is no outage, and no end of the worker.
             logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
             self._pruner.num_refused = 0
-
-
-class Pruner:
-    """Prunes in short batches, so that nothing waits long for it; walks again and again."""
-
-    def __init__(self, store: Store, *, only_counts: bool = False) -> None:
-        self._prune: Callable[..., tuple[int, Walk | None]] = (
-            store.retention.count_unwanted if only_counts else store.retention.prune
-        )
-        self._store = store
-        self._walk: Walk | None = None
-        self.batch_size = FIRST_PRUNED
-        self.num_refused = 0
-        """The number passed over, as a project's own rows keep them from being deleted."""
-
-    @property
-    def is_through(self) -> bool:
-        """True if the last walk came to its end; the next batch begins another."""
-        return self._walk is None
-
-    def prune(self, retention: Retention) -> int:
-        """Look at the next batch; returns how many of it were deleted (or only counted)."""
-        began = now()
-        try:
-            number, self._walk = self._prune(retention, limit=self.batch_size, walk=self._walk)
-        except IntegrityError:
-            self._close_in(retention)
-            return 0
-        if now() - began > SLOW_BATCH:
-            self.batch_size = max(FEWEST_PRUNED, self.batch_size // 2)
-        else:
-            self.batch_size = min(MOST_PRUNED, self.batch_size * 2)
-        return number
-
-    def _close_in(self, retention: Retention) -> None:
-        """Take half as many, and pass over the last one, which a project's foreign key keeps."""
-        if self.batch_size > 1:
-            self.batch_size //= 2
-            self._walk = self._walk or Walk()
-            return
-        self.num_refused += 1
-        _, self._walk = self._store.retention.count_unwanted(retention, limit=1, walk=self._walk)
 
 
 class LeaseWatch:

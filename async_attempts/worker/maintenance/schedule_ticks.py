@@ -10,8 +10,8 @@ from typing import Final
 
 from django.db import Error
 
-from ...backoff import Pauses
 from ...exceptions import AttemptsError
+from ...pauses import Pauses
 from ...printable import MESSAGE_LENGTH, printable
 from ...schedules import declare
 from ...store import Store, Ticked

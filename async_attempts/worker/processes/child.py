@@ -22,7 +22,8 @@ from ..executors.event_loop import EventLoop
 from ..executors.threads import Threads
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
-from ..loop.poller import Poller, QueueFilter
+from ..loop.poller import Poller
+from ..loop.queue_filter import QueueFilter
 from ..loop.wakeup import WakeUp
 from ..shared.connections import have_server_notice_death, use_own_connection
 from ..shared.fork import CRASHED, die_with_parent

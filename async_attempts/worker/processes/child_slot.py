@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from ...backoff import Pauses
 from ...conf import settings
+from ...pauses import Pauses
 from ..shared.fork import fork
 from ..shared.options import Options
 from ..shared.shared_memory import ChildState, End, now

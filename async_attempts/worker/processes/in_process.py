@@ -12,10 +12,11 @@ from ...store import store_for
 from ..execution.missing_keys import MissingKeys
 from ..execution.runner import Runner
 from ..execution.timeouts import AlarmWatch, NoWatch, Watch
-from ..executors.threads import Inline
+from ..executors.inline import Inline
 from ..loop.claim_loop import Loop
 from ..loop.in_flight import InFlight
-from ..loop.poller import Poller, QueueFilter
+from ..loop.poller import Poller
+from ..loop.queue_filter import QueueFilter
 from ..loop.wakeup import WakeUp
 from ..shared.options import Options
 from ..shared.registration import InProcessLease

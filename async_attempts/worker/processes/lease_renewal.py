@@ -10,8 +10,8 @@ from typing import Final
 
 from django.db import Error, connections
 
-from ...backoff import jittered
 from ...conf import settings
+from ...pauses import jittered
 from ...store import Store
 from ..execution.timeouts import BorrowedAlarm
 from ..shared.connections import IMPATIENT, use_own_connection

@@ -13,13 +13,13 @@ from uuid import UUID
 
 from django.db import Error
 
-from ...backoff import Pauses
 from ...conf import settings
 from ...encryption import context_of, open_sealed
 from ...lifecycle import FailureKind
 from ...models import AbstractAttempt
 from ...models.fields import Mark, marked
 from ...models.large_values import require_fetched
+from ...pauses import Pauses
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named

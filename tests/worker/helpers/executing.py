@@ -17,7 +17,8 @@ from async_attempts.worker.executors.event_loop import EventLoop
 from async_attempts.worker.executors.threads import Threads
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
-from async_attempts.worker.loop.poller import Poller, QueueFilter
+from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.processes.in_process import NoObserver
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.registration import InProcessLease

@@ -15,7 +15,8 @@ from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.store.revisits import FIRST, What
 from async_attempts.worker.loop import poller as pollers
-from async_attempts.worker.loop.poller import BUSY_INTERVAL, LOCKED_PAUSE, Poller, QueueFilter
+from async_attempts.worker.loop.poller import BUSY_INTERVAL, LOCKED_PAUSE, Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.loop.wakeup import WakeUp
 from async_attempts.worker.shared.options import LONGEST_POLL
 from async_attempts.worker.shared.registration import new_worker

@@ -14,7 +14,8 @@ from async_attempts.worker.execution.outcomes import SUCCEEDED
 from async_attempts.worker.execution.runner import Execution
 from async_attempts.worker.loop.claim_loop import Loop
 from async_attempts.worker.loop.in_flight import InFlight
-from async_attempts.worker.loop.poller import Poller, QueueFilter
+from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.processes.supervisor import Supervisor
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.registration import new_worker

@@ -15,8 +15,9 @@ from async_attempts.models import Worker
 from async_attempts.models.clock import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
-from async_attempts.worker.maintenance import maintenance
+from async_attempts.worker.maintenance import maintenance, pruning
 from async_attempts.worker.maintenance.maintenance import LeaseWatch, Maintenance
+from async_attempts.worker.maintenance.pruning import Pruner
 from async_attempts.worker.shared.registration import new_worker
 from async_attempts.worker.shared.shared_memory import now
 from tests.shop import clients
@@ -52,8 +53,8 @@ def test_batches_shrink_where_they_are_slow_and_else_grow(database, monkeypatch,
         clock[0] += seconds
         return 0, None
 
-    monkeypatch.setattr(maintenance, "now", lambda: clock[0])
-    pruner = maintenance.Pruner(store_for(database))
+    monkeypatch.setattr(pruning, "now", lambda: clock[0])
+    pruner = Pruner(store_for(database))
     monkeypatch.setattr(pruner, "_prune", prune)
     found = []
     for _ in sizes:

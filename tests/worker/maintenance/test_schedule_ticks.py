@@ -13,7 +13,8 @@ from async_attempts.models import Schedule
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
 from async_attempts.worker.loop import poller as pollers
-from async_attempts.worker.loop.poller import Poller, QueueFilter
+from async_attempts.worker.loop.poller import Poller
+from async_attempts.worker.loop.queue_filter import QueueFilter
 from async_attempts.worker.maintenance import schedule_ticks
 from async_attempts.worker.maintenance.maintenance import Maintenance
 from async_attempts.worker.maintenance.schedule_ticks import DECLARE_INTERVAL, ScheduleTicks

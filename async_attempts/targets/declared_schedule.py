@@ -17,7 +17,7 @@ LONGEST: Final = {"name": SCHEDULE_LENGTH, "cron": 255, "target": 511}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class DeclaredSchedule:
     """A target, its arguments, and when they are to be enqueued.
 
     `target`: a function's dotted name. `timezone`: the setting TIME_ZONE by default. `queue`,
