@@ -139,12 +139,21 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return attempts
 
     @writing
-    async def abulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+    async def abulk_create(  # noqa: PLR0917 - Django's own parameters, in its order
+        self,
+        objs: Iterable[Any],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list[Any]:
         """`bulk_create`, after which nothing is left to be read from the database."""
         attempts = list(objs)
         for attempt in attempts:
             attempt.loads_defaults = True
-        return await sync_to_async(self.bulk_create)(attempts, *args, **options)
+        refused = ignore_conflicts, update_conflicts, update_fields, unique_fields
+        return await sync_to_async(self.bulk_create)(attempts, batch_size, *refused)
 
     @writing
     @hides_arguments
