@@ -75,6 +75,9 @@ class Entry(models.Model):
 
     objects: ClassVar[models.Manager[Entry]] = models.Manager()
 
+    class Meta:
+        verbose_name_plural = "entries"
+
     def __str__(self) -> str:
         return f"{self.amount} EUR of {self.order}"
 

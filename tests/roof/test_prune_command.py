@@ -104,8 +104,8 @@ def test_an_age_has_a_unit(age):
 
 def test_it_tells_how_far_it_has_come(ended, prune, monkeypatch):
     monkeypatch.setattr(_pruning, "TELL_EVERY", -1.0)
-    monkeypatch.setattr("async_attempts.worker.maintenance.maintenance.FIRST_PRUNED", 4)
-    monkeypatch.setattr("async_attempts.worker.maintenance.maintenance.MOST_PRUNED", 4)
+    monkeypatch.setattr("async_attempts.worker.maintenance.pruning.FIRST_PRUNED", 4)
+    monkeypatch.setattr("async_attempts.worker.maintenance.pruning.MOST_PRUNED", 4)
     told = prune("--older-than", "1d").splitlines()
     assert told[0].endswith("so far")
     assert told[-1] == "4 attempts were deleted."
