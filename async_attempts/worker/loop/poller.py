@@ -16,16 +16,16 @@ BUSY_INTERVAL: Final = 1.0
 """Seconds after which a busy worker polls, too: for scheduled attempts, and for suspects."""
 
 LOCKED_PAUSE: Final = 0.05
-"""Seconds after which what somebody else's transaction locks is tried again."""
+"""Seconds before what other transactions lock is tried again."""
 
 SOON: Final = 0.001
 
 HEAD_PAUSE: Final = 0.25
-"""Seconds after which more is put off that no worker can open, while it is first in the queue."""
+"""Seconds between two batches of attempts that no worker can open, at the front of a queue."""
 
 
 class Poller:
-    """Tells if a claim is worth its statement, so that an idle worker makes none."""
+    """Decides when to poll, and if a claim could find anything: an idle worker claims nothing."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Poller:
         wakeup: WakeUp | None,
         missing_keys: MissingKeys | None = None,
     ) -> None:
-        """`wakeup` None: the work comes to an end when nothing is due."""
+        """`wakeup` None: the worker ends when nothing is due."""
         self._store = store
         self.missing_keys = missing_keys or MissingKeys()
         self.queue_filter = queue_filter
@@ -73,7 +73,7 @@ class Poller:
         """The seconds until the next poll, or the next visit to what was passed over."""
         seconds = max(0.0, self._next_poll - now())
         if self._wakeup is not None and (deafness := self._wakeup.deafness):
-            # Then the socket is watched again.
+            # Notifications are heeded again then.
             seconds = min(seconds, deafness)
         return self.at_most(seconds)
 
@@ -96,7 +96,7 @@ class Poller:
         poll_at = self._next_poll
         if has_room and self._wakeup is not None and self._wakeup.notified():
             self.may_claim = True
-            # The claim says if something is due, and a poll follows one that finds nothing.
+            # A claim is made at once; a poll only if the last one is a while ago.
             poll_at = max(poll_at, self._polled_at + BUSY_INTERVAL)
         if now() >= poll_at:
             self._poll(has_room)
@@ -107,7 +107,7 @@ class Poller:
         if claimed and self._wakeup is not None:
             self._wakeup.busy()
             if self.may_claim:
-                # Nothing else can be taken for now: let a neighbour be woken in its place.
+                # All performers have work now, so the next notification is for another worker.
                 self._wakeup.busy()
         self.found_nothing = not claimed and self._saw_due
         self._saw_due = False
@@ -147,7 +147,7 @@ class Poller:
             wait = min(wait, to_tick + SOON)
         if not is_head_clean:
             wait = min(wait, HEAD_PAUSE)
-        # However long a poll may last, the dead are missed.
+        # A lease that runs out sends no notification.
         self._next_poll = now() + min(wait, LONGEST_POLL)
 
     def _put_off_keyless(self) -> bool:

@@ -36,13 +36,13 @@ EXPIRE_PAUSE: Final = 0.5
 EXPIRED_AT_ONCE: Final = 1000
 RETURN_PAUSE: Final = 0.1
 RETURN_AGAIN: Final = 10.0
-"""Seconds after which a worker asks once more for what others have put off for want of its keys:
-they may have been at it when it came."""
+"""Seconds before a worker looks a second time for attempts that were put off for want of its keys:
+others may have put some off while it started."""
 
 SWEEP_INTERVAL: Final = 10.0
 ORPHAN_INTERVAL: Final = 60.0
 SWEEPING_AT_MOST: Final = 0.02
-"""The share of a worker's time; a sweep over open dependencies takes longer the more there are."""
+"""The most of a worker's time; a sweep takes longer the more dependencies are open."""
 
 logger = logging.getLogger("async_attempts")
 
@@ -75,7 +75,7 @@ class Maintenance:
         self._next_orphans = self._connected + jittered(ORPHAN_INTERVAL)
 
     def reconnected(self) -> None:
-        """Leave others the time to renew: after an outage every lease may have run out."""
+        """Rescue nobody for half a lease: after an outage every lease may have run out."""
         self._connected = now()
 
     def tick(
@@ -166,7 +166,7 @@ class Maintenance:
         return len(expired)
 
     def bring_back(self) -> int:
-        """Make the ones of the next scheduled attempts due that waited for this process's keys."""
+        """Make due a batch of the attempts that were put off for want of this process's keys."""
         number, self._brought_back_to = self.store.missing_keys.bring_back(
             openable(), HOUR, after=self._brought_back_to
         )
@@ -197,7 +197,7 @@ class Maintenance:
             if self._pruner.is_through:
                 break
         if self._pruner.is_through and (refused := self._pruner.num_refused):
-            # That is no outage, and no end of the worker.
+            # The worker goes on.
             logger.error("%d old attempts can't be deleted: a project's rows need them", refused)
             self._pruner.num_refused = 0
 
