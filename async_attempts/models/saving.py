@@ -5,7 +5,7 @@ A stale copy of a row can neither reopen an attempt nor change what it promises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
 from operator import itemgetter
@@ -99,13 +99,6 @@ def remember(row: Model, names: Iterable[str] | None = None) -> None:
         return
     columns = _columns(type(row), names)
     here["_loaded"] = _remembered(row) | {c: here[c] for c in columns if c in here}
-
-
-def remember_alike(row: Model, columns: Mapping[str, Any]) -> None:
-    """Take the columns as `remember` does, of a row that has these but for its id and arguments."""
-    here = row.__dict__
-    # The whole is put together only if somebody asks: most rows are never saved again.
-    here["_loaded"] = columns, here["id"], here["args"]
 
 
 def held_columns(row: Model) -> dict[str, Any]:

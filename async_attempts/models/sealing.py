@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from ..encryption import cipher, encrypt, encrypt_many
-from ..payload import Arguments, bind, dump_arguments
+from ..payload import Arguments, bind, dump_arguments, dump_each
 from ..plaintext import Plaintext
 from .dependency import Prerequisite, digest_of, is_new, prerequisites_of
 
@@ -34,7 +34,7 @@ def seal_for(attempt: Any, key: UUID) -> None:
 
 def plaintexts_of(rows: Sequence[Any]) -> list[Plaintext]:
     """Return the arguments of each of `rows` as bytes. Raises InvalidArguments."""
-    return [dump_arguments(row._plain) for row in rows]
+    return dump_each([row._plain for row in rows])
 
 
 def seal_alike(rows: Sequence[Any], plaintexts: Sequence[Plaintext]) -> None:

@@ -14,6 +14,7 @@ from .limits import MAX_DEPTH
 from .serialization import (
     bind,
     dump_arguments,
+    dump_each,
     dump_value,
     is_bound,
     load_arguments,
@@ -27,6 +28,7 @@ __all__ = [
     "Handed",
     "bind",
     "dump_arguments",
+    "dump_each",
     "dump_value",
     "is_bound",
     "load_arguments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ..conf import settings
@@ -20,16 +21,25 @@ _parse_plain: Final = decoder()
 _parse_tagged: Final = decoder(from_plain)
 
 
-@hides_values
 def dump_arguments(arguments: Arguments) -> Plaintext:
     """Return the bytes of `arguments`; a set's are the same whatever order it is walked in.
 
     Raises UnsupportedType, naming the path, for what can't be stored; InvalidArguments for what
     is too deep, or larger than the setting `MAX_ARGS_BYTES`, naming the largest part.
     """
+    return dump_each([arguments])[0]
+
+
+@hides_values
+def dump_each(given: Iterable[Arguments]) -> list[Plaintext]:
+    """Return the bytes of each of `given`; see `dump_arguments`."""
+    return [_dumped(arguments) for arguments in given]
+
+
+def _dumped(arguments: Arguments) -> Plaintext:
     args, kwargs = list(arguments.args), arguments.kwargs
     data = b""
-    if is_flat(args) and is_flat(kwargs.values()) and TAG not in kwargs:
+    if (not args or is_flat(args)) and is_flat(kwargs.values()) and TAG not in kwargs:
         try:
             data = encode([args, kwargs])
         except UnicodeEncodeError:

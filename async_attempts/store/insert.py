@@ -17,7 +17,7 @@ from ..lifecycle import Status
 from ..models import AbstractAttempt, AttemptQuerySet
 from ..models.clock import NOW
 from ..models.row_template import DUE_NOW, RowTemplate
-from ..models.saving import held_columns, remember, remember_alike
+from ..models.saving import held_columns, remember
 from ..models.sealing import seal_alike
 from ..plaintext import Plaintext
 from ..signals import enqueued
@@ -359,4 +359,4 @@ def mark_written(rows: Sequence[AbstractAttempt], template: RowTemplate) -> None
         columns["created"] = True
         if held is None:
             held = template.held = held_columns(row)
-        remember_alike(row, held)
+        columns["_loaded"] = held, columns["id"], columns["args"]
