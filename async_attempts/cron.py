@@ -28,7 +28,7 @@ FIRST_STEP_BACK: Final = timedelta(minutes=1)
 
 _WILDCARD: Final = re.compile(r"(?:^|,)\*")
 _HASHED: Final = re.compile(r"(?:^|[\s,])[hr](?![a-z])", re.IGNORECASE)
-_SOME_DAY: Final = datetime(2000, 1, 1)  # noqa: DTZ001 a wall clock has no zone
+_SOME_DAY: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - a wall clock has no zone
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class RowTemplate:
         self.signature = signature
         self.columns = columns
         self.held: dict[str, Any] | None = None
-        """What the database holds for such a row; set after the first one was written."""
+        """The columns of such a row in the database; set after the first one was written."""
         self.statements: dict[Any, Any] = {}
         """The INSERTs of such rows, for the stores to keep."""
 

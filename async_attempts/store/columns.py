@@ -40,8 +40,8 @@ LITERAL_COLUMNS: Final = frozenset("queue priority target method_name keep_resul
 
 MOST: Final = 1024
 
-Placed = tuple[str, Sequence[Any]]
-Places = tuple[tuple[int, str], ...]
+Compiled = tuple[str, Sequence[Any]]
+Placeholders = tuple[tuple[int, str], ...]
 """The placeholders of the values that aren't usual, by the column's number in `all`."""
 
 
@@ -107,27 +107,27 @@ class Columns:
             for number, column in enumerate(self.all)
         ]
 
-    def places_of(self, values: Sequence[Any]) -> tuple[Places, list[Any]]:
+    def placeholders_of(self, values: Sequence[Any]) -> tuple[Placeholders, list[Any]]:
         """Return the SQL of those of `values` that aren't usual, and the parameters."""
-        places = []
+        placeholders = []
         params: list[Any] = []
         for number in compress(self._numbers, map(is_not, values, self._usual)):
             column, value = self.all[number], values[number]
             if type(value) in column.passed_on:
-                place = "%s"
+                placeholder = "%s"
                 params.append(value)
             elif column.literals is not None and value in column.literals:
-                place = column.literals[value]
+                placeholder = column.literals[value]
             elif self._now is not None and type(value) is DatabaseNow:
-                place = self._now
+                placeholder = self._now
             else:
-                place, given = self.placed(column, value)
+                placeholder, given = self.placeholder_of(column, value)
                 params += given
-            if place is not column.literal:
-                places.append((number, place))
-        return tuple(places), params
+            if placeholder is not column.literal:
+                placeholders.append((number, placeholder))
+        return tuple(placeholders), params
 
-    def placed(self, column: Column, value: Any) -> Placed:
+    def placeholder_of(self, column: Column, value: Any) -> Compiled:
         """Return the SQL of `value` in the statement, and its parameters."""
         if value is column.usual or value == {} == column.usual:
             return column.literal, ()
@@ -148,7 +148,7 @@ class Columns:
             return value
         return column.field.get_db_prep_save(value, connections[self.alias])
 
-    def compiled(self, expression: Expression) -> Placed:
+    def compiled(self, expression: Expression) -> Compiled:
         """An expression as SQL."""
         if type(expression) is DatabaseNow:
             return expression.on(connections[self.alias].vendor)

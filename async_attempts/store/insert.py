@@ -21,7 +21,7 @@ from ..models.saving import held_columns, remember
 from ..models.sealing import seal_alike
 from ..plaintext import Plaintext
 from ..signals import enqueued
-from .columns import MOST, Column, Columns, Places
+from .columns import MOST, Column, Columns, Placeholders
 from .database import Database
 from .notifications import gate_of
 
@@ -76,29 +76,31 @@ class Insert:
         """
         columns = self.columns
         if len(attempts) == 1:
-            places, params = columns.places_of(columns.values_of(attempts[0]))
-            key = (places, keyed, returned, gate_of(self.database.alias))
+            placeholders, params = columns.placeholders_of(columns.values_of(attempts[0]))
+            key = (placeholders, keyed, returned, gate_of(self.database.alias))
             if (sql := self._kept.get(key)) is None:
                 if len(self._kept) >= MOST:
                     self._kept.clear()
-                sql = self._kept[key] = self._values([places], keyed, returned)
+                sql = self._kept[key] = self._values([placeholders], keyed, returned)
             return sql, params
         rows, params = [], []
         for attempt in attempts:
-            places, given = columns.places_of(columns.values_of(attempt))
-            rows.append(places)
+            placeholders, given = columns.placeholders_of(columns.values_of(attempt))
+            rows.append(placeholders)
             params += given
         return self._values(rows, keyed, returned), params
 
-    def _values(self, rows: Sequence[Places], keyed: bool, returned: Sequence[str]) -> str:
-        varying = {number for places in rows for number, _ in places}
+    def _values(self, rows: Sequence[Placeholders], keyed: bool, returned: Sequence[str]) -> str:
+        varying = {number for placeholders in rows for number, _ in placeholders}
         usual = {
             number: column.literal
             for number, column in enumerate(self.columns.all)
             if number in varying or column.literal != "NULL"
         }
         names = [self.columns.all[number].name for number in usual]
-        values = ", ".join(f"({', '.join({**usual, **dict(places)}.values())})" for places in rows)
+        values = ", ".join(
+            f"({', '.join({**usual, **dict(placeholders)}.values())})" for placeholders in rows
+        )
         return self._insert(names, f"VALUES {values}", keyed, returned, len(rows))
 
     def _insert(
@@ -215,7 +217,7 @@ def _is_open(attempt: AbstractAttempt) -> bool:
     )
 
 
-class Place(NamedTuple):
+class Placeholder(NamedTuple):
     """The SQL for one column of a row, and its parameters.
 
     A `Column`, or NOW, among the parameters is a placeholder: `prepared` puts there what the row
@@ -310,13 +312,13 @@ class InsertAlike:
         return [column for column in self.insert.columns.all if column.attname in PER_ROW]
 
     def _made(self, rows: Sequence[AbstractAttempt]) -> Statement:
-        places = self.places_of(rows[0])
-        names = ", ".join(place.column.name for place in places)
+        placeholders = self.placeholders_of(rows[0])
+        names = ", ".join(placeholder.column.name for placeholder in placeholders)
         return Statement(
             before=f"INSERT INTO {self.insert.columns.table} ({names}) VALUES ",
-            values=f"({', '.join(place.sql for place in places)})",
+            values=f"({', '.join(placeholder.sql for placeholder in placeholders)})",
             after=self.insert.returning((), len(rows)),
-            params=[param for place in places for param in place.params],
+            params=[param for placeholder in placeholders for param in placeholder.params],
         )
 
     def prepared(self, params: Sequence[Any], row: AbstractAttempt) -> Iterator[Any]:
@@ -329,23 +331,23 @@ class InsertAlike:
             else:
                 yield param
 
-    def places_of(self, row: AbstractAttempt) -> list[Place]:
+    def placeholders_of(self, row: AbstractAttempt) -> list[Placeholder]:
         """Return the columns to be written, but for those that are NULL anyway."""
         columns = self.insert.columns
-        places = []
+        placeholders = []
         for column, value in zip(columns.all, columns.values_of(row), strict=True):
             if column.attname in PER_ROW:
-                places.append(Place(column, "%s", [column]))
+                placeholders.append(Placeholder(column, "%s", [column]))
             elif value is NOW:
                 sql, params = NOW.on(self.database.vendor)
-                places.append(Place(column, sql, [NOW] * len(params)))
+                placeholders.append(Placeholder(column, sql, [NOW] * len(params)))
             elif value is not None or column.literal != "NULL":
-                sql, params = columns.placed(column, value)
+                sql, params = columns.placeholder_of(column, value)
                 if params and not column.plain_types and not hasattr(value, "resolve_expression"):
                     # A project's own field may prepare a value in another way for each row.
                     params = [column]
-                places.append(Place(column, sql, params))
-        return places
+                placeholders.append(Placeholder(column, sql, params))
+        return placeholders
 
 
 def mark_written(rows: Sequence[AbstractAttempt], template: RowTemplate) -> None:

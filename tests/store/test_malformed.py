@@ -133,9 +133,9 @@ def test_a_look_sees_past_a_malformed_moment(unchecked, worker, table):
     for value in moments(unchecked.database.alias):
         if table == "attempt":
             put_raw(unchecked.database.alias, bad.pk, scheduled_at=value)
-        glance = unchecked.claims.look(["default"])
+        queue_state = unchecked.claims.look(["default"])
         # It is due, or as if it weren't there; what is due is promoted, and fails then.
-        assert glance.next_due is None or glance.next_due < 61
+        assert queue_state.next_due is None or queue_state.next_due < 61
 
 
 def test_the_reason_names_every_column(unchecked):

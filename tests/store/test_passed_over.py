@@ -56,10 +56,10 @@ def test_so_does_a_claim_of_a_queue_with_limits(database, settings, of_queue):
 def test_a_look_finds_nothing_due_that_a_claim_would_pass_over(database, crashes):
     forge(enqueued(database, effects.record), num_crashes=crashes)
     store = store_for(database)
-    glance = store.claims.look(["default"], [FORGED])
-    assert (glance.has_due, glance.has_suspects) == (False, False)
-    glance = store.claims.look(["default"])
-    assert (glance.has_due, glance.has_suspects) == (not crashes, bool(crashes))
+    queue_state = store.claims.look(["default"], [FORGED])
+    assert (queue_state.has_due, queue_state.has_suspects) == (False, False)
+    queue_state = store.claims.look(["default"])
+    assert (queue_state.has_due, queue_state.has_suspects) == (not crashes, bool(crashes))
 
 
 @pytest.mark.parametrize("of_queue", [{}, {"concurrency": 2}])

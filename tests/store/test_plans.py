@@ -100,8 +100,12 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
     assert promoted == 50
     assert used(store, promoting) - {"PRIMARY"} == {"aa_attempt_promote"}
 
-    glance, looking = observed(store, lambda: store.claims.look(["default", "emails"]))
-    assert (glance.next_due is not None, glance.has_due, glance.has_suspects) == (True, True, False)
+    queue_state, looking = observed(store, lambda: store.claims.look(["default", "emails"]))
+    assert (queue_state.next_due is not None, queue_state.has_due, queue_state.has_suspects) == (
+        True,
+        True,
+        False,
+    )
     assert used(store, looking) - {None} == {
         "aa_attempt_promote", "aa_attempt_claim", "aa_attempt_waiting",
     }  # fmt: skip

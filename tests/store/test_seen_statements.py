@@ -1,4 +1,4 @@
-"""What enqueues is seen by whatever looks at statements, and fails as Django's own do."""
+"""Logs, wrappers and patches see the INSERT of an attempt, and it fails as Django's own do."""
 
 from __future__ import annotations
 

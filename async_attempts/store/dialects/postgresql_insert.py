@@ -18,7 +18,7 @@ from ...models.row_template import RowTemplate
 from ...models.sealing import seal_alike
 from ...plaintext import Plaintext
 from ..columns import Column
-from ..insert import PER_ROW, Insert, InsertAlike, Place, mark_written
+from ..insert import PER_ROW, Insert, InsertAlike, Placeholder, mark_written
 from ..notifications import gate_of
 
 FEW: Final = 8
@@ -60,20 +60,20 @@ class PostgreSQLInsert(Insert):
                 # DEFAULT is allowed in VALUES only; the database fills in what isn't named.
                 continue
             if _is_one_value(column, values):
-                place, given = columns.placed(column, values[0])
+                placeholder, given = columns.placeholder_of(column, values[0])
                 params += given
                 if values[0] is None and column.literal == "NULL":
                     continue
             elif any(hasattr(value, "resolve_expression") for value in values):
                 return super().statement(attempts, keyed, returned)
             else:
-                place, kind, array = self.array(column, values)
+                placeholder, kind, array = self.array(column, values)
                 unnested.append((column.name, f"%s::{kind}[]"))
                 arrays.append(array)
-            selected.append((column.name, place))
+            selected.append((column.name, placeholder))
         names, types = zip(*unnested, strict=True)
         source = (
-            f"SELECT {', '.join(place for _, place in selected)} "
+            f"SELECT {', '.join(placeholder for _, placeholder in selected)} "
             f"FROM unnest({', '.join(types)}) AS u ({', '.join(names)})"
         )
         into = [name for name, _ in selected]
@@ -81,15 +81,15 @@ class PostgreSQLInsert(Insert):
 
     def array(self, column: Column, values: Sequence[Any]) -> tuple[str, str, Any]:
         """Return the column's expression, the type of its array, and the array for the driver."""
-        place, kinds = f"u.{column.name}", set(map(type, values))
+        placeholder, kinds = f"u.{column.name}", set(map(type, values))
         # Arrays of the two that always differ are written here: the driver's way takes longer.
         if column.attname == "id" and kinds == {UUID}:
-            return place, "uuid", _array_of([f"{value.int:032x}" for value in values])
+            return placeholder, "uuid", _array_of([f"{value.int:032x}" for value in values])
         if column.attname == "args" and kinds == {bytes} and not column.has_pre_save:
-            return f"decode({place}, 'hex')", "text", _array_of([v.hex() for v in values])
+            return f"decode({placeholder}, 'hex')", "text", _array_of([v.hex() for v in values])
         kind = str(column.field.db_type(self.database.connection))
         prepared = self.columns.prepared
-        return place, kind, [None if v is None else prepared(column, v) for v in values]
+        return placeholder, kind, [None if v is None else prepared(column, v) for v in values]
 
 
 def _array_of(hexadecimals: Sequence[str]) -> str:
@@ -169,14 +169,12 @@ class PostgreSQLAlike(InsertAlike):
         None where a policy decides which rows may be written: COPY doesn't ask it.
         """
         table = self.insert.columns.table
-        places = self.places_of(row)
-        own = [place for place in places if place.column.attname in PER_ROW]
-        other = [place for place in places if place.column.attname not in PER_ROW]
+        placeholders = self.placeholders_of(row)
+        own = [one for one in placeholders if one.column.attname in PER_ROW]
+        other = [one for one in placeholders if one.column.attname not in PER_ROW]
         connection: Any = self.database.connection
-        casts = [
-            f"CAST({place.sql} AS {MODIFIER.sub('', str(place.column.field.db_type(connection)))})"
-            for place in other
-        ]
+        kinds = [MODIFIER.sub("", str(one.column.field.db_type(connection))) for one in other]
+        casts = [f"CAST({one.sql} AS {kind})" for one, kind in zip(other, kinds, strict=True)]
         gate = gate_of(self.database.alias) or "NULL"
         params = [table, *self.prepared(_params_of(other), row)]
         with psycopg.Cursor(connection.connection) as cursor:
@@ -186,7 +184,7 @@ class PostgreSQLAlike(InsertAlike):
             is_guarded, _, *values = [answer.get_value(0, n) for n in range(answer.nfields)]
         if is_guarded != b"\0":
             return None
-        names = [place.column.name for place in own + other]
+        names = [placeholder.column.name for placeholder in own + other]
         return Common(
             f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT binary)",
             struct.pack(">h", len(names)) + _length(_ID_BYTES),
@@ -201,8 +199,8 @@ class PostgreSQLAlike(InsertAlike):
         key = (self, gate_of(self.database.alias), "arrays")
         if (kept := template.statements.get(key)) is None:
             sql, _ = self.insert.statement(rows, keyed=False, returned=())
-            places = self.places_of(rows[0])
-            other = [place for place in places if place.column.attname not in PER_ROW]
+            placeholders = self.placeholders_of(rows[0])
+            other = [one for one in placeholders if one.column.attname not in PER_ROW]
             kept = template.statements[key] = sql, _params_of(other)
         sql, params = kept
         arrays = [
@@ -212,8 +210,8 @@ class PostgreSQLAlike(InsertAlike):
         return sql, [*self.prepared(params, rows[0]), *arrays]
 
 
-def _params_of(places: Sequence[Place]) -> list[Any]:
-    return [param for place in places for param in place.params]
+def _params_of(placeholders: Sequence[Placeholder]) -> list[Any]:
+    return [param for placeholder in placeholders for param in placeholder.params]
 
 
 def _parts(row: AbstractAttempt, common: Common) -> Sequence[bytes]:

@@ -200,7 +200,7 @@ class Loop:
         elif self.poller.may_claim:
             self.batch_size.learn(self.in_flight.begun_in_all - self._busy)
             claims = self._take(me, wanted)
-            self.poller.took(len(claims), wanted, is_partial=claims.may_have_more)
+            self.poller.took(len(claims), wanted, may_have_more=claims.may_have_more)
 
     def _take(self, me: Worker, wanted: int, *, suspects: bool = False) -> Claimed:
         """Claim up to `wanted`, and add them to those in flight; return them."""

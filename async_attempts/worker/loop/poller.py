@@ -101,9 +101,9 @@ class Poller:
         if now() >= poll_at:
             self._poll(has_room)
 
-    def took(self, claimed: int, wanted: int, *, is_partial: bool = False) -> None:
+    def took(self, claimed: int, wanted: int, *, may_have_more: bool = False) -> None:
         """Note the result of a claim; if partial, there may be more."""
-        self.may_claim = claimed >= wanted or is_partial
+        self.may_claim = claimed >= wanted or may_have_more
         if claimed and self._wakeup is not None:
             self._wakeup.busy()
             if self.may_claim:
@@ -124,24 +124,26 @@ class Poller:
     def _poll(self, has_room: bool) -> None:
         self._polled_at = now()
         is_head_clean = self._put_off_keyless()
-        glance = self._store.claims.look(self.queue_filter.queues, self.missing_keys.passed_over)
-        promoted = self._store.claims.promote() if glance.next_due == 0.0 else 0
-        self._saw_due = glance.has_due
-        resumed = self.queue_filter.pause(glance.paused)
-        self.may_claim = self.may_claim or glance.has_due or promoted > 0 or resumed
-        self.found_nothing = not (self.may_claim or glance.has_suspects)
-        self._note_suspects(glance.has_suspects)
-        self.has_late_workers = glance.has_late_workers
-        self.has_waiting = glance.has_waiting
+        queue_state = self._store.claims.look(
+            self.queue_filter.queues, self.missing_keys.passed_over
+        )
+        promoted = self._store.claims.promote() if queue_state.next_due == 0.0 else 0
+        self._saw_due = queue_state.has_due
+        resumed = self.queue_filter.pause(queue_state.paused)
+        self.may_claim = self.may_claim or queue_state.has_due or promoted > 0 or resumed
+        self.found_nothing = not (self.may_claim or queue_state.has_suspects)
+        self._note_suspects(queue_state.has_suspects)
+        self.has_late_workers = queue_state.has_late_workers
+        self.has_waiting = queue_state.has_waiting
         wait = BUSY_INTERVAL
         if self.found_nothing and has_room and self._wakeup is not None:
             wait = self._wakeup.longest_sleep()
-        if glance.next_due is not None:
-            wait = min(wait, glance.next_due + SOON if glance.next_due else LOCKED_PAUSE)
+        if queue_state.next_due is not None:
+            wait = min(wait, queue_state.next_due + SOON if queue_state.next_due else LOCKED_PAUSE)
         if (to_retry := self.queue_filter.seconds) is not None:
             wait = min(wait, to_retry + SOON)
         self.next_tick_at = None
-        if (to_tick := glance.next_tick) is not None:
+        if (to_tick := queue_state.next_tick) is not None:
             self.next_tick_at = now() + (to_tick + SOON if to_tick else 0.0)
         if to_tick:
             wait = min(wait, to_tick + SOON)
