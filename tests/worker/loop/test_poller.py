@@ -13,7 +13,7 @@ from async_attempts.lifecycle import Succeeded
 from async_attempts.models import DatabaseNow
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
-from async_attempts.store.revisits import FIRST, What
+from async_attempts.store.revisits import FIRST, Revisits, What
 from async_attempts.worker.loop import poller as pollers
 from async_attempts.worker.loop.poller import BUSY_INTERVAL, LOCKED_PAUSE, Poller
 from async_attempts.worker.loop.queue_filter import QueueFilter
@@ -64,8 +64,12 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def looking(database: str, moment: list[float]) -> Callable[..., Poller]:
+def looking(
+    database: str, moment: list[float], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Poller]:
     """A lookout that has claimed in vain, and has looked then."""
+    # A worker of another test, whose database was away at its end, may have left something.
+    monkeypatch.setattr(store_for(database).database, "revisits", Revisits())
 
     def looking(seconds: float = IDLE, *, has_room: bool = True) -> Poller:
         poller = Poller(store_for(database), QueueFilter(("default",)), Idle(seconds))
