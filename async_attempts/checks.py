@@ -35,7 +35,14 @@ from .store.dialects.sqlite import needs_immediate
 from .store.missing_keys import is_form
 from .store.notifications import has_password
 from .store.store import driver_problem
-from .targets import Policy, registered, target_of
+from .targets import (
+    Policy,
+    end_handlers_of,
+    has_end_handler,
+    registered,
+    target_named,
+    target_of,
+)
 
 TAG: Final = "async_attempts"
 SAMPLE: Final = 1000
@@ -54,6 +61,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         *_keys(),
         *_targets(),
+        *_end_handlers(),
         *_listeners(),
         *_schedules(),
         *_time_zone(),
@@ -104,6 +112,20 @@ def _targets() -> Iterator[CheckMessage]:
                 hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
                 id="async_attempts.E004",
             )
+
+
+def _end_handlers() -> Iterator[CheckMessage]:
+    for name, policy in registered().items():
+        if has_end_handler(policy):
+            owner, _, method_name = name.rpartition(".")
+            try:
+                end_handlers_of(target_named(owner, method_name))
+            except AttemptsError as error:
+                yield Error(
+                    str(error),
+                    hint="Name an attemptable function that takes the Ending first.",
+                    id="async_attempts.E015",
+                )
 
 
 def _policies() -> Iterator[tuple[str, Policy]]:

@@ -1,4 +1,4 @@
-"""Signals of what workers do. (People's verbs are in the admin's log.)
+"""Signals of what workers do; `ended` also tells of what people end.
 
 Each is sent after the move is committed, and but for the exceptions below with `claim`, the
 worker's record of the attempt (`async_attempts.store.Claim`). A signal without receivers costs
@@ -49,6 +49,11 @@ stale = Announced()
 rescued = Announced()
 """A dead worker's attempts were taken back; with `worker_id`, `attempt_ids`, and `failed_ids`,
 those of them that had crashed too often."""
+
+ended = Signal()
+"""Attempts have ended, whoever ended them: a worker, a sweep, or a person; with `database`,
+`status` and `attempt_ids`. A crash between the commit and this loses it: what must happen is for
+`on_failed` and `on_expired`."""
 
 overdue = Announced()
 """Attempts that no worker had claimed before their `expires_at` were expired; with `database` and

@@ -276,6 +276,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("schedule", models.CharField(max_length=255, null=True, verbose_name="schedule")),
+                (
+                    "on_ended",
+                    models.TextField(null=True, verbose_name="what follows a bad end"),
+                ),
                 ("metadata", models.JSONField(blank=True, default=dict, verbose_name="metadata")),
             ],
             options={

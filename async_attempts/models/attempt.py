@@ -23,6 +23,7 @@ from ..targets import LIMIT_KEY_LENGTH
 from . import bounds, fields, ports, row_template, saving
 from .dependency import Edge, as_edges
 from .fields import BOUND, CHOSEN, PROMISE, STATE, mark
+from .follow_ups import NO_ARGS, followed_by
 from .indexes import ATTEMPT_CONSTRAINTS, ATTEMPT_INDEXES
 from .large_values import require_fetched, size_of_unfetched
 from .ports import Progress
@@ -100,6 +101,7 @@ class AbstractAttempt(models.Model):
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
     schedule = mark(models.CharField(_("schedule"), max_length=255, null=True), PROMISE)
+    on_ended = mark(models.TextField(_("what follows a bad end"), null=True), PROMISE)
     metadata = mark(
         fields.MeasuredJSONField(
             _("metadata"), default=dict, blank=True, most=bounds.MAX_METADATA_BYTES
@@ -230,6 +232,9 @@ class AbstractAttempt(models.Model):
         """
         if self._plain is None:
             require_fetched(self.args, str(self.pk), "raise it to read them.")
+            if self.args == NO_ARGS and not self._state.adding:
+                # Those of the attempt that it follows.
+                return followed_by(self).method_args
             plaintext = open_sealed(self.args, self.context("args"))
             self._plain = load_arguments(plaintext)
         arguments = self._plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from ..conf import DEFAULT_QUEUE
 from ..exceptions import InvalidOption
 from ..payload import Arguments
-from ..targets import Policy, Target, limit_of, target_of
+from ..targets import Policy, Target, end_handlers_of, has_end_handler, limit_of, target_of
+from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .unique_keys import debounce_key_of, key_of_tick, key_of_token
 from .validation import as_seconds
@@ -60,6 +62,7 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     row["limit_key"], row["concurrency"] = limit_of(
         name, policy, limits, attempt._plain or Arguments()
     )
+    row["on_ended"] = _note_of_ends(attempt, target) if has_end_handler(policy) else None
     relative = _relative_moments(row)
     check_options(attempt)
     row["unique_key"] = key_of_token(name, row["idempotence_token"])
@@ -67,6 +70,16 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     if row["schedule"] is not None and isinstance(tick, datetime):
         row["unique_key"] = key_of_tick(row["schedule"], tick)
     return relative
+
+
+def _note_of_ends(attempt: Any, target: Target) -> str:
+    """Return what is to follow this attempt, by the status that it may end with, as JSON."""
+    notes = {}
+    for status, handler in end_handlers_of(target).items():
+        row = type(attempt)()
+        relative = fill_in(row, handler)
+        notes[status] = note_of(row, relative, on_instance=handler.needs_instance)
+    return json.dumps(notes)
 
 
 def _keeps_result_by(attempt: Any, policy: Policy) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..models.ports import Progress
+from .follow_ups import arguments_of_follow_up
 from .outcomes import Ending, endings_in_order
 from .prerequisites import handed_over
 from .wait import agather, aresult, gather, result, watch
@@ -12,6 +13,7 @@ __all__ = [
     "Progress",
     "agather",
     "aresult",
+    "arguments_of_follow_up",
     "endings_in_order",
     "gather",
     "handed_over",

@@ -32,7 +32,8 @@ class Ending:
     `status`: succeeded, failed or expired; waiting, pending or scheduled for one that hasn't ended;
     "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
     kept, as `keeps_result` says; see `result`. `error_class`, `message`: of the last execution that
-    failed, else empty and the reason why it failed or expired. `unopened`: why this process can't
+    failed, else empty and the reason why it failed or expired. `reason`: why it ended so, if
+    somebody said it or the worker knows. `unopened`: why this process can't
     read the result, None if it can.
     """
 
@@ -45,6 +46,7 @@ class Ending:
     message: str = field(default="", repr=False)
     keeps_result: bool = True
     unopened: UnknownKey | InvalidArguments | None = field(default=None, repr=False)
+    reason: str = ""
 
     @property
     def result(self) -> Any:
@@ -126,6 +128,7 @@ def ending_of(pk: UUID, found: Found) -> Ending:
         _message_of(found) if found.is_lost else "",
         not found.succeeded or row.sealed_result != NOT_KEPT,
         unopened,
+        row.reason if found.is_lost else "",
     )
 
 

@@ -19,6 +19,7 @@ from ..models.clock import SpreadOut
 from ..models.validation import check_moment, check_reason, spread_seconds
 from .database import Database
 from .dependencies import Dependencies
+from .ends import Ends
 from .expressions import ended, status_when_due
 
 BATCH: Final = 2000
@@ -29,9 +30,10 @@ _CANCELLED: Final = Value("cancelled", output_field=TextField())
 class Changes:
     """The moves that people make."""
 
-    def __init__(self, database: Database, dependencies: Dependencies) -> None:
+    def __init__(self, database: Database, dependencies: Dependencies, ends: Ends) -> None:
         self.database = database
         self.dependencies = dependencies
+        self.ends = ends
 
     def expire(self, attempts: AttemptQuerySet[Any], reason: str = "") -> Changed:
         """Expire the attempts that haven't ended."""
@@ -152,6 +154,7 @@ class Changes:
                 self.dependencies.reopen(states)
                 self.database.notify_due()
             else:
+                self.ends.note(states)
                 self.dependencies.close_when_committed(self.dependencies.with_dependents(states))
         return Counter(states.values()), wanted[-1] if wanted else None
 

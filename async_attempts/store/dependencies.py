@@ -20,6 +20,7 @@ from ..lifecycle import FINAL, Status
 from ..models import Condition, Dependency
 from ..models.dependency import ENDINGS
 from .database import Database, as_uuid, placeholders
+from .ends import Ends
 from .expressions import ended, status_when_due
 from .revisits import What
 
@@ -91,8 +92,9 @@ class Dependencies:
     times_closed = 0
     """It grows whenever this process has closed edges, and so may have made something due."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ends: Ends) -> None:
         self.database = database
+        self.ends = ends
 
     # --- closing
 
@@ -251,6 +253,7 @@ class Dependencies:
         for cause, attempts in _by_value(causes).items():
             waiting = self.database.attempts.filter(pk__in=attempts, status=Status.WAITING)
             waiting.update(**ended(Status.EXPIRED, reason=_reason(cause), blockers=0))
+            self.ends.note(attempts)
 
     def _expire_unreachable(self, ids: Sequence[UUID]) -> list[UUID]:
         """Expire what can't begin as these have expired; returns those of it that have dependents.

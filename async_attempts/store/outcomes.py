@@ -24,10 +24,12 @@ from ..lifecycle import (
     Succeeded,
 )
 from ..models import AttemptQuerySet, DatabaseNow, Failure
+from ..signals import ended as ended_signal
 from .claimed import TOO_LATE, Claim
 from .database import Database
 from .dependencies import Dependencies
-from .dialects.base import Dialect
+from .dialects.base import Dialect, Held
+from .ends import Ends
 from .expressions import UNBEGUN, UNCOUNTED, due_in, ended
 from .revisits import QUICK
 
@@ -69,10 +71,17 @@ CANCELLED: Final = Expired("cancelled while it ran")
 class Outcomes:
     """Outcomes of executions: from running to what came of it."""
 
-    def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dialect: Dialect,
+        dependencies: Dependencies,
+        ends: Ends,
+    ) -> None:
         self.database = database
         self.dialect = dialect
         self.dependencies = dependencies
+        self.ends = ends
 
     def finish(self, worker_id: UUID, results: Sequence[Result]) -> Unrecorded:
         """Record `results` in one transaction; returns those of which nothing was recorded.
@@ -97,6 +106,7 @@ class Outcomes:
         """`finish`, tried once."""
         if self.dialect.finishes_alone and _is_one_statement(results):
             held = self.database.in_autocommit(lambda: self._succeed(worker_id, results))
+            self._announce_successes(worker_id, results, held)
             left = [claim for claim, _ in results] if held < len(results) else []
         else:
             left = self.database.in_transaction(lambda: self.finish_within(worker_id, results))
@@ -109,34 +119,40 @@ class Outcomes:
         """
         if all(_is_plain(outcome) for _, outcome in results):
             claims = [claim for claim, _ in results]
-            if self._succeed(worker_id, results) == len(claims):
+            held = self._succeed(worker_id, results)
+            self._announce_successes(worker_id, results, held)
+            if held == len(claims):
                 return []
             ours = self._succeeded_of(worker_id, claims)
             return [claim for claim in claims if ours.get(claim.id) != claim.claim_seq]
-        held = self.dialect.lock_claimed(worker_id, [claim for claim, _ in results])
-        current = [(c, o) for c, o in results if held.get(c.id, (None,))[0] == c.claim_seq]
-        self._record(worker_id, current, held)
+        locked = self.dialect.lock_claimed(worker_id, [claim for claim, _ in results])
+        current = [(c, o) for c, o in results if _is_fence_of(locked.get(c.id), c)]
+        self._record(worker_id, current, locked)
         failures = [
             _failure(worker_id, claim, outcome)
             for claim, outcome in current
             if isinstance(outcome, Retried | Failed)
         ]
         self.database.failures.bulk_create(failures, FAILURES_IN_A_STATEMENT)
+        self.ends.follow([claim.id for claim, _ in current if locked[claim.id].on_ended])
+        self.ends.announce([claim.id for claim, _ in current] if ended_signal.receivers else ())
         if any(isinstance(outcome, AGAIN) for _, outcome in current):
             self.database.notify_due()
-        over = [c.id for c, o in current if held[c.id][1] or not isinstance(o, AGAIN)]
+        over = [
+            c.id for c, o in current if locked[c.id].cancel_requested or not isinstance(o, AGAIN)
+        ]
         self.dependencies.close_when_committed(self.dependencies.with_dependents(over))
         kept = {claim.id_bytes for claim, _ in current}
         return [claim for claim, _ in results if claim.id_bytes not in kept]
 
     def _record(
-        self, worker_id: UUID, current: Sequence[Result], held: Mapping[UUID, tuple[int, bool]]
+        self, worker_id: UUID, current: Sequence[Result], held: Mapping[UUID, Held]
     ) -> None:
         """Write the outcomes of these claims, which are locked: equal ones together."""
         alike: defaultdict[tuple[Outcome, int, bool], list[UUID]] = defaultdict(list)
         with_results: defaultdict[int, dict[UUID, bytes]] = defaultdict(dict)
         for claim, outcome in current:
-            cancelled = isinstance(outcome, AGAIN) and held[claim.id][1]
+            cancelled = isinstance(outcome, AGAIN) and held[claim.id].cancel_requested
             recorded = CANCELLED if cancelled else outcome
             if isinstance(recorded, Succeeded) and recorded.result:
                 with_results[claim.claim_seq][claim.id] = recorded.result
@@ -155,7 +171,7 @@ class Outcomes:
         False when the claim was lost, or another transaction locks the row: `still_holds` tells.
         """
         locked = self.dialect.lock_claimed(worker_id, [claim])
-        return locked.get(claim.id, (None,))[0] == claim.claim_seq
+        return _is_fence_of(locked.get(claim.id), claim)
 
     def still_holds(self, worker_id: UUID, claim: Claim) -> bool:
         """Return True if the claim still holds, whether or not somebody locks its row."""
@@ -177,6 +193,16 @@ class Outcomes:
             with_dependents += dependents
         self.dependencies.close_when_committed(with_dependents)
         return succeeded
+
+    def _announce_successes(self, worker_id: UUID, results: Sequence[Result], held: int) -> None:
+        """Announce those of these plain successes that were recorded, `held` in number."""
+        if not ended_signal.receivers:
+            return
+        claims = [claim for claim, _ in results]
+        if held < len(claims):
+            ours = self._succeeded_of(worker_id, claims)
+            claims = [claim for claim in claims if ours.get(claim.id) == claim.claim_seq]
+        self.ends.announce_as(Status.SUCCEEDED, [claim.id for claim in claims])
 
     def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
         """Return the attempts that this worker let succeed, each with the number of its claim."""
@@ -327,6 +353,10 @@ def _failure(worker_id: UUID, claim: Claim, outcome: Retried | Failed) -> Failur
         failed_at=DatabaseNow(),
         worker=worker_id,
     )
+
+
+def _is_fence_of(held: Held | None, claim: Claim) -> bool:
+    return held is not None and held.claim_seq == claim.claim_seq
 
 
 def _fence(claim: Claim) -> tuple[UUID, UUID, int]:

@@ -24,6 +24,7 @@ from .claimed import TOO_LATE
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
+from .ends import Ends
 from .expressions import ended
 from .transactions import refuse_callers_block
 
@@ -42,10 +43,17 @@ class Walk(NamedTuple):
 class Retention:
     """Expiry and pruning: from live to expired without a claim, and from ended to gone."""
 
-    def __init__(self, database: Database, dialect: Dialect, dependencies: Dependencies) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dialect: Dialect,
+        dependencies: Dependencies,
+        ends: Ends,
+    ) -> None:
         self.database = database
         self.dialect = dialect
         self.dependencies = dependencies
+        self.ends = ends
 
     def expire_overdue(self, limit: int = 1000) -> list[UUID]:
         """Expire at most `limit` attempts past their `expires_at`; returns their ids.
@@ -61,6 +69,7 @@ class Retention:
             locked = self.database.lock_free(overdue.filter(pk__in=ids))
             columns = ended(Status.EXPIRED, reason=TOO_LATE.reason, blockers=0)
             overdue.filter(pk__in=locked).update(**columns)
+            self.ends.note(locked)
             self.dependencies.close_when_committed(self.dependencies.with_dependents(locked))
             return locked
 

@@ -15,6 +15,7 @@ from .database import Database
 from .debounce import Debounce
 from .dependencies import Dependencies
 from .dialects.base import Dialect
+from .ends import Ends
 from .insert import Insert, InsertAlike
 from .limits import Limits
 from .malformed_rows import MalformedRows
@@ -37,18 +38,19 @@ class Store:
         self.database = Database(alias, kind.around_transactions)
         self.dialect = kind(self.database)
         database, dialect, new = self.database, self.dialect, insert(self.database)
-        self.dependencies = Dependencies(database)
+        self.ends = Ends(database)
+        self.dependencies = Dependencies(database, self.ends)
         self.prerequisites = Prerequisites(database, self.dependencies)
-        self.outcomes = Outcomes(database, dialect, self.dependencies)
+        self.outcomes = Outcomes(database, dialect, self.dependencies, self.ends)
         self.limits = Limits(database, dialect)
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
-        self.workers = Workers(database, dialect, self.dependencies, self.limits)
+        self.workers = Workers(database, dialect, self.dependencies, self.ends, self.limits)
         self.debounce = Debounce(database, new)
         self.attempts = Attempts(alike(new), self.debounce, self.prerequisites, self.queues)
         self.schedules = Schedules(database, self.attempts)
-        self.changes = Changes(database, self.dependencies)
-        self.retention = Retention(database, dialect, self.dependencies)
+        self.changes = Changes(database, self.dependencies, self.ends)
+        self.retention = Retention(database, dialect, self.dependencies, self.ends)
         self.progress = Progress(database, dialect)
         self.statistics = Statistics(database, dialect)
         self.missing_keys = MissingKeys(database, dialect, self.limits)

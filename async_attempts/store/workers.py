@@ -21,6 +21,7 @@ from ..printable import printable
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
+from .ends import Ends
 from .expressions import UNBEGUN, due_in, ended, seconds_from_now
 from .limits import Limits
 from .outcomes import CANCELLED
@@ -73,11 +74,17 @@ class Workers:
     """The rows of workers, and from running back to pending, with the crash counted."""
 
     def __init__(
-        self, database: Database, dialect: Dialect, dependencies: Dependencies, limits: Limits
+        self,
+        database: Database,
+        dialect: Dialect,
+        dependencies: Dependencies,
+        ends: Ends,
+        limits: Limits,
     ) -> None:
         self.database = database
         self.dialect = dialect
         self.dependencies = dependencies
+        self.ends = ends
         self.limits = limits
 
     # --- leases
@@ -245,6 +252,7 @@ class Workers:
             mine.filter(pk__in=released).update(**UNBEGUN)
             lost = [(row, verdict) for row, verdict in judged if verdict is not None]
             failed = self._record_lost(worker_id, lost)
+            self.ends.note([row.id for row, _ in lost])
             over = self.dependencies.with_dependents([row.id for row, _ in lost])
             self.dependencies.close_when_committed(over)
             if taken:

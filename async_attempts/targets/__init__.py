@@ -6,6 +6,7 @@ neither the attempts' table nor what is done with one.
 
 from .debounce import DebounceOptions, debounce_options_of
 from .decorator import attemptable, is_marked, module_load_id, policy_of, policy_with, registered
+from .end_handlers import end_handler_of, end_handlers_of, has_end_handler
 from .names import TargetName, own_name, target_column, underlying
 from .policy import LIMIT_KEY_LENGTH, EventOptions, Policy, TargetOptions, limit_of
 from .signature import CallSignature
@@ -22,6 +23,9 @@ __all__ = [
     "TargetOptions",
     "attemptable",
     "debounce_options_of",
+    "end_handler_of",
+    "end_handlers_of",
+    "has_end_handler",
     "is_marked",
     "known_policy",
     "limit_of",

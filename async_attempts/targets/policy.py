@@ -13,7 +13,7 @@ from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
 from ..payload import Arguments
 from ..values import CENTURY, is_storable, is_whole, text_key, whole
-from .names import TargetName
+from .names import TargetName, underlying
 
 LIMIT_KEY_LENGTH: Final = 255
 
@@ -41,7 +41,8 @@ class TargetOptions(EventOptions, total=False):
     `max_wait`: seconds or a timedelta, `adaptive`: see `DebounceOptions`. `concurrency`: how many
     attempts with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
-    names that the function had before it was moved or renamed.
+    names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
+    attemptable function, or its name, that is enqueued when an attempt has ended so.
     """
 
     backoff: Backoff | None
@@ -53,6 +54,8 @@ class TargetOptions(EventOptions, total=False):
     limit_key: str | Callable[..., Any] | None
     concurrency: int | None
     aliases: Iterable[str]
+    on_failed: str | Callable[..., Any] | None
+    on_expired: str | Callable[..., Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class Policy:
     limit_key: str | Callable[..., Any] | None = None
     concurrency: int | None = None
     aliases: tuple[str, ...] = ()
+    on_failed: str | Callable[..., Any] | None = None
+    on_expired: str | Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -99,6 +104,12 @@ def _is_period(value: object) -> bool:
 
 def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
+
+
+def _is_named(value: object) -> bool:
+    if isinstance(value, str):
+        return all(part.isidentifier() for part in value.split("."))
+    return callable(underlying(value))
 
 
 _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
@@ -126,6 +137,8 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
     "atomic": ("True or False", _is_bool),
     "keep_result": ("True or False", _is_bool),
+    "on_failed": ("an attemptable function, or its dotted name", _is_named),
+    "on_expired": ("an attemptable function, or its dotted name", _is_named),
 }
 
 

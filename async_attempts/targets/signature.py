@@ -52,6 +52,14 @@ class CallSignature:
         name = own_name(self._function) or type(self._function).__name__
         raise InvalidArguments(f"{name}: {problem}.", f"{name}: its arguments don't fit.")
 
+    @property
+    def takes_positional(self) -> bool:
+        """True if a first argument can be given by position."""
+        if self._signature is None:
+            return True
+        kinds = {parameter.kind for parameter in self._signature.parameters.values()}
+        return not kinds.isdisjoint((*BY_POSITION, Parameter.VAR_POSITIONAL))
+
     def has_keyword(self, name: str) -> bool:
         """Return True if a parameter of this very name can be given by keyword."""
         parameter = self._signature.parameters.get(name) if self._signature else None

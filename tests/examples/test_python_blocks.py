@@ -20,6 +20,7 @@ from async_attempts import schedules
 from async_attempts.conf import settings
 from async_attempts.encryption import new_recipient
 from async_attempts.events.listeners import registry
+from async_attempts.targets import decorator
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
 
@@ -49,8 +50,8 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    # The admins that a page registers are registered on no other.
-    with mock.patch.dict(admin.site._registry):
+    # The admins and the targets that a page registers are registered on no other.
+    with mock.patch.dict(admin.site._registry), mock.patch.dict(decorator._policies):
         yield module
 
 

@@ -23,9 +23,9 @@ from psycopg import IsolationLevel
 from async_attempts import checks, recurring, schedules
 from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
-from async_attempts.targets import registered
+from async_attempts.targets import decorator, policy_of, registered
 from tests.databases import move_table
-from tests.shop import clients, reports
+from tests.shop import clients, follow_ups, reports
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
@@ -374,3 +374,11 @@ def test_a_deployment_without_a_realm_is_warned(attempts):
     assert told() == ["async_attempts.W008"]
     attempts(REALM="shop-production")
     assert told() == []
+
+
+def test_what_can_not_follow_a_bad_end_is_told():
+    name = "tests.shop.follow_ups.deliver_or_mark"
+    policy = policy_of(follow_ups.deliver_or_mark)
+    with mock.patch.dict(decorator._policies, {name: policy}):
+        assert ids() == ["E015"]
+        assert "never_marked" in told()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+
+from async_attempts import attemptable
 
 
 class Customer(models.Model):
@@ -19,6 +23,15 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"order {self.number}"
+
+    @attemptable
+    def mark_unsent(self, ending: Any) -> None:
+        self.status = f"unsent: {ending.reason}"
+        self.save()
+
+    @attemptable(on_failed="mark_unsent")
+    def send(self) -> None:
+        """It is marked when it can't be sent."""
 
 
 class Ledger(models.Model):

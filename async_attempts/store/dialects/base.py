@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import compress
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db.models import (
@@ -38,6 +38,14 @@ KEYS_AT_ONCE: Final = 100
 ANY_WAITS: Final = (
     "EXISTS (SELECT 1 FROM {attempt} WHERE status = 'waiting' AND blockers = 0 AND limit_key = %s)"
 )
+
+
+class Held(NamedTuple):
+    """A claimed row that was locked. `on_ended`: True if something is to follow a bad end."""
+
+    claim_seq: int
+    cancel_requested: bool
+    on_ended: bool
 
 
 class Dialect:
@@ -135,16 +143,12 @@ class Dialect:
 
     # --- outcomes
 
-    def lock_claimed(
-        self, worker_id: UUID, claims: Sequence[Claim]
-    ) -> dict[UUID, tuple[int, bool]]:
-        """Lock those of these claimed rows that nobody else locks.
-
-        Returns the `claim_seq` and `cancel_requested` of each.
-        """
+    def lock_claimed(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, Held]:
+        """Lock those of these claimed rows that nobody else locks."""
         rows = self.database.claimed_by(worker_id, claims).order_by("id")
         locked = self.database.skipping_locked(rows)
-        return {i: (s, c) for i, s, c in locked.values_list("id", "claim_seq", "cancel_requested")}
+        columns = "id", "claim_seq", "cancel_requested", "on_ended"
+        return {i: Held(s, c, e is not None) for i, s, c, e in locked.values_list(*columns)}
 
     @abstractmethod
     def succeed(

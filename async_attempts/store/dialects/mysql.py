@@ -20,7 +20,7 @@ from ...payload.limits import most_args_bytes
 from ..claimed import COLUMNS, Claim, Selection, uptime
 from ..database import as_uuid, placeholders
 from ..transactions import waited_too_long
-from .base import Dialect, require_read_committed
+from .base import Dialect, Held, require_read_committed
 
 _T = TypeVar("_T")
 
@@ -55,7 +55,7 @@ WHERE id IN ({ids}) AND claim_seq = %s AND claimed_by = %s AND status = 'pending
 """
 
 LOCK = """
-SELECT id, claim_seq, cancel_requested FROM {attempt} FORCE INDEX (PRIMARY)
+SELECT id, claim_seq, cancel_requested, {on_ended} IS NOT NULL FROM {attempt} FORCE INDEX (PRIMARY)
 WHERE id IN ({ids}) AND claimed_by = %s AND status = 'pending' ORDER BY id FOR UPDATE SKIP LOCKED
 """
 """By themselves these three may walk the claim index of a small table: they would lock in the order
@@ -167,18 +167,19 @@ class MySQL(Dialect):
         end = (now.replace(tzinfo=UTC), worker_id, self.database.alias, began, waited / 1e6)
         return Claim._make((*values, *end))
 
-    def lock_claimed(
-        self, worker_id: UUID, claims: Sequence[Claim]
-    ) -> dict[UUID, tuple[int, bool]]:
+    def lock_claimed(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, Held]:
         return self._lock(worker_id, [claim.id for claim in claims])
 
-    def _lock(self, worker_id: UUID, ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
+    def _lock(self, worker_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Held]:
         if not ids:
             return {}
         database = self.database
-        sql = LOCK.format(ids=placeholders(ids), **database.names)
+        sql = LOCK.format(
+            ids=placeholders(ids), on_ended=database.quoted("on_ended"), **database.names
+        )
         params = [*map(database.stored, ids), database.stored(worker_id)]
-        return {as_uuid(k): (seq, bool(wish)) for k, seq, wish in database.fetch(sql, params)}
+        rows = database.fetch(sql, params)
+        return {as_uuid(key): Held(seq, bool(wish), bool(ends)) for key, seq, wish, ends in rows}
 
     def succeed(
         self, worker_id: UUID, claim_seq: int, ids: Sequence[bytes], drops: bool
@@ -193,7 +194,7 @@ class MySQL(Dialect):
                 if not waited_too_long(error):
                     raise
         locked = self._lock(worker_id, [UUID(bytes=one) for one in ids])
-        unlocked = [pk.bytes for pk, (seq, _) in locked.items() if seq == claim_seq]
+        unlocked = [pk.bytes for pk, held in locked.items() if held.claim_seq == claim_seq]
         return self._succeed(worker_id, claim_seq, unlocked, drops), None
 
     @cached_property

@@ -191,7 +191,7 @@ class MissingKeys:
         else:
             name, reason = _told(error)
             # A result that is handed over may be what lacks the key, and not the arguments.
-            header = foreign_header(claim.args or b"")
+            header = foreign_header(claim.args) if claim.args else None
             with self._lock:
                 trouble = self._of_key(name if header is None else header)
                 trouble.delay()

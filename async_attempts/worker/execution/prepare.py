@@ -9,10 +9,11 @@ from ...conf import SETTING, settings
 from ...encryption import UNBOUND, open_sealed
 from ...exceptions import InvalidArguments
 from ...models.bounds import MAX_METADATA_BYTES
+from ...models.follow_ups import NO_ARGS
 from ...payload import Arguments, Handed, load_bound
 from ...payload.limits import most_args_bytes
 from ...plaintext import hide_values
-from ...results import handed_over
+from ...results import arguments_of_follow_up, handed_over
 from ...store import Claim, store_for
 from ...targets import Target, resolve
 
@@ -41,6 +42,9 @@ def prepare(claim: Claim) -> Prepared:
     if claim.args is None or claim.metadata_json is None:
         raise _too_large(claim)
     try:
+        if claim.args == NO_ARGS:
+            arguments, followed = arguments_of_follow_up(claim)
+            return Prepared(claim, resolve(claim, claim.database), arguments, (followed,))
         plaintext = open_sealed(claim.args, claim.context("args"))
         resolved = resolve(claim, claim.database)
         arguments, bound_to = load_bound(plaintext)

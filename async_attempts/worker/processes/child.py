@@ -80,6 +80,7 @@ class Child:
         options, state = self.options, self.state
         queue_filter = QueueFilter(options.queues)
         self._announcer = InThreads()
+        store.ends.deliver_by(self._announcer.call)
         self._lease = SupervisedLease(store, options, state)
         self._timekeeper = Timekeeper()
         self._missing_keys = MissingKeys(state.count_missing_key)

@@ -84,9 +84,10 @@ def reap(database: str, child_exit: ChildExit) -> int:
     reset_in_forks()
     die_with_parent(signal.SIGKILL)
     use_own_connection(database)
-    announcer = InThreads()
+    announcer, store = InThreads(), store_for(database)
+    store.ends.deliver_by(announcer.call)
     try:
-        return _take_back(store_for(database), child_exit, announcer)
+        return _take_back(store, child_exit, announcer)
     finally:
         announcer.close(settings().LEASE)
 
