@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .calls import Call, Flow, aenqueue, call, enqueue, enqueue_many, parallel, schedule
     from .events import Event, aemit, emit, event, on
     from .exceptions import (
+        AttemptCancelled,
         AttemptExpired,
         AttemptFailed,
         AttemptGone,
@@ -47,6 +48,7 @@ __all__ = [
     "AbstractAttempt",
     "Arguments",
     "Attempt",
+    "AttemptCancelled",
     "AttemptExpired",
     "AttemptFailed",
     "AttemptGone",
@@ -105,9 +107,9 @@ _HOMES = {
     ".calls": "Call Flow aenqueue call enqueue enqueue_many parallel schedule",
     ".events": "Event aemit emit event on",
     ".exceptions": """
-        AttemptExpired AttemptFailed AttemptGone AttemptTimeout AttemptUnsuccessful ConditionFailed
-        DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget InvalidTransition
-        QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
+        AttemptCancelled AttemptExpired AttemptFailed AttemptGone AttemptTimeout AttemptUnsuccessful
+        ConditionFailed DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget
+        InvalidTransition QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
     """,
     ".models": "AbstractAttempt Changes",
     ".payload": "Arguments",

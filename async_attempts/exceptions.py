@@ -226,6 +226,14 @@ class AttemptTimeout(AttemptsError):
     """
 
 
+class AttemptCancelled(AttemptsError):
+    """Raised inside a target that somebody wants interrupted; it may clean up, and should end.
+
+    Its text is the reason that was given. An `async def` target is cancelled instead, as by a
+    timeout, and what swallows it is ended with its process in the same way.
+    """
+
+
 class WorkerLost(AttemptsError):
     """The worker that held the attempt died or lost its lease."""
 

@@ -223,6 +223,11 @@ class Migration(migrations.Migration):
                     "cancel_requested",
                     models.BooleanField(default=False, verbose_name="cancel requested"),
                 ),
+                (
+                    "cancel_reason",
+                    models.TextField(null=True, verbose_name="reason to cancel it"),
+                ),
+                ("interrupt", models.BooleanField(null=True, verbose_name="is to be interrupted")),
                 ("scheduled_at", models.DateTimeField(verbose_name="due")),
                 ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
                 (

@@ -65,6 +65,8 @@ class AbstractAttempt(models.Model):
     claim_seq = mark(models.BigIntegerField(_("claims"), default=0), STATE)
     claimed_by = mark(models.UUIDField(_("worker"), null=True), STATE)
     cancel_requested = mark(models.BooleanField(_("cancel requested"), default=False), STATE)
+    cancel_reason = mark(models.TextField(_("reason to cancel it"), null=True), STATE)
+    interrupt = mark(models.BooleanField(_("is to be interrupted"), null=True), STATE)
 
     scheduled_at = mark(models.DateTimeField(_("due")), STATE | CHOSEN)
     expires_at = mark(models.DateTimeField(_("expires"), null=True), CHOSEN)
@@ -319,13 +321,15 @@ class AbstractAttempt(models.Model):
         self._change("retry", self._store.changes.retry(self._myself, at))
 
     @writing
-    def request_cancel(self) -> None:
+    def request_cancel(self, reason: str = "", *, interrupt: bool = False) -> None:
         """Expire it if it isn't running, else tell it to stop.
 
         A running target reads `current_attempt().cancel_requested`; if it doesn't, the attempt is
-        expired in place of its next execution. Raises InvalidTransition when it has ended.
+        expired in place of its next execution. `interrupt`: its worker raises `AttemptCancelled` in
+        it, within a few seconds. Raises InvalidTransition when it has ended.
         """
-        self._change("request_cancel", self._store.changes.request_cancel(self._myself))
+        changes = self._store.changes.request_cancel(self._myself, reason, interrupt=interrupt)
+        self._change("request_cancel", changes)
 
     @writing
     def result(self, timeout: float | timedelta | None = None) -> Any:

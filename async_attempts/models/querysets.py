@@ -75,9 +75,13 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return ports.store_for(self.writes_to).changes.retry(self, at, spread)
 
     @writing
-    def request_cancel(self) -> Changes:
-        """Expire the attempts that aren't running, and tell the running ones to stop."""
-        return ports.store_for(self.writes_to).changes.request_cancel(self)
+    def request_cancel(self, reason: str = "", *, interrupt: bool = False) -> Changes:
+        """Expire the attempts that aren't running, and tell the running ones to stop.
+
+        `interrupt`: their workers raise `AttemptCancelled` in them, within a few seconds.
+        """
+        changes = ports.store_for(self.writes_to).changes
+        return changes.request_cancel(self, reason, interrupt=interrupt)
 
     @writing
     @hides_arguments

@@ -9,7 +9,7 @@ from ..conf import MODEL_SETTING, cached
 from .claimed import TOO_LATE, Claim, Claimed, Unknown
 from .claims import QueueState
 from .missing_keys import Cursor, PutOff
-from .outcomes import ProgressReport, Result, Unrecorded
+from .outcomes import CANCELLED, ProgressReport, Result, Unrecorded
 from .queues import Room
 from .retention import Walk
 from .schedules import Ticked
@@ -18,6 +18,7 @@ from .store import Store
 from .workers import Rescue, Verdict, VerdictOf
 
 __all__ = [
+    "CANCELLED",
     "TOO_LATE",
     "Claim",
     "Claimed",

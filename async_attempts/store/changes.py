@@ -24,7 +24,7 @@ from .expressions import ended, status_when_due
 
 BATCH: Final = 2000
 RUNNING_ATOMICALLY: Final = "running atomically"
-_CANCELLED: Final = Value("cancelled", output_field=TextField())
+CANCELLED: Final = "cancelled"
 
 
 class Changes:
@@ -73,6 +73,8 @@ class Changes:
             "num_crashes": 0,
             "claimed_by": None,
             "cancel_requested": False,
+            "cancel_reason": None,
+            "interrupt": None,
             "started_at": None,
             "completed_at": None,
             "progress": None,
@@ -80,14 +82,20 @@ class Changes:
         }
         return self._change(attempts, "retry", columns)
 
-    def request_cancel(self, attempts: AttemptQuerySet[Any]) -> Changed:
-        """Expire what isn't running; ask what is running to stop."""
+    def request_cancel(
+        self, attempts: AttemptQuerySet[Any], reason: str = "", *, interrupt: bool = False
+    ) -> Changed:
+        """Expire what isn't running; ask what is running to stop, or have it interrupted."""
+        check_reason(reason)
+        said = Value(reason or CANCELLED, output_field=TextField())
         running = Q(status=Status.PENDING, claimed_by__isnull=False)
         columns = {
             "cancel_requested": True,
+            "cancel_reason": reason or None,
+            "interrupt": True if interrupt else F("interrupt"),
             "status": Case(When(running, then=F("status")), default=Value(Status.EXPIRED)),
             "completed_at": Case(When(running, then=Value(None)), default=DatabaseNow()),
-            "reason": Case(When(running, then=F("reason")), default=_CANCELLED),
+            "reason": Case(When(running, then=F("reason")), default=said),
             "blockers": 0,
         }
         return self._change(attempts, "expire", columns)

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+
 from ..batches import by_size
 from ..lifecycle import (
     NOT_KEPT,
@@ -66,6 +69,8 @@ GLANCES: Final = (0.001,)
 """Seconds after which what is locked is tried once more, also by a loop."""
 
 CANCELLED: Final = Expired("cancelled while it ran")
+CANCEL_REASON: Final = Coalesce(F("cancel_reason"), Value(CANCELLED.reason))
+"""The reason that somebody gave for a cancellation, else ours."""
 
 
 class Outcomes:
@@ -204,6 +209,14 @@ class Outcomes:
             claims = [claim for claim in claims if ours.get(claim.id) == claim.claim_seq]
         self.ends.announce_as(Status.SUCCEEDED, [claim.id for claim in claims])
 
+    def interrupted(self, claims: Sequence[Claim]) -> dict[tuple[bytes, int], str]:
+        """Return the reasons for which somebody wants these executions interrupted, by fence."""
+        rows = self.database.attempts.filter(
+            pk__in=[claim.id for claim in claims], status=Status.PENDING, interrupt=True
+        )
+        found = rows.values_list("pk", "claim_seq", "cancel_reason")
+        return {(pk.bytes, seq): reason or CANCELLED.reason for pk, seq, reason in found}
+
     def _succeeded_of(self, worker_id: UUID, claims: Sequence[Claim]) -> dict[UUID, int]:
         """Return the attempts that this worker let succeed, each with the number of its claim."""
         ids = [claim.id for claim in claims]
@@ -332,7 +345,8 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
             return ended(Status.FAILED, reason=reason, **columns)
         case Expired(reason):
             given_back = {"num_attempts": UNCOUNTED} if late else {}
-            return ended(Status.EXPIRED, reason=reason, **given_back)
+            said: Any = CANCEL_REASON if outcome is CANCELLED else reason
+            return ended(Status.EXPIRED, reason=said, **given_back)
         case Retried(delay, error):
             return due_in(delay, error_class=error.error_class, num_crashes=0)
         case Snoozed(delay):

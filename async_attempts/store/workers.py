@@ -24,7 +24,7 @@ from .dialects.base import Dialect
 from .ends import Ends
 from .expressions import UNBEGUN, due_in, ended, seconds_from_now
 from .limits import Limits
-from .outcomes import CANCELLED
+from .outcomes import CANCEL_REASON
 
 LATE_SHARE: Final = 0.6
 """The share of a lease that is always left to a worker that renews it every third of it."""
@@ -288,7 +288,7 @@ def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     crashes = min(row.num_crashes + 1, MOST_CRASHES)
     counted = {"num_crashes": crashes, "error_class": _error_of(verdict).__name__}
     if row.cancel_requested:
-        return ended(Status.EXPIRED, reason=CANCELLED.reason, **counted)
+        return ended(Status.EXPIRED, reason=CANCEL_REASON, **counted)
     if crashes >= settings().MAX_CRASHES:
         reason = f"its worker was lost {crashes} times while it was in flight"
         return ended(Status.FAILED, reason=reason, **counted)

@@ -84,8 +84,8 @@ MUTANTS: Final = (
         (
             (
                 "store/outcomes.py",
-                "if held.get(c.id, (None,))[0] == c.claim_seq]",
-                "if c.id in held]",
+                "held is not None and held.claim_seq == claim.claim_seq",
+                "held is not None",
             ),
             ("store/database.py", "claim_seq=claim_seq, claimed_by", "claimed_by"),
         ),

@@ -150,7 +150,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a reason must be storable",
-        (("store/changes.py", "        check_reason(reason)\n", ""),),
+        (
+            (
+                "store/changes.py",
+                "check_reason(reason)\n        return self._change",
+                "return self._change",
+            ),
+        ),
         (f"{PEOPLE}test_a_reason_that_can_not_be_stored_is_refused[sqlite-none-expire]",),
     ),
 )

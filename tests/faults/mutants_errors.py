@@ -192,7 +192,11 @@ MUTANTS: Final = (
     Mutant(
         "the process that buries waits for hooks only so long",
         (
-            ("worker/processes/reaper.py", "announcer = InThreads()", "announcer = AtOnce()"),
+            (
+                "worker/processes/reaper.py",
+                "announcer, store = InThreads(), ",
+                "announcer, store = AtOnce(), ",
+            ),
             (
                 "worker/processes/reaper.py",
                 "        announcer.close(settings().LEASE)\n",

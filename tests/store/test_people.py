@@ -9,7 +9,7 @@ from django.db import transaction
 
 from async_attempts import Attempt
 from async_attempts.exceptions import InvalidOption, InvalidTransition
-from async_attempts.lifecycle import Failed, Succeeded
+from async_attempts.lifecycle import Failed, Released, Retried, Succeeded
 from async_attempts.models import DatabaseNow
 from async_attempts.store import changes
 
@@ -63,6 +63,43 @@ def test_a_cancel_expires_what_is_not_running_and_asks_what_is(store, worker):
     running = row(store, attempts["running"])
     assert (running.state, running.cancel_requested) == ("running", True)
     assert (running.completed_at, running.reason) == (None, "")
+
+
+def test_a_cancel_keeps_its_reason_until_what_runs_has_ended(store, worker, claimed):
+    released, retried, succeeded = claimed(3)
+    assert everything(store).request_cancel("no stock", interrupt=True).changed == 3
+    results = [(released, Released()), (retried, Retried(9, ERROR)), (succeeded, Succeeded())]
+    assert store.outcomes.finish(worker.pk, results) == []
+    ends = [(row(store, claim).state, row(store, claim).reason) for claim, _ in results]
+    assert ends == [("expired", "no stock"), ("expired", "no stock"), ("succeeded", "")]
+
+
+def test_only_what_is_to_be_interrupted_is_told_with_the_reason(store, worker, claimed):
+    asked, meant, wordless, left = claimed(4)
+    ours = store.database.attempts
+    ours.filter(pk=asked.id).request_cancel("no stock")
+    ours.filter(pk=meant.id).request_cancel("no stock", interrupt=True)
+    ours.filter(pk=wordless.id).request_cancel(interrupt=True)
+    assert store.outcomes.interrupted([asked, meant, wordless, left]) == {
+        meant.fence: "no stock",
+        wordless.fence: "cancelled while it ran",
+    }
+    # Somebody who asks later takes nothing back.
+    ours.filter(pk=meant.id).request_cancel("again")
+    assert store.outcomes.interrupted([meant]) == {meant.fence: "again"}
+
+
+def test_what_is_not_running_expires_with_the_reason_for_which_it_is_cancelled(store):
+    [attempt] = enqueued(store)
+    attempt.request_cancel("no stock", interrupt=True)
+    assert (attempt.state, attempt.reason) == ("expired", "no stock")
+    attempt.retry()
+    written = row(store, attempt)
+    assert (written.cancel_requested, written.cancel_reason, written.interrupt) == (
+        False,
+        None,
+        None,
+    )
 
 
 def test_a_retry_starts_the_counts_again_and_keeps_the_history(store, worker, claimed):

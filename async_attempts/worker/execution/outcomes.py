@@ -13,6 +13,7 @@ from ...backoff import Backoff
 from ...conf import settings
 from ...encryption import seal
 from ...exceptions import (
+    AttemptCancelled,
     AttemptTimeout,
     CipherUnavailable,
     Expire,
@@ -41,7 +42,7 @@ from ...models import sealed_details
 from ...payload import dump_value
 from ...payload.limits import MAX_RESULT_BYTES
 from ...plaintext import Plaintext, hide_values
-from ...store import Claim
+from ...store import CANCELLED, Claim
 from ...targets import Policy
 from ...values import CENTURY
 from ..shared.shared_memory import now
@@ -160,6 +161,8 @@ def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcom
         return Snoozed(_storable(exception.seconds))
     if isinstance(exception, Expire):
         return Expired(plain_text(exception.reason))
+    if isinstance(exception, AttemptCancelled):
+        return Expired(plain_text(exception) or CANCELLED.reason)
     if isinstance(exception, ResultNotSealed) and not policy.atomic:
         # Calling the target again would repeat its effects; in atomic mode they are rolled back.
         return Failed(str(exception), error_of(claim, exception))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from django.db import Error, connections, transaction
 
 from ... import signals
 from ...conf import settings
-from ...exceptions import CipherUnavailable, StaleClaim, UnknownFormat, UnknownKey
+from ...exceptions import AttemptCancelled, CipherUnavailable, StaleClaim, UnknownFormat, UnknownKey
 from ...lifecycle import Outcome
 from ...payload import Arguments
 from ...store import TOO_LATE, Claim, Store
@@ -109,6 +109,15 @@ class Runner:
         self._deadline = Deadline(0.0)
         self._noted: int | None = None
 
+    def deadlines(self) -> Iterable[Deadline]:
+        """Return the deadline of the target that is being called in this runner's thread."""
+        deadline = self._deadline
+        return () if deadline.on_move is None else (deadline,)
+
+    def heed(self, deadline: Deadline) -> None:
+        """Have this runner's thread heed its deadline, which was brought forward."""
+        self.watch.heed()
+
     def perform(self, claim: Claim) -> Execution | None:
         """Call the claim's target once. Nothing that anybody raises leaves this method.
 
@@ -179,6 +188,9 @@ class Runner:
             outcome = copy_context().run(self._called, ready, offset, blocks)
             return Execution(claim, outcome, None, False, offset, now() - began)
         except BaseException as exception:
+            if type(exception) is AttemptCancelled and not exception.args:
+                # In a thread only its class could be raised.
+                exception = AttemptCancelled(self._deadline.interrupted_for or "")
             outcome = outcome_of_target(claim, policy, exception)
             return Execution(claim, outcome, exception, False, offset, now() - began)
 
@@ -195,7 +207,9 @@ class Runner:
     def _called(self, ready: Prepared, offset: int | None, blocks: Mapping[str, int]) -> Outcome:
         """Call the target within its timeout; in a context of its own."""
         function: Callable[..., Any] = ready.resolved.function
-        self._deadline = deadline = Deadline(now() + ready.timeout, self.child_state, offset)
+        self._deadline = deadline = Deadline(
+            now() + ready.timeout, self.child_state, offset, ready.claim
+        )
         say = self.progress.hold if ready.resolved.policy.atomic else self.progress.say
         _current.set(CurrentAttempt(ready, deadline, say))
         deadline.on_move = self._moved

@@ -1,4 +1,5 @@
-"""Soft timeouts: `AttemptTimeout` is raised inside a target that takes too long.
+"""Soft timeouts: `AttemptTimeout` is raised inside a target that takes too long, and
+`AttemptCancelled` in one that a person wants interrupted.
 
 That is the soft half. A target that doesn't heed it is ended with its process, by the supervisor,
 which reads the deadlines in shared memory.
@@ -16,7 +17,8 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from ...conf import settings
-from ...exceptions import AttemptTimeout
+from ...exceptions import AttemptCancelled, AttemptTimeout
+from ...store import Claim
 from ..shared.shared_memory import ChildState, now
 
 AT_ONCE: Final = 1e-6
@@ -33,12 +35,19 @@ class Deadline:
     Noted in shared memory for the supervisor, if there is one.
     """
 
-    __slots__ = ("_child_state", "_offset", "at", "on_move")
+    __slots__ = ("_child_state", "_offset", "at", "claim", "interrupted_for", "on_move")
 
     def __init__(
-        self, at: float, child_state: ChildState | None = None, offset: int | None = None
+        self,
+        at: float,
+        child_state: ChildState | None = None,
+        offset: int | None = None,
+        claim: Claim | None = None,
     ) -> None:
         self.at = at
+        self.claim = claim
+        self.interrupted_for: str | None = None
+        """Why somebody wants it interrupted; None: nobody does."""
         self.on_move: Callable[[], None] | None = None
         self._child_state = child_state
         self._offset = offset
@@ -49,17 +58,38 @@ class Deadline:
             self._child_state.move(self._offset, self.at + settings().TIMEOUT_GRACE)
 
     def move(self, at: float) -> None:
-        """Have another deadline from now on; any thread may do that."""
+        """Have another deadline from now on; any thread may do that.
+
+        It stays as it is if the execution is to be interrupted.
+        """
+        if self.interrupted_for is not None:
+            return
         self.at = at
         # A thread may outlive the execution that it belongs to.
         if self.on_move is not None:
             self.note()
             self.on_move()
 
+    def interrupt(self, reason: str) -> bool:
+        """Let the execution end now, since somebody wants that; False if it was told before."""
+        if self.interrupted_for is not None or now() >= self.at:
+            return False
+        self.interrupted_for, self.at = reason, now()
+        return True
+
+    @property
+    def error(self) -> type[AttemptTimeout | AttemptCancelled]:
+        """The class of what is raised in a target that is over its deadline."""
+        return AttemptTimeout if self.interrupted_for is None else AttemptCancelled
+
     def told(self) -> None:
         """Note that the timeout is delivered now: after the grace the execution is to blame."""
         if self._child_state is not None and self._offset is not None:
-            self._child_state.told(self._offset, now() + settings().TIMEOUT_GRACE)
+            ends_by = now() + settings().TIMEOUT_GRACE
+            if self.interrupted_for is not None:
+                # Not before: until now the execution might have ended, and the note be another's.
+                self._child_state.move(self._offset, ends_by)
+            self._child_state.told(self._offset, ends_by)
 
 
 class BorrowedAlarm:
@@ -96,6 +126,9 @@ class Watch(Protocol):
     def end(self) -> None:
         """Raise nothing any more; an exception that is on its way may be raised in here."""
 
+    def heed(self) -> None:
+        """Check the deadline again, which another thread has brought forward."""
+
 
 class NoWatch:
     """A watch that raises nothing, for `Attempt.perform()` in a thread of the project's."""
@@ -107,6 +140,9 @@ class NoWatch:
 
     def end(self) -> None:
         """Do nothing."""
+
+    def heed(self) -> None:
+        """Do nothing: nobody looks."""
 
 
 class AlarmWatch:
@@ -138,6 +174,10 @@ class AlarmWatch:
 
     def end(self) -> None:
         self._current = None
+
+    def heed(self) -> None:
+        if self._timekeeper is not None:
+            self._timekeeper.check_earlier()
 
     def close(self) -> None:
         """Leave SIGALRM as it was."""
@@ -175,7 +215,7 @@ class AlarmWatch:
         self._current = None
         deadline.told()
         self.has_raised = True
-        raise AttemptTimeout(MESSAGE)
+        raise deadline.error(deadline.interrupted_for or MESSAGE)
 
 
 class ThreadWatch:
@@ -207,6 +247,9 @@ class ThreadWatch:
             if self._lock._is_owned():
                 self._lock.release()
 
+    def heed(self) -> None:
+        self._timekeeper.check_earlier()
+
     def check(self, moment: float) -> float:
         """Raise, if it is time; return the deadline to check next."""
         with self._lock:
@@ -218,7 +261,7 @@ class ThreadWatch:
             self._current = None
             deadline.told()
             self._is_late = self.has_raised = True
-            _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(AttemptTimeout))
+            _raise_in_thread(ctypes.c_ulong(self._thread), ctypes.py_object(deadline.error))
             return _FAR
 
 

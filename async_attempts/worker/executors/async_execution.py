@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...conf import settings
+from ...exceptions import AttemptCancelled, AttemptTimeout
 from ...lifecycle import Outcome, Released
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
@@ -45,13 +46,23 @@ class AsyncExecution:
         if self._child_state is not None:
             claim, until = self.ready.claim, ends_at + settings().TIMEOUT_GRACE
             self._offset = self._child_state.begin(claim.id_bytes, claim.claim_seq, until)
-        self._deadline = Deadline(ends_at, self._child_state, self._offset)
+        self._deadline = Deadline(ends_at, self._child_state, self._offset, self.ready.claim)
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self.ready.timeout, self._tell)
         self._deadline.on_move = self._moved
         self.current = CurrentAttempt(self.ready, self._deadline, say)
         return self.current
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """The deadline of the target that is being called; None before and after that."""
+        deadline: Deadline | None = getattr(self, "_deadline", None)
+        return None if deadline is None or deadline.on_move is None else deadline
+
+    def told(self) -> AttemptTimeout | AttemptCancelled:
+        """Return the error for which the task was cancelled."""
+        return self._deadline.error(self._deadline.interrupted_for or MESSAGE)
 
     def conclude(self) -> None:
         """Make an outcome of what the target has returned or raised; seals it. Never raises."""

@@ -13,13 +13,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...encryption import may_block
-from ...exceptions import AttemptTimeout
 from ...store import TOO_LATE, Claim, ProgressReport
 from ..execution.current import _current, ignore_progress
 from ..execution.outcomes import RELEASED
 from ..execution.prepare import Prepared
 from ..execution.runner import Execution, Lease
-from ..execution.timeouts import MESSAGE
+from ..execution.timeouts import Deadline
 from ..loop.batch_size import FAIR_SECONDS
 from ..shared.shared_memory import ChildState, now
 from .async_execution import AsyncExecution
@@ -71,6 +70,7 @@ class EventLoop:
         self._shared_thread = SharedThread()
         self._shared_thread.serve(self._context)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._executions: set[AsyncExecution] = set()
         self._thread = threading.Thread(target=self._live, name="event loop", daemon=True)
         self.running = 0
 
@@ -87,6 +87,18 @@ class EventLoop:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._fill)
         return True
+
+    def deadlines(self) -> Iterator[Deadline]:
+        """Yield the deadlines of the targets that are being called; any thread may ask."""
+        for execution in self._executions.copy():
+            if (deadline := execution.deadline) is not None:
+                yield deadline
+
+    def heed(self, deadline: Deadline) -> None:
+        """Heed the deadline of an execution, which another thread has brought forward."""
+        if deadline.on_move is not None:
+            with suppress(RuntimeError):
+                deadline.on_move()
 
     def seconds_waiting(self) -> float:
         """Return for how long the next one has waited to begin."""
@@ -166,6 +178,7 @@ class EventLoop:
                 return
             self.running += 1
             execution = AsyncExecution(waiting.ready, self._child_state)
+            self._executions.add(execution)
             self._start(self._perform(execution), partial(self._tidy, execution))
 
     async def _perform(self, execution: AsyncExecution) -> None:
@@ -193,7 +206,7 @@ class EventLoop:
             return await call(*ready.arguments.args, **ready.arguments.kwargs)
         except asyncio.CancelledError as error:
             if execution.was_told:
-                raise AttemptTimeout(MESSAGE) from error
+                raise execution.told() from error
             raise
 
     def _tidy(self, execution: AsyncExecution) -> None:
@@ -227,6 +240,7 @@ class EventLoop:
     def _over(self, execution: AsyncExecution) -> None:
         """Let the next one begin, and bring this one back, whatever has become of it."""
         execution.end()
+        self._executions.discard(execution)
         self.running -= 1
         self._room.release()
         try:

@@ -13,6 +13,7 @@ from ...models import Worker
 from ...store import Claimed, Unknown
 from ...store.transactions import is_about_a_value
 from ..execution.acknowledge import announce_expired
+from ..execution.interruptions import Interruptions
 from ..maintenance.maintenance import Maintenance, set_malformed_aside
 from ..shared.options import Options
 from ..shared.registration import OwnLease
@@ -63,6 +64,7 @@ class Loop:
         poller: Poller,
         stop_event: StopEvent,
         observer: LoopObserver,
+        interruptions: Interruptions | None = None,
     ) -> None:
         self.store = store = in_flight.store
         self.options = options
@@ -72,6 +74,7 @@ class Loop:
         self.poller = poller
         self.stop_event = stop_event
         self.observer = observer
+        self.interruptions = interruptions or Interruptions(store)
         self.performed = 0
         self.batch_size = BatchSize(options.batch_size, executor.first_batch)
         self.maintenance = Maintenance(
@@ -144,6 +147,7 @@ class Loop:
             self._give_back()
         self._record()
         self.in_flight.progress.write()
+        self.interruptions.look_if_due()
         self.in_flight.statistics.flush_if_due()
         self._claim(me)
         if self.in_flight.is_empty and self._is_done(me):

@@ -15,6 +15,7 @@ from django.db import Error, connections
 
 from ...store import Store, store_for
 from ..execution.announcer import InThreads
+from ..execution.interruptions import Interruptions
 from ..execution.missing_keys import MissingKeys
 from ..execution.runner import Runner
 from ..execution.timeouts import AlarmWatch, ThreadWatch, Timekeeper, Watch
@@ -91,7 +92,10 @@ class Child:
             recorded=state.recorded,
             announcer=self._announcer,
         )
+        self._interruptions = Interruptions(store)
         self._event_loop = self._new_event_loop() if options.async_tasks else None
+        if self._event_loop is not None:
+            self._interruptions.performers.append(self._event_loop)
         self._performers = Threads(
             self._in_flight, self._new_runner, loop_wait, options.threads, self._event_loop
         )
@@ -104,6 +108,7 @@ class Child:
             poller=Poller(store, queue_filter, wakeup, self._missing_keys),
             stop_event=self.stop_event,
             observer=self,
+            interruptions=self._interruptions,
         )
 
     def _new_event_loop(self) -> EventLoop:
@@ -120,7 +125,7 @@ class Child:
         """Return a runner for the calling thread."""
         is_main = threading.current_thread() is threading.main_thread()
         watch: Watch = (AlarmWatch if is_main else ThreadWatch)(self._timekeeper)
-        return Runner(
+        runner = Runner(
             self._in_flight.store,
             self._lease,
             watch,
@@ -129,6 +134,8 @@ class Child:
             progress=self._in_flight.progress,
             missing_keys=self._missing_keys,
         )
+        self._interruptions.performers.append(runner)
+        return runner
 
     def run(self) -> None:
         """Claim and perform until told to stop, or until nothing is left to do."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
@@ -261,8 +262,20 @@ def test_a_target_that_is_not_declared_to_follow_is_not_called(database, columns
     assert effects.seen == []
 
 
+ANOTHER = {"attempt": str(uuid4()), "status": "failed", "reason": "", "error_class": ""}
+
+
 @pytest.mark.parametrize(
-    "end", [None, "no", {}, {"attempt": 1}, {"attempt": "x", "status": "failed"}]
+    "end",
+    [
+        pytest.param(None, id="none"),
+        pytest.param("no", id="text"),
+        pytest.param({}, id="nothing"),
+        pytest.param({"attempt": 1}, id="number"),
+        pytest.param({"attempt": "x", "status": "failed"}, id="half"),
+        pytest.param({**ANOTHER, "execution": "1"}, id="types"),
+        pytest.param({**ANOTHER, "execution": 1}, id="another"),
+    ],
 )
 def test_one_that_tells_nothing_of_what_it_follows_is_not_called(database, end):
     attempt = enqueued(database, follow_ups.deliver, 1)
@@ -328,6 +341,7 @@ def test_rotating_keys_passes_over_one_without_arguments(database, settings):
         (follow_ups.deliver_debounced, r"mark_debounced has debounce"),
         (follow_ups.deliver_without_an_order, r"a method of model instances"),
     ],
+    ids=["missing", "circle", "by keyword", "debounced", "on an instance"],
 )
 def test_what_cannot_follow_is_refused_in_the_caller(database, target, problem):
     arguments: dict[str, Any] = {"number": 1} if target is follow_ups.deliver_by_keyword else {}
