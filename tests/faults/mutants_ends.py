@@ -11,8 +11,6 @@ WHOEVER = f"{FOLLOW_UPS}test_whoever_ends_it_the_next_one_is_there_and_gets_the_
 ENDED = "tests/worker/execution/test_ended.py::"
 PEOPLE = "tests/store/test_people.py::"
 TELLS_NOTHING = f"{FOLLOW_UPS}test_one_that_tells_nothing_of_what_it_follows_is_not_called"
-INTERRUPTION = "tests/worker/processes/test_interruption.py::"
-RAISED = f"{INTERRUPTION}test_it_is_raised_in_the_target_and_the_process_goes_on"
 
 MUTANTS: Final = (
     Mutant(
@@ -109,6 +107,6 @@ MUTANTS: Final = (
                 "",
             ),
         ),
-        (f"{RAISED}[sqlite-1-ask_for_more_time]",),
+        ("tests/worker/execution/test_timeouts.py::test_what_is_interrupted_gets_no_more_time",),
     ),
 )

@@ -359,3 +359,15 @@ def test_what_is_late_when_it_begins_keeps_nobody_from_telling_the_time(timekeep
     for thread in threads:
         thread.join(PATIENCE)
     assert ended == ["well", "well"]
+
+
+def test_what_is_interrupted_gets_no_more_time():
+    deadline = Deadline(now() + 60)
+    moved: list[float] = []
+    deadline.on_move = lambda: moved.append(deadline.at)
+    assert deadline.interrupt("no stock")
+    ends_at = deadline.at
+    deadline.move(now() + 60)
+    assert (deadline.at, moved) == (ends_at, [])
+    assert not deadline.interrupt("again")
+    assert deadline.interrupted_for == "no stock"
