@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         WrongTransaction,
     )
     from .models import AbstractAttempt, Attempt, Changes
-    from .payload import Arguments
+    from .payload import Arguments, storable
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
@@ -98,6 +98,7 @@ __all__ = [
     "resume_queue",
     "schedule",
     "stats",
+    "storable",
 ]
 
 _HOMES = {
@@ -110,7 +111,7 @@ _HOMES = {
         QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
     """,
     ".models": "AbstractAttempt Changes",
-    ".payload": "Arguments",
+    ".payload": "Arguments storable",
     ".queues": "pause_queue resume_queue",
     ".results": "Ending Progress agather gather",
     ".schedules": "recurring",
