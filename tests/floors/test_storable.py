@@ -7,13 +7,11 @@ import traceback
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
-from django.db import OperationalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,14 +19,12 @@ from async_attempts import Arguments, storable
 from async_attempts.exceptions import (
     AttemptsError,
     InvalidArguments,
-    InvalidOption,
     UnknownFormat,
     UnknownTarget,
     UnknownType,
     UnsupportedType,
 )
 from async_attempts.payload import (
-    MAX_DEPTH,
     dump_arguments,
     dump_value,
     load_arguments,
@@ -269,83 +265,6 @@ def test_fields_that_do_not_fit_are_told_without_their_values(data, text):
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-# Functions of the project that raise
-
-
-def refuse(value: Any) -> Any:
-    raise ValueError(f"{CANARY} {value}")
-
-
-def no_database(value: Any) -> Any:
-    raise OperationalError("away")
-
-
-def test_a_store_that_raises_is_refused_by_path_without_its_text():
-    own = registered(store=refuse)
-    with pytest.raises(UnsupportedType) as caught:
-        dump_arguments(Arguments(items=[own(CANARY)]))
-    text = str(caught.value)
-    assert text.startswith(
-        "kwargs.items[0]: Own can't be stored: storing it raised ValueError in test_storable.py, "
-    )
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
-
-
-@pytest.mark.parametrize(
-    "options", [{"load": refuse}, {"version": 2, "upgrade": {1: refuse}}], ids=["load", "upgrade"]
-)
-def test_a_load_or_an_upgrade_that_raises_is_told_without_its_text(options):
-    registered(**options)
-    with pytest.raises(UnknownType) as caught:
-        load_value(f'{{"$":"shop.Own@1","v":"{CANARY}"}}'.encode())
-    assert "of version 1 can't be read: reading it raised ValueError in test_stor" in str(
-        caught.value
-    )
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
-
-
-def test_a_load_that_returns_something_else_is_told():
-    registered(load={}.get)
-    with pytest.raises(UnknownType, match="its load returned a NoneType"):
-        load_value(b'{"$":"shop.Own@1","v":1}')
-
-
-@pytest.mark.parametrize("option", ["store", "load"])
-def test_a_lost_database_stays_an_error_of_the_database(option):
-    own = registered(**{option: no_database})
-    with pytest.raises(OperationalError):
-        back(own(1))
-
-
-# Limits
-
-
-def test_what_store_returns_is_held_to_the_limit_of_depth():
-    endless = registered(store=lambda own: [own, own])
-    with pytest.raises(InvalidArguments, match=f"{MAX_DEPTH} brackets"):
-        dump_arguments(Arguments(endless(1)))
-    line = Line("", Money(Decimal(1)))
-    line.parts.append(line)
-    with pytest.raises(InvalidArguments, match="contains itself"):
-        dump_value(line)
-
-
-def test_what_store_returns_is_held_to_the_limit_of_size():
-    own = registered(store=lambda own: own.data)
-    with pytest.raises(InvalidArguments, match=r"largest part is kwargs\.own with 80,0") as caught:
-        dump_arguments(Arguments(1, own=own(CANARY * 5000)))
-    assert CANARY not in str(caught.value)
-
-
-def test_any_depth_that_is_stored_is_loaded():
-    line, deepest = Line("", Money(Decimal(1))), b""
-    with pytest.raises(InvalidArguments, match="too deep"):  # noqa: PT012 which level, is open
-        for _ in range(MAX_DEPTH):
-            deepest = dump_value(line)
-            line = Line("", Money(Decimal(1)), [line])
-    assert stored(load_value(deepest)) == deepest.decode()
-
-
 # Dataclasses
 
 
@@ -393,100 +312,6 @@ def test_a_module_that_is_reloaded_registers_its_types_again():
     first, second = registered(), registered()
     assert first is not second
     assert type(back(first(1))) is second
-
-
-# What is refused where it is declared
-
-
-class Colour(Enum):
-    RED = 1
-
-
-@dataclass(frozen=True)
-class Mass:
-    kilograms: float
-
-
-class Planet(Mass, Enum):
-    EARTH = 5.97e24
-
-
-@dataclass
-class NeedsMore:
-    a: int
-    b: InitVar[int]
-
-
-class Inherits(Undecorated):
-    more: int
-
-
-async def later(value: Any) -> Any: ...
-
-
-BOTH: dict[str, Any] = {"store": vars, "load": Foo}
-
-
-@pytest.mark.parametrize(
-    ("cls", "options", "text"),
-    [
-        (Foo, {}, r"test_storable\.Foo: is no dataclass: put @dataclass below @storable"),
-        (Inherits, {}, "Inherits: is no dataclass"),
-        (Foo, {"store": vars}, "load is missing: store and load go together"),
-        (Foo, {"load": Foo}, "store is missing"),
-        (Foo, {"store": "vars", "load": Foo}, "store must be a function, not a str"),
-        (Foo, {"store": vars, "load": later}, "load is a coroutine function"),
-        (Foo, {**BOTH, "version": 0}, "version: 0 must be a whole number from 1 on"),
-        (Foo, {**BOTH, "version": True}, "version: True must be"),
-        (Foo, {**BOTH, "version": "2"}, "version: '2' must be"),
-        (Foo, {**BOTH, "name": "shop Money"}, "name: 'shop Money' must be a name such as"),
-        (Foo, {**BOTH, "name": "shop.Money@2"}, "name: 'shop.Money@2' must be"),
-        (Foo, {**BOTH, "name": "a" * 256}, "of at most 255 characters"),
-        (Foo, {**BOTH, "name": ""}, "name: '' must be"),
-        (Foo, {**BOTH, "aliases": [1]}, "aliases: 1 must be a name"),
-        (Foo, {**BOTH, "name": "shop.Money"}, "'shop.Money' of .*Foo is tests.shop.invoices.Money"),
-        (Foo, {**BOTH, "aliases": "shop.money.Price"}, "'shop.money.Price' of .*Foo is"),
-        (
-            Foo,
-            {**BOTH, "upgrade": {1: vars}},
-            "upgrade: is for older versions, and the version is 1",
-        ),
-        (Foo, {**BOTH, "version": 3, "upgrade": {1: vars}}, r"up to 2, .*version=3, and has \[1\]"),
-        (Foo, {**BOTH, "version": 2, "upgrade": {0: vars, 1: vars}}, "upgrade: must have"),
-        (Foo, {**BOTH, "version": 2, "upgrade": [vars]}, "upgrade: must be a dict"),
-        (Foo, {**BOTH, "version": 2, "upgrade": {1: None}}, r"upgrade\[1\] is missing"),
-        (Money, {**BOTH, "name": "shop.Cash"}, "is registered as 'shop.Money' already"),
-        (NeedsMore, {}, r"its constructor can't be called with its fields by name \(missing"),
-        (str, BOTH, "builtins.str: its values are stored as they are"),
-        (Decimal, BOTH, "decimal.Decimal: its values are stored as they are"),
-        (Path, BOTH, "Path: its values are stored as they are"),
-        (3, BOTH, "takes a class, not a int"),
-    ],
-)
-def test_it_is_refused_and_nothing_is_registered(cls, options, text):
-    before = dict(registry.by_name)
-    with pytest.raises(InvalidOption, match=text):
-        storable(**options)(cls)
-    assert registry.by_name == before
-    assert Foo not in registry.by_type
-
-
-def test_a_class_without_a_name_of_its_own_needs_one():
-    @dataclass
-    class Local: ...
-
-    with pytest.raises(InvalidOption, match=r"no name leads to it .*name="):
-        storable(Local)
-    storable(Local, name="shop.Local")
-    assert back(Local()) == Local()
-
-
-def test_an_enum_needs_no_registration_except_one_out_of_reach():
-    for cls in (Colour, Planet):
-        with pytest.raises(InvalidOption, match="an Enum is stored by its members' names"):
-            storable(cls)
-    storable(Colour, store=lambda c: c.name, load=lambda name: Colour[name], name="shop.Colour")
-    assert back({Colour.RED}) == {Colour.RED}
 
 
 @settings(deadline=None)
