@@ -15,12 +15,12 @@ MUTANTS: Final = (
     Mutant(
         "a value of a newer version is not read",
         (("payload/registry.py", "if version > self.version:", "if False:"),),
-        (f"{FLOOR}test_what_this_code_does_not_know_is_as_an_unknown_target",),
+        (f"{FLOOR}test_what_this_code_does_not_know_is_as_an_unknown_target[newer]",),
     ),
     Mutant(
         "a value without an upgrade is told from one whose upgrade raises",
         (("payload/registry.py", "if steps and version not in self.upgrades:", "if False:"),),
-        (f"{FLOOR}test_what_this_code_does_not_know_is_as_an_unknown_target",),
+        (f"{FLOOR}test_what_this_code_does_not_know_is_as_an_unknown_target[too old]",),
     ),
     Mutant(
         "an error of a project's own function isn't the context of what is raised",
@@ -58,12 +58,12 @@ MUTANTS: Final = (
                 "if False:",
             ),
         ),
-        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered",),
+        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered[taken]",),
     ),
     Mutant(
         "a class is registered once",
         (("payload/registry.py", "if known is not None and known.name != new.name:", "if False:"),),
-        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered",),
+        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered[twice]",),
     ),
     Mutant(
         "a class that inherits from a dataclass isn't stored by its base's fields",
@@ -74,7 +74,7 @@ MUTANTS: Final = (
                 "if not is_dataclass(cls):",
             ),
         ),
-        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered",),
+        (f"{DECLARED}test_it_is_refused_and_nothing_is_registered[inherits]",),
     ),
     Mutant(
         "an unknown type is tried again, and doesn't fail for good",

@@ -210,6 +210,7 @@ def test_a_former_name_is_read_and_the_present_one_is_written():
         ("shop.Money@3", "shop.Money has version 3, and this code knows version 2"),
         ("shop.Own@1", "has version 1, and this code has version 3 without an upgrade from 1"),
     ],
+    ids=["gone", "never registered", "newer", "too old"],
 )
 def test_what_this_code_does_not_know_is_as_an_unknown_target(tag, text):
     registered(version=3, upgrade={2: lambda data: data})

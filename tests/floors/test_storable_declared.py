@@ -66,7 +66,7 @@ BOTH: dict[str, Any] = {"store": vars, "load": Foo}
     ("cls", "options", "text"),
     [
         (Foo, {}, r"declared\.Foo: is no dataclass: put @dataclass below @storable"),
-        (Inherits, {}, "Inherits: is no dataclass"),
+        pytest.param(Inherits, {}, "Inherits: is no dataclass", id="inherits"),
         (Foo, {"store": vars}, "load is missing: store and load go together"),
         (Foo, {"load": Foo}, "store is missing"),
         (Foo, {"store": "vars", "load": Foo}, "store must be a function, not a str"),
@@ -79,7 +79,12 @@ BOTH: dict[str, Any] = {"store": vars, "load": Foo}
         (Foo, {**BOTH, "name": "a" * 256}, "of at most 255 characters"),
         (Foo, {**BOTH, "name": ""}, "name: '' must be"),
         (Foo, {**BOTH, "aliases": [1]}, "aliases: 1 must be a name"),
-        (Foo, {**BOTH, "name": "shop.Money"}, "'shop.Money' of .*Foo is tests.shop.invoices.Money"),
+        pytest.param(
+            Foo,
+            {**BOTH, "name": "shop.Money"},
+            "'shop.Money' of .*Foo is tests.shop.invoices.Money",
+            id="taken",
+        ),
         (Foo, {**BOTH, "aliases": "shop.money.Price"}, "'shop.money.Price' of .*Foo is"),
         (
             Foo,
@@ -90,7 +95,12 @@ BOTH: dict[str, Any] = {"store": vars, "load": Foo}
         (Foo, {**BOTH, "version": 2, "upgrade": {0: vars, 1: vars}}, "upgrade: must have"),
         (Foo, {**BOTH, "version": 2, "upgrade": [vars]}, "upgrade: must be a dict"),
         (Foo, {**BOTH, "version": 2, "upgrade": {1: None}}, r"upgrade\[1\] is missing"),
-        (Money, {**BOTH, "name": "shop.Cash"}, "is registered as 'shop.Money' already"),
+        pytest.param(
+            Money,
+            {**BOTH, "name": "shop.Cash"},
+            "is registered as 'shop.Money' already",
+            id="twice",
+        ),
         (NeedsMore, {}, r"its constructor can't be called with its fields by name \(missing"),
         (str, BOTH, "builtins.str: its values are stored as they are"),
         (Decimal, BOTH, "decimal.Decimal: its values are stored as they are"),

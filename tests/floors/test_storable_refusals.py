@@ -79,6 +79,9 @@ def test_what_store_returns_is_held_to_the_limit_of_depth():
     endless = registered(store=lambda own: [own, own])
     with pytest.raises(InvalidArguments, match=f"{MAX_DEPTH} brackets"):
         dump_arguments(Arguments(endless(1)))
+    itself = registered(store=lambda own: own)
+    with pytest.raises(InvalidArguments, match=f"{MAX_DEPTH} brackets"):
+        dump_arguments(Arguments(itself(1)))
     line = Line("", Money(Decimal(1)))
     line.parts.append(line)
     with pytest.raises(InvalidArguments, match="contains itself"):
