@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         WrongTransaction,
     )
     from .models import AbstractAttempt, Attempt, Changes
-    from .payload import Arguments
+    from .payload import Arguments, storable
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
@@ -100,6 +100,7 @@ __all__ = [
     "resume_queue",
     "schedule",
     "stats",
+    "storable",
 ]
 
 _HOMES = {
@@ -112,7 +113,7 @@ _HOMES = {
         InvalidTransition QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
     """,
     ".models": "AbstractAttempt Changes",
-    ".payload": "Arguments",
+    ".payload": "Arguments storable",
     ".queues": "pause_queue resume_queue",
     ".results": "Ending Progress agather gather",
     ".schedules": "recurring",

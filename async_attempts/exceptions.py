@@ -39,6 +39,10 @@ class UnknownTarget(InvalidTarget):
     """This code does not have the target: a wrong name, or a worker amid a rolling deploy."""
 
 
+class UnknownType(UnknownTarget):
+    """This code can't read a stored value of a project's type: it lacks the type or its version."""
+
+
 class InvalidArguments(AttemptsError, ValueError):
     """Arguments that don't fit the target or are too large or too deep to be stored.
 

@@ -4,7 +4,7 @@ It may look up classes and rows by name, but knows neither targets nor attempts,
 nothing. The bytes are compact, strict JSON in UTF-8: `[[positional], {keyword}]` for arguments,
 with a digest of its prerequisites as a third part for an attempt that has any; the value itself
 for a result. A type that JSON doesn't know is written as `{"$": tag, "v": parts}`; `codec.KINDS`
-is the table of the tags.
+is the table of the tags, beside which types that `storable` has registered have "name@version".
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .serialization import (
     load_bound,
     load_value,
 )
+from .storable import storable
 
 __all__ = [
     "MAX_DEPTH",
@@ -34,4 +35,5 @@ __all__ = [
     "load_arguments",
     "load_bound",
     "load_value",
+    "storable",
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
 from functools import partial, reduce
 from math import isfinite
 from operator import or_
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -27,6 +29,7 @@ from ..instances import load_instance
 from .arguments import Handed
 from .json import encode
 from .limits import MAX_DEPTH, TooDeepError, UnstorableError, by_index, by_key
+from .registry import SEPARATOR, StoredType, registry
 
 TAG: Final = "$"
 PARTS: Final = "v"
@@ -64,10 +67,15 @@ def is_flat(values: Iterable[Any]) -> bool:
     return True
 
 
+def is_native(cls: type) -> bool:
+    """Return True if values of exactly this class are stored without being registered."""
+    return cls in _PLAIN or cls in _BY_TYPE
+
+
 def from_plain(found: dict[str, Any]) -> Any:
     """Return the value of a tagged object whose parts are loaded; any other object as it is.
 
-    Raises InvalidArguments, UnknownFormat, or what looking up a class or a row raises.
+    Raises InvalidArguments, UnknownFormat, or what looking up a type, a class or a row raises.
     """
     if TAG not in found:
         return found
@@ -75,6 +83,8 @@ def from_plain(found: dict[str, Any]) -> Any:
     if found.keys() != {TAG, PARTS} or not isinstance(tag, str):
         raise InvalidArguments("A stored tagged value is corrupt: it has other parts.")
     if tag not in _LOADS:
+        if SEPARATOR in tag:
+            return registry.load(tag, found[PARTS])
         raise UnknownFormat(
             "The stored value holds a tag that this release doesn't know; a newer one may have "
             "written it.",
@@ -154,7 +164,11 @@ _dump_of: Final = _PLAIN.get
 
 
 def _other(value: Any, depth: int) -> Any:
-    kind = _BY_TYPE.get(type(value)) or _kind_of(value)
+    kind = _BY_TYPE.get(type(value))
+    if kind is None:
+        if (registered := _registered(type(value))) is not None:
+            return _of_registered(registered, value, depth)
+        kind = _kind_of(value)
     if kind.tag is None:
         return to_plain(kind.dump(value), depth)
     return _tagged(kind, value, depth)
@@ -164,7 +178,22 @@ def _kind_of(value: Any) -> Kind:
     for kind in KINDS:
         if issubclass(type(value), kind.type):  # isinstance would believe a proxy
             return kind
-    raise UnstorableError(type(value).__name__)
+    raise UnstorableError(type(value).__name__, _remedy(type(value)))
+
+
+def _remedy(cls: type) -> str:
+    """Return what a project can do about values of a class; "" for functions, classes and such."""
+    if cls.__module__ == "builtins" or issubclass(cls, type):
+        return ""
+    name = cls.__name__
+    if is_dataclass(cls):
+        return f"decorate {name} with @storable."
+    return f"decorate {name} with @storable, or register it: storable({name}, store=…, load=…)."
+
+
+def _of_registered(registered: StoredType, value: Any, depth: int) -> dict[str, Any]:
+    _require_room(depth)
+    return {TAG: registered.tag, PARTS: to_plain(registered.data_of(value), depth + 1)}
 
 
 def _tagged(kind: Kind, value: Any, depth: int) -> dict[str, Any]:
@@ -342,11 +371,16 @@ KINDS: Final = (
     Kind(Decimal, "decimal", str, Decimal),
     Kind(UUID, "uuid", str, UUID),
     Kind(bytes, "bytes", _base64, partial(base64.b64decode, validate=True)),
+    Kind(Path, "path", PurePath.as_posix, Path),
+    Kind(PurePosixPath, "posixpath", PurePath.as_posix, PurePosixPath),
+    Kind(PureWindowsPath, "windowspath", PurePath.as_posix, PureWindowsPath),
     Kind(Model, "row", _row_parts, _row),
 )
 
 _BY_TYPE: Final = {kind.type: kind for kind in KINDS if kind.tag is not None}
 """The kind of values of exactly one type, by that type."""
+
+_registered: Final = registry.by_type.get
 
 _LOADS: Final = {kind.tag: kind.load for kind in KINDS if kind.tag and kind.load}
 """The functions that make a value of its parts, by tag."""

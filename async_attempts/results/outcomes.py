@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F
 
 from ..batches import in_batches
-from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey
+from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey, UnknownType
 from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
 from ..models import AbstractAttempt, Failure
 from ..models.fields import Mark, marked
@@ -45,7 +45,7 @@ class Ending:
     error_class: str = ""
     message: str = field(default="", repr=False)
     keeps_result: bool = True
-    unopened: UnknownKey | InvalidArguments | None = field(default=None, repr=False)
+    unopened: UnknownKey | UnknownType | InvalidArguments | None = field(default=None, repr=False)
     reason: str = ""
 
     @property
@@ -53,7 +53,8 @@ class Ending:
         """The target's return value; None unless it succeeded.
 
         Raises ResultNotKept for something that nobody asked to keep: that isn't None; UnknownKey if
-        this process lacks the key of the result; InvalidArguments if it is too large to be read.
+        this process lacks the key of the result, UnknownType if it lacks the type; InvalidArguments
+        if it is too large to be read.
         """
         if self.unopened is not None:
             raise self.unopened
@@ -132,13 +133,13 @@ def ending_of(pk: UUID, found: Found) -> Ending:
     )
 
 
-def _result_of(row: Any) -> tuple[Any, UnknownKey | InvalidArguments | None]:
+def _result_of(row: Any) -> tuple[Any, UnknownKey | UnknownType | InvalidArguments | None]:
     """Return its result, or why it can't be read here; None of one that is live."""
     if row.status != Status.SUCCEEDED:
         return None, None
     try:
         result = row.stored_result
-    except (UnknownKey, ResultTooLarge) as error:
+    except (UnknownKey, UnknownType, ResultTooLarge) as error:
         # A caller that only waits is told how it ended: a process that enqueues may have no key.
         return None, error
     return result, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unittest
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -20,6 +21,7 @@ from async_attempts import schedules
 from async_attempts.conf import settings
 from async_attempts.encryption import new_recipient
 from async_attempts.events.listeners import registry
+from async_attempts.payload.registry import registry as types
 from async_attempts.targets import decorator
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
@@ -50,8 +52,13 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    # The admins and the targets that a page registers are registered on no other.
-    with mock.patch.dict(admin.site._registry), mock.patch.dict(decorator._policies):
+    # The admins, targets and types that a page registers are registered on no other.
+    by_page = (admin.site._registry, decorator._policies, types.by_type, types.by_name)
+    with ExitStack() as kept_apart:
+        for registered in by_page:
+            kept_apart.enter_context(mock.patch.dict(registered))
+        types.by_type.clear()
+        types.by_name.clear()
         yield module
 
 

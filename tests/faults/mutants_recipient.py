@@ -71,8 +71,8 @@ MUTANTS: Final = (
         (
             (
                 "results/outcomes.py",
-                "except (UnknownKey, ResultTooLarge) as error:",
-                "except ResultTooLarge as error:",
+                "except (UnknownKey, UnknownType, ResultTooLarge) as error:",
+                "except (UnknownType, ResultTooLarge) as error:",
             ),
         ),
         (f"{WORKER}test_who_only_waits_is_told_how_it_ended[sqlite]",),

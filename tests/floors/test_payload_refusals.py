@@ -31,7 +31,10 @@ from async_attempts.payload import (
 from tests.shop.models import Order
 
 CANARY = "canary_4929_1234"
-TAGS = "int float dict tuple set frozenset datetime date time timedelta decimal uuid bytes".split()
+TAGS = """
+    int float dict tuple set frozenset datetime date time timedelta decimal uuid bytes
+    path posixpath windowspath
+""".split()
 
 
 class Foo:

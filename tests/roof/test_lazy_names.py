@@ -58,7 +58,7 @@ def test_the_package_is_imported_without_django_being_set_up():
 
 @pytest.mark.parametrize(
     "name",
-    "Backoff Snooze Fail Expire DuplicateAttempt attemptable recurring Arguments".split(),
+    "Backoff Snooze Fail Expire DuplicateAttempt attemptable recurring Arguments storable".split(),
 )
 def test_what_a_target_needs_is_there_before_the_apps_are(name: str):
     """As in an app's `__init__` or its `models`, whatever the order of INSTALLED_APPS."""
