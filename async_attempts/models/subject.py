@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, FieldError
@@ -25,7 +25,7 @@ else:
     # Django's own take no type parameters when they are run.
     _Field, _Lookup = Field, Lookup
 
-PARTS = ("subject_type", "subject_id")
+PARTS: Final = ("subject_type", "subject_id")
 """The columns: the label of a model ("app.model"), and the text of a primary key."""
 
 
@@ -54,6 +54,13 @@ def labels_of(model: type[Model]) -> tuple[str, ...]:
     return tuple(sorted({m._meta.label_lower for m in (model, *others)}))
 
 
+class SubjectColumns(ColPairs):
+    """The two columns in a query, to be compared and not to be selected."""
+
+    def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> Any:
+        raise FieldError("subject: has no column; select subject_type and subject_id.")
+
+
 class SubjectAttribute:
     """Reads the object from its database, None when it is gone; takes a saved instance or None."""
 
@@ -79,7 +86,7 @@ def takes_subject(row: Any) -> bool:
 class SubjectField(_Field):
     """Lets queries say `subject=order`; it has no column of its own."""
 
-    descriptor_class: ClassVar[Any] = SubjectAttribute
+    descriptor_class: Any = SubjectAttribute
 
     def __init__(self, verbose_name: Any = None) -> None:
         super().__init__(verbose_name, editable=False, blank=True, null=True)
@@ -96,15 +103,12 @@ class SubjectField(_Field):
         return self.get_attname(), None
 
     def get_col(self, alias: str, output_field: Any = None) -> Any:
-        columns = tuple(self.model._meta.get_field(part) for part in PARTS)
-        return ColPairs(alias, columns, columns, output_field or self)
+        columns: Any = tuple(self.model._meta.get_field(part) for part in PARTS)
+        return SubjectColumns(alias, columns, columns, output_field or self)
 
     @property
     def cached_col(self) -> Any:
         return self.get_col(self.model._meta.db_table)
-
-    def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> Any:
-        raise FieldError("subject: has no column; select subject_type and subject_id.")
 
 
 class SubjectLookup(_Lookup):
@@ -126,11 +130,12 @@ class SubjectLookup(_Lookup):
         if not by_labels:
             raise EmptyResultSet
         # Models apart from each other, so that each is a range of the index.
-        models = [
+        models: list[Any] = [
             WhereNode([_among(label, labels), _among(pk, pks)], AND)
             for labels, pks in by_labels.items()
         ]
-        sql, params = compiler.compile(WhereNode(models, OR))
+        condition: Any = WhereNode(models, OR)
+        sql, params = compiler.compile(condition)
         return f"({sql})", params
 
 
@@ -139,6 +144,9 @@ class SubjectExact(SubjectLookup):
     """`subject=order`; Django makes `subject=None` an `isnull`."""
 
     lookup_name = "exact"
+
+    def get_prep_lookup(self) -> Any:
+        return None if self.rhs is None else super().get_prep_lookup()
 
     def keys(self) -> Iterable[Key]:
         yield key_of(self.rhs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
@@ -41,7 +41,8 @@ class TargetOptions(EventOptions, total=False):
     `max_wait`: seconds or a timedelta, `adaptive`: see `DebounceOptions`. `concurrency`: how many
     attempts with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
-    names that the function had before it was moved or renamed.
+    names that the function had before it was moved or renamed. `on_subject_deleted`: "expire" ends
+    attempts that haven't begun when the object that they are about is deleted.
     """
 
     backoff: Backoff | None
@@ -53,6 +54,7 @@ class TargetOptions(EventOptions, total=False):
     limit_key: str | Callable[..., Any] | None
     concurrency: int | None
     aliases: Iterable[str]
+    on_subject_deleted: Literal["keep", "expire"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Policy:
     limit_key: str | Callable[..., Any] | None = None
     concurrency: int | None = None
     aliases: tuple[str, ...] = ()
+    on_subject_deleted: Literal["keep", "expire"] = "keep"
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -126,6 +129,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "backoff": ("a Backoff", lambda v: isinstance(v, Backoff)),
     "atomic": ("True or False", _is_bool),
     "keep_result": ("True or False", _is_bool),
+    "on_subject_deleted": ("'keep' or 'expire'", lambda v: v in ("keep", "expire")),
 }
 
 

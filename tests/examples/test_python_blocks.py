@@ -20,6 +20,7 @@ from async_attempts import schedules
 from async_attempts.conf import settings
 from async_attempts.encryption import new_recipient
 from async_attempts.events.listeners import registry
+from async_attempts.subjects import deletions
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
 
@@ -50,8 +51,12 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     # The admins that a page registers are registered on no other.
+    monkeypatch.setattr(deletions, "owners", {*deletions.owners})
     with mock.patch.dict(admin.site._registry):
         yield module
+    monkeypatch.undo()
+    # Models that a page has listened to are deleted as before on the next one.
+    deletions.listen()
 
 
 @pytest.mark.django_db(transaction=True)

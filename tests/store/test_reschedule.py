@@ -14,6 +14,7 @@ from async_attempts.store import changes
 from tests.shop import clients
 
 from .rows import enqueued, every_column, now, one_in_each_state, put, row, states
+from .sessions import at_once
 
 HOUR = timedelta(hours=1)
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 it is to be refused
@@ -171,6 +172,17 @@ def test_of_a_claim_and_a_move_one_comes_first(store, worker, monkeypatch):
     monkeypatch.setattr(type(store.database), "lock_free", claimed_before)
     assert everything(store).reschedule(HOUR) == (1, {"pending": 1})
     assert [row(store, one).state for one in attempts] == ["running", "scheduled"]
+
+
+def test_two_who_move_the_same_at_once_move_each_as_often_as_they_say(store):
+    attempts = enqueued(store, 20)
+    before = [row(store, attempt).scheduled_at for attempt in attempts]
+    changes = at_once(3, lambda _: everything(store).reschedule(by=HOUR))
+    after = [row(store, attempt).scheduled_at for attempt in attempts]
+    hours = [(b - a) / HOUR for a, b in zip(before, after, strict=True)]
+    assert sum(hours) == sum(change.changed for change in changes)
+    assert min(hours) >= 1
+    assert all(sum(change.left.values()) + change.changed == 20 for change in changes)
 
 
 @pytest.mark.parametrize("at", [timedelta(0), HOUR], ids=["now", "later"])
