@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any, Final
 
 from django.apps import apps
@@ -67,12 +66,12 @@ class SubjectDeletions:
     def _on_deleted(self, sender: type[Model], instance: Any, using: str, **_: Any) -> None:
         pk = instance._meta.pk.value_to_string(instance)
         reason = f"its subject {sender._meta.label} {pk} was deleted"
+        labels = labels_of(sender)
         for alias in _databases(using):
-            expire = partial(_expire, alias, labels_of(sender), pk, reason)
             if alias == using:
-                expire()
+                _expire(alias, labels, pk, reason)
             else:
-                transaction.on_commit(expire, using, robust=True)
+                _expire_when_committed(using, alias, labels, pk, reason)
 
 
 deletions: Final = SubjectDeletions()
@@ -122,6 +121,13 @@ def _expire(alias: str, labels: Iterable[str], pk: str, reason: str) -> None:
     found = about.values_list("pk", "target", "method_name")
     for ids in in_batches(key for key, *name in found if _ends_with_subject(*name)):
         store.changes.request_cancel(store.database.attempts.filter(pk__in=ids), reason)
+
+
+def _expire_when_committed(deleted_on: str, *about: Any) -> None:
+    def later() -> None:
+        _expire(*about)
+
+    transaction.on_commit(later, deleted_on, robust=True)
 
 
 def _ends_with_subject(target: str, method_name: str) -> bool:

@@ -89,7 +89,7 @@ class SubjectField(_Field):
     descriptor_class: Any = SubjectAttribute
 
     def __init__(self, verbose_name: Any = None) -> None:
-        super().__init__(verbose_name, editable=False, blank=True, null=True)
+        super().__init__(verbose_name, editable=False, serialize=False, blank=True, null=True)
 
     def deconstruct(self) -> Any:
         name, path, _, _ = super().deconstruct()

@@ -16,6 +16,7 @@ from async_attempts.models import Failure
 from tests.shop import clients
 from tests.shop.clients import PostedOrder
 from tests.shop.models import Customer, Order
+from tests.shop.unsaved import new_attempt
 
 
 class About:
@@ -79,7 +80,7 @@ def test_it_goes_with_other_conditions(about: About):
 
 
 def test_a_relation_leads_through(database: str, about: About):
-    row = call(clients.OrderClient.track, "x").using(database=database, subject=about.order)
+    row = call(clients.OrderClient.track, 1).using(database=database, subject=about.order)
     Failure._base_manager.using(database).create(
         attempt=row.enqueue(), number=1, kind="error", details=b"", failed_at="2026-01-01T00:00Z"
     )
@@ -101,7 +102,9 @@ def test_a_row_that_is_made_or_found_by_its_subject(database: str, about: About)
     assert (row, created) == (about.of_order, False)
     order = Order.objects.using(database).create(number=3)
     row, created = about.attempts.get_or_create(
-        target=clients.greet, subject=order, defaults={"method_args": [1]}
+        target=clients.greet,
+        subject=order,
+        defaults={"method_args": [1]},  # type: ignore[misc]
     )
     assert created
     assert about.attempts.about(order).get() == row
@@ -174,7 +177,7 @@ def test_the_method_of_an_instance_is_about_it(database: str):
     rows = [call(method).using(database=database) for _ in range(2)]
     enqueue_many(rows)
     mine.create(target=order, method_name="send_confirmation_email")
-    mine.bulk_create([Attempt(target=method)])
+    mine.bulk_create([new_attempt(target=method)])
     assert mine.count() == 5
     assert {(row.subject_type, row.subject) for row in mine} == {("shop.postedorder", order)}
 
@@ -187,7 +190,7 @@ def test_what_the_caller_says_of_a_subject_wins(database: str):
         rows = [
             call(method).using(database=database, subject=subject).enqueue(),
             attempts.create(target=method, subject=subject),
-            *attempts.bulk_create([Attempt(target=method, subject=subject)]),
+            *attempts.bulk_create([new_attempt(target=method, subject=subject)]),
         ]
         assert [row.subject for row in rows] == [subject] * 3
         assert {attempts.get(pk=row.pk).subject for row in rows} == {subject}

@@ -72,7 +72,7 @@ def test_a_deletion_that_is_rolled_back_ends_nothing(at: str):
 @pytest.mark.usefixtures("at")
 def test_each_state_is_left_as_it_is_expired_or_asked_to_stop():
     this = order()
-    states = {
+    states: dict[str, dict[str, Any]] = {
         "scheduled": {"status": "scheduled"},
         "waiting": {"status": "waiting", "blockers": 1},
         "running": {"claimed_by": uuid4()},
@@ -200,6 +200,15 @@ def test_a_model_that_is_defined_later_is_listened_to():
         later.owners = set()
         later.listen()
     assert not post_delete.has_listeners(LateOrder)
+
+
+def test_a_home_that_cannot_be_reached_fails_no_deletion(database: str, caplog: Any):
+    """The test may not reach the home, unless it is this very database."""
+    this = BinnedOrder.objects.using(database).create(number=1)
+    attempt = call(this.remind).using(database=database).enqueue()
+    this.delete()
+    assert Attempt.objects.using(database).get(pk=attempt.pk).state == "expired"
+    assert len(caplog.records) == (0 if database == "default" else 1)
 
 
 def test_on_another_database_it_is_after_the_commit(monkeypatch: Any, database: str):
