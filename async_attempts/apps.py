@@ -22,7 +22,9 @@ class AsyncAttemptsConfig(AppConfig):
         from . import results
         from .models import ports
         from .store import store_for
+        from .subjects import deletions
         from .worker.processes.perform_now import perform_now
 
         ports.bind(store_for=store_for, perform=perform_now, waiting=results)
         autodiscover_modules("attempts", "listeners")
+        deletions.connect()

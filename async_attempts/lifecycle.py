@@ -71,6 +71,7 @@ MOVES: Final = (
     _move("block", "running", "waiting"),
     _move("fail", "pending scheduled waiting running", "failed"),
     _move("retry", "failed expired", "pending scheduled waiting"),
+    _move("reschedule", "pending scheduled waiting", "pending scheduled"),
 )
 
 

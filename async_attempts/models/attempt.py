@@ -13,7 +13,6 @@ from ..conf import MODEL_SETTING, QUEUE_LENGTH, settings
 from ..encryption import Context, Purpose, context_of, open_sealed
 from ..exceptions import InvalidArguments, InvalidOption, InvalidTransition
 from ..ids import uuid7
-from ..instances import label_and_pk, load_by_label
 from ..lifecycle import RUNNING, Status
 from ..payload import Arguments, load_arguments, load_value
 from ..payload.limits import MAX_REASON_BYTES, MOST_RESULT_BYTES, most_args_bytes, refuse_large
@@ -29,6 +28,7 @@ from .large_values import require_fetched, size_of_unfetched
 from .ports import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
 from .saving import database_of
+from .subject import SubjectField
 from .unique_keys import DebounceKey
 
 
@@ -102,6 +102,8 @@ class AbstractAttempt(models.Model):
     )
     subject_type = models.CharField(_("subject's model"), max_length=255, null=True)
     subject_id = models.CharField(_("subject's primary key"), max_length=255, null=True)
+    # The business object of these two; reading it gives None when it is gone.
+    subject = SubjectField(_("subject"))
     schedule = mark(models.CharField(_("schedule"), max_length=255, null=True), PROMISE)
     on_ended = mark(models.TextField(_("what follows a bad end"), null=True), PROMISE)
     metadata = mark(
@@ -277,15 +279,6 @@ class AbstractAttempt(models.Model):
         return load_value(open_sealed(self.sealed_result, self.context("result")))
 
     @property
-    def subject(self) -> models.Model | None:
-        """The business object that this attempt is about; None when there's none any more."""
-        return load_by_label(self.subject_type, self.subject_id, database_of(self))
-
-    @subject.setter
-    def subject(self, instance: Any) -> None:
-        self.subject_type, self.subject_id = label_and_pk(instance)
-
-    @property
     def state(self) -> str:
         """The status, or "running" for a pending attempt that a worker has claimed."""
         if self.status == Status.PENDING and self.claimed_by is not None:
@@ -319,6 +312,18 @@ class AbstractAttempt(models.Model):
         Raises InvalidTransition unless it failed or expired.
         """
         self._change("retry", self._store.changes.retry(self._myself, at))
+
+    @writing
+    def reschedule(
+        self, at: datetime | timedelta | None = None, *, by: timedelta | None = None
+    ) -> None:
+        """Let it be due `at` an aware datetime or a timedelta from now, or `by` a timedelta later.
+
+        One that waits for others is due then at the earliest. Its `expires_at` stays as it is.
+        Raises InvalidTransition when it is running or has ended, InvalidOption unless exactly one
+        of `at` and `by` is given.
+        """
+        self._change("reschedule", self._store.changes.reschedule(self._myself, at, by))
 
     @writing
     def request_cancel(self, reason: str = "", *, interrupt: bool = False) -> None:

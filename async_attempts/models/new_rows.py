@@ -13,6 +13,7 @@ from ..payload import Arguments
 from ..targets import Policy, Target, end_handlers_of, has_end_handler, limit_of, target_of
 from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
+from .subject import takes_subject
 from .unique_keys import debounce_key_of, key_of_tick, key_of_token
 from .validation import as_seconds
 
@@ -46,6 +47,8 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     row, name, policy = attempt.__dict__, target.name, target.policy
     refuse_given_state(attempt)
     row["target"], row["target_pk"], row["method_name"] = name
+    if name.target_pk is not None and takes_subject(attempt):
+        row["subject_type"], row["subject_id"] = target.label, name.target_pk
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
     if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
         attempt.debounce_key = this

@@ -12,7 +12,7 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.utils import resolve_callables
 
 from ..exceptions import DuplicateAttempt, InvalidOption
-from ..lifecycle import Status
+from ..lifecycle import FINAL, LIVE, Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
 from ..targets import target_of
@@ -27,7 +27,7 @@ from .unique_keys import key_of_token
 _Row_co = TypeVar("_Row_co", bound=Model, covariant=True)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-CODE_ONLY: Final = frozenset({"backoff", "atomic"})
+CODE_ONLY: Final = frozenset({"backoff", "atomic", "on_subject_deleted"})
 CALL: Final = frozenset({"target", "method_name", "method_args"})
 
 
@@ -53,6 +53,24 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         live = (Status.PENDING, Status.SCHEDULED)
         return self.filter(status__in=live, claimed_by=None, scheduled_at__lte=DatabaseNow())
 
+    def live(self) -> Self:
+        """Return the attempts that haven't ended: scheduled, pending, running or waiting."""
+        return self.filter(status__in=LIVE)
+
+    def about(self, *subjects: Model) -> Self:
+        """Return the attempts about any of these saved model instances, by an index.
+
+        Raises InvalidOption for anything else.
+        """
+        return self.filter(subject__in=subjects)
+
+    def latest_ended(self) -> _Row_co | None:
+        """Return the attempt that ended last, or None, as `first()` does.
+
+        No index orders attempts by their end: name their subject before, or another small set.
+        """
+        return self.filter(status__in=FINAL).order_by("-completed_at", "-pk").first()
+
     @writing
     def expire(self, reason: str = "") -> Changes:
         """Expire the attempts that haven't ended, but for the ones that run atomically just now."""
@@ -73,6 +91,17 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         don't all run at once. Raises InvalidOption for a naive `at` and for a negative `spread`.
         """
         return ports.store_for(self.writes_to).changes.retry(self, at, spread)
+
+    @writing
+    def reschedule(
+        self, at: datetime | timedelta | None = None, *, by: timedelta | None = None
+    ) -> Changes:
+        """Let what waits be due `at` an aware datetime or a timedelta from now, or move it `by`.
+
+        `by`: a timedelta that is added to the time of each, negative for earlier. What is running
+        or has ended is left. Raises InvalidOption unless exactly one is given.
+        """
+        return ports.store_for(self.writes_to).changes.reschedule(self, at, by)
 
     @writing
     def request_cancel(self, reason: str = "", *, interrupt: bool = False) -> Changes:

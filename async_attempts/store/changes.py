@@ -9,18 +9,29 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Count, F, Q, TextField, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    DateTimeField,
+    ExpressionWrapper,
+    F,
+    Q,
+    TextField,
+    Value,
+    When,
+)
 
 from ..batches import in_batches
+from ..exceptions import InvalidOption
 from ..lifecycle import FINAL, RUNNING, Status, sources_of
 from ..models import AttemptQuerySet, DatabaseNow
 from ..models import Changes as Changed
 from ..models.clock import SpreadOut
-from ..models.validation import check_moment, check_reason, spread_seconds
+from ..models.validation import as_seconds, check_moment, check_reason, spread_seconds
 from .database import Database
 from .dependencies import Dependencies
 from .ends import Ends
-from .expressions import ended, status_when_due
+from .expressions import ended, seconds_from_now, status_when_due
 
 BATCH: Final = 2000
 RUNNING_ATOMICALLY: Final = "running atomically"
@@ -82,12 +93,32 @@ class Changes:
         }
         return self._change(attempts, "retry", columns)
 
+    def reschedule(
+        self,
+        attempts: AttemptQuerySet[Any],
+        at: datetime | timedelta | None = None,
+        by: timedelta | None = None,
+    ) -> Changed:
+        """Let what waits be due `at` a moment, or move it `by` a timedelta.
+
+        What waits for other attempts goes on to, and is due then at the earliest. What waits for a
+        slot leaves its place: a claim parks it again.
+        """
+        due = _new_time(at, by)
+        for_others = Q(status=Status.WAITING, blockers__gt=0)
+        columns = {
+            # First: MariaDB and MySQL assign in this order, and the old time tells the status.
+            "status": Case(When(for_others, then=F("status")), default=status_when_due(due)),
+            "scheduled_at": due,
+        }
+        return self._change(attempts, "reschedule", columns)
+
     def request_cancel(
         self, attempts: AttemptQuerySet[Any], reason: str = "", *, interrupt: bool = False
     ) -> Changed:
         """Expire what isn't running; ask what is running to stop, or have it interrupted."""
         check_reason(reason)
-        said = Value(reason or CANCELLED, output_field=TextField())
+        said = _text(reason or CANCELLED)
         running = Q(status=Status.PENDING, claimed_by__isnull=False)
         columns = {
             "cancel_requested": True,
@@ -103,7 +134,7 @@ class Changes:
     def _change(
         self, attempts: AttemptQuerySet[Any], verb: str, columns: dict[str, Any]
     ) -> Changed:
-        sources = [status for status in Status.values if status in sources_of(verb)]
+        sources = sources_of(verb)
         if not attempts.query.is_sliced:
             return self._change_all(attempts, sources, columns)
         # The rows of a slice are settled once, and only their ids are held.
@@ -119,7 +150,7 @@ class Changes:
     def _change_all(
         self,
         attempts: AttemptQuerySet[Any],
-        sources: Collection[str],
+        sources: Collection[str | None],
         columns: dict[str, Any],
     ) -> Changed:
         # Without what is enqueued from now on: beside busy callers this would never end.
@@ -140,12 +171,13 @@ class Changes:
     def _change_batch(
         self,
         matching: AttemptQuerySet[Any],
-        sources: Collection[str],
+        sources: Collection[str | None],
         columns: dict[str, Any],
         after: UUID | None,
     ) -> tuple[Counter[str], UUID | None]:
         """Change the next rows after `after`; returns their old states and the last one's id."""
-        here = matching.filter(status__in=sources)
+        movable = _in(sources)
+        here = matching.filter(movable)
         here = here if after is None else here.filter(pk__gt=after)
         with transaction.atomic(self.database.alias):
             wanted = list(here.order_by("pk").values_list("pk", flat=True)[:BATCH])
@@ -155,16 +187,42 @@ class Changes:
             states = {
                 pk: _state(status, claimed_by is not None) for pk, status, claimed_by in found
             }
-            changed = self.database.attempts.filter(pk__in=states, status__in=sources).update(
-                **columns
-            )
+            changed = self.database.attempts.filter(movable, pk__in=states).update(**columns)
             if changed and FINAL.issuperset(sources):
                 self.dependencies.reopen(states)
+                self.database.notify_due()
+            elif changed and RUNNING not in sources:
                 self.database.notify_due()
             else:
                 self.ends.note(states)
                 self.dependencies.close_when_committed(self.dependencies.with_dependents(states))
         return Counter(states.values()), wanted[-1] if wanted else None
+
+
+def _in(sources: Collection[str | None]) -> Q:
+    """Return the condition that an attempt is in one of these states."""
+    statuses = Q(status__in=[status for status in Status.values if status in sources])
+    if Status.PENDING in sources and RUNNING not in sources:
+        return statuses & Q(claimed_by=None)
+    return statuses
+
+
+def _new_time(at: Any, by: Any) -> Any:
+    """Return the moment at which a moved attempt is due, an expression. Raises InvalidOption."""
+    if (at is None) == (by is None):
+        raise InvalidOption("reschedule: give either at, a new time, or by, a timedelta.")
+    if by is not None:
+        if not isinstance(by, timedelta) or as_seconds("by", by) is None:
+            raise InvalidOption(f"by: must be a timedelta, not {by!r}.")
+        return ExpressionWrapper(F("scheduled_at") + by, output_field=DateTimeField())
+    if (seconds := as_seconds("at", at)) is not None:
+        return seconds_from_now(seconds)
+    check_moment("at", at)
+    return Value(at, output_field=DateTimeField())
+
+
+def _text(value: str) -> Value:
+    return Value(value, output_field=TextField())
 
 
 def _state(status: str, is_claimed: bool) -> str:
@@ -181,9 +239,9 @@ def _count_states(attempts: AttemptQuerySet[Any]) -> Counter[str]:
     return counts
 
 
-def _left(counts: Counter[str], sources: Collection[str]) -> dict[str, int]:
+def _left(counts: Counter[str], sources: Collection[str | None]) -> dict[str, int]:
     """Return why each of the rest was left: its state, or that a transaction holds it."""
     return {
-        RUNNING_ATOMICALLY if state == RUNNING and Status.PENDING in sources else state: n
+        RUNNING_ATOMICALLY if state == RUNNING and RUNNING in sources else state: n
         for state, n in counts.items()
     }

@@ -139,7 +139,7 @@ class Trials:
         says nothing against this one.
         """
         values: dict[str, Any] = {}
-        for field in AbstractAttempt._meta.fields:
+        for field in AbstractAttempt._meta.concrete_fields:
             if field.name in _PLAIN:
                 values[field.name] = _PLAIN[field.name]
             elif field.null:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar, Unpack, overload
 
 from asgiref.sync import iscoroutinefunction
+from django.dispatch import Signal
 
 from ..exceptions import InvalidOption, InvalidTarget
 from ..imports import matches_targets, require_public
@@ -21,6 +22,10 @@ Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ...,
 
 MARK: Final = "_async_attempts_policy"
 TIMES: Final = ("delay", "expires_after", "timeout", "debounce", "throttle", "max_wait")
+
+EXPIRE: Final = "expire"
+ends_with_subject: Final = Signal()
+"""Sent with the `name` of each function that is decorated with `on_subject_deleted="expire"`."""
 
 UNSAID: Final = Policy()
 """The policy of a function that only the setting `TARGETS` makes attemptable."""
@@ -143,6 +148,8 @@ def _register(function: Any, dotted_name: str, policy: Policy) -> None:
         ) from error
     _policies[dotted_name] = policy
     _aliases.update(dict.fromkeys(policy.aliases, dotted_name))
+    if policy.on_subject_deleted == EXPIRE:
+        ends_with_subject.send(sender=Policy, name=dotted_name)
 
 
 def registered() -> Mapping[str, Policy]:

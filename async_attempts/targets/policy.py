@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
@@ -43,6 +43,8 @@ class TargetOptions(EventOptions, total=False):
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
     names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
     attemptable function, or its name, that is enqueued when an attempt has ended so.
+    `on_subject_deleted`: "expire" ends
+    attempts that haven't begun when the object that they are about is deleted.
     """
 
     backoff: Backoff | None
@@ -56,6 +58,7 @@ class TargetOptions(EventOptions, total=False):
     aliases: Iterable[str]
     on_failed: str | Callable[..., Any] | None
     on_expired: str | Callable[..., Any] | None
+    on_subject_deleted: Literal["keep", "expire"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class Policy:
     aliases: tuple[str, ...] = ()
     on_failed: str | Callable[..., Any] | None = None
     on_expired: str | Callable[..., Any] | None = None
+    on_subject_deleted: Literal["keep", "expire"] = "keep"
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -139,6 +143,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "keep_result": ("True or False", _is_bool),
     "on_failed": ("an attemptable function, or its dotted name", _is_named),
     "on_expired": ("an attemptable function, or its dotted name", _is_named),
+    "on_subject_deleted": ("'keep' or 'expire'", lambda v: v in ("keep", "expire")),
 }
 
 

@@ -55,6 +55,11 @@ class Target:
             return None
         return None if owner._meta.abstract else owner
 
+    @property
+    def label(self) -> str | None:
+        """The label of that model, such as "shop.order"."""
+        return None if self.model is None else self.model._meta.label_lower
+
     def of_instance(self, target_pk: str) -> Target:
         """Return the target that is called on the instance with this primary key."""
         return replace(self, name=self.name._replace(target_pk=target_pk), templates={})

@@ -33,8 +33,7 @@ class Order(models.Model):
     @property
     def attempts(self) -> models.QuerySet[Attempt]:
         """All that was enqueued about this order, in that order."""
-        about = {"subject_type": self._meta.label_lower, "subject_id": str(self.pk)}
-        return Attempt.objects.filter(**about).order_by("id")
+        return Attempt.objects.about(self).order_by("id")
 
     @attemptable(queue="fulfilment", backoff=PATIENTLY, timeout=30)
     def ship(self, reservations: list[str]) -> str:

@@ -22,6 +22,7 @@ from async_attempts.conf import settings
 from async_attempts.encryption import new_recipient
 from async_attempts.events.listeners import registry
 from async_attempts.payload.registry import registry as types
+from async_attempts.subjects import deletions
 from async_attempts.targets import decorator
 from tests.examples.documented import PAGES, ROOT, python_blocks
 from tests.shop import clients, models
@@ -52,6 +53,7 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     for kept in ("listeners", "by_event"):
         monkeypatch.setattr(registry, kept, getattr(registry, kept))
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(deletions, "owners", {*deletions.owners})
     # The admins, targets and types that a page registers are registered on no other.
     by_page = (admin.site._registry, decorator._policies, types.by_type, types.by_name)
     with ExitStack() as kept_apart:
@@ -60,6 +62,9 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
         types.by_type.clear()
         types.by_name.clear()
         yield module
+    monkeypatch.undo()
+    # Models that a page has listened to are deleted as before on the next one.
+    deletions.listen()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,9 +9,9 @@ from async_attempts.lifecycle import FINAL, LIVE, MOVES, RUNNING, Status, source
 NOTHING = None
 AGREED = {
     NOTHING: "pending scheduled waiting",
-    "scheduled": "pending expired failed",
+    "scheduled": "scheduled pending expired failed",
     "waiting": "pending scheduled expired failed",
-    "pending": "running expired failed",
+    "pending": "running scheduled pending expired failed",
     "running": "succeeded scheduled pending waiting failed expired",
     "failed": "pending scheduled waiting",
     "expired": "pending scheduled waiting",
@@ -36,6 +36,7 @@ def test_the_moves_are_those_agreed_on():
         ("expire", {"scheduled", "pending", "waiting", "running"}, {"expired"}),
         ("fail", {"scheduled", "pending", "waiting", "running"}, {"failed"}),
         ("retry", {"failed", "expired"}, {"pending", "scheduled", "waiting"}),
+        ("reschedule", {"scheduled", "pending", "waiting"}, {"pending", "scheduled"}),
     ],
 )
 def test_each_verb_moves_from_and_to_what_it_says(verb, sources, targets):

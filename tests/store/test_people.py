@@ -230,6 +230,7 @@ VERBS = {
     "fail": lambda rows: rows.fail(),
     "request_cancel": lambda rows: rows.request_cancel(),
     "retry": lambda rows: rows.retry(),
+    "reschedule": lambda rows: rows.reschedule(HOUR),
 }
 
 
