@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         WrongTransaction,
     )
     from .models import AbstractAttempt, Attempt, Changes
-    from .payload import Arguments, storable
+    from .payload import Arguments
+    from .payload.storable import storable
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
     from .schedules import recurring
