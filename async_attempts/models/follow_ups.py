@@ -21,6 +21,9 @@ NO_ARGS: Final = b""
 ENDED: Final = "ended"
 """The key in its metadata that tells what it follows: an `End`."""
 
+REASON_LENGTH: Final = 1000
+"""Characters of the reason that are handed on; the whole one may be larger than the metadata."""
+
 NOTED: Final = ("target", "method_name", "queue", "priority", "keep_result", "limit_key")
 NOTED_TOO: Final = ("concurrency", "on_ended")
 
@@ -74,7 +77,8 @@ def follow_up(ended: Any) -> FollowUp | None:
     row.target_pk = ended.target_pk if noted["on_instance"] else None
     row.args = NO_ARGS
     row.subject_type, row.subject_id = ended.subject_type, ended.subject_id
-    end = End(str(ended.pk), str(ended.status), ended.reason, ended.error_class, ended.num_attempts)
+    reason = ended.reason[:REASON_LENGTH]
+    end = End(str(ended.pk), str(ended.status), reason, ended.error_class, ended.num_attempts)
     row.metadata = _with_end(ended.metadata, end)
     return FollowUp(row, noted["relative"])
 

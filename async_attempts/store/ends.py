@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,18 +14,19 @@ from django.db.models import QuerySet
 
 from ..batches import in_batches
 from ..lifecycle import FINAL, Status
-from ..models import Condition, DatabaseNow, Dependency
+from ..models import AbstractAttempt, Condition, DatabaseNow, Dependency
 from ..models.follow_ups import End, FollowUp, follow_up
 from ..signals import ended
 from .database import Database
 from .expressions import seconds_from_now, status_when_due
+from .transactions import is_about_a_value
 
 logger = logging.getLogger("async_attempts")
 
 BAD_ENDS: Final = (Status.FAILED, Status.EXPIRED)
 COLUMNS: Final = tuple(
-    "status target_pk reason error_class num_attempts on_ended metadata subject_type "
-    "subject_id".split()
+    "status target target_pk method_name reason error_class num_attempts on_ended metadata "
+    "subject_type subject_id".split()
 )
 ROWS_AT_ONCE: Final = 100
 
@@ -64,8 +65,7 @@ class Ends:
             lost = self.database.attempts.filter(
                 pk__in=some, status__in=BAD_ENDS, on_ended__isnull=False
             )
-            found = [follow_up(row) for row in lost.order_by("pk").only("pk", *COLUMNS)]
-            self._insert([one for one in found if one is not None])
+            self._follow(list(lost.order_by("pk").only("pk", *COLUMNS, *self._own_columns)))
 
     def announce(self, ids: Collection[UUID]) -> None:
         """Tell, after the commit, how those of these attempts ended that have."""
@@ -84,7 +84,27 @@ class Ends:
             send = partial(ended.send_robust, self.database.model, **named)
             transaction.on_commit(partial(self._deliver, send), self.database.alias, robust=True)
 
-    def _insert(self, new: list[FollowUp]) -> None:
+    def _follow(self, lost: Sequence[Any]) -> None:
+        """Write what follows these rows; an end is recorded even if the database refuses that."""
+        if not lost:
+            return
+        try:
+            with transaction.atomic(self.database.alias):
+                self._insert(lost)
+        except Exception as error:
+            if not is_about_a_value(error):
+                raise
+            if len(lost) > 1:
+                for row in lost:
+                    self._follow([row])
+            else:
+                logger.error(
+                    "%s %s: what is to follow could not be enqueued: %s",
+                    *(lost[0], lost[0].pk, type(error).__name__),
+                )
+
+    def _insert(self, lost: Iterable[Any]) -> None:
+        new = self._follow_ups(lost)
         if not new:
             return
         for row, relative in new:
@@ -102,6 +122,25 @@ class Ends:
         ]
         self.database.dependencies.bulk_create(edges, ROWS_AT_ONCE)
         self.database.notify_due()
+
+    def _follow_ups(self, lost: Iterable[Any]) -> list[FollowUp]:
+        found = []
+        for ended_row in lost:
+            if (new := follow_up(ended_row)) is not None:
+                for name in self._own_columns:
+                    setattr(new.row, name, getattr(ended_row, name))
+                found.append(new)
+        return found
+
+    @cached_property
+    def _own_columns(self) -> list[str]:
+        """The columns that a project has added, of which what follows has the same values."""
+        ours = {field.attname for field in AbstractAttempt._meta.concrete_fields}
+        return [
+            field.attname
+            for field in self.database.model._meta.concrete_fields
+            if field.attname not in ours and not (field.generated or field.unique)
+        ]
 
 
 def _begin(row: Any, relative: Mapping[str, float]) -> None:

@@ -71,6 +71,7 @@ def test_it_is_migrated_enqueued_performed_and_listed(
         "failures": ["2"],
         "retried": 1,
         "answers": [200, 200],
+        "followed": ["acme", "acme"],
         "shows": [True, True],
         "tables": [
             "async_attempts_dependency",

@@ -16,7 +16,14 @@ def walk() -> None:
     call_command("migrate", verbosity=0)
     call_command("makemigrations", "swapped", "async_attempts", check=True, verbosity=0)
     call_command("check")
-    told = {**enqueued(), **performed(), **listed(), "receipts": receipts(), "tables": tables()}
+    told = {
+        **enqueued(),
+        **performed(),
+        **listed(),
+        "followed": followed(),
+        "receipts": receipts(),
+        "tables": tables(),
+    }
     print(json.dumps(told))  # noqa: T201 the test reads it
 
 
@@ -72,6 +79,20 @@ def listed() -> dict[str, Any]:
         "answers": [answer.status_code for answer in answers],
         "shows": ["lose" in answers[0].content.decode(), "globex" in answers[1].content.decode()],
     }
+
+
+def followed() -> list[str]:
+    """Return the tenants of an attempt that has failed, and of the one that follows it."""
+    from async_attempts import Attempt
+    from tests.swapped import attempts
+
+    attempt: Any = Attempt
+    with transaction.atomic():
+        lost = attempt.objects.create(target=attempts.deliver, tenant="acme")
+        lost.fail("no stock")
+        tenants = list(attempt.objects.filter(pk__gte=lost.pk).values_list("tenant", flat=True))
+        transaction.set_rollback(True)
+    return tenants
 
 
 def receipts() -> int:

@@ -305,6 +305,27 @@ def test_a_note_that_is_no_note_keeps_nobody_from_ending_it(database, note):
     assert number_of_attempts(database) == 1
 
 
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite takes a number of any size")
+def test_an_end_is_recorded_though_the_database_refuses_what_is_to_follow(database, caplog):
+    attempts = [enqueued(database, follow_ups.deliver, n) for n in range(3)]
+    broken = attempts[1]
+    assert broken.on_ended is not None
+    put(broken, on_ended=broken.on_ended.replace('"priority": 7', '"priority": 99999999999'))
+    changes = Attempt.objects.using(database).all().fail("no stock")
+    assert changes.changed == 3
+    drain(database)
+    assert sorted(args for _, args, _ in follow_ups.ended) == [(0,), (2,)]
+    assert f"{broken.pk}: what is to follow could not be enqueued" in caplog.text
+
+
+def test_a_long_reason_is_cut_so_that_it_can_be_handed_on(database):
+    attempt = enqueued(database, follow_ups.deliver, options={"metadata": {"trace": "x" * 12_000}})
+    attempt.fail("no stock " * 1000)
+    drain(database)
+    [(ending, _, _)] = follow_ups.ended
+    assert ending.reason == ("no stock " * 1000)[:1000]
+
+
 def test_one_whose_key_is_missing_holds_up_no_other(database, settings):
     attempt = enqueued(database, follow_ups.deliver, 1)
     attempt.fail("no stock")
