@@ -35,7 +35,7 @@ from .store.dialects.sqlite import needs_immediate
 from .store.missing_keys import is_form
 from .store.notifications import has_password
 from .store.store import driver_problem
-from .targets import Policy, registered, target_of
+from .targets import Policy, keyless_targets, registered, target_of
 
 TAG: Final = "async_attempts"
 SAMPLE: Final = 1000
@@ -54,6 +54,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         *_keys(),
         *_targets(),
+        *_keyless(),
         *_listeners(),
         *_schedules(),
         *_time_zone(),
@@ -104,6 +105,16 @@ def _targets() -> Iterator[CheckMessage]:
                 hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
                 id="async_attempts.E004",
             )
+
+
+def _keyless() -> Iterator[CheckMessage]:
+    for name, option in keyless_targets():
+        yield Notice(
+            f"@attemptable on {name}: {option} without a key makes one attempt of calls with "
+            "different arguments; those of the last one win.",
+            hint='Give key=lambda …: …, or a text such as key="all" if it is meant.',
+            id="async_attempts.W015",
+        )
 
 
 def _policies() -> Iterator[tuple[str, Policy]]:

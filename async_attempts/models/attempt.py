@@ -28,7 +28,7 @@ from .large_values import require_fetched, size_of_unfetched
 from .ports import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
 from .saving import database_of
-from .unique_keys import DebounceKey
+from .unique_keys import SharedKey
 
 
 class AbstractAttempt(models.Model):
@@ -120,9 +120,9 @@ class AbstractAttempt(models.Model):
     keeps_for_others = False
     """True if that row is handed its result, or may ask for it."""
     debounce_options: Mapping[str, Any] | None = None
-    """The caller's options of debounce and throttle, by name."""
-    debounce_key: DebounceKey | None = None
-    """The key by which a new row is debounced or throttled, once it is filled in."""
+    """The caller's options of debounce, throttle and `one_of`, by name."""
+    debounce_key: SharedKey | None = None
+    """The key that a new row shares with other calls, once it is filled in."""
 
     _plain: Arguments | None = None
     _replaced: frozenset[str] = frozenset()

@@ -9,9 +9,9 @@ from typing import Any
 from ..conf import DEFAULT_QUEUE
 from ..exceptions import InvalidOption
 from ..payload import Arguments
-from ..targets import Policy, Target, limit_of, target_of
+from ..targets import DebounceOptions, Policy, Target, limit_of, target_of
 from .saving import MOMENTS, check_options, refuse_given_state
-from .unique_keys import debounce_key_of, key_of_tick, key_of_token
+from .unique_keys import key_of_tick, key_of_token, shared_key_of
 from .validation import as_seconds
 
 
@@ -45,9 +45,13 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     refuse_given_state(attempt)
     row["target"], row["target_pk"], row["method_name"] = name
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
-    if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
-        attempt.debounce_key = this
-    due = this.options.debounce if this else policy.delay
+    arguments = attempt._plain or Arguments()
+    shared = shared_key_of(name, policy, attempt.debounce_options or {}, row, arguments)
+    if shared is not None:
+        attempt.debounce_key = shared
+    due = policy.delay
+    if shared is not None and isinstance(shared.options, DebounceOptions):
+        due = shared.options.debounce
     for column, default in (
         ("priority", policy.priority or 0),
         ("keep_result", _keeps_result_by(attempt, policy)),
@@ -57,9 +61,7 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
         if row[column] is None:
             row[column] = default
     limits = row["limit_key"], row["concurrency"]
-    row["limit_key"], row["concurrency"] = limit_of(
-        name, policy, limits, attempt._plain or Arguments()
-    )
+    row["limit_key"], row["concurrency"] = limit_of(name, policy, limits, arguments)
     relative = _relative_moments(row)
     check_options(attempt)
     row["unique_key"] = key_of_token(name, row["idempotence_token"])

@@ -15,8 +15,7 @@ from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
-from ..targets import target_of
-from ..targets.debounce import DEBOUNCE_OPTIONS
+from ..targets import KEY_OPTIONS, target_of
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
@@ -85,7 +84,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         """Enqueue: write the row in the caller's transaction.
 
         Takes the columns, `method_args`, `subject`, `database` (an alias), `allow_autocommit` and
-        the options of debounce and throttle; a row that still waited has `created` False then.
+        the options of debounce, throttle and `one_of`; a row that was there has `created` False.
         Raises what `async_attempts.enqueue` raises, and DuplicateAttempt for a token that's taken.
         """
         return self._create(kwargs)
@@ -213,7 +212,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             with suppress(manager.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
-        # A waiting attempt of a debounced target may have taken the new one's place.
+        # A live attempt of the same key may have taken the new one's place.
         return row, row.created
 
     def _template_of(self, kwargs: dict[str, Any]) -> RowTemplate | None:
@@ -227,10 +226,10 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 
     def _debounce_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Take the options of debounce and throttle out of `kwargs`."""
+        """Take the options of debounce, throttle and `one_of` out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".
-        return {n: kwargs.pop(n) for n in DEBOUNCE_OPTIONS if n in kwargs and n not in columns}
+        return {n: kwargs.pop(n) for n in KEY_OPTIONS if n in kwargs and n not in columns}
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

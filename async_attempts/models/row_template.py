@@ -193,6 +193,8 @@ def _template(model: type[models.Model], target: Target) -> RowTemplate | None:
         _blank(model) is None
         or target.name.target_pk is not None
         or callable(target.policy.limit_key)
+        or callable(target.policy.key)
+        or callable(target.policy.one_of)
     ):
         return None
     row: Any = model()

@@ -18,11 +18,11 @@ from ..models.new_rows import complete
 from ..models.row_template import RowTemplate, adopt_template
 from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
-from .debounce import Debounce
 from .expressions import seconds_from_now, status_when_due
 from .insert import A_FEW, CHUNK_ROWS, DECIDED, InsertAlike
 from .prerequisites import Prerequisites
 from .queues import Queues
+from .shared_keys import SharedKeys
 from .transactions import refuse_wrong_transaction, wrong_transaction
 
 _T = TypeVar("_T")
@@ -34,12 +34,16 @@ class Attempts:
     """Inserts new attempts, and gives them their first status."""
 
     def __init__(
-        self, alike: InsertAlike, debounce: Debounce, prerequisites: Prerequisites, queues: Queues
+        self,
+        alike: InsertAlike,
+        shared_keys: SharedKeys,
+        prerequisites: Prerequisites,
+        queues: Queues,
     ) -> None:
         self.alike = alike
         self.inserts = alike.insert
         self.database = alike.database
-        self.debounce = debounce
+        self.shared_keys = shared_keys
         self.prerequisites = prerequisites
         self.queues = queues
 
@@ -70,7 +74,7 @@ class Attempts:
             return self.insert_or_get_many([attempt])[0] is attempt
         self._prepare([attempt])
         if attempt.debounce_key is not None:
-            attempt.__dict__ = self.debounce.write(attempt).__dict__
+            attempt.__dict__ = self.shared_keys.write(attempt).__dict__
             return True
         return self.database.retry_on_conflict(lambda: self.inserts.write([attempt])) == 1
 
@@ -80,7 +84,7 @@ class Attempts:
             return self.insert_or_get_many([attempt])[0]
         self._prepare([attempt])
         if attempt.debounce_key is not None:
-            return self.debounce.write(attempt)
+            return self.shared_keys.write(attempt)
         return self._write_or_get(attempt)
 
     def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
@@ -160,7 +164,7 @@ class Attempts:
                     continue
                 self._prepare(attempts)
                 found = self._write_or_get_many(attempts)
-                # All debounced calls of one key have one row.
+                # All calls of one key have one row.
                 new += len({attempt.pk for attempt in found if attempt.created})
         return new
 
@@ -172,7 +176,7 @@ class Attempts:
         if not debounced:
             return found
         ids = [row.pk for row in ordinary]
-        by_id = dict(zip(ids, found, strict=True)) | self.debounce.write_each(debounced)
+        by_id = dict(zip(ids, found, strict=True)) | self.shared_keys.write_each(debounced)
         return [by_id[row.pk] for row in rows]
 
     def _write_or_get_each(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:

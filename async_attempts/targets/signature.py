@@ -52,6 +52,11 @@ class CallSignature:
         name = own_name(self._function) or type(self._function).__name__
         raise InvalidArguments(f"{name}: {problem}.", f"{name}: its arguments don't fit.")
 
+    @property
+    def takes_arguments(self) -> bool:
+        """True if it is known to have a parameter."""
+        return bool(self._signature and self._signature.parameters)
+
     def has_keyword(self, name: str) -> bool:
         """Return True if a parameter of this very name can be given by keyword."""
         parameter = self._signature.parameters.get(name) if self._signature else None
