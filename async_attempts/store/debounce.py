@@ -17,13 +17,11 @@ from .database import Database
 from .expressions import seconds_from_now, status_when_due
 from .insert import Insert
 from .last_attempts import (
-    TRIES,
     YET_TO_BEGIN,
     Last,
     LastAttempts,
     copied,
     following,
-    given_back_too_often,
 )
 
 WAITS: Final = Q(YET_TO_BEGIN, blockers=0)
@@ -45,17 +43,15 @@ class Debounce:
     def _write(self, attempt: AbstractAttempt, calls: int) -> AbstractAttempt:
         key: Any = attempt.debounce_key
         begun: set[UUID] = set()
-        for number in range(TRIES):
-            last = self.last_attempts.of(key, number)
+
+        def work(last: Last | None) -> AbstractAttempt | None:
             if last is None or not _waits(last) or last.id in begun:
-                row = self._begin(attempt, key, last, calls)
-            else:
-                row = self._take_place(attempt, key.options, last.id, calls)
-                # The snapshot of a REPEATABLE READ caller may show for ever that it waits.
-                begun.add(last.id)
-            if row is not None:
-                return row
-        raise given_back_too_often(attempt, key)
+                return self._begin(attempt, key, last, calls)
+            # The snapshot of a REPEATABLE READ caller may show for ever that it waits.
+            begun.add(last.id)
+            return self._take_place(attempt, key.options, last.id, calls)
+
+        return self.last_attempts.row_after(attempt, key, work)
 
     def _take_place(
         self, attempt: AbstractAttempt, options: DebounceOptions, waiting: UUID, calls: int

@@ -150,7 +150,7 @@ class Insert:
     def rows_between(self, first: bytes, last: bytes, look: int) -> AttemptQuerySet[Any]:
         """Return the attempts with unique keys in this range, the last one first.
 
-        `look`: the number of looks at it before this one.
+        `look`: 0 for the first one, 1 for another, and one more whenever nothing has changed.
         """
         rows = self.database.attempts.filter(unique_key__gte=first, unique_key__lte=last)
         return rows.order_by("-unique_key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -17,13 +18,11 @@ from .database import Database
 from .expressions import status_when_due
 from .insert import Insert
 from .last_attempts import (
-    TRIES,
     YET_TO_BEGIN,
     Last,
     LastAttempts,
     copied,
     following,
-    given_back_too_often,
 )
 from .prerequisites import Prerequisites
 
@@ -66,14 +65,10 @@ class OneOfKey:
 
     def _write(self, attempt: AbstractAttempt) -> AbstractAttempt:
         key: Any = attempt.debounce_key
-        for number in range(TRIES):
-            last = self.last_attempts.of(key, number)
-            if (row := self._row_after(last, attempt, key)) is not None:
-                return row
-        raise given_back_too_often(attempt, key)
+        return self.last_attempts.row_after(attempt, key, partial(self._try, attempt, key))
 
-    def _row_after(
-        self, last: Last | None, attempt: AbstractAttempt, key: SharedKey
+    def _try(
+        self, attempt: AbstractAttempt, key: SharedKey, last: Last | None
     ) -> AbstractAttempt | None:
         """Return the row of a call that has found `last`; None if that isn't so any more."""
         when_taken = _when_taken(attempt)
