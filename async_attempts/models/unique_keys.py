@@ -96,7 +96,7 @@ def _refuse_beside(options: KeyOptions, row: Mapping[str, Any]) -> None:
     if row.get("edges") or row.get("is_prerequisite"):
         raise InvalidOption(
             f"depends_on, {name}: the attempt that waits already keeps what it depends on, "
-            f"and what depends on it; {off}. What is enqueued by itself first, others may depend on."
+            f"and what depends on it; {off}. Others may depend on what is enqueued by itself."
         )
     if isinstance(options, OneOf):
         return
