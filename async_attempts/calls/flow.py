@@ -143,10 +143,10 @@ class Call:
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
-        debounce_options: dict[str, Any] = {n: options.pop(n) for n in KEY_OPTIONS if n in options}
+        key_options: dict[str, Any] = {n: options.pop(n) for n in KEY_OPTIONS if n in options}
         attempt = new_row(self.target, self.arguments, **options)
-        if debounce_options:
-            attempt.debounce_options = debounce_options
+        if key_options:
+            attempt.key_options = key_options
         attempt.allow_autocommit = allow_autocommit
         attempt._state.db = database
         return attempt

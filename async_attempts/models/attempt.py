@@ -119,9 +119,9 @@ class AbstractAttempt(models.Model):
     """True if a row that is written together with this one waits for it."""
     keeps_for_others = False
     """True if that row is handed its result, or may ask for it."""
-    debounce_options: Mapping[str, Any] | None = None
+    key_options: Mapping[str, Any] | None = None
     """The caller's options of debounce, throttle and `one_of`, by name."""
-    debounce_key: SharedKey | None = None
+    shared_key: SharedKey | None = None
     """The key that a new row shares with other calls, once it is filled in."""
 
     _plain: Arguments | None = None

@@ -46,9 +46,9 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     row["target"], row["target_pk"], row["method_name"] = name
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
     arguments = attempt._plain or Arguments()
-    shared = shared_key_of(name, policy, attempt.debounce_options or {}, row, arguments)
+    shared = shared_key_of(name, policy, attempt.key_options or {}, row, arguments)
     if shared is not None:
-        attempt.debounce_key = shared
+        attempt.shared_key = shared
     due = policy.delay
     if shared is not None and isinstance(shared.options, DebounceOptions):
         due = shared.options.debounce

@@ -105,11 +105,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             arguments = Arguments.of(kwargs.get("method_args", {}))
             return insert_alike(template, arguments, manager.writes_to)
         allow_autocommit = kwargs.pop("allow_autocommit", False)
-        debounce_options = self._debounce_options(kwargs)
+        key_options = self._key_options(kwargs)
         row: Any = self.model(**kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
-        if debounce_options:
-            row.debounce_options = debounce_options
+        if key_options:
+            row.key_options = key_options
         row.save(force_insert=True, using=manager.writes_to)
         return row
 
@@ -182,9 +182,9 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         manager: Any = self._for_database(kwargs)
         manager._for_write = True
-        if debounce_options := self._debounce_options(kwargs):
+        if key_options := self._key_options(kwargs):
             raise InvalidOption(
-                f"{', '.join(debounce_options)}: not for get_or_create, which leaves what is "
+                f"{', '.join(key_options)}: not for get_or_create, which leaves what is "
                 "there; use create()."
             )
         given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
@@ -225,7 +225,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             return None
         return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 
-    def _debounce_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _key_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Take the options of debounce, throttle and `one_of` out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".

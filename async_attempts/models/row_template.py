@@ -200,7 +200,7 @@ def _template(model: type[models.Model], target: Target) -> RowTemplate | None:
     row: Any = model()
     relative = fill_in(row, target)
     moments = row.scheduled_at, row.expires_at
-    if relative or moments != (None, None) or row.debounce_key is not None:
+    if relative or moments != (None, None) or row.shared_key is not None:
         return None
     return RowTemplate(model, target.signature, row.__dict__ | DUE_NOW)
 

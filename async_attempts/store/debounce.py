@@ -41,7 +41,7 @@ class Debounce:
         return dict.fromkeys([attempt.pk for attempt in attempts], row)
 
     def _write(self, attempt: AbstractAttempt, calls: int) -> AbstractAttempt:
-        key: Any = attempt.debounce_key
+        key: Any = attempt.shared_key
         begun: set[UUID] = set()
 
         def work(last: Last | None) -> AbstractAttempt | None:

@@ -64,7 +64,7 @@ class OneOfKey:
                 yield attempt.pk, served
 
     def _write(self, attempt: AbstractAttempt) -> AbstractAttempt:
-        key: Any = attempt.debounce_key
+        key: Any = attempt.shared_key
         return self.last_attempts.row_after(attempt, key, partial(self._try, attempt, key))
 
     def _try(
@@ -135,6 +135,6 @@ class OneOfKey:
 
 
 def _when_taken(attempt: AbstractAttempt) -> str:
-    key: Any = attempt.debounce_key
+    key: Any = attempt.shared_key
     when_taken: str = key.options.when_taken
     return when_taken

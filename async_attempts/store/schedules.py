@@ -130,7 +130,7 @@ class Schedules:
         columns |= {name: value for name, value in given.items() if value is not None}
         attempt = self.database.model(target=schedule.target, **columns)
         attempt._plain = schedule.arguments
-        attempt.debounce_options = NO_SHARED_KEY
+        attempt.key_options = NO_SHARED_KEY
         announce(pre_save, attempt, self.database.alias)
         found = self.attempts.insert_or_get(attempt)
         if found.created:

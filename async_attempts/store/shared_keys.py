@@ -50,8 +50,8 @@ class SharedKeys:
         """
         groups: dict[bytes, list[AbstractAttempt]] = {}
         for attempt in attempts:
-            if attempt.debounce_key is not None:
-                groups.setdefault(attempt.debounce_key.digest, []).append(attempt)
+            if attempt.shared_key is not None:
+                groups.setdefault(attempt.shared_key.digest, []).append(attempt)
         found: dict[UUID, AbstractAttempt] = {}
         for _, group in sorted(groups.items()):
             found |= self._write_within(group)
@@ -59,6 +59,6 @@ class SharedKeys:
 
     def _write_within(self, group: Sequence[AbstractAttempt]) -> dict[UUID, AbstractAttempt]:
         """Write what calls of one key become."""
-        key: Any = group[0].debounce_key
+        key: Any = group[0].shared_key
         way = self.one_of if isinstance(key.options, OneOf) else self.debounce
         return way.write_within(group)
