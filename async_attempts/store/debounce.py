@@ -65,6 +65,7 @@ class Debounce:
         if options.debounce is not None:
             due = _due(options, calls)
             columns = {"scheduled_at": due, "status": status_when_due(due)}
+            columns |= {"limit_key": row.limit_key, "concurrency": row.concurrency}
         elif options.throttle is not None:
             # A person may have put it off for longer than any call has to wait.
             latest = seconds_from_now(options.throttle)

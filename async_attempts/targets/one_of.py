@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from ..exceptions import InvalidOption
 from .keys import key_text
-from .policy import WHEN_TAKEN, Policy
+from .policy import WHEN_TAKEN, Policy, WhenTaken
 
 ONE_OF_OPTIONS: Final = ("one_of", "when_taken")
 """The options of a call, and of `@attemptable`."""
@@ -28,7 +28,7 @@ class OneOf:
     name: ClassVar = "one_of"
 
     key: str | Callable[..., Any] | None = None
-    when_taken: str = WHEN_TAKEN[0]
+    when_taken: WhenTaken = WHEN_TAKEN[0]
 
     def __post_init__(self) -> None:
         if self.when_taken not in WHEN_TAKEN:

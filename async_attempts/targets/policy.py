@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
@@ -18,7 +18,8 @@ from .names import TargetName
 
 LIMIT_KEY_LENGTH: Final = 255
 
-WHEN_TAKEN: Final = ("keep", "skip", "replace", "again")
+WhenTaken: TypeAlias = Literal["keep", "skip", "replace", "again"]
+WHEN_TAKEN: Final[tuple[WhenTaken, ...]] = get_args(WhenTaken)
 
 
 class EventOptions(TypedDict, total=False):
@@ -57,7 +58,7 @@ class TargetOptions(EventOptions, total=False):
     adaptive: bool
     key: str | Callable[..., Any] | None
     one_of: bool | str | Callable[..., Any] | None
-    when_taken: str | None
+    when_taken: WhenTaken | None
     limit_key: str | Callable[..., Any] | None
     concurrency: int | None
     aliases: Iterable[str]
@@ -89,7 +90,7 @@ class Policy:
     adaptive: bool = False
     key: str | Callable[..., Any] | None = None
     one_of: bool | str | Callable[..., Any] | None = None
-    when_taken: str | None = None
+    when_taken: WhenTaken | None = None
     limit_key: str | Callable[..., Any] | None = None
     concurrency: int | None = None
     aliases: tuple[str, ...] = ()
