@@ -39,6 +39,7 @@ from .targets import (
     Policy,
     end_handlers_of,
     has_end_handler,
+    keyless_targets,
     registered,
     target_named,
     target_of,
@@ -62,6 +63,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_keys(),
         *_targets(),
         *_end_handlers(),
+        *_keyless(),
         *_listeners(),
         *_schedules(),
         *_time_zone(),
@@ -126,6 +128,16 @@ def _end_handlers() -> Iterator[CheckMessage]:
                     hint="Name an attemptable function that takes the Ending first.",
                     id="async_attempts.E015",
                 )
+
+
+def _keyless() -> Iterator[CheckMessage]:
+    for name, option in keyless_targets():
+        yield Notice(
+            f"@attemptable on {name}: {option} without a key makes one attempt of calls with "
+            "different arguments; those of the last one win.",
+            hint='Give key=lambda …: …, or a text such as key="all" if it is meant.',
+            id="async_attempts.W015",
+        )
 
 
 def _policies() -> Iterator[tuple[str, Policy]]:

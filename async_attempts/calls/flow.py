@@ -23,8 +23,7 @@ from ..models.row_template import template_of
 from ..models.saving import insert_alike
 from ..payload import Arguments, Handed
 from ..plaintext import hides_arguments
-from ..targets import attemptable
-from ..targets.debounce import DEBOUNCE_OPTIONS
+from ..targets import KEY_OPTIONS, attemptable
 from .rows import new_row, put_on_one_database, write, write_one
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 OPTIONS: Final = frozenset("depends_on subject database allow_autocommit".split()).union(
-    marked(AbstractAttempt, Mark.CHOSEN), DEBOUNCE_OPTIONS
+    marked(AbstractAttempt, Mark.CHOSEN), KEY_OPTIONS
 )
 
 
@@ -75,7 +74,9 @@ class Call:
         of one and "success", "failure" or "any"); subject (a saved model instance); metadata (a
         dict, stored in clear); database (an alias); allow_autocommit; debounce and throttle
         (seconds or a timedelta, False turns the target's own off), with key (text, a whole number
-        or a UUID), and max_wait and adaptive for debounce: see `targets.DebounceOptions`;
+        or a UUID), and max_wait and adaptive for debounce: see `targets.DebounceOptions`; one_of
+        (True, or such a key, False turns the target's own off) of which one attempt is live, with
+        when_taken ("keep", "skip", "replace" or "again"): see `targets.OneOf`;
         limit_key (text, a whole number or a UUID, False turns the target's own off) of which at
         most concurrency attempts, 1 by default, run at once.
         Raises InvalidOption for any other.
@@ -142,12 +143,10 @@ class Call:
         options = dict(self.options)
         database = options.pop("database", None)
         allow_autocommit = options.pop("allow_autocommit", False)
-        debounce_options: dict[str, Any] = {
-            n: options.pop(n) for n in DEBOUNCE_OPTIONS if n in options
-        }
+        key_options: dict[str, Any] = {n: options.pop(n) for n in KEY_OPTIONS if n in options}
         attempt = new_row(self.target, self.arguments, **options)
-        if debounce_options:
-            attempt.debounce_options = debounce_options
+        if key_options:
+            attempt.key_options = key_options
         attempt.allow_autocommit = allow_autocommit
         attempt._state.db = database
         return attempt

@@ -150,6 +150,11 @@ class Event:
         if chosen.options.delay is None and not has_token:
             return
         policy = policy_of(listener.function) or chosen.options
+        if has_token and policy.one_of is not None:
+            raise InvalidOption(
+                f"idempotence_token, one_of: {listener.named(chosen)} has one live attempt of a "
+                "key, and a token keeps the first one; emit without a token."
+            )
         option = "debounce" if policy.debounce is not None else "throttle"
         if policy.debounce is None and policy.throttle is None:
             return

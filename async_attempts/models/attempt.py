@@ -29,7 +29,7 @@ from .ports import Progress
 from .querysets import AttemptManager, AttemptQuerySet, writing
 from .saving import database_of
 from .subject import SubjectField
-from .unique_keys import DebounceKey
+from .unique_keys import SharedKey
 
 
 class AbstractAttempt(models.Model):
@@ -125,10 +125,10 @@ class AbstractAttempt(models.Model):
     """True if a row that is written together with this one waits for it."""
     keeps_for_others = False
     """True if that row is handed its result, or may ask for it."""
-    debounce_options: Mapping[str, Any] | None = None
-    """The caller's options of debounce and throttle, by name."""
-    debounce_key: DebounceKey | None = None
-    """The key by which a new row is debounced or throttled, once it is filled in."""
+    key_options: Mapping[str, Any] | None = None
+    """The caller's options of debounce, throttle and `one_of`, by name."""
+    shared_key: SharedKey | None = None
+    """The key that a new row shares with other calls, once it is filled in."""
 
     _plain: Arguments | None = None
     _replaced: frozenset[str] = frozenset()

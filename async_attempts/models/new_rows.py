@@ -10,11 +10,19 @@ from typing import Any
 from ..conf import DEFAULT_QUEUE
 from ..exceptions import InvalidOption
 from ..payload import Arguments
-from ..targets import Policy, Target, end_handlers_of, has_end_handler, limit_of, target_of
+from ..targets import (
+    DebounceOptions,
+    Policy,
+    Target,
+    end_handlers_of,
+    has_end_handler,
+    limit_of,
+    target_of,
+)
 from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .subject import takes_subject
-from .unique_keys import debounce_key_of, key_of_tick, key_of_token
+from .unique_keys import key_of_tick, key_of_token, shared_key_of
 from .validation import as_seconds
 
 
@@ -50,9 +58,13 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     if name.target_pk is not None and takes_subject(attempt):
         row["subject_type"], row["subject_id"] = target.label, name.target_pk
     row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
-    if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
-        attempt.debounce_key = this
-    due = this.options.debounce if this else policy.delay
+    arguments = attempt._plain or Arguments()
+    shared = shared_key_of(name, policy, attempt.key_options or {}, row, arguments)
+    if shared is not None:
+        attempt.shared_key = shared
+    due = policy.delay
+    if shared is not None and isinstance(shared.options, DebounceOptions):
+        due = shared.options.debounce
     for column, default in (
         ("priority", policy.priority or 0),
         ("keep_result", _keeps_result_by(attempt, policy)),
@@ -62,9 +74,7 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
         if row[column] is None:
             row[column] = default
     limits = row["limit_key"], row["concurrency"]
-    row["limit_key"], row["concurrency"] = limit_of(
-        name, policy, limits, attempt._plain or Arguments()
-    )
+    row["limit_key"], row["concurrency"] = limit_of(name, policy, limits, arguments)
     row["on_ended"] = _note_of_ends(attempt, target) if has_end_handler(policy) else None
     relative = _relative_moments(row)
     check_options(attempt)

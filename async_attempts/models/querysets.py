@@ -15,8 +15,7 @@ from ..exceptions import DuplicateAttempt, InvalidOption
 from ..lifecycle import FINAL, LIVE, Status
 from ..payload import Arguments
 from ..plaintext import hides_arguments
-from ..targets import target_of
-from ..targets.debounce import DEBOUNCE_OPTIONS
+from ..targets import KEY_OPTIONS, target_of
 from . import ports
 from .clock import DatabaseNow
 from .ports import Changes
@@ -118,7 +117,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
         """Enqueue: write the row in the caller's transaction.
 
         Takes the columns, `method_args`, `subject`, `database` (an alias), `allow_autocommit` and
-        the options of debounce and throttle; a row that still waited has `created` False then.
+        the options of debounce, throttle and `one_of`; a row that was there has `created` False.
         Raises what `async_attempts.enqueue` raises, and DuplicateAttempt for a token that's taken.
         """
         return self._create(kwargs)
@@ -139,11 +138,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             arguments = Arguments.of(kwargs.get("method_args", {}))
             return insert_alike(template, arguments, manager.writes_to)
         allow_autocommit = kwargs.pop("allow_autocommit", False)
-        debounce_options = self._debounce_options(kwargs)
+        key_options = self._key_options(kwargs)
         row: Any = self.model(**kwargs)
         row.allow_autocommit, row.loads_defaults = allow_autocommit, loads_defaults
-        if debounce_options:
-            row.debounce_options = debounce_options
+        if key_options:
+            row.key_options = key_options
         row.save(force_insert=True, using=manager.writes_to)
         return row
 
@@ -216,9 +215,9 @@ class AttemptQuerySet(QuerySet[_Row_co]):
     ) -> tuple[Any, bool]:
         manager: Any = self._for_database(kwargs)
         manager._for_write = True
-        if debounce_options := self._debounce_options(kwargs):
+        if key_options := self._key_options(kwargs):
             raise InvalidOption(
-                f"{', '.join(debounce_options)}: not for get_or_create, which leaves what is "
+                f"{', '.join(key_options)}: not for get_or_create, which leaves what is "
                 "there; use create()."
             )
         given: dict[str, Any] = {"allow_autocommit": kwargs.pop("allow_autocommit", False)}
@@ -246,7 +245,7 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             with suppress(manager.model.DoesNotExist):
                 return manager.get(**kwargs), False
             raise
-        # A waiting attempt of a debounced target may have taken the new one's place.
+        # A live attempt of the same key may have taken the new one's place.
         return row, row.created
 
     def _template_of(self, kwargs: dict[str, Any]) -> RowTemplate | None:
@@ -259,11 +258,11 @@ class AttemptQuerySet(QuerySet[_Row_co]):
             return None
         return template_of(self.model, kwargs["target"], kwargs.get("method_name") or None)
 
-    def _debounce_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Take the options of debounce and throttle out of `kwargs`."""
+    def _key_options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Take the options of debounce, throttle and `one_of` out of `kwargs`."""
         columns = {field.name for field in self.model._meta.get_fields()}
         # A project's own column may be called "key".
-        return {n: kwargs.pop(n) for n in DEBOUNCE_OPTIONS if n in kwargs and n not in columns}
+        return {n: kwargs.pop(n) for n in KEY_OPTIONS if n in kwargs and n not in columns}
 
     def _for_database(self, kwargs: dict[str, Any]) -> Self:
         alias = kwargs.pop("database", None)

@@ -193,12 +193,14 @@ def _template(model: type[models.Model], target: Target) -> RowTemplate | None:
         _blank(model) is None
         or target.name.target_pk is not None
         or callable(target.policy.limit_key)
+        or callable(target.policy.key)
+        or callable(target.policy.one_of)
     ):
         return None
     row: Any = model()
     relative = fill_in(row, target)
     moments = row.scheduled_at, row.expires_at
-    if relative or moments != (None, None) or row.debounce_key is not None:
+    if relative or moments != (None, None) or row.shared_key is not None:
         return None
     return RowTemplate(model, target.signature, row.__dict__ | DUE_NOW)
 

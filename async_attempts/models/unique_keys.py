@@ -1,6 +1,6 @@
 """Unique keys: sixteen bytes; at most one attempt may have each.
 
-Idempotence tokens, ticks of schedules, debounce and throttle rest on them.
+Idempotence tokens, ticks of schedules, debounce, throttle and `one_of` rest on them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from ..exceptions import InvalidOption
-from ..targets import DebounceOptions, Policy, TargetName, debounce_options_of
+from ..payload import Arguments
+from ..targets import KeyOptions, OneOf, Policy, TargetName, key_options_of, key_text, made_key
 from .bounds import MOST_COUNTED
 from .validation import check_metadata, check_token
 
@@ -31,14 +32,14 @@ def key_of_tick(schedule: str, tick: datetime) -> bytes:
     return unique_key("schedule", schedule, tick.astimezone(UTC).isoformat())
 
 
-class DebounceKey(NamedTuple):
+class SharedKey(NamedTuple):
     """The first bytes of the unique keys of all attempts of one target and key.
 
     The other four are a number, one more for each attempt.
     """
 
     digest: bytes
-    options: DebounceOptions
+    options: KeyOptions
 
     @property
     def first(self) -> bytes:
@@ -56,34 +57,54 @@ class DebounceKey(NamedTuple):
         return (int.from_bytes(unique_key) + 1).to_bytes(len(unique_key))
 
 
-def debounce_key_of(
-    name: TargetName, policy: Policy, given: Mapping[str, Any], row: Mapping[str, Any]
-) -> DebounceKey | None:
-    """Return the key by which a new row of these columns is debounced or throttled, if it is.
+def shared_key_of(
+    name: TargetName,
+    policy: Policy,
+    given: Mapping[str, Any],
+    row: Mapping[str, Any],
+    arguments: Arguments,
+) -> SharedKey | None:
+    """Return the key by which a new row of these columns is debounced, throttled or one of its key.
 
-    Raises InvalidOption for options that are wrong, and for a token or a time beside them.
+    None if it isn't, or if the author's function says that this call has no key. Raises
+    InvalidOption for options that are wrong, and for a token or a time beside them.
     """
-    options = debounce_options_of(policy, given)
+    options = key_options_of(policy, given)
     if options is None:
         return None
-    off = f"leave it out, or say {options.name}=False for this call"
+    _refuse_beside(options, row)
+    key = options.key
+    if callable(key):
+        option = "one_of" if isinstance(options, OneOf) else "key"
+        if (made := made_key(option, key, str(name), arguments)) is None:
+            return None
+        key = key_text(option, made)
+    return SharedKey(unique_key(options.name, *name, key)[:-NUMBER_BYTES], options)
+
+
+def _refuse_beside(options: KeyOptions, row: Mapping[str, Any]) -> None:
+    """Raise InvalidOption for columns that exclude these options."""
+    name, is_one_of = options.name, isinstance(options, OneOf)
+    off = f"leave it out, or say {name}=False for this call"
     if row["idempotence_token"] is not None:
-        raise InvalidOption(
-            f"idempotence_token, {options.name}: a token keeps the first call, {options.name} the "
-            f"last one of several; {off}."
+        why = (
+            "a token is taken as long as its attempt is kept, one_of until it has ended"
+            if is_one_of
+            else f"a token keeps the first call, {name} the last one of several"
         )
+        raise InvalidOption(f"idempotence_token, {name}: {why}; {off}.")
     if row.get("edges") or row.get("is_prerequisite"):
         raise InvalidOption(
-            f"depends_on, {options.name}: the attempt that waits already keeps what it depends on, "
-            f"and what depends on it; {off}."
+            f"depends_on, {name}: the attempt that waits already keeps what it depends on, "
+            f"and what depends on it; {off}. Others may depend on what is enqueued by itself."
         )
+    if isinstance(options, OneOf):
+        return
     if row["scheduled_at"] is not None:
-        raise InvalidOption(f"scheduled_at, {options.name}: both say when it is due; {off}.")
+        raise InvalidOption(f"scheduled_at, {name}: both say when it is due; {off}.")
     if options.adaptive:
         check_metadata(row["metadata"])
         check_metadata({**row["metadata"], CALLS: MOST_COUNTED})
-    digest = unique_key(options.name, *name, options.key)[:-NUMBER_BYTES]
-    return DebounceKey(digest, options)
 
 
 def unique_key(*parts: str | None) -> bytes:

@@ -18,11 +18,11 @@ from ..models.new_rows import complete
 from ..models.row_template import RowTemplate, adopt_template
 from ..models.sealing import plaintexts_of, seal
 from ..plaintext import Plaintext
-from .debounce import Debounce
 from .expressions import seconds_from_now, status_when_due
 from .insert import A_FEW, CHUNK_ROWS, DECIDED, InsertAlike
 from .prerequisites import Prerequisites
 from .queues import Queues
+from .shared_keys import SharedKeys
 from .transactions import refuse_wrong_transaction, wrong_transaction
 
 _T = TypeVar("_T")
@@ -34,12 +34,16 @@ class Attempts:
     """Inserts new attempts, and gives them their first status."""
 
     def __init__(
-        self, alike: InsertAlike, debounce: Debounce, prerequisites: Prerequisites, queues: Queues
+        self,
+        alike: InsertAlike,
+        shared_keys: SharedKeys,
+        prerequisites: Prerequisites,
+        queues: Queues,
     ) -> None:
         self.alike = alike
         self.inserts = alike.insert
         self.database = alike.database
-        self.debounce = debounce
+        self.shared_keys = shared_keys
         self.prerequisites = prerequisites
         self.queues = queues
 
@@ -69,8 +73,8 @@ class Attempts:
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0] is attempt
         self._prepare([attempt])
-        if attempt.debounce_key is not None:
-            attempt.__dict__ = self.debounce.write(attempt).__dict__
+        if attempt.shared_key is not None:
+            attempt.__dict__ = self.shared_keys.write(attempt).__dict__
             return True
         return self.database.retry_on_conflict(lambda: self.inserts.write([attempt])) == 1
 
@@ -79,8 +83,8 @@ class Attempts:
         if attempt.edges:
             return self.insert_or_get_many([attempt])[0]
         self._prepare([attempt])
-        if attempt.debounce_key is not None:
-            return self.debounce.write(attempt)
+        if attempt.shared_key is not None:
+            return self.shared_keys.write(attempt)
         return self._write_or_get(attempt)
 
     def _write_or_get(self, attempt: AbstractAttempt) -> AbstractAttempt:
@@ -112,11 +116,11 @@ class Attempts:
             self.insert_alike(rows, template)
             return
         self._prepare(rows)
-        if debounced := [row for row in rows if row.debounce_key is not None]:
+        if keyed := [row for row in rows if row.shared_key is not None]:
             _reset_state(rows)
-            key: Any = debounced[0].debounce_key
+            key: Any = keyed[0].shared_key
             raise InvalidOption(
-                f"bulk_create: {debounced[0]} has {key.options.name}, which may let a row that is "
+                f"bulk_create: {keyed[0]} has {key.options.name}, which may let a row that is "
                 "there take its place; use enqueue_many."
             )
 
@@ -160,19 +164,19 @@ class Attempts:
                     continue
                 self._prepare(attempts)
                 found = self._write_or_get_many(attempts)
-                # All debounced calls of one key have one row.
+                # All calls of one key have one row.
                 new += len({attempt.pk for attempt in found if attempt.created})
         return new
 
     def _write_or_get_many(self, rows: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
-        debounced = [row for row in rows if row.debounce_key is not None]
-        ordinary = [row for row in rows if row.debounce_key is None] if debounced else rows
+        keyed = [row for row in rows if row.shared_key is not None]
+        ordinary = [row for row in rows if row.shared_key is None] if keyed else rows
         found = self._write_or_get_each(ordinary)
         self.prerequisites.link(ordinary, found)
-        if not debounced:
+        if not keyed:
             return found
         ids = [row.pk for row in ordinary]
-        by_id = dict(zip(ids, found, strict=True)) | self.debounce.write_each(debounced)
+        by_id = dict(zip(ids, found, strict=True)) | self.shared_keys.write_each(keyed)
         return [by_id[row.pk] for row in rows]
 
     def _write_or_get_each(self, attempts: Sequence[AbstractAttempt]) -> list[AbstractAttempt]:
@@ -222,7 +226,7 @@ class Attempts:
         if len(rows) > min(A_FEW, batch_size) or self.inserts.is_listened_to:
             return False
         if any(
-            row.unique_key is not None or row.loads_defaults or row.debounce_key or row.edges
+            row.unique_key is not None or row.loads_defaults or row.shared_key or row.edges
             for row in rows
         ):
             return False

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 from django.db import transaction
 
@@ -40,10 +41,19 @@ CHUNK_ROWS: Final = 500
 PER_ROW: Final = frozenset({"id", "args"})
 
 
+LIVE_UNCLAIMED: Final = """
+SELECT {columns} FROM {table}
+WHERE id = %s AND status IN ('scheduled', 'pending', 'waiting') AND claimed_by IS NULL {lock}
+"""
+
+
 class Insert:
     """One INSERT for one attempt or many, already prepared."""
 
     unique_conflict = " ON CONFLICT ({key}) WHERE {key} IS NOT NULL DO NOTHING"
+
+    shared_lock = ""
+    """SQL after a SELECT for a lock that other readers can have, too; SQLite has one writer."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -128,10 +138,19 @@ class Insert:
         """Write a row; False if its key is taken. Waits for a caller that may have taken it."""
         return self.write([row]) == 1
 
+    def lock_unclaimed(self, pk: UUID) -> AbstractAttempt | None:
+        """Return the live attempt if nobody has claimed it; nobody can until the transaction ends.
+
+        A shared lock: callers that it serves don't wait for each other, and claims pass it over.
+        """
+        columns, table = ", ".join(self.columns.selected), self.columns.table
+        sql = LIVE_UNCLAIMED.format(columns=columns, table=table, lock=self.shared_lock)
+        return next(iter(self.database.attempts.raw(sql, [self.database.stored(pk)])), None)
+
     def rows_between(self, first: bytes, last: bytes, look: int) -> AttemptQuerySet[Any]:
         """Return the attempts with unique keys in this range, the last one first.
 
-        `look`: the number of looks at it before this one.
+        `look`: 0 for the first one, 1 for another, and one more whenever nothing has changed.
         """
         rows = self.database.attempts.filter(unique_key__gte=first, unique_key__lte=last)
         return rows.order_by("-unique_key")

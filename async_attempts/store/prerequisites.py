@@ -78,10 +78,22 @@ class Prerequisites:
         older = {edge.prerequisite_id for edge in edges} - new
         self._require(older)
         self.database.dependencies.bulk_create(edges, STATEMENT_KEYS)
-        if older:
+        self._note_when_committed(older)
+
+    def follow(self, row: AbstractAttempt) -> None:
+        """Write the edges of a new row to attempts that were there before.
+
+        In the transaction that wrote it. What is gone by then has ended.
+        """
+        edges = self._edges_of(row, {})
+        self.database.dependencies.bulk_create(edges)
+        self._note_when_committed({edge.prerequisite_id for edge in edges})
+
+    def _note_when_committed(self, ids: Collection[UUID]) -> None:
+        if ids:
 
             def later() -> None:
-                self.note_dependents(sorted(older))
+                self.note_dependents(sorted(ids))
 
             transaction.on_commit(later, self.database.alias, robust=True)
 

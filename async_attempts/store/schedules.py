@@ -31,7 +31,7 @@ ON_TIME: Final = timedelta(seconds=60)
 
 INSTANT: Final = timedelta(microseconds=1)
 
-NO_DEBOUNCE: Final = {"debounce": False, "throttle": False}
+NO_SHARED_KEY: Final = {"debounce": False, "throttle": False, "one_of": False}
 """A tick is an attempt of its own, whatever the target says of calls."""
 
 
@@ -130,7 +130,7 @@ class Schedules:
         columns |= {name: value for name, value in given.items() if value is not None}
         attempt = self.database.model(target=schedule.target, **columns)
         attempt._plain = schedule.arguments
-        attempt.debounce_options = NO_DEBOUNCE
+        attempt.key_options = NO_SHARED_KEY
         announce(pre_save, attempt, self.database.alias)
         found = self.attempts.insert_or_get(attempt)
         if found.created:

@@ -12,7 +12,6 @@ from .changes import Changes
 from .claim_trials import Trials
 from .claims import Claims
 from .database import Database
-from .debounce import Debounce
 from .dependencies import Dependencies
 from .dialects.base import Dialect
 from .ends import Ends
@@ -26,6 +25,7 @@ from .queues import Queues
 from .retention import Retention
 from .revisits import What
 from .schedules import Schedules
+from .shared_keys import SharedKeys
 from .statistics import Statistics
 from .workers import Workers
 
@@ -46,8 +46,8 @@ class Store:
         self.queues = Queues(database, dialect, self.limits)
         self.claims = Claims(database, dialect, self.outcomes, self.limits, self.queues)
         self.workers = Workers(database, dialect, self.dependencies, self.ends, self.limits)
-        self.debounce = Debounce(database, new)
-        self.attempts = Attempts(alike(new), self.debounce, self.prerequisites, self.queues)
+        self.shared_keys = SharedKeys(database, new, self.prerequisites)
+        self.attempts = Attempts(alike(new), self.shared_keys, self.prerequisites, self.queues)
         self.schedules = Schedules(database, self.attempts)
         self.changes = Changes(database, self.dependencies, self.ends)
         self.retention = Retention(database, dialect, self.dependencies, self.ends)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..exceptions import InvalidOption
-from ..values import flag, has_lone_surrogate, seconds, text_key
+from ..values import flag, seconds
+from .keys import key_text
 from .policy import Policy
 
 
@@ -19,14 +20,15 @@ class DebounceOptions:
     later than its first call + `max_wait`. With `adaptive` the n-th call moves it n times as far:
     due = min(now + n * debounce, first call + max_wait).
     `throttle`: attempts of one key begin at least `throttle` seconds apart.
-    `key`: text that keeps apart calls of one target; None: all of them are together.
+    `key`: text that keeps apart calls of one target, or a function that makes it of the arguments;
+    None: all of them are together.
     """
 
     debounce: float | None = None
     throttle: float | None = None
     max_wait: float | None = None
     adaptive: bool = False
-    key: str | None = None
+    key: str | Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if self.debounce is not None and self.throttle is not None:
@@ -81,6 +83,8 @@ def debounce_options_of(policy: Policy, given: Mapping[str, Any]) -> DebounceOpt
         said = {"debounce": policy.debounce, "throttle": policy.throttle} | said
     if said.get("debounce") is not None:
         said = {"max_wait": policy.max_wait, "adaptive": policy.adaptive} | said
+    if said.get("debounce") is not None or said.get("throttle") is not None:
+        said = {"key": policy.key} | said
     options = DebounceOptions(**said)
     return options if options.name is not None else None
 
@@ -97,19 +101,12 @@ def _seconds(name: str, value: Any) -> float:
     return seconds(f"{name}:", value, InvalidOption, expected)
 
 
-def _text(name: str, value: Any) -> str:
-    text = text_key(f"{name}:", value, InvalidOption)
-    if not text or has_lone_surrogate(text):
-        raise InvalidOption(f"{name}: must have a character at least, and no lone surrogate.")
-    return text
-
-
 _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "debounce": _period,
     "throttle": _period,
     "max_wait": _seconds,
     "adaptive": lambda name, value: flag(f"{name}:", value, InvalidOption),
-    "key": _text,
+    "key": key_text,
 }
 DEBOUNCE_OPTIONS: Final = tuple(_READERS)
-"""The options of a call; `@attemptable` takes the same, but for the key."""
+"""The options of a call; `@attemptable` takes the same, and a function as the key."""

@@ -14,9 +14,9 @@ from django.dispatch import Signal
 from ..exceptions import InvalidOption, InvalidTarget
 from ..imports import matches_targets, require_public
 from ..values import seconds_of
-from .debounce import DebounceOptions
 from .names import own_name, underlying
 from .policy import EventOptions, Policy, TargetOptions
+from .shared_keys import check_key_options
 
 Function = TypeVar("Function", bound="Callable[..., Any] | classmethod[Any, ..., Any]")
 
@@ -79,7 +79,7 @@ def policy_with(options: EventOptions) -> Policy:
     if "aliases" in given:
         given["aliases"] = _former_names(given["aliases"])
     policy = Policy(**given)
-    _check_debounce(policy)
+    check_key_options(policy)
     return policy
 
 
@@ -96,19 +96,6 @@ def _former_names(aliases: Iterable[str]) -> tuple[str, ...]:
             raise InvalidOption(f"aliases: {name!r} must be a full dotted name.")
         require_public(name)
     return names
-
-
-def _check_debounce(policy: Policy) -> None:
-    options = DebounceOptions(
-        debounce=policy.debounce,
-        throttle=policy.throttle,
-        max_wait=policy.max_wait,
-        adaptive=policy.adaptive,
-    )
-    if options.name is not None and policy.delay is not None:
-        raise InvalidOption(
-            f"delay, {options.name}: both say when it is due; leave delay out, or {options.name}."
-        )
 
 
 def _require_name(function: object) -> str:

@@ -98,4 +98,6 @@ def _unfit(policy: Policy) -> str:
         return "debounce"
     if policy.throttle is not None:
         return "throttle"
+    if policy.one_of is not None:
+        return "one_of"
     return "a limit_key that is a function" if callable(policy.limit_key) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from ..backoff import Backoff
 from ..conf import PRIORITY_RANGE
@@ -13,9 +13,13 @@ from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
 from ..payload import Arguments
 from ..values import CENTURY, is_storable, is_whole, text_key, whole
+from .keys import made_key
 from .names import TargetName, underlying
 
 LIMIT_KEY_LENGTH: Final = 255
+
+WhenTaken: TypeAlias = Literal["keep", "skip", "replace", "again"]
+WHEN_TAKEN: Final[tuple[WhenTaken, ...]] = get_args(WhenTaken)
 
 
 class EventOptions(TypedDict, total=False):
@@ -38,7 +42,9 @@ class TargetOptions(EventOptions, total=False):
     """The options that `@attemptable` takes.
 
     `atomic`: perform and record it in one database transaction. `debounce`, `throttle`,
-    `max_wait`: seconds or a timedelta, `adaptive`: see `DebounceOptions`. `concurrency`: how many
+    `max_wait`: seconds or a timedelta, `adaptive`: see `DebounceOptions`; `key`: text, or a
+    function that makes it of the arguments, that keeps calls apart. `one_of`: such a key, or True
+    for all calls, of which one attempt is live; `when_taken`: see `OneOf`. `concurrency`: how many
     attempts with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
     names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
@@ -53,6 +59,9 @@ class TargetOptions(EventOptions, total=False):
     throttle: float | timedelta | None
     max_wait: float | timedelta | None
     adaptive: bool
+    key: str | Callable[..., Any] | None
+    one_of: bool | str | Callable[..., Any] | None
+    when_taken: WhenTaken | None
     limit_key: str | Callable[..., Any] | None
     concurrency: int | None
     aliases: Iterable[str]
@@ -67,7 +76,8 @@ class Policy:
 
     `delay`, `expires_after`, `timeout`, `debounce`, `throttle`, `max_wait`: seconds. `queue` and
     the name of a `priority` are checked against the settings when an attempt is enqueued.
-    `debounce` to `adaptive`: see `DebounceOptions`. `limit_key`, `concurrency`: see `limit_of`.
+    `debounce` to `key`: see `DebounceOptions`. `one_of`, `when_taken`: see `OneOf`. `limit_key`,
+    `concurrency`: see `limit_of`.
     Raises InvalidOption.
     """
 
@@ -84,6 +94,9 @@ class Policy:
     throttle: float | None = None
     max_wait: float | None = None
     adaptive: bool = False
+    key: str | Callable[..., Any] | None = None
+    one_of: bool | str | Callable[..., Any] | None = None
+    when_taken: WhenTaken | None = None
     limit_key: str | Callable[..., Any] | None = None
     concurrency: int | None = None
     aliases: tuple[str, ...] = ()
@@ -116,6 +129,10 @@ def _is_named(value: object) -> bool:
     return callable(underlying(value))
 
 
+def _is_key(value: object) -> bool:
+    return callable(value) or isinstance(value, str)
+
+
 _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "queue": ("a name", lambda v: isinstance(v, str)),
     "priority": (
@@ -129,10 +146,13 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "throttle": ("seconds or a timedelta, over zero", _is_period),
     "max_wait": ("seconds or a timedelta, over zero", _is_period),
     "adaptive": ("True or False", _is_bool),
-    "limit_key": (
-        "text, or a function that makes it of the arguments",
-        lambda v: callable(v) or isinstance(v, str),
+    "key": ("text, or a function that makes it of the arguments", _is_key),
+    "one_of": (
+        "True, text, or a function that makes it of the arguments",
+        lambda v: v is True or _is_key(v),
     ),
+    "when_taken": (f"one of {', '.join(WHEN_TAKEN)}", lambda v: v in WHEN_TAKEN),
+    "limit_key": ("text, or a function that makes it of the arguments", _is_key),
     "concurrency": (
         f"a whole number from 1 to {MOST_AT_ONCE}",
         lambda v: is_whole(v, most=MOST_AT_ONCE),
@@ -171,20 +191,10 @@ def limit_of(
         whole("concurrency:", concurrency, InvalidOption, expected, most=MOST_AT_ONCE)
     own_name = str(name)
     if key == "" and callable(key := policy.limit_key):
-        key = _made(key, own_name, arguments)
+        key = made_key("limit_key", key, own_name, arguments)
         if key is None:
             return "", None
     return _text(own_name if key is None else key), concurrency or 1
-
-
-def _made(function: Any, own_name: str, arguments: Arguments) -> Any:
-    try:
-        return function(*arguments.args, **arguments.kwargs)
-    except Exception as error:
-        raise InvalidOption(
-            f"limit_key: the function of {own_name} raised {type(error).__name__}; it is called "
-            "with the attempt's arguments and returns text, a whole number, a UUID or None."
-        ) from error
 
 
 def _text(key: Any) -> str:

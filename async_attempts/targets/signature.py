@@ -60,6 +60,11 @@ class CallSignature:
         kinds = {parameter.kind for parameter in self._signature.parameters.values()}
         return not kinds.isdisjoint((*BY_POSITION, Parameter.VAR_POSITIONAL))
 
+    @property
+    def takes_arguments(self) -> bool:
+        """True if it is known to have a parameter."""
+        return bool(self._signature and self._signature.parameters)
+
     def has_keyword(self, name: str) -> bool:
         """Return True if a parameter of this very name can be given by keyword."""
         parameter = self._signature.parameters.get(name) if self._signature else None

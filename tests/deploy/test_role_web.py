@@ -97,6 +97,15 @@ def several_debounced(database: str) -> Any:
     return enqueue_many(call(paced.reindex, n % 3).using(database=database) for n in range(9))
 
 
+def one_of_a_key(database: str) -> Any:
+    rows = [
+        call(clients.greet, 1).using(database=database, one_of="k", when_taken=way).enqueue()
+        for way in ("keep", "keep", "skip", "replace", "again")
+    ]
+    assert [row.created for row in rows] == [True, False, False, False, False]
+    return rows
+
+
 def limited_by_a_key(database: str) -> Any:
     return call(limited.one_of_two, "nowhere").using(database=database).enqueue()
 
@@ -135,6 +144,7 @@ WAYS = (
     debounced,
     throttled,
     several_debounced,
+    one_of_a_key,
     limited_by_a_key,
     flow,
     chain,

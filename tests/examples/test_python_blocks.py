@@ -47,7 +47,8 @@ def page_module(request, monkeypatch, tmp_path) -> Iterator[ModuleType]:
     monkeypatch.setenv("ATTEMPTS_KEYS_FILE", str(tmp_path / "keys"))
     # From Django 6.1 on mail needs this; older ones don't look at it.
     monkeypatch.setattr(django_settings, "MAILERS", {"default": {"BACKEND": OUTBOX}}, raising=False)
-    module = ModuleType(f"tests.shop.page_{request.param.stem.lower()}")
+    name = request.param.stem.lower().replace("-", "_")
+    module = ModuleType(f"tests.shop.page_{name}")
     vars(module)["env"] = environ.Env()
     # Who listens on a page does so on no other.
     for kept in ("listeners", "by_event"):

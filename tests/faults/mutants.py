@@ -49,6 +49,7 @@ FROZEN_LOOP = (
 OVERDUE = "tests/store/test_expire_overdue.py::"
 RACES = "tests/store/test_rescue_races.py::"
 DEBOUNCE = "tests/store/test_debounce.py::"
+ONE_OF = "tests/store/test_one_of_races.py::"
 LIMITS = "tests/store/test_limits_of_queues.py::"
 SLOTS = "tests/store/test_slots.py::"
 
@@ -386,7 +387,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a debounced call changes nothing that has begun",
-        (("store/debounce.py", "filter(WAITS, pk=waiting).update", "filter(pk=waiting).update"),),
+        (("store/last_attempts.py", "filter(guard, pk=waiting)", "filter(pk=waiting)"),),
         (
             f"{DEBOUNCE}test_a_call_during_a_claim_makes_a_new_one[postgresql-debounced]",
             f"{DEBOUNCE}test_a_call_during_a_claim_makes_a_new_one[mariadb-throttled]",
@@ -402,11 +403,24 @@ MUTANTS: Final = (
         (
             (
                 "store/debounce.py",
-                "Greatest(last.free_at(options.throttle), DatabaseNow())",
+                "Greatest(_free_at(last, options.throttle), DatabaseNow())",
                 "DatabaseNow()",
             ),
         ),
         (f"{DEBOUNCE}test_calls_and_claims_at_once_lose_nothing[postgresql-throttle]",),
+    ),
+    Mutant(
+        "no worker begins what serves an open call",
+        (("store/dialects/postgresql_insert.py", 'shared_lock = "FOR SHARE"', 'shared_lock = ""'),),
+        (f"{ONE_OF}test_a_claim_passes_over_what_serves_an_open_call[postgresql-keep]",),
+    ),
+    Mutant(
+        "a call is not served by what a worker has claimed meanwhile",
+        (("store/insert.py", "AND claimed_by IS NULL {lock}", "{lock}"),),
+        (
+            f"{ONE_OF}test_a_call_that_meets_a_claim_looks_again[postgresql-keep]",
+            f"{ONE_OF}test_a_call_that_meets_a_claim_looks_again[mariadb-again]",
+        ),
     ),
     Mutant(
         "a place is held until its claim is over",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,12 +21,13 @@ from django.db import connections
 from django.db.backends.postgresql import psycopg_any
 from psycopg import IsolationLevel
 
-from async_attempts import checks, recurring, schedules
+from async_attempts import attemptable, checks, recurring, schedules
 from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
 from async_attempts.targets import decorator, policy_of, registered
 from tests.databases import move_table
-from tests.shop import clients, follow_ups, reports
+from tests.shop import clients, follow_ups, paced, reports
+from tests.shop.paced import REMINDING
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
@@ -59,6 +61,24 @@ def attempts(settings: Any) -> Any:
 def test_a_clean_project_hears_nothing():
     assert {module.__name__ for module in DECORATED} <= {n.rpartition(".")[0] for n in registered()}
     assert found() == {}
+
+
+@pytest.mark.parametrize("option", ["debounce", "throttle"])
+def test_a_debounced_target_with_arguments_needs_a_key(option: str, request: pytest.FixtureRequest):
+    decorated: Any = attemptable
+
+    def declare(**options: Any) -> None:
+        decorated(**options)(paced.remind)
+
+    request.addfinalizer(partial(declare, **REMINDING))
+    declare(**{option: 5})
+    assert ids() == ["W015"]
+    message = found()["async_attempts.W015"]
+    assert isinstance(message, Notice)
+    assert f"@attemptable on tests.shop.paced.remind: {option} without a key" in str(message)
+    for key in (lambda number: number, "all"):
+        declare(**{option: 5, "key": key})
+        assert ids() == []
 
 
 # Django's own check of a JSONField may ask the databases.

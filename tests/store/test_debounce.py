@@ -101,6 +101,13 @@ def test_a_debounced_call_moves_the_time(store):
     assert third.scheduled_at - third.created_at < NEAR
 
 
+def test_a_debounced_call_brings_its_own_limit(store):
+    first = debounced(store, 1, limit_key="customer-1", concurrency=3)
+    second = debounced(store, 2, limit_key="customer-2")
+    assert second.pk == first.pk
+    assert (row(store, first).limit_key, row(store, first).concurrency) == ("customer-2", 1)
+
+
 def test_never_later_than_the_first_call_and_max_wait(store):
     first = debounced(store, 1, HOUR, max_wait=HOUR)
     again = debounced(store, 2, HOUR, max_wait=HOUR)

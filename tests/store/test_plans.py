@@ -13,7 +13,7 @@ from async_attempts import Attempt
 from async_attempts.conf import retention
 from async_attempts.lifecycle import Snoozed, Succeeded
 from async_attempts.models import Queue, Schedule, Worker
-from async_attempts.models.unique_keys import DebounceKey
+from async_attempts.models.unique_keys import SharedKey
 from async_attempts.store import Result
 from async_attempts.store.dialects.mysql import AT_ONCE
 from async_attempts.store.dialects.postgresql import binary_cursor
@@ -129,8 +129,8 @@ def test_workers_find_their_rows_by_the_indexes_made_for_it(store, worker):
         walk = [one for one in walking if "LIMIT" in one[0]]
         assert used(store, walk) == {"aa_attempt_promote"}
 
-    key = DebounceKey(bytes(12), DebounceOptions(debounce=1.0))
-    _, calling = observed(store, lambda: store.debounce._last_of(key, 0))
+    key = SharedKey(bytes(12), DebounceOptions(debounce=1.0))
+    _, calling = observed(store, lambda: store.shared_keys.debounce.last_attempts.of(key, 0))
     assert used(store, calling) == {"aa_attempt_unique_key"}
 
     keys = ["of a customer", "for others", "nobody's"]

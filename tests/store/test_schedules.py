@@ -81,6 +81,15 @@ def test_a_tick_is_enqueued_once_even_if_the_row_is_put_back(store):
     assert schedule(store).last_attempt == attempts(store)[0].pk
 
 
+def test_a_tick_is_an_attempt_of_its_own_whatever_the_target_says_of_calls(store):
+    for target in ("tests.shop.paced.remind", "tests.shop.paced.reindex"):
+        for _ in range(2):
+            declare_due(store, target=target)
+            [ticked] = store.schedules.enqueue_ticks([NAME])
+            assert (ticked.attempt.created, ticked.attempt.state) == (True, "pending")
+    assert len(attempts(store)) == 4
+
+
 @pytest.mark.only("postgresql", "mariadb", reason="SQLite's writers exclude each other")
 def test_workers_that_race_for_a_tick_enqueue_it_once(store):
     declare_due(store)

@@ -40,6 +40,7 @@ class MySQLInsert(Insert):
     """One INSERT without ON CONFLICT."""
 
     unique_conflict = ""
+    shared_lock = "LOCK IN SHARE MODE"
 
     def write(self, attempts: Sequence[AbstractAttempt]) -> int:
         if len(attempts) > 1 and any(a.unique_key is not None for a in attempts):
@@ -111,5 +112,5 @@ class MySQLInsert(Insert):
         # At REPEATABLE READ only a locking read sees a winner that is newer than the snapshot.
         # A shared lock: others that wait for the same winner hold one already and would deadlock.
         columns, table = ", ".join(self.columns.selected), self.columns.table
-        sql = f"SELECT {columns} FROM {table} WHERE unique_key = %s LOCK IN SHARE MODE"
+        sql = f"SELECT {columns} FROM {table} WHERE unique_key = %s {self.shared_lock}"
         return next(iter(self.database.attempts.raw(sql, [key])), None)

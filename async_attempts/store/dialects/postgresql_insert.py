@@ -44,6 +44,8 @@ _ID_BYTES: Final = 16
 class PostgreSQLInsert(Insert):
     """One statement for a few attempts, arrays for many."""
 
+    shared_lock = "FOR SHARE"
+
     def statement(
         self, attempts: Sequence[AbstractAttempt], keyed: bool, returned: Sequence[str]
     ) -> tuple[str, list[Any]]:
