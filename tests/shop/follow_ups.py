@@ -83,7 +83,7 @@ def deliver_by_keyword(*, number: int) -> None:
     """Its handler takes no Ending."""
 
 
-@attemptable(debounce=1.0)
+@attemptable(debounce=1.0, key="all")
 def mark_debounced(ending: Any) -> None:
     """It needs a caller."""
 
