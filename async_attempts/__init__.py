@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WaitingInTransaction,
         WrongTransaction,
     )
-    from .models import AbstractAttempt, Attempt, Changes
+    from .models import AbstractAttempt, Attempt, Changes, Schedule
     from .payload import Arguments
     from .queues import pause_queue, resume_queue
     from .results import Ending, Progress, agather, gather
@@ -72,6 +72,7 @@ __all__ = [
     "QueueFull",
     "QueueStats",
     "ResultNotKept",
+    "Schedule",
     "Snooze",
     "Stats",
     "Streamed",
@@ -109,7 +110,7 @@ _HOMES = {
         DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget InvalidTransition
         QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
     """,
-    ".models": "AbstractAttempt Changes",
+    ".models": "AbstractAttempt Changes Schedule",
     ".payload": "Arguments",
     ".queues": "pause_queue resume_queue",
     ".results": "Ending Progress agather gather",

@@ -20,6 +20,7 @@ ADD = f"{LIST}add/"
 GIVEN = {
     "name": "weekly",
     "cron": "0 2 * * mon",
+    "every": "",
     "timezone": "Europe/Berlin",
     "target": "tests.shop.reports.report",
     "method_args": '{"note": "secret-canary"}',
@@ -27,6 +28,9 @@ GIVEN = {
     "overlap": "skip",
     "queue": "",
     "priority": "",
+    "until_0": "",
+    "until_1": "",
+    "options": "",
 }
 
 
