@@ -41,7 +41,7 @@ HELP: Final = {
 }
 
 
-class ArgumentsField(forms.JSONField):
+class EmptyJSONField(forms.JSONField):
     """A JSON field that begins empty, not with "null": stored arguments are never shown."""
 
     def prepare_value(self, value: Any) -> Any:
@@ -51,7 +51,7 @@ class ArgumentsField(forms.JSONField):
 class ScheduleForm(_Form):
     """The declaration of a schedule."""
 
-    method_args = ArgumentsField(
+    method_args = EmptyJSONField(
         label=capfirst(_("arguments")),
         required=False,
         help_text=_(
@@ -59,6 +59,11 @@ class ScheduleForm(_Form):
             "encrypted and not shown again; left empty, they stay as they are, unless the target "
             "is changed."
         ),
+    )
+    options = EmptyJSONField(
+        label=capfirst(_("options of its attempts")),
+        required=False,
+        help_text=_('JSON, such as {"timeout": 60, "max_attempts": 3, "expires": "next tick"}.'),
     )
     queue = forms.ChoiceField(label=capfirst(_("queue")), required=False)
 
@@ -72,9 +77,6 @@ class ScheduleForm(_Form):
             "timezone": _("Such as Europe/Berlin."),
             "target": _("The dotted name of an attemptable function."),
             "priority": _("-100 to 100, higher first; by default as the target says."),
-            "options": _(
-                'JSON: such as {"timeout": 60, "max_attempts": 3, "expires": "next tick"}.'
-            ),
             "until": _("No run comes after this moment."),
         }
 

@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
 from django.db.models.signals import post_save, pre_save
 
-from ..exceptions import InvalidOption
+from ..exceptions import InvalidOption, WrongTransaction
 from ..instances import is_there
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
@@ -28,7 +28,7 @@ from ..targets.schedule_options import NEXT_TICK, read_options
 from .attempts import Attempts
 from .database import Database
 from .declared_schedules import DeclaredSchedules
-from .transactions import refuse_wrong_transaction
+from .transactions import wrong_transaction
 
 ON_TIME: Final = timedelta(seconds=60)
 """The age up to which a tick is in time: it is enqueued also without catching up."""
@@ -200,7 +200,7 @@ class Schedules:
 
         Raises InvalidOption, InvalidTarget, InvalidArguments, WrongTransaction.
         """
-        refuse_wrong_transaction(self.database.alias)
+        self._refuse_wrong_transaction()
         now = self.database.now() if new else None
         for schedule in new:
             schedule._state.db = self.database.alias
@@ -221,9 +221,17 @@ class Schedules:
             schedule.write(self.database.alias, None)
             schedule.forget_arguments()
             return
-        refuse_wrong_transaction(self.database.alias)
+        self._refuse_wrong_transaction()
         schedule._state.db = self.database.alias
         self._change(schedule, names, is_checked=True)
+
+    def _refuse_wrong_transaction(self) -> None:
+        if wrong_transaction(self.database.alias) is not None:
+            raise WrongTransaction(
+                f"The schedule is a row of {self.database.alias!r}, and the open transaction is on "
+                "another database: it would be written even if that rolls back. Open one on its "
+                "own database, or name another one: Schedule.objects.using(…)."
+            )
 
     def put(self, schedule: Schedule) -> None:
         """Write a schedule that a person has made or changed; new times hold from now on.
