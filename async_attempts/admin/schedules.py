@@ -218,8 +218,8 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
         """Return the cron or the interval, and who says so if that isn't code."""
         if schedule.code_says is None:
             return schedule.times
-        told = gettext("%(times)s, changed by an operator (code says %(code)s)")
-        return told % {"times": schedule.times, "code": schedule.code_says}
+        told = gettext("%(times)s, changed by an operator (code says %(said)s)")
+        return told % {"times": schedule.times, "said": schedule.code_says}
 
     @admin.display(description=_("about"))
     def about(self, schedule: Schedule) -> str | None:

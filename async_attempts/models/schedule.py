@@ -172,6 +172,10 @@ class Schedule(models.Model):
             HexIds(name="aa_schedule_ids", ids=("id", "last_attempt")),
         )
 
+    @hides_arguments
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
     def __str__(self) -> str:
         return printable(self.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -343,11 +344,12 @@ def test_a_person_makes_one_of_an_interval_with_options_and_an_end(db):
 
 def test_one_that_code_made_is_shown_with_its_subject_and_may_be_changed_and_deleted(db):
     order = Order.objects.create(number=1)
-    row = Schedule.objects.create(every=60, target=reports.recount, subject=order, name="weekly")
+    given: dict[str, Any] = {"every": 60, "target": reports.recount, "subject": order}
+    row = Schedule.objects.create(name="weekly", **given)
     client = operator()
     assert f"shop.order {order.pk}" in client.get(page_of(row)).content.decode()
-    given = GIVEN | {"target": "tests.shop.reports.recount", "method_args": "", "until_0": ""}
-    assert client.post(page_of(row), given).status_code == 302
+    posted = GIVEN | {"target": "tests.shop.reports.recount", "method_args": ""}
+    assert client.post(page_of(row), posted).status_code == 302
     row.refresh_from_db()
     assert (row.cron, row.source, row.subject) == (GIVEN["cron"], "made", order)
     client.post(reverse("admin:async_attempts_schedule_delete", args=[row.pk]), {"post": "yes"})

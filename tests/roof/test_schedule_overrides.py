@@ -117,8 +117,8 @@ def test_what_no_worker_has_declared_has_no_times_yet(store):
 
 def test_one_that_code_made_for_a_row_is_not_codes(store):
     store.database.schedules.all().delete()
-    made = Schedule(name=NAME, every=60, target=effects.record)
-    made.save(using=store.database.alias)
+    rows = Schedule.objects.using(store.database.alias)
+    rows.create(name=NAME, every=60, target=effects.record)
     with pytest.raises(InvalidOption, match="no worker has declared"):
         schedules.override(NAME, every=90)
     assert row(store).every == timedelta(minutes=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -107,7 +108,7 @@ def test_what_was_edited_in_the_table_is_not_sealed_again(store):
         {"every": timedelta(seconds=1)},
         {"every": None, "cron": "* * * * * *"},
         {"until": None},
-        {"subject_id": "8"},
+        {"subject_id": "800000"},
         {"subject_type": None, "subject_id": None},
         {"code_says": "@daily"},
         {"cron": "* * * * *"},
@@ -124,7 +125,8 @@ def test_what_it_is_bound_to_can_not_be_edited(store, edited):
 
 def test_many_are_written_at_once_and_none_is_updated_past_its_seal(store):
     rows = Schedule.objects.using(store.database.alias)
-    rows.bulk_create([Schedule(every=60, target=clients.greet, method_args=[n]) for n in range(3)])
+    given: dict[str, Any] = {"every": 60, "target": clients.greet}
+    rows.bulk_create(Schedule(**given | {"method_args": [n]}) for n in range(3))
     let_tick(store)
     assert len(store.schedules.enqueue_ticks([])) == 3
     assert sorted(attempt.method_args[0] for attempt in attempts(store)) == [0, 1, 2]

@@ -172,6 +172,7 @@ def test_it_may_expire_after_some_time(store):
     let_tick(store)
     store.schedules.enqueue_ticks([])
     [attempt] = attempts(store)
+    assert attempt.expires_at is not None
     assert abs(attempt.expires_at - attempt.created_at - MINUTE) < timedelta(seconds=5)
     beside = store.schedules.enqueue_now(row(store).pk)
     assert beside.expires_at is not None
