@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from async_attempts.exceptions import InvalidArguments, InvalidOption, Tampered
 from async_attempts.payload import Arguments
 from tests.shop import clients
 
+from .sessions import PATIENCE
 from .test_schedules import MINUTE, attempts, change, declared
 from .test_schedules_of_rows import HOUR, let_tick, made, order_on, row
 
@@ -210,4 +212,21 @@ def test_a_change_waits_for_a_tick_that_is_enqueued_and_holds_after_it(store, se
     found = row(store)
     assert (found.every, found.last_attempt) == (MINUTE * 1.5, attempts(store)[0].pk)
     assert found.next_tick == found.when.after(store.database.now())
+    assert found.arguments == Arguments(1)
+
+
+@pytest.mark.only("postgresql", "mariadb", reason="SQLite's writers exclude each other")
+def test_two_changes_at_once_are_both_sealed(store, sessions):
+    made(store)
+    first, second = sessions(), sessions()
+    one, other = row(store), row(store)
+    changing = first.start_and_stop_after(("SELECT", "num_skipped"), one.update, every=90)
+    changed = second.start(other.update, overlap="skip")
+    with suppress(TimeoutError):
+        changed.result(1)
+    first.go_on()
+    changing.result(PATIENCE)
+    changed.result(PATIENCE)
+    found = row(store)
+    assert (found.every, found.overlap) == (MINUTE * 1.5, "skip")
     assert found.arguments == Arguments(1)
