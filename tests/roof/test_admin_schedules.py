@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import PermissionDenied
+from django.test import RequestFactory
 from django.urls import reverse
 
 from async_attempts import recurring, schedules
 from async_attempts.models import Attempt, Schedule
 from async_attempts.payload import Arguments
 from async_attempts.store import store_for
-from tests.roof.admin_pages import logged_in, operator, said, select
+from tests.roof.admin_pages import logged_in, operator, person, said, select
 from tests.shop import reports
 from tests.shop.models import Order
 
@@ -354,3 +357,12 @@ def test_one_that_code_made_is_shown_with_its_subject_and_may_be_changed_and_del
     assert (row.cron, row.source, row.subject) == (GIVEN["cron"], "made", order)
     client.post(reverse("admin:async_attempts_schedule_delete", args=[row.pk]), {"post": "yes"})
     assert not Schedule._base_manager.exists()
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "run_now", "back_to_code"])
+def test_each_verb_asks_again_for_its_permission(declared, verb):
+    request = RequestFactory().post(LIST)
+    request.user = person("view_schedule", "change_schedule")
+    act = getattr(site.get_model_admin(Schedule), verb)
+    with pytest.raises(PermissionDenied):
+        act(request, Schedule.objects.all())
