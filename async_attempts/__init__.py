@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         WaitingInTransaction,
         WrongTransaction,
     )
-    from .models import AbstractAttempt, Attempt, Changes
+    from .models import AbstractAttempt, Attempt, Changes, Schedule
     from .payload import Arguments
     from .payload.storable import storable
     from .queues import pause_queue, resume_queue
@@ -75,6 +75,7 @@ __all__ = [
     "QueueFull",
     "QueueStats",
     "ResultNotKept",
+    "Schedule",
     "Snooze",
     "Stats",
     "Streamed",
@@ -113,7 +114,7 @@ _HOMES = {
         ConditionFailed DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget
         InvalidTransition QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
     """,
-    ".models": "AbstractAttempt Changes",
+    ".models": "AbstractAttempt Changes Schedule",
     ".payload": "Arguments storable",
     ".queues": "pause_queue resume_queue",
     ".results": "Ending Progress agather gather",

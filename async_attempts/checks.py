@@ -29,7 +29,7 @@ from .events import listeners
 from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
 from .models import AbstractAttempt, get_attempt_model
 from .payload import Arguments
-from .schedules import declared_in_code, declared_in_settings
+from .schedules import declared_in_code, declared_in_settings, require_enqueueable
 from .store import store_for
 from .store.dialects.sqlite import needs_immediate
 from .store.missing_keys import is_form
@@ -175,7 +175,7 @@ def _schedules() -> Iterator[CheckMessage]:
         in_settings = {}
     for schedule in (*in_code.values(), *in_settings.values()):
         try:
-            schedule.require_enqueueable()
+            require_enqueueable(schedule)
         except AttemptsError as error:
             yield Error(f"The schedule {schedule.name!r}: {error}", id="async_attempts.E013")
 

@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 
 from .cron import Cron
 from .exceptions import InvalidOption, InvalidSetting
+from .intervals import interval_of, require_one
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
 from .retention import DEFAULT, Keep, Retention, read_keep
@@ -37,7 +38,8 @@ SCHEDULE_LENGTH: Final = 255
 CATCH_UP: Final = ("latest", "none")
 OVERLAP: Final = ("allow", "skip")
 SCHEDULE_OPTIONS: Final = frozenset(
-    "cron timezone target method_args catch_up overlap queue priority".split()
+    "cron every timezone target method_args catch_up overlap queue priority expires timeout "
+    "max_attempts keep_result metadata limit_key".split()
 )
 IDLE_QUEUE_OPTIONS: Final = frozenset({"relay"})
 
@@ -170,15 +172,19 @@ def _check_schedule(path: str, options: Any) -> None:
     if not isinstance(options, Mapping):
         raise InvalidSetting(f"{path} must be a dict, not {type(options).__name__}.")
     refuse_unknown(path, options, SCHEDULE_OPTIONS, InvalidSetting)
-    for option in ("cron", "target"):
-        if not isinstance(options.get(option), str):
-            raise InvalidSetting(f"{path}[{option!r}] must be given, as a string.")
+    if not isinstance(options.get("target"), str):
+        raise InvalidSetting(f"{path}['target'] must be given, as a string.")
+    if not isinstance(options.get("cron"), str) and options.get("every") is None:
+        raise InvalidSetting(f"{path}['cron'] must be given, as a string, or else 'every'.")
     for option, words in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
         if options.get(option, words[0]) not in words:
             raise InvalidSetting(f"{path}[{option!r}] must be {' or '.join(map(repr, words))}.")
     zone = options.get("timezone")
     try:
-        Cron(options["cron"], "UTC" if zone is None else zone)
+        require_one(options.get("cron"), every := options.get("every"))
+        if every is not None:
+            interval_of(every)
+        Cron(options.get("cron") or "@daily", "UTC" if zone is None else zone)
     except InvalidOption as error:
         part, _, text = str(error).partition(": ")
         raise InvalidSetting(f"{path}[{part!r}]: {text}") from None

@@ -61,6 +61,23 @@ def load_by_label(label: str | None, pk_text: str | None, database: str | None) 
         return None
 
 
+def is_there(label: str, pk_text: str, database: str | None) -> bool:
+    """Return True if there is a row of a model's label ("app.model") and a primary key.
+
+    Raises InvalidOption if this process doesn't have the model, or no such primary key can be.
+    """
+    try:
+        model = apps.get_model(label)
+        pk = model._meta.pk.to_python(pk_text)
+    except (LookupError, ValidationError, ValueError, TypeError) as error:
+        raise InvalidOption(
+            f"subject: {label} {pk_text!r}: this process can't look it up."
+        ) from error
+    alias = router.db_for_write(model, instance=_probe(model, pk, database))
+    rows: Any = model._base_manager.using(alias)
+    return bool(rows.filter(pk=pk).exists())
+
+
 def _gone(model: type[Model], pk: object) -> ObjectGone:
     label = model._meta.label
     return ObjectGone(f"{label} with primary key {pk!r} does not exist any more.", label)

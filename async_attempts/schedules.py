@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, cast
 from uuid import UUID
 
 from .conf import settings
 from .exceptions import AttemptsError, InvalidOption, InvalidTarget
+from .intervals import interval_of, require_one
 from .payload import Arguments
 from .plaintext import hides_arguments
 from .printable import printable
 from .targets import module_load_id, own_name, underlying
 from .targets.declared_schedule import DeclaredSchedule
+from .targets.schedule_options import OPTIONS, ScheduleOptions
 
 if TYPE_CHECKING:
     from .models import Attempt
@@ -29,9 +32,10 @@ _load_ids: Final[dict[str, object]] = {}
 
 @hides_arguments
 def recurring(
-    cron: str,
+    cron: str | None = None,
     /,
     *,
+    every: float | timedelta | None = None,
     name: str | None = None,
     method_args: Any = None,
     timezone: str | None = None,
@@ -39,15 +43,17 @@ def recurring(
     overlap: str = "allow",
     queue: str | None = None,
     priority: int | str | None = None,
+    **options: Unpack[ScheduleOptions],
 ) -> Callable[[Function], Function]:
     """Decorate an `@attemptable` target: workers enqueue it at each tick of `cron`.
 
-    `cron`: five fields, six with seconds last, or `@daily` and its like. `name`: the target's
-    dotted name by default; a target may have several schedules under names of their own.
+    `cron`: five fields, six with seconds last, or `@daily` and its like. `every`, in its place:
+    whole seconds or a timedelta, counted from when the schedule was first declared. `name`: the
+    target's dotted name by default; a target may have several schedules, each with a name.
     `method_args`: as `Attempt.objects.create` takes them. `timezone`: the setting TIME_ZONE by
     default. `catch_up`: "latest" enqueues the latest tick that was missed while no worker ran,
     "none" leaves it out. `overlap`: "skip" leaves a tick out while the last attempt hasn't ended.
-    `queue`, `priority`: as the target's policy says by default.
+    `queue`, `priority`, and what `ScheduleOptions` names: as the target's policy says by default.
 
     Raises InvalidOption, InvalidArguments, InvalidTarget, naming the part.
     """
@@ -63,6 +69,7 @@ def recurring(
         declared = DeclaredSchedule(
             name=target if name is None else name,
             cron=cron,
+            every=cast("timedelta | None", every),
             target=target,
             timezone=timezone,
             arguments=arguments,
@@ -70,6 +77,7 @@ def recurring(
             overlap=overlap,
             queue=queue,
             priority=priority,
+            options=options,
         )
         _put(declared, module_load_id(function))
         return function
@@ -104,8 +112,9 @@ def declared_in_settings() -> dict[str, DeclaredSchedule]:
     for name, options in settings().SCHEDULES.items():
         given = dict(options)
         arguments = Arguments.of(given.pop("method_args", None))
+        of_attempts = {option: given.pop(option) for option in OPTIONS if option in given}
         declared[name] = DeclaredSchedule(
-            name=name, arguments=arguments, source="settings", **given
+            name=name, arguments=arguments, source="settings", options=of_attempts, **given
         )
     return declared
 
@@ -113,6 +122,15 @@ def declared_in_settings() -> dict[str, DeclaredSchedule]:
 def declared() -> dict[str, DeclaredSchedule]:
     """Return the schedules of code and settings, by name; the settings take precedence."""
     return declared_in_code() | declared_in_settings()
+
+
+def require_enqueueable(schedule: DeclaredSchedule) -> None:
+    """Raise what enqueueing would: InvalidTarget, InvalidArguments, InvalidOption."""
+    # Late, as in `_store`.
+    from .models.validation import check_metadata
+
+    schedule.require_enqueueable()
+    check_metadata(schedule.options.get("metadata", {}))
 
 
 def declare(store: Store) -> frozenset[str]:
@@ -129,7 +147,7 @@ def declare(store: Store) -> frozenset[str]:
         return frozenset()
     for name, schedule in declared().items():
         try:
-            schedule.require_enqueueable()
+            require_enqueueable(schedule)
         except AttemptsError as error:
             logger.error("schedule %s: left out: %s", name, error.in_clear)
         else:
@@ -137,8 +155,9 @@ def declare(store: Store) -> frozenset[str]:
     refused = store.schedules.declare(enqueueable)
     for name in sorted(refused):
         logger.error(
-            "schedule %s: left out: name: the database takes it for another schedule's; give it "
-            "one that differs in more than case and accents",
+            "schedule %s: left out: name: it is another schedule's, which was made by code for a "
+            "row, or which the database takes for the same; give it one that differs in more than "
+            "case and accents",
             name,
         )
     return frozenset(enqueueable.keys() - refused)
@@ -161,6 +180,37 @@ def enqueue_now(name: str, *, database: str | None = None) -> Attempt:
     """
     attempt = _store(database).schedules.enqueue_now(_id_of(name, database))
     return cast("Attempt", attempt)
+
+
+def override(
+    name: str,
+    *,
+    cron: str | None = None,
+    every: float | timedelta | None = None,
+    database: str | None = None,
+) -> None:
+    """Give a schedule that code or the settings declare other times, until `back_to_code`.
+
+    Raises InvalidOption for what can't be, and for a name that this process doesn't declare.
+    """
+    require_one(cron, every)
+    own = None if every is None else interval_of(every)
+    _store(database).schedules.declared.override(declaration_of(name), (cron or "", own))
+
+
+def back_to_code(name: str, *, database: str | None = None) -> None:
+    """Give it the times again that its code says. Raises InvalidOption."""
+    _store(database).schedules.declared.back_to_code(declaration_of(name))
+
+
+def declaration_of(name: str) -> DeclaredSchedule:
+    """Return the declaration in this process's code or settings. Raises InvalidOption."""
+    known = declared()
+    if name not in known:
+        names = ", ".join(map(printable, sorted(known))) or "none"
+        raise InvalidOption(f"name: {name!r} is declared by no code here; there are: {names}.")
+    require_enqueueable(known[name])
+    return known[name]
 
 
 def _store(database: str | None) -> Store:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django import forms
-from django.conf import settings as django_settings
 from django.contrib import admin, messages
 from django.db import router
 from django.db.models import QuerySet
@@ -19,133 +17,60 @@ from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import settings
-from ..exceptions import (
-    AttemptsError,
-    CipherUnavailable,
-    DecryptionError,
-    InvalidArguments,
-    InvalidTarget,
-)
+from .. import schedules
+from ..exceptions import AttemptsError
 from ..models import Schedule, get_attempt_model
-from ..models.schedule import DEFINITION as DECLARED
-from ..payload import Arguments
 from ..store import Store, store_for
-from ..targets.declared_schedule import DeclaredSchedule
 from .display import link_to_page, moment_cell
 from .pages import FROM_PAGE, AnyModelAdmin, ReadableMixin, SelectingMixin, log_changes
+from .schedule_forms import TIMES, ScheduleForm, TimesForm
 
-if TYPE_CHECKING:
-    _Form = forms.ModelForm[Schedule]
-else:
-    # Django's class takes no type parameters when it is run.
-    _Form = forms.ModelForm
+PERMISSION: Final = {
+    "pause": "pause",
+    "resume": "pause",
+    "run_now": "enqueue",
+    "back_to_code": "override",
+}
 
-PERMISSION: Final = {"pause": "pause", "resume": "pause", "run_now": "enqueue"}
+BUTTONS: Final = {
+    "pause": _("Pause"),
+    "resume": _("Resume"),
+    "run_now": _("Run now"),
+    "back_to_code": _("Back to code"),
+}
 
-BUTTONS: Final = {"pause": _("Pause"), "resume": _("Resume"), "run_now": _("Run now")}
+OWNED: Final = (Schedule.Source.ADMIN, Schedule.Source.MADE)
+"""The sources of the schedules that no declaration would bring back, or change back."""
 
 UPCOMING: Final = 5
 
 OVERDUE: Final = timedelta(minutes=1)
 
-DEFINITION: Final = "name cron timezone target method_args catch_up overlap queue priority".split()
+DEFINITION: Final = (
+    "name cron every timezone target method_args catch_up overlap queue priority until options"
+).split()
 
-SHOWN: Final = "state_word upcoming last_run last_tick num_skipped last_skipped source".split()
-
-
-class ArgumentsField(forms.JSONField):
-    """A JSON field that begins empty, not with "null": stored arguments are never shown."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return "" if value is None else super().prepare_value(value)
-
-
-class ScheduleForm(_Form):
-    """The declaration of a schedule."""
-
-    method_args = ArgumentsField(
-        label=capfirst(_("arguments")),
-        required=False,
-        help_text=_(
-            "JSON: an object of keyword arguments or a list of positional ones. They are stored "
-            "encrypted and not shown again; left empty, they stay as they are, unless the target "
-            "is changed."
-        ),
-    )
-    queue = forms.ChoiceField(label=capfirst(_("queue")), required=False)
-
-    arguments: Arguments
-
-    class Meta:
-        model = Schedule
-        fields = ("name", *DECLARED)
-        help_texts: ClassVar = {
-            "cron": _("Minute, hour, day, month, day of week and, if wanted, second."),
-            "timezone": _("Such as Europe/Berlin."),
-            "target": _("The dotted name of an attemptable function."),
-            "priority": _("-100 to 100, higher first; by default as the target says."),
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "timezone" in self.fields:
-            self.fields["timezone"].initial = django_settings.TIME_ZONE
-        if isinstance(queue := self.fields.get("queue"), forms.ChoiceField):
-            queue.choices = [("", _("as the target says")), *((q, q) for q in settings().QUEUES)]
-
-    def clean_queue(self) -> str | None:
-        return self.cleaned_data["queue"] or None
-
-    def clean(self) -> dict[str, Any]:
-        given = super().clean() or self.cleaned_data
-        if self.errors:
-            return given
-        try:
-            self.arguments = self._arguments(given)
-            self._declared(given).require_enqueueable()
-        except (DecryptionError, CipherUnavailable, InvalidArguments) as error:
-            self.add_error("method_args", str(error))
-        except InvalidTarget as error:
-            self.add_error("target", str(error))
-        except AttemptsError as error:
-            part, _colon, text = str(error).partition(": ")
-            self.add_error(part if part in self.fields else None, text or str(error))
-        return given
-
-    def _arguments(self, given: dict[str, Any]) -> Arguments:
-        if given.get("method_args") is not None or self.instance._state.adding:
-            return Arguments.of(given.get("method_args"))
-        # Read before the form changes the target that they are bound to.
-        kept = self.instance.arguments
-        if kept != Arguments() and given.get("target") != self.instance.target:
-            # Else a person who can't read them could send them to a target of their own.
-            raise InvalidArguments(
-                gettext("The arguments are another target's: give those of this one, {} for none.")
-            )
-        return kept
-
-    def _declared(self, given: dict[str, Any]) -> DeclaredSchedule:
-        options = {option: given[option] for option in DECLARED}
-        name = given.get("name") or self.instance.name
-        source = Schedule.Source.ADMIN
-        return DeclaredSchedule(name=name, arguments=self.arguments, source=source, **options)
+SHOWN: Final = (
+    "times state_word upcoming last_run last_tick num_skipped last_skipped about source"
+).split()
 
 
 class ScheduleVerbsMixin(SelectingMixin):
     """The verbs, for all schedules, however they were declared."""
 
-    actions: Sequence[str] = ("pause", "resume", "run_now")
+    actions: Sequence[str] = ("pause", "resume", "run_now", "back_to_code")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.pause_schedule")
 
     def has_enqueue_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.enqueue_schedule")
+
+    def has_override_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.override_schedule")
 
     @admin.action(permissions=["pause"], description=_("Pause: enqueue nothing more"))
     def pause(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
@@ -176,9 +101,26 @@ class ScheduleVerbsMixin(SelectingMixin):
         told = ngettext("%(n)d attempt enqueued.", "%(n)d attempts enqueued.", n) % {"n": n}
         return self._told(request, n, told)
 
+    @admin.action(permissions=["override"], description=_("Back to the times that code says"))
+    def back_to_code(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse:
+        """Give these schedules the times again that code says."""
+        self._require(request, "override")
+        changed = queryset.filter(code_says__isnull=False)
+        names = dict(changed.values_list("pk", "name"))
+        alias = self._store.database.alias
+        done = self._one_by_one(
+            request, changed, lambda pk: schedules.back_to_code(names[pk], database=alias)
+        )
+        self._log(request, done, "Back to code.")
+        n = len(done)
+        told = ngettext("%(n)d is back to code.", "%(n)d are back to code.", n) % {"n": n}
+        return self._told(request, n, told)
+
     def verbs_for(self, request: HttpRequest, schedule: Schedule) -> dict[str, Promise]:
         """Return the buttons that this user has for `schedule`."""
-        verbs = ("resume" if schedule.is_paused else "pause", "run_now")
+        verbs = ["resume" if schedule.is_paused else "pause", "run_now"]
+        if schedule.code_says is not None:
+            verbs.append("back_to_code")
         return {verb: BUTTONS[verb] for verb in verbs if self._may(request, PERMISSION[verb])}
 
     @property
@@ -201,8 +143,8 @@ class ScheduleVerbsMixin(SelectingMixin):
 
     def _log(self, request: HttpRequest, ids: Sequence[UUID], entry: str) -> None:
         if ids:
-            schedules = list(Schedule._base_manager.filter(pk__in=ids).only("name"))
-            log_changes(request, schedules, entry)
+            rows = list(Schedule._base_manager.filter(pk__in=ids).only("name"))
+            log_changes(request, rows, entry)
 
     def _told(self, request: HttpRequest, changed: int, told: str) -> HttpResponseRedirect:
         self.message_user(request, told, messages.SUCCESS if changed else messages.WARNING)
@@ -210,38 +152,52 @@ class ScheduleVerbsMixin(SelectingMixin):
 
 
 class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
-    """All schedules. The ones that code declares can be paused here, and changed only in code."""
+    """All schedules. Of the ones that code declares, an operator can change the times."""
 
     form = ScheduleForm
-    list_display = ("name", "cron", "timezone", "next", "state_word", "last_run", "source")
+    list_display = ("name", "times", "timezone", "next", "state_word", "last_run", "source")
     list_filter = ("source", "is_paused")
     search_fields = ("name", "target")
     ordering = ("name",)
     change_form_template = "admin/async_attempts/schedule/change_form.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_ours = obj is None or obj.source == Schedule.Source.ADMIN
-        return is_ours and super().has_change_permission(request, obj)
+        if obj is not None and obj.source not in OWNED:
+            return obj.is_declared and self.has_override_permission(request)
+        return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # A worker would add a declared one again.
-        is_over = obj is None or obj.source == Schedule.Source.ADMIN or not obj.is_declared
+        is_over = obj is None or obj.source in OWNED or not obj.is_declared
         return is_over and super().has_delete_permission(request, obj)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return DEFINITION
-        may_change = self.has_change_permission(request, obj)
+        may_change = obj.source in OWNED and self.has_change_permission(request, obj)
         # Arguments may be secret: they can be given here, and are never shown.
         definition = [name for name in DEFINITION if may_change or name != "method_args"]
         return [*definition, *SHOWN]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is not None and obj.source not in OWNED:
+            return [*SHOWN, *(name for name in DEFINITION if name not in TIMES)]
         return [*SHOWN, "name"] if obj else SHOWN
 
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+    ) -> Any:
+        if obj is not None and obj.source not in OWNED:
+            options["form"] = TimesForm
+        return super().get_form(request, obj, change, **options)
+
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
-        obj.seal(form.arguments)
-        store_for(router.db_for_write(Schedule)).schedules.put(obj)
+        if obj.source in OWNED:
+            obj.seal(form.arguments)
+            self._store.schedules.put(obj)
+        elif form.changed_data:
+            times = {"cron": obj.cron or None, "every": obj.every}
+            schedules.override(obj.name, database=self._store.database.alias, **times)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -257,6 +213,21 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
     def next(self, schedule: Schedule) -> SafeString | None:
         return None if schedule.next_tick is None else moment_cell("", schedule.next_tick)
 
+    @admin.display(description=_("times"))
+    def times(self, schedule: Schedule) -> str:
+        """Return the cron or the interval, and who says so if that isn't code."""
+        if schedule.code_says is None:
+            return schedule.times
+        told = gettext("%(times)s, changed by an operator (code says %(said)s)")
+        return told % {"times": schedule.times, "said": schedule.code_says}
+
+    @admin.display(description=_("about"))
+    def about(self, schedule: Schedule) -> str | None:
+        """Return the object that it is for."""
+        if schedule.subject_type is None:
+            return None
+        return f"{schedule.subject_type} {schedule.subject_id}"
+
     @admin.display(description=_("state"))
     def state_word(self, schedule: Schedule) -> str:
         """Return a word: active, or the reason why it enqueues nothing."""
@@ -264,6 +235,8 @@ class ScheduleAdmin(ScheduleVerbsMixin, ReadableMixin, AnyModelAdmin):
             return gettext("no longer declared in code")
         if schedule.is_paused:
             return gettext("paused")
+        if schedule.next_tick is None and schedule.until is not None:
+            return gettext("ended")
         is_late = schedule.next_tick and schedule.next_tick < timezone.now() - OVERDUE
         return gettext("overdue") if is_late else gettext("active")
 

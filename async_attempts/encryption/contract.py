@@ -26,7 +26,8 @@ class Context(NamedTuple):
     16 bytes. `target`, `target_pk`, `method_name`: the call; `target_pk` is None unless the target
     is a model instance. `idempotence_token`: the attempt's, if it has one. `realm`: the setting
     `REALM` for the row's database. `execution`: of an error, the number of the execution that
-    failed. `definition`: of a schedule, its name, cron, time zone, overlap and catch-up.
+    failed. `definition`: of a schedule, its name, cron or interval, time zone, overlap and
+    catch-up; then its end, its subject, and a mark of an operator's times, if there are any.
     """
 
     purpose: Purpose

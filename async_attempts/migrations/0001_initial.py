@@ -459,6 +459,7 @@ class Migration(migrations.Migration):
                             ("in code", "in code"),
                             ("settings", "settings"),
                             ("admin", "admin"),
+                            ("made", "made by code"),
                         ],
                         default="admin",
                         editable=False,
@@ -476,7 +477,17 @@ class Migration(migrations.Migration):
                         editable=False, null=True, verbose_name="last declared by a worker"
                     ),
                 ),
-                ("cron", models.CharField(max_length=255, verbose_name="cron")),
+                (
+                    "cron",
+                    models.CharField(blank=True, default="", max_length=255, verbose_name="cron"),
+                ),
+                ("every", models.IntegerField(blank=True, null=True, verbose_name="every")),
+                (
+                    "code_says",
+                    models.CharField(
+                        editable=False, max_length=255, null=True, verbose_name="times in code"
+                    ),
+                ),
                 ("timezone", models.CharField(max_length=64, verbose_name="timezone")),
                 ("target", models.CharField(max_length=511, verbose_name="target")),
                 ("args", models.BinaryField(verbose_name="arguments")),
@@ -506,6 +517,26 @@ class Migration(migrations.Migration):
                     "priority",
                     models.SmallIntegerField(blank=True, null=True, verbose_name="priority"),
                 ),
+                (
+                    "options",
+                    models.JSONField(blank=True, null=True, verbose_name="options of its attempts"),
+                ),
+                (
+                    "subject_type",
+                    models.CharField(
+                        editable=False, max_length=255, null=True, verbose_name="subject's model"
+                    ),
+                ),
+                (
+                    "subject_id",
+                    models.CharField(
+                        editable=False,
+                        max_length=255,
+                        null=True,
+                        verbose_name="subject's primary key",
+                    ),
+                ),
+                ("until", models.DateTimeField(blank=True, null=True, verbose_name="until")),
                 (
                     "is_paused",
                     models.BooleanField(default=False, editable=False, verbose_name="paused"),
@@ -539,12 +570,22 @@ class Migration(migrations.Migration):
                 "permissions": (
                     ("pause_schedule", "Can pause and resume schedules"),
                     ("enqueue_schedule", "Can enqueue schedules now"),
+                    ("override_schedule", "Can change the times of schedules of code"),
                 ),
+                "indexes": [
+                    models.Index(fields=["next_tick"], name="aa_schedule_next_tick"),
+                    models.Index(fields=["subject_type", "subject_id"], name="aa_schedule_subject"),
+                ],
                 "constraints": [
                     async_attempts.models.bounds.Bounds(
-                        moments=("next_tick", "last_tick", "last_skipped", "declared_at"),
+                        moments=("next_tick", "last_tick", "last_skipped", "declared_at", "until"),
                         name="aa_schedule_bounds",
-                        numbers={"num_skipped": (0, 2147483646), "priority": (-100, 100)},
+                        numbers={
+                            "every": (1, 315619200),
+                            "num_skipped": (0, 2147483646),
+                            "priority": (-100, 100),
+                        },
+                        sizes={"options": 18432},
                     ),
                     async_attempts.models.bounds.HexIds(
                         ids=("id", "last_attempt"), name="aa_schedule_ids"

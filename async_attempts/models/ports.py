@@ -6,10 +6,11 @@ store stands on the models: so no import goes up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from ..lifecycle import FINAL, GONE
 
@@ -63,6 +64,15 @@ class PeoplesVerbs(Protocol):
     ) -> Changes: ...
 
 
+class SchedulesPort(Protocol):
+    """The part of `async_attempts.store.schedules.Schedules` that rows and querysets call."""
+
+    def save(self, schedule: Any, names: Collection[str] | None = None) -> None: ...
+    def prepare(self, new: Sequence[Any]) -> None: ...
+    def pause(self, schedule_ids: Iterable[UUID]) -> int: ...
+    def resume(self, schedule_ids: Iterable[UUID]) -> int: ...
+
+
 class StorePort(Protocol):
     """The part of `async_attempts.store.Store` that rows and querysets call."""
 
@@ -70,6 +80,8 @@ class StorePort(Protocol):
     def attempts(self) -> Inserts: ...
     @property
     def changes(self) -> PeoplesVerbs: ...
+    @property
+    def schedules(self) -> SchedulesPort: ...
 
 
 class StoreFor(Protocol):

@@ -31,7 +31,7 @@ from ..models import AbstractAttempt, DatabaseNow, is_unsealed
 from ..models.dependency import Prerequisite, digest_of
 from ..models.fields import Mark, marked
 from ..models.large_values import Octets, size_of_unfetched
-from ..models.schedule import BOUND
+from ..models.schedule import BOUND, BOUND_IF_SET
 from ..payload import bind, is_bound
 from .missing_keys import UNNAMED, WAITS
 from .plaintext import DECIDING_COLUMNS, Plaintext
@@ -147,7 +147,7 @@ class Resealer:
 
         def work() -> Resealed:
             found, plain = Resealed(), self.plaintext
-            rows = list(_measured(schedules.only("id", *BOUND), "args"))
+            rows = list(_measured(schedules.only("id", *BOUND, *BOUND_IF_SET), "args"))
             for row, [stored] in _fetched(schedules, rows, "args"):
                 where = f"schedule {row.pk}: args"
                 takes_plain = bool(plain and plain.takes_schedule(row))

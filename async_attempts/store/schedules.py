@@ -6,25 +6,29 @@ A tick is due by the database's clock. The worker that enqueues it locks the sch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet
 from django.db.models.signals import post_save, pre_save
 
-from ..exceptions import DecryptionError, InvalidArguments
+from ..exceptions import InvalidOption, WrongTransaction
+from ..instances import is_there
 from ..lifecycle import LIVE
 from ..models import AbstractAttempt, DatabaseNow, Schedule
 from ..models.saving import announce
-from ..models.schedule import DEFINITION
-from ..payload import dump_arguments
+from ..models.schedule import WRITTEN
+from ..models.schedule_checks import check_changed, check_new
 from ..targets.declared_schedule import DeclaredSchedule
+from ..targets.schedule_options import NEXT_TICK, read_options
 from .attempts import Attempts
 from .database import Database
+from .declared_schedules import DeclaredSchedules
+from .transactions import wrong_transaction
 
 ON_TIME: Final = timedelta(seconds=60)
 """The age up to which a tick is in time: it is enqueued also without catching up."""
@@ -35,12 +39,23 @@ NO_SHARED_KEY: Final = {"debounce": False, "throttle": False, "one_of": False}
 """A tick is an attempt of its own, whatever the target says of calls."""
 
 
+MOST_ENQUEUED: Final = 200
+"""The ticks that one call enqueues; the worker claims before it enqueues the next ones."""
+
+EVERY_WORKERS: Final = (Schedule.Source.ADMIN, Schedule.Source.MADE)
+"""The sources of the schedules that any worker enqueues, whatever its code declares."""
+
+
 class Ticked(NamedTuple):
-    """The outcome of a tick: the attempt, if it wasn't skipped, or why it couldn't be enqueued."""
+    """The outcome of a tick: the attempt, if it wasn't skipped, or why it couldn't be enqueued.
+
+    `gone`: the subject that doesn't exist any more, for which the schedule was deleted.
+    """
 
     schedule: str
     attempt: AbstractAttempt | None = None
     problem: Exception | None = None
+    gone: str | None = None
 
 
 class Coming(NamedTuple):
@@ -50,27 +65,22 @@ class Coming(NamedTuple):
     seconds: float | None
 
 
-AGAIN: Final = timedelta(seconds=50)
-"""A worker writes that it declares a schedule at most once in this time."""
-
-FORGOTTEN: Final = timedelta(seconds=150)
-"""A schedule that no worker has declared for this time is declared no longer.
-
-Not at once: while a new release is rolled out, the old one's workers declare less.
-"""
-
-
 class Schedules:
     """Ticks of schedules, and the rows of the schedules that code declares."""
 
     def __init__(self, database: Database, attempts: Attempts) -> None:
         self.database = database
         self.attempts = attempts
+        self.declared = DeclaredSchedules(database)
+
+    def declare(self, declared: Mapping[str, DeclaredSchedule]) -> set[str]:
+        """Write the declared schedules to their rows; see `DeclaredSchedules.declare`."""
+        return self.declared.declare(declared)
 
     # --- ticks
 
     def _ticks_of(self, names: Collection[str]) -> Q:
-        return Q(source=Schedule.Source.ADMIN) | Q(name__in=names)
+        return Q(source__in=EVERY_WORKERS) | Q(name__in=names)
 
     def coming_ticks(self, names: Collection[str]) -> Coming:
         """Return the ticks to come; the seconds are to the next one for `enqueue_ticks`."""
@@ -84,12 +94,14 @@ class Schedules:
     def enqueue_ticks(self, names: Collection[str]) -> list[Ticked]:
         """Enqueue what is due of the schedules that people made, and of those of these `names`.
 
-        A tick that somebody else is enqueueing is left to them. One that can't be enqueued stays
-        due, and is told.
+        At most `MOST_ENQUEUED` at once. A tick that somebody else is enqueueing is left to them.
+        One that can't be enqueued stays due, and is told.
         """
         due = self.database.schedules.filter(self._ticks_of(names), next_tick__lte=DatabaseNow())
-        ticked = []
+        ticked: list[Ticked] = []
         for pk, name in list(due.order_by("next_tick", "pk").values_list("pk", "name")):
+            if sum(one.problem is None for one in ticked) >= MOST_ENQUEUED:
+                break
             try:
                 found = self.database.in_transaction(partial(self._enqueue_tick, due, pk))
             except (OperationalError, InterfaceError):
@@ -107,15 +119,20 @@ class Schedules:
             return None
         # First: a definition that was edited past the form neither ticks nor skips.
         row.plaintext()
-        tick = row.when.latest(row.next_tick - INSTANT, row.now) or row.next_tick
+        if (gone := _gone_subject(row)) is not None:
+            self.database.schedules.filter(pk=pk).delete()
+            return Ticked(row.name, gone=gone)
+        until = row.now if row.until is None else min(row.now, row.until)
+        tick = row.when.latest(row.next_tick - INSTANT, until) or row.next_tick
         is_late = row.catch_up == Schedule.CatchUp.NONE and row.now - tick > ON_TIME
         is_skipped = is_late or self._has_to_wait(row)
-        moved: dict[str, Any] = {"next_tick": row.when.after(max(row.now, tick)), "last_tick": tick}
+        from_here = max(row.now, tick)
+        moved: dict[str, Any] = {"next_tick": row.tick_after(from_here), "last_tick": tick}
         if is_skipped:
             moved |= {"num_skipped": F("num_skipped") + 1, "last_skipped": tick}
         if not self.database.schedules.filter(pk=pk, next_tick=row.next_tick).update(**moved):
             return None
-        return Ticked(row.name, None if is_skipped else self._enqueue_for(row, tick))
+        return Ticked(row.name, None if is_skipped else self._enqueue_for(row, tick, from_here))
 
     def _has_to_wait(self, schedule: Schedule) -> bool:
         """Return True if no tick may be enqueued, as the last attempt is live."""
@@ -123,10 +140,16 @@ class Schedules:
             return False
         return self.database.attempts.filter(pk=schedule.last_attempt, status__in=LIVE).exists()
 
-    def _enqueue_for(self, schedule: Schedule, due: datetime | float) -> AbstractAttempt:
+    def _enqueue_for(
+        self, schedule: Schedule, due: datetime | float, now: datetime
+    ) -> AbstractAttempt:
         """Enqueue an attempt that is `due` at this tick, or in these seconds."""
         columns: dict[str, Any] = {"schedule": schedule.name, "scheduled_at": due}
-        given = {"queue": schedule.queue, "priority": schedule.priority}
+        given = read_options(schedule.attempt_options)
+        if (expires := given.pop("expires", None)) is not None:
+            given["expires_at"] = schedule.when.after(now) if expires == NEXT_TICK else expires
+        given |= {"queue": schedule.queue, "priority": schedule.priority}
+        given |= {"subject_type": schedule.subject_type, "subject_id": schedule.subject_id}
         columns |= {name: value for name, value in given.items() if value is not None}
         attempt = self.database.model(target=schedule.target, **columns)
         attempt._plain = schedule.arguments
@@ -146,8 +169,9 @@ class Schedules:
         Raises Schedule.DoesNotExist, and what `insert` raises.
         """
         with transaction.atomic(self.database.alias):
-            row = self.database.schedules.select_for_update().get(pk=schedule_id)
-            return self._enqueue_for(row, 0)
+            locked = self.database.schedules.select_for_update()
+            row: Any = locked.annotate(now=DatabaseNow()).get(pk=schedule_id)
+            return self._enqueue_for(row, 0, row.now)
 
     def pause(self, schedule_ids: Iterable[UUID]) -> int:
         """Stop their ticks from now on; returns how many weren't paused."""
@@ -166,8 +190,48 @@ class Schedules:
             row: Any = locked.annotate(now=DatabaseNow()).first()
             if row is None:
                 return 0
-            next_tick = row.when.after(row.now) if row.is_declared else None
+            next_tick = row.tick_after(row.now) if row.is_declared else None
             return paused.update(is_paused=False, next_tick=next_tick)
+
+    # --- schedules that people and code make
+
+    def prepare(self, new: Sequence[Any]) -> None:
+        """Check and seal new schedules that code makes, and set their first ticks.
+
+        Raises InvalidOption, InvalidTarget, InvalidArguments, WrongTransaction.
+        """
+        self._refuse_wrong_transaction()
+        now = self.database.now() if new else None
+        for schedule in new:
+            schedule._state.db = self.database.alias
+            schedule.source = Schedule.Source.MADE
+            arguments = check_new(schedule)
+            schedule.next_tick = None if schedule.is_paused else schedule.tick_after(now)
+            if schedule.next_tick is None and not schedule.is_paused:
+                raise InvalidOption(f"until: {schedule.until} is before the first tick.")
+            schedule.seal(arguments)
+
+    def save(self, schedule: Any, names: Collection[str] | None = None) -> None:
+        """Write a schedule that code has made or changed: all of it, or the columns `names`.
+
+        Raises as `prepare`, and what `Schedule.plaintext` raises.
+        """
+        if schedule._state.adding:
+            self.prepare([schedule])
+            schedule.write(self.database.alias, None)
+            schedule.forget_arguments()
+            return
+        self._refuse_wrong_transaction()
+        schedule._state.db = self.database.alias
+        self._change(schedule, names, is_checked=True)
+
+    def _refuse_wrong_transaction(self) -> None:
+        if wrong_transaction(self.database.alias) is not None:
+            raise WrongTransaction(
+                f"The schedule is a row of {self.database.alias!r}, and the open transaction is on "
+                "another database: it would be written even if that rolls back. Open one on its "
+                "own database, or name another one: Schedule.objects.using(…)."
+            )
 
     def put(self, schedule: Schedule) -> None:
         """Write a schedule that a person has made or changed; new times hold from now on.
@@ -176,99 +240,49 @@ class Schedules:
         weren't to the old one.
         """
         with transaction.atomic(self.database.alias):
+            if not self.database.schedules.filter(pk=schedule.pk).exists():
+                schedule.next_tick = schedule.tick_after(self.database.now())
+                schedule.write(self.database.alias, None)
+                return
+            self._change(schedule, None, is_checked=False)
+
+    def _change(
+        self, schedule: Schedule, names: Collection[str] | None, *, is_checked: bool
+    ) -> None:
+        with transaction.atomic(self.database.alias):
             mine = self.database.schedules.filter(pk=schedule.pk)
-            old = mine.select_for_update().first()
-            if old is not None and mine.filter(args=schedule.args).exists():
+            # Locked: a tick of it is enqueued first, and by the old definition.
+            old: Any = mine.select_for_update().first()
+            if old is None:
+                raise InvalidOption(f"{schedule}: it was deleted; create another one.")
+            for name in set(WRITTEN).difference(WRITTEN if names is None else names):
+                setattr(schedule, name, getattr(old, name))
+            columns = [*WRITTEN, "args"]
+            if is_checked:
+                if not check_changed(schedule, old):
+                    columns.remove("args")
+            elif mine.filter(args=schedule.args).exists():
                 schedule.seal_plaintext(old.plaintext())
-            defined = None if old is None else [*DEFINITION, "args"]
-            schedule.save(using=self.database.alias, update_fields=defined)
-            if old is not None and (old.is_paused or _times(old) == _times(schedule)):
+            schedule.write(self.database.alias, columns)
+            schedule.forget_arguments()
+            if old.is_paused or _times(old) == _times(schedule):
                 return
             row: Any = mine.defer("args").annotate(now=DatabaseNow()).get()
-            schedule.next_tick = row.when.after(row.now)
-            self.database.schedules.filter(pk=row.pk).update(next_tick=schedule.next_tick)
-
-    # --- declarations
-
-    def declare(self, declared: Mapping[str, DeclaredSchedule]) -> set[str]:
-        """Write the `declared` schedules, by name, to their rows; mark those no worker declares.
-
-        Returns the names that can have no row, as a collation takes them for another's.
-        """
-        rows = cast("Iterable[Any]", self.database.schedules.annotate(now=DatabaseNow()))
-        known = {row.name: row for row in rows}
-        refused: set[str] = set()
-        if new := [one for name, one in declared.items() if name not in known]:
-            now = next(iter(known.values())).now if known else self.database.now()
-            made = [self._row(one, now) for one in new]
-            self.database.retry_on_conflict(
-                lambda: self.database.schedules.bulk_create(made, ignore_conflicts=True)
-            )
-            names = {one.name for one in new}
-            there = self.database.schedules.filter(name__in=names).values_list("name", flat=True)
-            refused = names.difference(there)
-        again = [(known[name], one) for name, one in declared.items() if name in known]
-        changes = [(row, _changes(row, one)) for row, one in again]
-        for row, changed in changes:
-            if changed:
-                self.database.retry_on_conflict(partial(self._change_declared, row, changed))
-        if same := [row.pk for row, changed in changes if not changed and _is_silent(row, AGAIN)]:
-            silent = self.database.schedules.filter(
-                pk__in=same, declared_at__lt=DatabaseNow() - AGAIN
-            )
-            self.database.retry_on_conflict(lambda: silent.update(declared_at=DatabaseNow()))
-        others = (row for name, row in known.items() if name not in declared)
-        if any(row.is_declared and _is_silent(row, FORGOTTEN) for row in others):
-            over = self.database.schedules.filter(declared_at__lt=DatabaseNow() - FORGOTTEN)
-            over = over.filter(is_declared=True).exclude(name__in=declared)
-            self.database.retry_on_conflict(lambda: over.update(is_declared=False, next_tick=None))
-        return refused
-
-    def _row(self, one: DeclaredSchedule, now: datetime) -> Schedule:
-        row = Schedule(name=one.name, **one.columns())
-        row._state.db = self.database.alias
-        row.seal(one.arguments)
-        row.declared_at, row.next_tick = now, row.when.after(now)
-        return row
-
-    def _change_declared(self, row: Any, changed: dict[str, Any]) -> None:
-        """Write these columns, unless somebody else has moved the next tick meanwhile."""
-        unmoved = self.database.schedules.filter(
-            pk=row.pk, is_paused=row.is_paused, next_tick=row.next_tick
-        )
-        unmoved.update(**changed | {"is_declared": True, "declared_at": DatabaseNow()})
+            schedule.next_tick = row.tick_after(row.now)
+            mine.update(next_tick=schedule.next_tick)
 
 
-def _times(schedule: Schedule) -> tuple[str, str]:
+def _times(schedule: Schedule) -> tuple[Any, ...]:
     """Return its times as written; `Schedule.when` raises for a schedule that is malformed."""
-    return schedule.cron, schedule.timezone
+    return schedule.cron, schedule.every, schedule.timezone, schedule.until
 
 
-def _has_arguments_of(row: Schedule, declared: DeclaredSchedule) -> bool:
-    try:
-        return row.plaintext() == dump_arguments(declared.arguments)
-    except (DecryptionError, InvalidArguments):
-        return False
+def _gone_subject(schedule: Schedule) -> str | None:
+    """Return the name of the subject, if there is no such row any more.
 
-
-def _changes(row: Any, one: DeclaredSchedule) -> dict[str, Any]:
-    """The columns in which the row doesn't say what is declared; the row says so afterwards."""
-    columns = one.columns()
-    changed = {name: value for name, value in columns.items() if getattr(row, name) != value}
-    is_new_time = not row.is_declared or not changed.keys().isdisjoint(("cron", "timezone"))
-    if changed or not _has_arguments_of(row, one):
-        for name, value in changed.items():
-            setattr(row, name, value)
-        row.seal(one.arguments)
-        changed["args"] = row.args
-    # Ticks that are due already are enqueued first; they may be due by the old times.
-    if is_new_time and not row.is_paused and (row.next_tick or row.now) >= row.now:
-        changed["next_tick"] = row.when.after(row.now)
-    if not row.is_declared or row.declared_at is None:
-        changed["is_declared"] = True
-    return changed
-
-
-def _is_silent(row: Any, age: timedelta) -> bool:
-    """Return True if no worker has declared it for this long; no worker declares a person's."""
-    return bool(row.declared_at and row.declared_at < row.now - age)
+    Raises InvalidOption if this process doesn't have its model, as before a deploy.
+    """
+    label, pk = schedule.subject_type, schedule.subject_id
+    if label is None or pk is None:
+        return None
+    return None if is_there(label, pk, schedule._state.db) else f"{label} {pk}"

@@ -194,6 +194,18 @@ def commands(database: str) -> None:
     assert stats(database=database).queues
 
 
+def enqueue_ticks(database: str) -> None:
+    subject = call(effects.act).using(database=database).enqueue()
+    rows = Schedule.objects.using(database)
+    for about in (None, subject):
+        rows.create(every=60, target=effects.act, subject=about)
+    Attempt.objects.using(database).filter(pk=subject.pk).delete()
+    rows.update(next_tick=seconds_from_now(-1))
+    ticked = store_for(database).schedules.enqueue_ticks([])
+    assert [one.problem for one in ticked] == [None, None]
+    assert rows.get().subject is None
+
+
 def readiness(database: str) -> None:
     require_ready(database)
 
@@ -210,6 +222,7 @@ CHORES = (
     perform,
     rotate_keys,
     commands,
+    enqueue_ticks,
 )
 
 

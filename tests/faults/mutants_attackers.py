@@ -9,6 +9,8 @@ from tests.faults.mutants import Mutant
 ATTEMPTS = "tests/worker/execution/test_bound_attempts.py::"
 RESULTS = "tests/worker/execution/test_bound_results.py::"
 SCHEDULES = "tests/worker/maintenance/test_bound_schedules.py::"
+OVERRIDES = "tests/roof/test_schedule_overrides.py::"
+CHANGED = "tests/store/test_changed_schedules.py::"
 FORMATS = "tests/worker/execution/test_other_formats.py::"
 ROLLING = "tests/faults/test_rolling_deploy.py::"
 TOKENS = "tests/worker/test_flow_tokens.py::"
@@ -44,6 +46,16 @@ MUTANTS: Final = (
         "a schedules arguments are bound to its definition",
         (("models/schedule.py", ", definition=definition)", ")"),),
         (f"{SCHEDULES}test_what_two_schedules_have_swapped_enqueues_nothing[sqlite]",),
+    ),
+    Mutant(
+        "only what is sealed is an operators",
+        (("models/schedule.py", 'yield "changed by an operator"', "yield from ()"),),
+        (f"{OVERRIDES}test_what_code_said_before_is_no_operators[sqlite]",),
+    ),
+    Mutant(
+        "a schedules arguments are bound to its end",
+        (("models/schedule.py", "if self.until is not None:", "if False:"),),
+        (f"{CHANGED}test_what_it_is_bound_to_can_not_be_edited[sqlite-edited2]",),
     ),
     Mutant(
         "edges are compared with what arguments are bound to",

@@ -60,7 +60,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "kept arguments go to no other target",
-        (("admin/schedules.py", 'given.get("target") != self.instance.target', "False"),),
+        (("admin/schedule_forms.py", 'given.get("target") != self.instance.target', "False"),),
         (f'{SCHEDULE}{NOT_GIVEN}[["secret-canary"]]',),
     ),
     Mutant(

@@ -242,6 +242,8 @@ def test_an_unknown_option_of_a_queue_is_answered_with_the_nearest():
         ({"cron": "61 2 * * *"}, r"\['cron'\]: '61 2 .*out of range"),
         ({"cron": "0 0 30 2 *"}, r"\['cron'\]: .*no year has"),
         ({"cron": None}, r"\['cron'\] must be given"),
+        ({"every": 60}, r"\['every'\]: a schedule has a cron or an interval"),
+        ({"cron": None, "every": 0.5}, r"\['every'\]: must be whole seconds"),
         ({"target": None}, r"\['target'\] must be given"),
         ({"timezone": "Europe/Berln"}, r"\['timezone'\]: .*'Europe/Berlin'"),
         ({"timezone": ""}, r"\['timezone'\]: "),

@@ -43,7 +43,7 @@ def everything() -> dict[str, Any]:
         name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report"
     )
     row.seal(Arguments())
-    row.save()
+    row.write(attempt._state.db, None)
     Queue.objects.get_or_create(name="default")
     return {
         LIST: "send_",

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import PermissionDenied
+from django.test import RequestFactory
 from django.urls import reverse
 
 from async_attempts import recurring, schedules
 from async_attempts.models import Attempt, Schedule
 from async_attempts.payload import Arguments
 from async_attempts.store import store_for
-from tests.roof.admin_pages import logged_in, operator, said, select
+from tests.roof.admin_pages import logged_in, operator, person, said, select
 from tests.shop import reports
+from tests.shop.models import Order
 
 LIST = "/admin/async_attempts/schedule/"
 ADD = f"{LIST}add/"
 GIVEN = {
     "name": "weekly",
     "cron": "0 2 * * mon",
+    "every": "",
     "timezone": "Europe/Berlin",
     "target": "tests.shop.reports.report",
     "method_args": '{"note": "secret-canary"}',
@@ -27,6 +33,9 @@ GIVEN = {
     "overlap": "skip",
     "queue": "",
     "priority": "",
+    "until_0": "",
+    "until_1": "",
+    "options": "",
 }
 
 
@@ -141,7 +150,7 @@ def test_arguments_are_not_told_by_a_target_of_which_they_are_only_a_part(db):
 
 
 def test_what_code_declares_is_read_only_and_can_be_paused(declared):
-    client = operator()
+    client = logged_in(*(f"{verb}_schedule" for verb in ("view", "change", "delete", "pause")))
     page = client.get(page_of(declared)).content.decode()
     assert 'name="cron"' not in page
     assert client.post(page_of(declared), GIVEN).status_code == 403
@@ -254,3 +263,106 @@ def test_the_field_for_arguments_is_empty_as_they_are_not_shown(db):
     schedule = made(client)
     for page in (ADD, page_of(schedule)):
         assert "null" not in client.get(page).content.decode().partition("id_method_args")[2]
+
+
+def test_an_operator_gives_codes_another_cron_and_goes_back(declared):
+    client = logged_in("view_schedule", "override_schedule")
+    page = client.get(page_of(declared)).content.decode()
+    assert 'name="cron"' in page
+    assert 'name="target"' not in page
+    response = client.post(page_of(declared), {"cron": "0 4 * * *", "every": "", "target": "x"})
+    assert response.status_code == 302
+    schedules.declare(store_for("default"))
+    declared.refresh_from_db()
+    assert (declared.cron, declared.target) == ("0 4 * * *", "tests.shop.reports.recount")
+    shown = "0 4 * * *, changed by an operator (code says 30 2 * * *)"
+    for url in (LIST, page_of(declared)):
+        assert shown in client.get(url).content.decode()
+    assert 'value="back_to_code"' in client.get(page_of(declared)).content.decode()
+    assert said(client, select(client, "back_to_code", declared, path=LIST)) == [
+        "1 is back to code."
+    ]
+    declared.refresh_from_db()
+    assert (declared.cron, declared.code_says) == ("30 2 * * *", None)
+    assert 'value="back_to_code"' not in client.get(page_of(declared)).content.decode()
+
+
+def test_an_interval_takes_the_place_of_a_cron(declared):
+    client = operator()
+    page = client.post(page_of(declared), {"cron": "30 2 * * *", "every": "1:30:00"})
+    assert list(page.context["adminform"].form.errors) == ["every"]
+    assert client.post(page_of(declared), {"cron": "", "every": "1:30:00"}).status_code == 302
+    declared.refresh_from_db()
+    assert declared.times == "every 1:30:00"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"cron": "61 * * * *", "every": ""}, "cron"),
+        ({"cron": "", "every": ""}, "cron"),
+        ({"cron": "", "every": "0.5"}, "every"),
+        ({"cron": "", "every": "soon"}, "every"),
+    ],
+)
+def test_times_that_can_not_be_are_told_at_their_field(declared, given, field):
+    page = operator().post(page_of(declared), given)
+    assert list(page.context["adminform"].form.errors) == [field]
+    declared.refresh_from_db()
+    assert declared.code_says is None
+
+
+def test_times_that_are_left_as_they_are_change_nothing(declared):
+    operator().post(page_of(declared), {"cron": "30 2 * * *", "every": ""})
+    declared.refresh_from_db()
+    assert declared.code_says is None
+
+
+def test_what_no_code_here_declares_is_told(declared):
+    schedules._in_code.clear()
+    page = operator().post(page_of(declared), {"cron": "0 4 * * *", "every": ""})
+    assert "is declared by no code here" in page.content.decode()
+    schedules_row = Schedule._base_manager.get()
+    assert schedules_row.cron == "30 2 * * *"
+
+
+def test_back_to_code_needs_the_permission(declared):
+    schedules.override("nightly", every=60)
+    for codenames in ((), ("change_schedule", "pause_schedule")):
+        client = logged_in("view_schedule", *codenames)
+        select(client, "back_to_code", declared, path=LIST)
+        assert client.post(page_of(declared), {"cron": "@daily", "every": ""}).status_code == 403
+    assert Schedule._base_manager.get().code_says is not None
+
+
+def test_a_person_makes_one_of_an_interval_with_options_and_an_end(db):
+    given = {"cron": "", "every": "1:30:00", "until_0": "2040-01-01", "until_1": "00:00:00"}
+    options = '{"timeout": 60, "expires": "next tick"}'
+    row = made(operator(), options=options, **given)
+    assert (row.times, row.timeout, row.expires) == ("every 1:30:00", 60, "next tick")
+    assert (row.until.year, row.arguments) == (2040, Arguments(note="secret-canary"))
+    page = operator().post(ADD, GIVEN | {"name": "n", "options": '{"timeout": -1}'})
+    assert list(page.context["adminform"].form.errors) == ["options"]
+
+
+def test_one_that_code_made_is_shown_with_its_subject_and_may_be_changed_and_deleted(db):
+    order = Order.objects.create(number=1)
+    given: dict[str, Any] = {"every": 60, "target": reports.recount, "subject": order}
+    row = Schedule.objects.create(name="weekly", **given)
+    client = operator()
+    assert f"shop.order {order.pk}" in client.get(page_of(row)).content.decode()
+    posted = GIVEN | {"target": "tests.shop.reports.recount", "method_args": ""}
+    assert client.post(page_of(row), posted).status_code == 302
+    row.refresh_from_db()
+    assert (row.cron, row.source, row.subject) == (GIVEN["cron"], "made", order)
+    client.post(reverse("admin:async_attempts_schedule_delete", args=[row.pk]), {"post": "yes"})
+    assert not Schedule._base_manager.exists()
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "run_now", "back_to_code"])
+def test_each_verb_asks_again_for_its_permission(declared, verb):
+    request = RequestFactory().post(LIST)
+    request.user = person("view_schedule", "change_schedule")
+    act = getattr(site.get_model_admin(Schedule), verb)
+    with pytest.raises(PermissionDenied):
+        act(request, Schedule.objects.all())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.test import TestCase
 
-from async_attempts import Attempt, InvalidOption, WrongTransaction, call, enqueue
+from async_attempts import Attempt, InvalidOption, Schedule, WrongTransaction, call, enqueue
 from async_attempts.calls import enqueue_many
 from tests.shop import clients
 from tests.shop.models import Order
@@ -101,6 +102,18 @@ def test_only_anothers_transaction_is_the_wrong_one(way: str, open_on: str, goes
             WAYS[way](database=goes_to)
     assert counts() == {"default": 0, "postgresql": 0}
     assert Order.objects.using(open_on).exists()
+
+
+@on_two_databases
+def test_nor_is_a_schedule_written_beside_anothers_transaction():
+    given = {"every": 60, "target": clients.greet, "method_args": [1]}
+    schedule = Schedule.objects.create(**given)
+    rows = Schedule.objects.using("default")
+    with transaction.atomic("postgresql"):
+        for write in (lambda: rows.create(**given), lambda: schedule.update(every=90)):
+            with pytest.raises(WrongTransaction, match=r"'default'.*objects.using"):
+                write()
+    assert rows.get().every == timedelta(seconds=60)
 
 
 @on_two_databases

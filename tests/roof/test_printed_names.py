@@ -94,7 +94,7 @@ def named_evil(at_home):
     row = Schedule(name=EVIL, cron="@daily", timezone=EVIL[:60], target=EVIL)
     row.seal(Arguments())
     row.next_tick = datetime(2099, 1, 1, tzinfo=UTC)
-    row.save(using=at_home)
+    row.write(at_home, None)
     attempt = call(clients.send_welcome, 1).using(database=at_home).enqueue()
     reason = "sealed with key \x1b[2Jv3\n, which ASYNC_ATTEMPTS['KEYS'] doesn't have"
     queue = {"queue": EVIL[:60], "reason": reason}

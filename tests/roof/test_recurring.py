@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -15,6 +16,7 @@ from async_attempts import (
     recurring,
     schedules,
 )
+from async_attempts.ids import made_at
 from async_attempts.models import Schedule
 from async_attempts.store import store_for
 from tests.shop import clients, reports
@@ -39,6 +41,33 @@ def test_the_projects_zone_is_the_default(settings):
     recurring("@daily")(reports.recount)
     settings.TIME_ZONE = "Europe/Berlin"
     assert schedules.declared()[TARGET].columns()["timezone"] == "Europe/Berlin"
+
+
+def test_an_interval_and_the_options_of_its_attempts():
+    options = {"timeout": timedelta(minutes=1), "max_attempts": 3, "limit_key": "recount"}
+    recurring(every=timedelta(minutes=90), expires="next tick", **options)(reports.recount)
+    [declared] = schedules.declared().values()
+    assert declared.times == ("", timedelta(minutes=90))
+    assert declared.options == {
+        "expires": "next tick",
+        "timeout": 60.0,
+        "max_attempts": 3,
+        "limit_key": "recount",
+    }
+    declared.require_enqueueable()
+
+
+def test_an_interval_is_counted_from_the_first_declaration(at_home):
+    store = store_for(at_home)
+    recurring(every=5400)(reports.recount)
+    for _ in range(2):
+        assert schedules.declare(store) == {TARGET}
+        row = store.database.schedules.get()
+        assert row.next_tick == made_at(row.pk).replace(microsecond=0) + timedelta(minutes=90)
+    store.database.schedules.update(next_tick=store.database.now())
+    [ticked] = store.schedules.enqueue_ticks([TARGET])
+    assert ticked.attempt is not None
+    assert store.database.schedules.get().next_tick == row.next_tick
 
 
 def test_static_and_class_methods_may_recur():
@@ -100,6 +129,19 @@ def test_a_name_is_one_targets():
         ("@daily", {"catch_up": "all"}, "catch_up: must be 'latest' or 'none'"),
         ("@daily", {"overlap": True}, "overlap: must be 'allow' or 'skip'"),
         ("@daily", {"name": ""}, "name: must be"),
+        ("@daily", {"every": 60}, "every: a schedule has a cron or an interval"),
+        (None, {}, "cron: must be given"),
+        (None, {"every": 0.5}, "every: must be whole seconds"),
+        (None, {"every": "hourly"}, "every: must be whole seconds"),
+        (None, {"every": timedelta(days=4000)}, "every: must be whole seconds"),
+        ("@daily", {"expires": "soon"}, "expires: must be 'next tick'"),
+        ("@daily", {"expires": 0}, "expires: must be"),
+        ("@daily", {"timeout": timedelta(0)}, "timeout: must be"),
+        ("@daily", {"max_attempts": 1.5}, "max_attempts: must be"),
+        ("@daily", {"keep_result": 1}, "keep_result: must be"),
+        ("@daily", {"metadata": {"a": object()}}, "metadata: must be a dict of plain JSON"),
+        ("@daily", {"limit_key": "k" * 256}, "limit_key: must have"),
+        ("@daily", {"time_out": 1}, "did you mean 'timeout'"),
         ("@daily", {"name": "n" * 256}, "name: must be"),
     ],
 )
@@ -126,6 +168,7 @@ def test_what_has_no_name_is_refused():
         (reports.recount, {"method_args": [1]}, "recount"),
         (reports.recount, {"queue": "nowhere"}, "queue: 'nowhere'"),
         (reports.recount, {"priority": "urgent"}, "priority: 'urgent'"),
+        (reports.recount, {"metadata": {"a": "x" * 20_000}}, "metadata: takes"),
     ],
 )
 def test_what_can_not_be_enqueued_is_left_out_and_told(db, caplog, target, options, told):
@@ -144,6 +187,11 @@ def test_the_setting_declares_too_and_is_first(settings):
     [declared] = schedules.declared().values()
     assert (declared.source, declared.cron) == ("settings", "0 2 * * *")
     assert declared.arguments == Arguments(a=1)
+    often = {"every": 5400, "target": TARGET, "expires": 60, "max_attempts": 2}
+    settings.ASYNC_ATTEMPTS = settings.ASYNC_ATTEMPTS | {"SCHEDULES": {"nightly": often}}
+    [declared] = schedules.declared().values()
+    assert declared.times == ("", timedelta(minutes=90))
+    assert declared.options == {"expires": 60.0, "max_attempts": 2}
 
 
 def test_operators_do_by_name(at_home):

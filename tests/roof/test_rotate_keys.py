@@ -277,7 +277,7 @@ def test_a_new_realm_takes_over_what_the_old_one_sealed(database):
         waiting = enqueued(database, idempotence_token="token")
         schedule = Schedule(name="nightly", cron="0 2 * * *", target="tests.shop.clients.greet")
         schedule.seal(Arguments(1))
-        schedule.save(using=database)
+        schedule.write(database, None)
     with using(REALM="shop-production"):
         rotate(database)
         assert bytes(read(waiting).args) == bytes(waiting.args)

@@ -28,7 +28,7 @@ def told(at_home, capsys):
 
 def test_they_are_listed_with_the_next_run_by_their_own_clock(told):
     head, line = told()
-    assert head.split() == ["NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET"]
+    assert head.split() == ["NAME", "WHEN", "TIMEZONE", "NEXT", "SOURCE", "TARGET"]
     assert line.startswith("nightly  0 3 * * *  Asia/Tokyo  2")
     assert " 03:00:00+09:00  in code" in line
     assert line.endswith("tests.shop.reports.recount")
@@ -66,3 +66,24 @@ def test_a_timezone_that_is_gone_hides_no_schedule(told, at_home):
     store_for(at_home).database.schedules.update(source="admin", timezone="Mars/Base")
     schedules._in_code.clear()
     assert "Mars/Base" in told()[1]
+
+
+def test_an_operators_times_and_back(told):
+    assert told(override="nightly", every=5400) == ["nightly: changed by an operator."]
+    assert told()[1].startswith("nightly  every 1:30:00 (code says 0 3 * * *)  Asia/Tokyo  2")
+    assert told(back_to_code="nightly") == ["nightly: back to code."]
+    assert told()[1].startswith("nightly  0 3 * * *  Asia/Tokyo  2")
+
+
+@pytest.mark.parametrize(
+    ("options", "told_of"),
+    [
+        ({"override": "nightly"}, "--override: cron: must be given"),
+        ({"override": "nightly", "cron": "61 * * * *"}, "--override: cron: "),
+        ({"override": "nightley", "every": 60}, "--override: name: 'nightley' is declared by no"),
+        ({"back_to_code": "nightley"}, "--back-to-code: name: "),
+    ],
+)
+def test_times_that_can_not_be_are_told(told, options, told_of):
+    with pytest.raises(CommandError, match=told_of):
+        told(**options)

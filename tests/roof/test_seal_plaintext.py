@@ -102,7 +102,7 @@ def test_a_schedule_is_sealed_if_its_target_is_named_and_it_is_old(database, fla
     with in_plain():
         row = Schedule(name="weekly", cron="@weekly", timezone="UTC", target=WELCOME)
         row.seal(Arguments(7))
-        row.save(using=database)
+        row.write(database, None)
     until = timezone.now() + (LATER if older else -LATER)
     if sealed:
         seal(database, "--no-input", *flags, until=until)

@@ -110,7 +110,7 @@ def test_an_id_has_32_small_characters(store, worker, value):
         (Worker, "lease started_at", {"host": "h", "pid": 1, "lease": LAST}),
         (
             Schedule,
-            "next_tick last_tick last_skipped declared_at",
+            "next_tick last_tick last_skipped declared_at until",
             {"name": "s", "cron": "* * * * *", "timezone": "UTC", "target": "t", "args": b""},
         ),
         (Queue, "tokens_at", {"name": "q"}),
@@ -118,7 +118,8 @@ def test_an_id_has_32_small_characters(store, worker, value):
     ],
 )
 def test_the_moments_of_the_other_tables_are_checked(store, model, columns, given):
-    one = model._base_manager.using(store.database.alias).create(**given)
+    one = model(**given)
+    model._base_manager.using(store.database.alias).bulk_create([one])
     key = one.pk.hex() if isinstance(one.pk, bytes) else one.pk
     for column in columns.split():
         for value in refused_moments(store.database.alias):

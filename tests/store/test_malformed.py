@@ -100,8 +100,8 @@ def test_what_has_ended_is_mended_and_stays_as_it_ended(unchecked):
 def test_a_malformed_schedule_is_paused_and_the_others_tick(unchecked):
     schedules = Schedule._base_manager.using(unchecked.database.alias)
     given = {"cron": "* * * * *", "timezone": "UTC", "target": "t", "args": b""}
-    bad, good = (
-        schedules.create(name=name, next_tick=seconds_from_now(60), **given) for name in "ab"
+    bad, good = schedules.bulk_create(
+        Schedule(name=name, next_tick=seconds_from_now(60), **given) for name in "ab"
     )
     for value in moments(unchecked.database.alias):
         put_raw(unchecked.database.alias, bad.pk, Schedule, next_tick=value, is_paused="false")

@@ -33,6 +33,7 @@ COLUMNS = [
     (Attempt, "metadata"),
     (Failure, "details"),
     (Schedule, "args"),
+    (Schedule, "options"),
     (Worker, "queues"),
     (Worker, "opens"),
 ]

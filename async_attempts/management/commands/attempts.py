@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -37,6 +38,7 @@ VERBS: Final = {
     "pause": Verb(schedules.pause, "paused"),
     "resume": Verb(schedules.resume, "resumed"),
     "run_now": Verb(schedules.enqueue_now, "an attempt was enqueued"),
+    "back_to_code": Verb(schedules.back_to_code, "back to code"),
 }
 QUEUE_VERBS: Final = {
     "pause": Verb(pause_queue, "paused"),
@@ -45,7 +47,7 @@ QUEUE_VERBS: Final = {
 RUN: Final = {"prune": _pruning.run, "rotate-keys": _rotation.run, "stats": _stats.run}
 EVENTS_HEAD: Final = ("EVENT", "LISTENER", "QUEUE", "WHEN")
 QUEUES_HEAD: Final = ("QUEUE", "STATE", "PENDING", "LIMITS")
-SCHEDULES_HEAD: Final = ("NAME", "CRON", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
+SCHEDULES_HEAD: Final = ("NAME", "WHEN", "TIMEZONE", "NEXT", "SOURCE", "TARGET")
 MOST_COUNTED: Final = 100_000
 
 
@@ -76,6 +78,12 @@ class Command(PipedCommand):
         verbs.add_argument("--pause", metavar="NAME", help="enqueue nothing more until resumed")
         verbs.add_argument("--resume", metavar="NAME", help="go on with the next tick")
         verbs.add_argument("--run-now", metavar="NAME", help="enqueue an attempt beside the ticks")
+        verbs.add_argument(
+            "--override", metavar="NAME", help="give one of code's the times --cron or --every"
+        )
+        verbs.add_argument("--back-to-code", metavar="NAME", help="give it code's times again")
+        schedules.add_argument("--cron", metavar="CRON", help="with --override")
+        schedules.add_argument("--every", metavar="SECONDS", type=int, help="in place of --cron")
         prune = commands.add_parser("prune", help="delete what has ended and isn't to be kept")
         _pruning.add_arguments(prune)
         queues = commands.add_parser("queues", help="list the queues and their limits")
@@ -120,7 +128,9 @@ class Command(PipedCommand):
         """Act on one schedule, or list them all."""
         store = store_for(database)
         schedules.declare(store)
-        if not self.do_asked(VERBS, database, options):
+        times = {"cron": options["cron"], "every": options["every"]}
+        override = Verb(partial(schedules.override, **times), "changed by an operator")
+        if not self.do_asked({**VERBS, "override": override}, database, options):
             self.write_table([SCHEDULES_HEAD, *_schedules(store)])
 
     def queues(self, database: str, options: dict[str, Any]) -> None:
@@ -146,12 +156,15 @@ class Command(PipedCommand):
 def _schedules(store: Store) -> Iterator[tuple[str, ...]]:
     """Yield the schedules as the rows of a table; next ticks are by each schedule's clock."""
     for row in store.database.schedules.defer("args").order_by("name"):
-        yield row.name, row.cron, row.timezone, _next_tick(row), row.source, row.target
+        when = row.times if row.code_says is None else f"{row.times} (code says {row.code_says})"
+        yield row.name, when, row.timezone, _next_tick(row), row.source, row.target
 
 
 def _next_tick(schedule: Schedule) -> str:
     if not schedule.is_declared:
         return "never: no longer declared"
+    if not schedule.is_paused and schedule.next_tick is None and schedule.until is not None:
+        return "never: ended"
     if schedule.is_paused or schedule.next_tick is None:
         return "paused"
     try:

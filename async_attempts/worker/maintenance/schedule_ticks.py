@@ -105,7 +105,10 @@ class ScheduleTicks:
         name = printable(ticked.schedule)
         if ticked.problem is None:
             self._quiet_until.pop(name, None)
-            if ticked.attempt is None:
+            if ticked.gone is not None:
+                gone = printable(ticked.gone)
+                logger.info("schedule %s: deleted: %s does not exist any more", name, gone)
+            elif ticked.attempt is None:
                 logger.info("schedule %s: a tick was skipped", name)
         elif now() >= self._quiet_until.get(name, 0.0):
             # It stays due, and is tried again long before.

@@ -69,7 +69,7 @@ def written(store, name: str, definition: dict[str, Any]) -> Any:
     row = Schedule(name=name, **definition)
     row._state.db = store.database.alias
     row.seal(Arguments(name))
-    row.save(using=store.database.alias, force_insert=True)
+    row.write(store.database.alias, None)
     return row
 
 
@@ -80,13 +80,13 @@ def let_tick(store) -> None:
 
 
 def edit(row, **columns) -> None:
-    Schedule.objects.using(row._state.db).filter(pk=row.pk).update(**columns)
+    Schedule._base_manager.using(row._state.db).filter(pk=row.pk).update(**columns)
 
 
 def test_each_changed_bit_of_the_arguments_stops_the_schedule(store):
     first = made(store)
     template = bytes(first.args)
-    row = Schedule.objects.using(store.database.alias).filter(pk=first.pk)
+    row = Schedule._base_manager.using(store.database.alias).filter(pk=first.pk)
     context = first.context()
     for changed in flipped(template):
         first.args = changed
@@ -182,7 +182,7 @@ def test_arguments_of_a_performed_attempt_make_no_schedule(store):
     attempt = stored(enqueued(store.database.alias, effects.record, 1))
     drain(store.database.alias)
     forged = Schedule(id=attempt.pk, name="forged", args=attempt.args, **FIRST)
-    forged.save(using=store.database.alias)
+    forged.write(store.database.alias, None)
     let_tick(store)
     [ticked] = store.schedules.enqueue_ticks([])
     assert isinstance(ticked.problem, Tampered)

@@ -110,7 +110,7 @@ def test_a_schedule_without_a_tick_that_can_be_read_keeps_no_other_from_ticking(
         bad, good = (Schedule(name=f"{n} {value}", **given) for n in ("bad", "good"))
         for schedule in (bad, good):
             schedule.seal(Arguments())
-            schedule.save(using=unchecked)
+            schedule.write(unchecked, None)
         schedules.filter(pk=good.pk).update(next_tick=DatabaseNow())
         put_raw(unchecked, bad.pk, Schedule, next_tick=value)
         drained(unchecked)

@@ -20,6 +20,7 @@ from async_attempts.worker.maintenance.maintenance import Maintenance
 from async_attempts.worker.maintenance.schedule_ticks import DECLARE_INTERVAL, ScheduleTicks
 from async_attempts.worker.shared.options import LONGEST_POLL
 from tests.shop import effects
+from tests.shop.models import Order
 from tests.worker.helpers.attempts import drain
 from tests.worker.helpers.processes import until
 from tests.worker.loop.test_poller import Idle
@@ -239,3 +240,26 @@ def test_several_processes_enqueue_each_tick_once(database, workers):
     until(lambda: done.count() >= 4, *started)
     ticks = list(Attempt.objects.using(database).values_list("scheduled_at", flat=True))
     assert len({*ticks}) == len(ticks)
+
+
+def test_a_schedule_whose_subject_is_gone_is_deleted_and_says_so(at_home, caplog):
+    store = store_for(at_home)
+    order = Order.objects.using(at_home).create(number=1)
+    rows = Schedule.objects.using(at_home)
+    rows.create(name="for an order", every=60, target=effects.record, subject=order)
+    next_tick_in(store, -1)
+    label = f"shop.order {order.pk}"
+    order.delete()
+    with caplog.at_level(logging.INFO, "async_attempts"):
+        assert not ScheduleTicks(store).enqueue()
+    assert f"schedule for an order: deleted: {label} does not exist any more" in caplog.text
+    assert not rows.exists()
+
+
+def test_a_schedule_for_an_object_is_performed_as_any_other(at_home):
+    order = Order.objects.using(at_home).create(number=1)
+    rows = Schedule.objects.using(at_home)
+    rows.create(every=60, target=effects.record, method_args=[order.pk], subject=order)
+    next_tick_in(store_for(at_home), -1)
+    drain(at_home)
+    assert effects.seen == [("function", (order.pk,), {})]
