@@ -104,8 +104,9 @@ class DeclaredSchedules:
         with transaction.atomic(self.database.alias):
             # By its key alone: MariaDB's UPDATE may go by the index of next ticks, and lock that
             # before the row, while a person's statement locks the row first.
-            if mine.filter(**before).select_for_update().values_list("pk").first() is not None:
-                mine.update(**changed | {"is_declared": True, "declared_at": DatabaseNow()})
+            mine.select_for_update().values_list("pk").first()
+            unmoved = mine.filter(**before)
+            unmoved.update(**changed | {"is_declared": True, "declared_at": DatabaseNow()})
 
     # --- an operator's times
 

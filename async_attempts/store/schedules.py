@@ -99,8 +99,9 @@ class Schedules:
         """
         due = self.database.schedules.filter(self._ticks_of(names), next_tick__lte=DatabaseNow())
         ticked: list[Ticked] = []
+        num_done = 0
         for pk, name in list(due.order_by("next_tick", "pk").values_list("pk", "name")):
-            if sum(one.problem is None for one in ticked) >= MOST_ENQUEUED:
+            if num_done >= MOST_ENQUEUED:
                 break
             try:
                 found = self.database.in_transaction(partial(self._enqueue_tick, due, pk))
@@ -110,6 +111,8 @@ class Schedules:
                 found = Ticked(name, problem=error)
             if found is not None:
                 ticked.append(found)
+                # Those that can't be enqueued stay due, and keep no others back.
+                num_done += found.problem is None
         return ticked
 
     def _enqueue_tick(self, due: QuerySet[Schedule], pk: UUID) -> Ticked | None:

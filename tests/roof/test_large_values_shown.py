@@ -95,8 +95,9 @@ def test_schedules_with_large_arguments_hide_no_page(on_database):
     row = store_for(on_database).database.schedules.model(
         name="weekly", cron="@weekly", timezone="UTC", target="tests.shop.reports.report"
     )
+    row._state.db = on_database
     row.seal(Arguments())
-    row.save()
+    row.write(on_database, None)
     write(on_database, row, args=octets(on_database, b"\x02"))
     client = operator()
     with peak_below(SOME):

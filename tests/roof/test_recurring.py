@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -44,7 +45,7 @@ def test_the_projects_zone_is_the_default(settings):
 
 
 def test_an_interval_and_the_options_of_its_attempts():
-    options = {"timeout": timedelta(minutes=1), "max_attempts": 3, "limit_key": "recount"}
+    options: Any = {"timeout": timedelta(minutes=1), "max_attempts": 3, "limit_key": "recount"}
     recurring(every=timedelta(minutes=90), expires="next tick", **options)(reports.recount)
     [declared] = schedules.declared().values()
     assert declared.times == ("", timedelta(minutes=90))
@@ -63,7 +64,9 @@ def test_an_interval_is_counted_from_the_first_declaration(at_home):
     for _ in range(2):
         assert schedules.declare(store) == {TARGET}
         row = store.database.schedules.get()
-        assert row.next_tick == made_at(row.pk).replace(microsecond=0) + timedelta(minutes=90)
+        made = made_at(row.pk)
+        assert made is not None
+        assert row.next_tick == made.replace(microsecond=0) + timedelta(minutes=90)
     store.database.schedules.update(next_tick=store.database.now())
     [ticked] = store.schedules.enqueue_ticks([TARGET])
     assert ticked.attempt is not None
