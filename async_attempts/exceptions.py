@@ -60,15 +60,21 @@ class UnsupportedType(InvalidArguments, TypeError):
 
 
 class ObjectGone(AttemptsError):
-    """A model row that the attempt refers to does not exist any more; `label`: "shop.Order"."""
+    """A model row that the attempt refers to does not exist any more; `label`: "shop.Order".
+
+    `target_pk`: the primary key, if it is the row whose method is the target.
+    """
 
     def __init__(self, message: str, label: str = "a model") -> None:
         super().__init__(message)
         self.label = label
+        self.target_pk: str | None = None
 
     @property
     def in_clear(self) -> str:
-        """The text without the primary key, which may be one of the arguments."""
+        """The text without a primary key that is one of the arguments; the target's is in clear."""
+        if self.target_pk is not None:
+            return f"{self.label} {printable(self.target_pk)} does not exist any more"
         return f"a row of {self.label} does not exist any more"
 
 

@@ -42,7 +42,7 @@ from ...payload import dump_value
 from ...payload.limits import MAX_RESULT_BYTES
 from ...plaintext import Plaintext, hide_values
 from ...store import Claim
-from ...targets import Policy
+from ...targets import Policy, known_policy
 from ...values import CENTURY
 from ..shared.shared_memory import now
 from .sessions import tells_of_lost_session
@@ -131,6 +131,8 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     """
     if tells_of_lost_session(exception):
         return given_back(claim, exception)
+    if isinstance(exception, ObjectGone) and (policy := _if_gone(claim)) != "fail":
+        return _ended_without_object(claim, policy, exception)
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -138,6 +140,21 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def _if_gone(claim: Claim) -> str:
+    """Return what the target's author, else the setting, wants for a row that is gone."""
+    # The target was looked up before its arguments were loaded.
+    policy = known_policy(claim.target, claim.method_name)
+    return (policy and policy.if_gone) or settings().IF_GONE
+
+
+def _ended_without_object(claim: Claim, policy: str, exception: ObjectGone) -> Outcome:
+    """Return the outcome of an attempt for which there is nothing to do any more."""
+    if policy == "ignore":
+        logger.info("%s: its target isn't called: %s", claim, exception.in_clear)
+        return kept(claim, None, until=now() + SEALING_SECONDS)
+    return Expired(plain_text(exception.in_clear))
 
 
 def given_back(claim: Claim, exception: BaseException) -> Released:
