@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AttemptExpired,
         AttemptFailed,
         AttemptGone,
+        AttemptRefused,
         AttemptTimeout,
         AttemptUnsuccessful,
         ConditionFailed,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
         InvalidTarget,
         InvalidTransition,
         QueueFull,
+        Refused,
         ResultNotKept,
+        Retry,
         Snooze,
         WaitingInTransaction,
         WrongTransaction,
@@ -50,6 +53,7 @@ __all__ = [
     "AttemptExpired",
     "AttemptFailed",
     "AttemptGone",
+    "AttemptRefused",
     "AttemptTimeout",
     "AttemptUnsuccessful",
     "Backoff",
@@ -71,7 +75,9 @@ __all__ = [
     "Progress",
     "QueueFull",
     "QueueStats",
+    "Refused",
     "ResultNotKept",
+    "Retry",
     "Snooze",
     "Stats",
     "Streamed",
@@ -105,9 +111,10 @@ _HOMES = {
     ".calls": "Call Flow aenqueue call enqueue enqueue_many parallel schedule",
     ".events": "Event aemit emit event on",
     ".exceptions": """
-        AttemptExpired AttemptFailed AttemptGone AttemptTimeout AttemptUnsuccessful ConditionFailed
-        DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget InvalidTransition
-        QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
+        AttemptExpired AttemptFailed AttemptGone AttemptRefused AttemptTimeout AttemptUnsuccessful
+        ConditionFailed DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget
+        InvalidTransition QueueFull Refused ResultNotKept Retry Snooze
+        WaitingInTransaction WrongTransaction
     """,
     ".models": "AbstractAttempt Changes",
     ".payload": "Arguments",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from django.apps import apps
@@ -11,6 +12,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Notice
 from django.db import DatabaseError, connections, router, transaction
 
+from .backoff import Backoff
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
     NO_KEY,
@@ -99,7 +101,7 @@ def _keys() -> Iterator[CheckMessage]:
 
 
 def _targets() -> Iterator[CheckMessage]:
-    for where, said in _policies():
+    for where, said in chain.from_iterable(map(_with_backoff, _policies())):
         if said.queue is not None and said.queue not in settings().QUEUES:
             yield Error(
                 f"{where}: the queue {said.queue!r} is not declared.",
@@ -112,6 +114,14 @@ def _targets() -> Iterator[CheckMessage]:
                 hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
                 id="async_attempts.E004",
             )
+
+
+def _with_backoff(declared: tuple[str, Policy]) -> Iterator[tuple[str, Policy | Backoff]]:
+    """Yield the options, and those of its backoff."""
+    yield declared
+    where, policy = declared
+    if policy.backoff is not None:
+        yield f"{where}: backoff", policy.backoff
 
 
 def _end_handlers() -> Iterator[CheckMessage]:

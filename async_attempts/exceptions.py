@@ -1,6 +1,6 @@
 """The exceptions of the package.
 
-The three that a target itself raises (`Snooze`, `Fail`, `Expire`) are at the end.
+Those that a target itself raises (`Snooze`, `Retry`, `Fail`, `Refused`, `Expire`) are at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from .printable import printable
-from .values import FINITE, seconds
+from .values import FINITE, seconds, whole
 
 
 class AttemptsError(Exception):
@@ -134,6 +134,21 @@ class AttemptFailed(AttemptUnsuccessful):
     """The attempt failed for good; `ending` has the class and the message of its last error."""
 
 
+class AttemptRefused(AttemptFailed):
+    """The target refused what was asked for: it raised `Refused`, or an expected error.
+
+    Its text is the target's message, which is meant for whoever waits.
+    """
+
+    @property
+    def message(self) -> str:
+        """The message of what the target raised."""
+        return str(self.ending.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class AttemptExpired(AttemptUnsuccessful):
     """The attempt should no longer run; `ending.message` says why."""
 
@@ -239,15 +254,39 @@ class WorkerLost(AttemptsError):
 class Snooze(AttemptsError):
     """Raised by a target: put this attempt off without counting the execution.
 
-    `delay`: seconds, or a timedelta, from now; not negative.
+    `delay`: seconds, or a timedelta, from now; not negative. `at_most`: after so many snoozes the
+    next one fails the attempt; None for any number.
     """
 
-    def __init__(self, delay: float | timedelta) -> None:
+    at_most: int | None = None
+
+    def __init__(self, delay: float | timedelta, *, at_most: int | None = None) -> None:
+        if at_most is not None:
+            whole("Snooze: at_most", at_most, InvalidOption)
+        self.at_most = at_most
         expected = "zero or more seconds"
         self.seconds = seconds(
             "Snooze: delay", delay, InvalidOption, expected, may_be_zero=True, most=FINITE
         )
         super().__init__(f"snoozed for {self.seconds:g} s")
+
+
+class Retry(AttemptsError):
+    """Raised by a target: this execution counts as one that did not succeed; call me again.
+
+    `after`: seconds, or a timedelta, from now; None for the delay of the target's backoff.
+    `reason`: the message of the failure that is recorded.
+    """
+
+    def __init__(self, after: float | timedelta | None = None, reason: str = "") -> None:
+        super().__init__(reason or "the target asked for another execution")
+        self.after: float | None = None
+        if after is not None:
+            expected = "zero or more seconds, a timedelta or None"
+            self.after = seconds(
+                "Retry: after", after, InvalidOption, expected, may_be_zero=True, most=FINITE
+            )
+        self.reason = reason
 
 
 class Fail(AttemptsError):
@@ -256,6 +295,13 @@ class Fail(AttemptsError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Refused(AttemptsError):
+    """Raised by a target: the answer is no, and that is no malfunction; a base for a project's own.
+
+    The attempt fails at once with the kind "refused". The message is kept for whoever waits.
+    """
 
 
 class Expire(AttemptsError):

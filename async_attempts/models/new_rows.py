@@ -14,7 +14,7 @@ from ..targets import Policy, Target, end_handlers_of, has_end_handler, limit_of
 from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .unique_keys import debounce_key_of, key_of_tick, key_of_token
-from .validation import as_seconds
+from .validation import as_seconds, check_backoff
 
 
 def complete(attempt: Any) -> dict[str, float]:
@@ -63,6 +63,8 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
         name, policy, limits, attempt._plain or Arguments()
     )
     row["on_ended"] = _note_of_ends(attempt, target) if has_end_handler(policy) else None
+    if policy.backoff is not None:
+        check_backoff(policy.backoff)
     relative = _relative_moments(row)
     check_options(attempt)
     row["unique_key"] = key_of_token(name, row["idempotence_token"])

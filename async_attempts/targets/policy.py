@@ -44,6 +44,7 @@ class TargetOptions(EventOptions, total=False):
     names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
     attemptable function, or its name, that is enqueued when an attempt has ended so. `if_gone`:
     "expire", "fail" or "ignore", when a model row that the attempt refers to does not exist.
+    `expected`: exceptions that are answers, as `Refused` is: they fail the attempt at once.
     """
 
     backoff: Backoff | None
@@ -58,6 +59,7 @@ class TargetOptions(EventOptions, total=False):
     on_failed: str | Callable[..., Any] | None
     on_expired: str | Callable[..., Any] | None
     if_gone: str | None
+    expected: tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Policy:
     on_failed: str | Callable[..., Any] | None = None
     on_expired: str | Callable[..., Any] | None = None
     if_gone: str | None = None
+    expected: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -113,6 +116,14 @@ def _is_named(value: object) -> bool:
     if isinstance(value, str):
         return all(part.isidentifier() for part in value.split("."))
     return callable(underlying(value))
+
+
+def _are_errors(value: object) -> bool:
+    """Return True for a tuple of exception classes, none of which would catch every bug."""
+    return isinstance(value, tuple) and all(
+        isinstance(one, type) and issubclass(one, Exception) and one is not Exception
+        for one in value
+    )
 
 
 _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
@@ -142,6 +153,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "keep_result": ("True or False", _is_bool),
     "on_failed": ("an attemptable function, or its dotted name", _is_named),
     "on_expired": ("an attemptable function, or its dotted name", _is_named),
+    "expected": ("a tuple of exception classes, Exception itself not among them", _are_errors),
     "if_gone": (" or ".join(map(repr, IF_GONE)), lambda v: isinstance(v, str) and v in IF_GONE),
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from async_attempts import Backoff, Refused
 from async_attempts.targets import attemptable
 from tests.shop import effects
 from tests.shop.models import Order
@@ -51,3 +53,60 @@ def ship_atomically(order: Any) -> None:
 @attemptable(if_gone="fail")
 def ship_or_fail(order: Any) -> None:
     effects.seen.append(("ship or fail", (), {}))
+
+
+class SoldOut(Refused):
+    """An answer of the shop's own."""
+
+
+class OrderError(Exception):
+    """A base of a project's errors, which knows nothing of attempts."""
+
+
+class TooManyRequests(Exception):
+    """What a remote API says when it is busy, and for how long."""
+
+    def __init__(self, retry_after: Any) -> None:
+        super().__init__("slow down")
+        self.retry_after = retry_after
+
+
+@attemptable(expected=(OrderError,))
+def buy(*args: Any) -> Any:
+    return effects.action(*args)
+
+
+@attemptable(expected=(OrderError,), atomic=True)
+def buy_atomically(*args: Any) -> Any:
+    return effects.action(*args)
+
+
+@attemptable(expected=(OrderError,))
+async def buy_asynchronously(*args: Any) -> Any:
+    return effects.action(*args)
+
+
+BUSY = Backoff(
+    first=100,
+    cap=100,
+    jitter=False,
+    give_up_after=timedelta(hours=1),
+    queue="emails",
+    priority="low",
+    after=lambda error: error.retry_after,
+)
+
+
+@attemptable(backoff=BUSY)
+def send(*args: Any) -> Any:
+    return effects.action(*args)
+
+
+@attemptable(backoff=BUSY, atomic=True)
+def send_atomically(*args: Any) -> Any:
+    return effects.action(*args)
+
+
+@attemptable(backoff=BUSY)
+async def send_asynchronously(*args: Any) -> Any:
+    return effects.action(*args)

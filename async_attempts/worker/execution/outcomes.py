@@ -20,7 +20,9 @@ from ...exceptions import (
     InvalidArguments,
     InvalidTarget,
     ObjectGone,
+    Refused,
     ResultNotSealed,
+    Retry,
     Snooze,
     Tampered,
     UnknownTarget,
@@ -43,8 +45,9 @@ from ...payload.limits import MAX_RESULT_BYTES
 from ...plaintext import Plaintext, hide_values
 from ...store import Claim
 from ...targets import Policy, known_policy
-from ...values import CENTURY
 from ..shared.shared_memory import now
+from .recorded_text import class_name, plain_text
+from .retrying import has_snoozed_enough, next_execution, storable
 from .sessions import tells_of_lost_session
 
 logger = logging.getLogger("async_attempts")
@@ -52,8 +55,6 @@ logger = logging.getLogger("async_attempts")
 MESSAGE_LENGTH: Final = 8_192
 FRAME_LENGTH: Final = 2_048
 TRACEBACK_LENGTH: Final = 32_768
-REASON_LENGTH: Final = 1_000
-CLASS_LENGTH: Final = 255
 UNEXPECTED_DELAY: Final = 60.0
 """Seconds until an attempt is claimable again of which not even an outcome could be made."""
 
@@ -62,8 +63,6 @@ UNREACHABLE_DELAY: Final = (5.0, 15.0)
 
 HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
-
-DEFAULT_BACKOFF: Final = Backoff()
 
 SEALING_SECONDS: Final = 10.0
 SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
@@ -174,7 +173,7 @@ def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) ->
 
 def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
     if isinstance(exception, Snooze):
-        return Snoozed(_storable(exception.seconds))
+        return _snoozed(claim, exception)
     if isinstance(exception, Expire):
         return Expired(plain_text(exception.reason))
     if isinstance(exception, ResultNotSealed) and not policy.atomic:
@@ -182,46 +181,36 @@ def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcom
         return Failed(str(exception), error_of(claim, exception))
     if isinstance(exception, Fail):
         return Failed(plain_text(exception.reason), error_of(claim, exception))
-    timed_out = isinstance(exception, AttemptTimeout)
-    kind = FailureKind.TIMEOUT if timed_out else FailureKind.ERROR
+    kind = _kind_of(exception, policy)
+    if kind == FailureKind.REFUSED:
+        error = error_of(claim, exception, kind)
+        return Failed(plain_text(f"refused: {error.error_class}"), error)
     return _again_or_failed(claim, policy, exception, kind)
+
+
+def _kind_of(exception: BaseException, policy: Policy) -> FailureKind:
+    if isinstance(exception, AttemptTimeout):
+        return FailureKind.TIMEOUT
+    is_answer = isinstance(exception, (Refused, *policy.expected))
+    is_refused = is_answer and not isinstance(exception, Retry)
+    return FailureKind.REFUSED if is_refused else FailureKind.ERROR
+
+
+def _snoozed(claim: Claim, snooze: Snooze) -> Outcome:
+    if has_snoozed_enough(claim, claim.database, snooze):
+        times = "once" if snooze.at_most == 1 else f"{snooze.at_most} times"
+        return Failed(f"snoozed {times}, and may not be again", error_of(claim, snooze))
+    return Snoozed(storable(snooze.seconds))
 
 
 def _again_or_failed(
     claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
 ) -> Outcome:
     error = error_of(claim, exception, kind)
-    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy)
-    if not reason and (policy.backoff or DEFAULT_BACKOFF).gives_up_on(exception):
-        reason = f"its backoff gives up on {error.error_class}"
-    return Failed(reason, error) if reason else Retried(delay, error)
-
-
-def again_or_never(
-    num_attempts: int, max_attempts: int | None, policy: Policy
-) -> tuple[float, str]:
-    """The seconds until the next execution, and why there is none, if there is none."""
-    allowed = executions_allowed(max_attempts, policy)
-    if num_attempts >= allowed:
-        return 0.0, f"attempts exhausted: {num_attempts} of {allowed}"
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return _storable(backoff.delay(num_attempts)), ""
-
-
-def _storable(delay: float) -> float:
-    """`delay` in seconds, within what every database can add to its now."""
-    return min(max(0.0, delay), CENTURY)
-
-
-def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
-    """Return the limit of executions: the row's, else the target's, else that of the settings."""
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return (
-        max_attempts
-        or policy.max_attempts
-        or backoff.max_attempts
-        or settings().DEFAULT_MAX_ATTEMPTS
-    )
+    following = next_execution(claim, policy, claim.database, exception)
+    if following.reason:
+        return Failed(following.reason, error)
+    return Retried(following.delay, error, following.queue, following.priority)
 
 
 def unexpected(claim: Claim, exception: BaseException) -> Released:
@@ -243,12 +232,11 @@ def error_of(
         message = str(exception)
     except BaseException as broken:
         message = f"(its str() raised {type(broken).__name__})"
-    try:
-        # Each part by itself: a long message must not push the frames out of the record.
-        parts = traceback.format_exception(exception)
-        lines = "".join(_clipped(part) for part in parts)
-    except BaseException as broken:
-        lines = f"(formatting the traceback raised {type(broken).__name__})"
+    if kind == FailureKind.REFUSED or isinstance(exception, Retry | Snooze):
+        # Meant so: nobody looks for its line.
+        lines = ""
+    else:
+        lines = _traceback_of(exception)
     details = sealed_details(
         plain_text(message, MESSAGE_LENGTH),
         plain_text(lines[-TRACEBACK_LENGTH:], TRACEBACK_LENGTH),
@@ -257,20 +245,14 @@ def error_of(
     return Error(kind, class_name(exception), details)
 
 
-def class_name(exception: BaseException) -> str:
-    """The dotted name of its class, short for Python's own."""
-    cls = type(exception)
-    name = (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
-    return plain_text(name, CLASS_LENGTH)
+def _traceback_of(exception: BaseException) -> str:
+    try:
+        # Each part by itself: a long message must not push the frames out of the record.
+        parts = traceback.format_exception(exception)
+        return "".join(_clipped(part) for part in parts)
+    except BaseException as broken:
+        return f"(formatting the traceback raised {type(broken).__name__})"
 
 
 def _clipped(part: str) -> str:
     return part if len(part) <= FRAME_LENGTH else f"{part[:FRAME_LENGTH]}…\n"
-
-
-def plain_text(text: object, length: int = REASON_LENGTH) -> str:
-    """`text`, as any database takes it: no NUL, no lone surrogates, at most `length` characters."""
-    encodable = str(text).encode("utf-8", "replace").decode().replace("\0", "�")
-    return encodable if len(encodable) <= length else encodable[: length - 1] + "…"

@@ -15,7 +15,7 @@ from tests.worker.helpers.executing import drain_in_threads
 
 
 def perform_all(database: str) -> None:
-    for attempt in Attempt.objects.using(database).pending():
+    for attempt in Attempt.objects.using(database).filter(status__in=("pending", "scheduled")):
         attempt.perform()
 
 
@@ -134,6 +134,15 @@ def test_what_waits_for_it_expires_too(database, order):
     drain(database)
     assert stored(last).status == "expired"
     assert effects.seen == []
+
+
+def test_what_waits_for_an_ignored_one_goes_on(database, order):
+    step = call(endings.ship_ignoring, order).using(database=database)
+    last = step.then(effects.record).enqueue()
+    ShippedOrder.objects.using(database).all().delete()
+    drain(database)
+    assert stored(last).status == "succeeded"
+    assert effects.seen == [("function", (None,), {})]
 
 
 def test_a_row_that_is_there_is_what_it_was(database, perform, order):
