@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import BooleanField, Case, ExpressionWrapper, F, Q, Value, When
+from django.db.models import BooleanField, Case, CharField, ExpressionWrapper, F, Q, Value, When
 
 from ..lifecycle import FINAL, LIVE, FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Dependency, Failure
@@ -139,7 +139,8 @@ class Retention:
         if walk.before is not None:
             rows = rows.filter(pk__lt=walk.before)
         is_old = ExpressionWrapper(_older_than(retention), output_field=BooleanField())
-        kept_as = Case(When(REFUSED, then=Value(str(Status.SUCCEEDED))), default=F("status"))
+        succeeded = Value(str(Status.SUCCEEDED))
+        kept_as = Case(When(REFUSED, then=succeeded), default=F("status"), output_field=CharField())
         columns = rows.values_list("pk", "queue", kept_as, is_old, DatabaseNow())
         seen = list(columns[:limit])
         kept = Counter(walk.kept)
