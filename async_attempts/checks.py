@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final
 
 from django.apps import apps
@@ -12,7 +11,6 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Notice
 from django.db import DatabaseError, connections, router, transaction
 
-from .backoff import Backoff
 from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
 from .encryption import (
     NO_KEY,
@@ -38,7 +36,6 @@ from .store.missing_keys import is_form
 from .store.notifications import has_password
 from .store.store import driver_problem
 from .targets import (
-    Policy,
     end_handlers_of,
     has_end_handler,
     registered,
@@ -101,7 +98,7 @@ def _keys() -> Iterator[CheckMessage]:
 
 
 def _targets() -> Iterator[CheckMessage]:
-    for where, said in chain.from_iterable(map(_with_backoff, _policies())):
+    for where, said in _policies():
         if said.queue is not None and said.queue not in settings().QUEUES:
             yield Error(
                 f"{where}: the queue {said.queue!r} is not declared.",
@@ -114,14 +111,6 @@ def _targets() -> Iterator[CheckMessage]:
                 hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
                 id="async_attempts.E004",
             )
-
-
-def _with_backoff(declared: tuple[str, Policy]) -> Iterator[tuple[str, Policy | Backoff]]:
-    """Yield the options, and those of its backoff."""
-    yield declared
-    where, policy = declared
-    if policy.backoff is not None:
-        yield f"{where}: backoff", policy.backoff
 
 
 def _end_handlers() -> Iterator[CheckMessage]:
@@ -138,9 +127,12 @@ def _end_handlers() -> Iterator[CheckMessage]:
                 )
 
 
-def _policies() -> Iterator[tuple[str, Policy]]:
-    """Yield the options of each decorator, after its name."""
-    yield from ((f"@attemptable on {name}", policy) for name, policy in registered().items())
+def _policies() -> Iterator[tuple[str, Any]]:
+    """Yield the options of each decorator and of its backoff, after its name."""
+    for name, policy in registered().items():
+        yield f"@attemptable on {name}", policy
+        if policy.backoff is not None:
+            yield f"@attemptable on {name}: backoff", policy.backoff
     for listener in listeners():
         yield from ((listener.named(one), one.options) for one in listener.subscriptions)
 

@@ -206,7 +206,12 @@ def test_what_says_when_and_where_is_checked_and_named(option, wrong):
 def test_every_shape_takes_what_says_when_and_where():
     def after(error: Exception) -> None: ...
 
-    more = {"give_up_after": timedelta(hours=1), "queue": "q", "priority": "low", "after": after}
+    more: Any = {
+        "give_up_after": timedelta(hours=1),
+        "queue": "q",
+        "priority": "low",
+        "after": after,
+    }
     for make in (Backoff.exponential, Backoff.linear, Backoff.fixed):
         made = make(5, **more)
         assert (made.give_up_after, made.queue, made.priority) == (3600.0, "q", "low")

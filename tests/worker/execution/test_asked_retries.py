@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -120,7 +121,7 @@ def test_all_snoozes_count_and_a_person_lets_them_begin_again(database, acting):
 
 
 def test_a_snooze_without_an_end_asks_the_database_nothing(database, acting, monkeypatch):
-    asked = []
+    asked: list[Any] = []
     monkeypatch.setattr(retrying, "_asked", asked.append)
     acting(raising(Snooze(60)))
     assert performed(database, endings.buy).state == "scheduled"
