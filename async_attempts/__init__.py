@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AttemptExpired,
         AttemptFailed,
         AttemptGone,
+        AttemptRefused,
         AttemptTimeout,
         AttemptUnsuccessful,
         ConditionFailed,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
         InvalidTarget,
         InvalidTransition,
         QueueFull,
+        Refused,
         ResultNotKept,
+        Retry,
         Snooze,
         WaitingInTransaction,
         WrongTransaction,
@@ -53,6 +56,7 @@ __all__ = [
     "AttemptExpired",
     "AttemptFailed",
     "AttemptGone",
+    "AttemptRefused",
     "AttemptTimeout",
     "AttemptUnsuccessful",
     "Backoff",
@@ -74,7 +78,9 @@ __all__ = [
     "Progress",
     "QueueFull",
     "QueueStats",
+    "Refused",
     "ResultNotKept",
+    "Retry",
     "Schedule",
     "Snooze",
     "Stats",
@@ -110,9 +116,10 @@ _HOMES = {
     ".calls": "Call Flow aenqueue call enqueue enqueue_many parallel schedule",
     ".events": "Event aemit emit event on",
     ".exceptions": """
-        AttemptCancelled AttemptExpired AttemptFailed AttemptGone AttemptTimeout AttemptUnsuccessful
-        ConditionFailed DuplicateAttempt Expire Fail InvalidArguments InvalidOption InvalidTarget
-        InvalidTransition QueueFull ResultNotKept Snooze WaitingInTransaction WrongTransaction
+        AttemptCancelled AttemptExpired AttemptFailed AttemptGone AttemptRefused AttemptTimeout
+        AttemptUnsuccessful ConditionFailed DuplicateAttempt Expire Fail InvalidArguments
+        InvalidOption InvalidTarget InvalidTransition QueueFull Refused ResultNotKept Retry Snooze
+        WaitingInTransaction WrongTransaction
     """,
     ".models": "AbstractAttempt Changes Schedule",
     ".payload": "Arguments storable",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack
@@ -13,6 +13,7 @@ from .values import DAY, FINITE, is_number, is_whole, seconds
 
 Shape = Literal["exponential", "linear", "fixed"]
 ErrorTypes = tuple[type[BaseException], ...]
+After = Callable[[Any], float | timedelta | None]
 
 
 class Options(TypedDict, total=False):
@@ -24,6 +25,10 @@ class Options(TypedDict, total=False):
     max_attempts: int | None
     retry_on: ErrorTypes
     give_up_on: ErrorTypes
+    give_up_after: float | timedelta | None
+    queue: str | None
+    priority: int | str | None
+    after: After | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,9 @@ class Backoff:
     retried together; the default's first delay is 15 to 30 seconds.
     `max_attempts`: executions in all, None to leave it to the row or the setting.
     `retry_on`: only these exceptions are retried; `give_up_on`: these never are, and win.
+    `give_up_after`: seconds or a timedelta after the begin of the first execution, later than which
+    none begins. `queue`, `priority`: where the executions after the first are.
+    `after`: a function of the error that gives the delay; None, or an exception, is the usual one.
 
     Raises InvalidOption.
     """
@@ -49,6 +57,10 @@ class Backoff:
     max_attempts: int | None = None
     retry_on: ErrorTypes = (BaseException,)
     give_up_on: ErrorTypes = ()
+    give_up_after: float | timedelta | None = None
+    queue: str | None = None
+    priority: int | str | None = None
+    after: After | None = None
 
     def __post_init__(self) -> None:
         for name in ("first", "cap"):
@@ -64,6 +76,28 @@ class Backoff:
         if self.max_attempts is not None and not is_whole(self.max_attempts):
             raise InvalidOption(
                 f"Backoff: max_attempts must be 1 or more, whole, not {self.max_attempts!r}."
+            )
+
+        self._check_next()
+
+    def _check_next(self) -> None:
+        """Raise InvalidOption unless what says when and where executions follow is well-formed.
+
+        The names are checked against the settings by a system check, and when enqueueing.
+        """
+        if self.give_up_after is not None:
+            limit = seconds("Backoff: give_up_after", self.give_up_after, InvalidOption)
+            object.__setattr__(self, "give_up_after", limit)
+        if self.queue is not None and not isinstance(self.queue, str):
+            raise InvalidOption(f"Backoff: queue must be a name, not {self.queue!r}.")
+        if not isinstance(self.priority, str | None) and not is_whole(self.priority, -100, 100):
+            raise InvalidOption(
+                "Backoff: priority must be a whole number from -100 to 100, or a name, not "
+                f"{self.priority!r}."
+            )
+        if self.after is not None and not callable(self.after):
+            raise InvalidOption(
+                f"Backoff: after must be a function of the error, not {self.after!r}."
             )
 
     @classmethod

@@ -36,7 +36,6 @@ from .store.missing_keys import is_form
 from .store.notifications import has_password
 from .store.store import driver_problem
 from .targets import (
-    Policy,
     end_handlers_of,
     has_end_handler,
     keyless_targets,
@@ -140,9 +139,12 @@ def _keyless() -> Iterator[CheckMessage]:
         )
 
 
-def _policies() -> Iterator[tuple[str, Policy]]:
-    """Yield the options of each decorator, after its name."""
-    yield from ((f"@attemptable on {name}", policy) for name, policy in registered().items())
+def _policies() -> Iterator[tuple[str, Any]]:
+    """Yield the options of each decorator and of its backoff, after its name."""
+    for name, policy in registered().items():
+        yield f"@attemptable on {name}", policy
+        if policy.backoff is not None:
+            yield f"@attemptable on {name}: backoff", policy.backoff
     for listener in listeners():
         yield from ((listener.named(one), one.options) for one in listener.subscriptions)
 

@@ -37,6 +37,7 @@ QUEUE_LENGTH: Final = 64
 SCHEDULE_LENGTH: Final = 255
 CATCH_UP: Final = ("latest", "none")
 OVERLAP: Final = ("allow", "skip")
+IF_GONE: Final = ("expire", "fail", "ignore")
 SCHEDULE_OPTIONS: Final = frozenset(
     "cron every timezone target method_args catch_up overlap queue priority expires timeout "
     "max_attempts keep_result metadata limit_key".split()
@@ -120,6 +121,12 @@ def _dsn(path: str, value: Any) -> str | None:
         # Not shown: it may hold a password.
         raise InvalidSetting(f"{path} must be a connection string or URL, or None.")
     return value
+
+
+def _if_gone(path: str, value: Any) -> str:
+    if value not in IF_GONE:
+        raise _wrong(path, " or ".join(map(repr, IF_GONE)), value)
+    return str(value)
 
 
 def _callable(path: str, value: Any) -> Callable[..., object] | None:
@@ -228,6 +235,7 @@ class Settings:
     LISTEN_DSN: Annotated[str | None, _dsn] = field(default=None, repr=False)
     MAX_CRASHES: Annotated[int, _count] = 3
     KEEP: Annotated[Mapping[str, Keep], _keep] = field(default_factory=lambda: DEFAULT)
+    IF_GONE: Annotated[str, _if_gone] = "expire"
     ON_ERROR: Annotated[Callable[..., object] | None, _callable] = None
     METRICS: Annotated[Callable[..., object] | None, _callable] = None
     SCHEDULES: Annotated[Mapping[str, Mapping[str, Any]], _schedules] = field(

@@ -1,6 +1,6 @@
 """The exceptions of the package.
 
-The three that a target itself raises (`Snooze`, `Fail`, `Expire`) are at the end.
+Those that a target itself raises (`Snooze`, `Retry`, `Fail`, `Refused`, `Expire`) are at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from .printable import printable
-from .values import FINITE, seconds
+from .values import FINITE, seconds, whole
 
 
 class AttemptsError(Exception):
@@ -64,15 +64,21 @@ class UnsupportedType(InvalidArguments, TypeError):
 
 
 class ObjectGone(AttemptsError):
-    """A model row that the attempt refers to does not exist any more; `label`: "shop.Order"."""
+    """A model row that the attempt refers to does not exist any more; `label`: "shop.Order".
+
+    `target_pk`: the primary key, if it is the row whose method is the target.
+    """
 
     def __init__(self, message: str, label: str = "a model") -> None:
         super().__init__(message)
         self.label = label
+        self.target_pk: str | None = None
 
     @property
     def in_clear(self) -> str:
-        """The text without the primary key, which may be one of the arguments."""
+        """The text without a primary key that is one of the arguments; the target's is in clear."""
+        if self.target_pk is not None:
+            return f"{self.label} {printable(self.target_pk)} does not exist any more"
         return f"a row of {self.label} does not exist any more"
 
 
@@ -130,6 +136,21 @@ class AttemptUnsuccessful(AttemptsError):
 
 class AttemptFailed(AttemptUnsuccessful):
     """The attempt failed for good; `ending` has the class and the message of its last error."""
+
+
+class AttemptRefused(AttemptFailed):
+    """The target refused what was asked for: it raised `Refused`, or an expected error.
+
+    Its text is the target's message, which is meant for whoever waits.
+    """
+
+    @property
+    def message(self) -> str:
+        """The message of what the target raised."""
+        return str(self.ending.message)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class AttemptExpired(AttemptUnsuccessful):
@@ -245,15 +266,39 @@ class WorkerLost(AttemptsError):
 class Snooze(AttemptsError):
     """Raised by a target: put this attempt off without counting the execution.
 
-    `delay`: seconds, or a timedelta, from now; not negative.
+    `delay`: seconds, or a timedelta, from now; not negative. `at_most`: after so many snoozes the
+    next one fails the attempt; None for any number.
     """
 
-    def __init__(self, delay: float | timedelta) -> None:
+    at_most: int | None = None
+
+    def __init__(self, delay: float | timedelta, *, at_most: int | None = None) -> None:
+        if at_most is not None:
+            whole("Snooze: at_most", at_most, InvalidOption)
+        self.at_most = at_most
         expected = "zero or more seconds"
         self.seconds = seconds(
             "Snooze: delay", delay, InvalidOption, expected, may_be_zero=True, most=FINITE
         )
         super().__init__(f"snoozed for {self.seconds:g} s")
+
+
+class Retry(AttemptsError):
+    """Raised by a target: this execution counts as one that did not succeed; call me again.
+
+    `after`: seconds, or a timedelta, from now; None for the delay of the target's backoff.
+    `reason`: the message of the failure that is recorded.
+    """
+
+    def __init__(self, after: float | timedelta | None = None, reason: str = "") -> None:
+        super().__init__(reason or "the target asked for another execution")
+        self.after: float | None = None
+        if after is not None:
+            expected = "zero or more seconds, a timedelta or None"
+            self.after = seconds(
+                "Retry: after", after, InvalidOption, expected, may_be_zero=True, most=FINITE
+            )
+        self.reason = reason
 
 
 class Fail(AttemptsError):
@@ -262,6 +307,13 @@ class Fail(AttemptsError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Refused(AttemptsError):
+    """Raised by a target: the answer is no, and that is no malfunction; a base for a project's own.
+
+    The attempt fails at once with the kind "refused". The message is kept for whoever waits.
+    """
 
 
 class Expire(AttemptsError):

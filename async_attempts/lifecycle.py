@@ -43,6 +43,7 @@ class FailureKind(TextChoices):
     LEASE = "lease", _("lease lost")
     INTEGRITY = "integrity", _("integrity")
     UNKNOWN_TARGET = "unknown target", _("unknown target")
+    REFUSED = "refused", _("refused")
 
 
 class Move(NamedTuple):
@@ -108,10 +109,15 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The target failed and is to be performed again in `delay` seconds."""
+    """The target failed and is to be performed again in `delay` seconds.
+
+    `queue`, `priority`: where; "" and None leave it where it is.
+    """
 
     delay: float
     error: Error
+    queue: str = ""
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from django.dispatch import receiver
 
 from . import signals
-from .lifecycle import Failed, Outcome, Retried
+from .lifecycle import Failed, FailureKind, Outcome, Retried
 
 logger = logging.getLogger("async_attempts")
 
@@ -44,6 +44,9 @@ def log_retried(claim: Any, outcome: Retried, exception: Any = None, **kwargs: A
 
 @receiver(signals.failed.line)
 def log_failed(claim: Any, outcome: Failed, exception: Any = None, **kwargs: Any) -> None:
+    if outcome.error.kind == FailureKind.REFUSED:
+        logger.info("%s: refused: %s%s", claim, outcome.error.error_class, where(exception))
+        return
     logger.error(
         "%s: failed for good after %s: %s%s",
         claim, _executions(claim.num_attempts), outcome.error.error_class, where(exception),

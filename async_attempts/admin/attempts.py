@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import FINAL, RUNNING
 from ..models import AbstractAttempt, Dependency, Failure
+from ..models.follow_ups import noted_targets
 from .display import (
     badge,
     call_cell,
@@ -35,11 +36,11 @@ from .rows import heavy_columns, readable, sealed_columns
 from .verbs import VerbsMixin
 
 _PROMISE: Final = """
-id target target_pk method_name about idempotence_token schedule metadata
+id target target_pk method_name about idempotence_token schedule followed_by metadata
 """
 
 _STATE: Final = """
-reason error_class how_far cancel_requested num_attempts num_crashes claim_seq
+reason error_class failure_kind how_far cancel_requested cancel_reason interrupt num_attempts num_crashes num_snoozes claim_seq
 blockers has_dependents
 """
 
@@ -162,6 +163,11 @@ class AttemptAdminMixin(VerbsMixin, ReadOnlyMixin):
         """Return the worker that performs it, or performed it last."""
         worker = link_to_worker(self.admin_site, attempt.claimed_by, attempt._state.db)
         return worker or self.get_empty_value_display()
+
+    @admin.display(description=_("what follows a bad end"))
+    def followed_by(self, attempt: AbstractAttempt) -> str:
+        followers = [f"{status}: {name}" for status, name in noted_targets(attempt.on_ended)]
+        return ", ".join(followers) or self.get_empty_value_display()
 
     @admin.display(description=_("subject"))
     def about(self, attempt: AbstractAttempt) -> SafeString | str:

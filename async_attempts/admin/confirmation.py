@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..lifecycle import RUNNING, Status, sources_of
 from ..models import AbstractAttempt, AttemptQuerySet
-from ..worker.execution.outcomes import REASON_LENGTH
+from ..worker.execution.recorded_text import REASON_LENGTH
 from .display import STATES, state_label
 
 MOST_COUNTED: Final = 100_000

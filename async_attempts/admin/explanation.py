@@ -18,7 +18,7 @@ from ..limits import UNLIMITED
 from ..models import AbstractAttempt, Queue, Worker
 from ..store import Room, Store, store_for
 from ..targets import known_policy
-from ..worker.execution.outcomes import executions_allowed
+from ..worker.execution.retrying import executions_allowed
 from .display import holds_lease, served_by, spoken, state_label
 from .rows import readable, readable_or_none
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import settings
-from ..lifecycle import RUNNING, Status
+from ..lifecycle import RUNNING, FailureKind, Status
 from ..models import AttemptQuerySet
 from ..targets import registered
 from .display import STATES, state_label
@@ -45,13 +45,20 @@ class ChoiceFilter(SimpleListFilter):
 
 
 class StateFilter(ChoiceFilter):
-    """A filter by status; running is one more choice, and pending means not running."""
+    """A filter by status; running is one more choice, and pending means not running.
+
+    What was refused is one, too, and isn't among what has failed.
+    """
 
     title = _("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(state, state_label(state)) for state in STATES]
+        refused = FailureKind.REFUSED
+        return [
+            *((state, state_label(state)) for state in STATES),
+            (str(refused), str(refused.label)),
+        ]
 
     def narrow(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         attempts = cast("AttemptQuerySet[Any]", rows)
@@ -59,6 +66,12 @@ class StateFilter(ChoiceFilter):
             return attempts.running()
         if value == Status.PENDING:
             return attempts.pending()
+        refused = Q(status=Status.FAILED, failure_kind=FailureKind.REFUSED)
+        if value == FailureKind.REFUSED:
+            return attempts.filter(refused)
+        if value == Status.FAILED:
+            # An answer isn't to be triaged.
+            return attempts.filter(status=value).exclude(refused)
         return attempts.filter(status=value)
 
 

@@ -249,6 +249,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "failure_kind",
+                    models.CharField(
+                        max_length=16, null=True, verbose_name="kind of failure that ended it"
+                    ),
+                ),
+                ("num_snoozes", models.IntegerField(null=True, verbose_name="snoozes")),
+                (
                     "progress",
                     models.SmallIntegerField(null=True, verbose_name="progress in percent"),
                 ),
@@ -374,6 +381,7 @@ class Migration(migrations.Migration):
                             "max_attempts": (0, 2147483646),
                             "num_attempts": (0, 2147483646),
                             "num_crashes": (0, 2147483646),
+                            "num_snoozes": (0, 2147483646),
                         },
                         sizes={"metadata": 16384},
                     ),
@@ -406,6 +414,7 @@ class Migration(migrations.Migration):
                             ("lease", "lease lost"),
                             ("integrity", "integrity"),
                             ("unknown target", "unknown target"),
+                            ("refused", "refused"),
                         ],
                         max_length=16,
                         verbose_name="kind",

@@ -86,6 +86,10 @@ class AbstractAttempt(models.Model):
     error_class = mark(
         models.CharField(_("last error"), max_length=255, blank=True, default=""), STATE
     )
+    failure_kind = mark(
+        models.CharField(_("kind of failure that ended it"), max_length=16, null=True), STATE
+    )
+    num_snoozes = mark(models.IntegerField(_("snoozes"), null=True), STATE)
     progress = mark(models.SmallIntegerField(_("progress in percent"), null=True), STATE)
     progress_note = mark(
         models.CharField(max_length=bounds.NOTE_LENGTH, blank=True, default=""), STATE

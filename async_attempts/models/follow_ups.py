@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Self
 
 from ..exceptions import InvalidArguments
+from ..printable import printable
 from .bounds import MAX_METADATA_BYTES
 from .dependency import Dependency
 
@@ -81,6 +82,15 @@ def follow_up(ended: Any) -> FollowUp | None:
     end = End(str(ended.pk), str(ended.status), reason, ended.error_class, ended.num_attempts)
     row.metadata = _with_end(ended.metadata, end)
     return FollowUp(row, noted["relative"])
+
+
+def noted_targets(note: str | None) -> list[tuple[str, str]]:
+    """Return what a note says: the status of an end, and the target that follows it."""
+    found = []
+    for status in ("failed", "expired"):
+        if note and (noted := _noted(note, status)) is not None:
+            found.append((status, printable(f"{noted['target']}.{noted['method_name']}")))
+    return found
 
 
 def followed_by(row: Any) -> Any:

@@ -183,6 +183,7 @@ ATTEMPT_CONSTRAINTS: Final = (
             "max_attempts": (0, MOST_COUNTED),
             "num_crashes": (0, MOST_COUNTED),
             "claim_seq": (0, MOST_CLAIMS),
+            "num_snoozes": (0, MOST_COUNTED),
             "blockers": (0, MOST_COUNTED),
             "concurrency": (1, MOST_AT_ONCE),
         },

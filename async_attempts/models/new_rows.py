@@ -23,7 +23,7 @@ from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .subject import takes_subject
 from .unique_keys import key_of_tick, key_of_token, shared_key_of
-from .validation import as_seconds
+from .validation import as_seconds, check_backoff
 
 
 def complete(attempt: Any) -> dict[str, float]:
@@ -76,6 +76,8 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     limits = row["limit_key"], row["concurrency"]
     row["limit_key"], row["concurrency"] = limit_of(name, policy, limits, arguments)
     row["on_ended"] = _note_of_ends(attempt, target) if has_end_handler(policy) else None
+    if policy.backoff is not None:
+        check_backoff(policy.backoff)
     relative = _relative_moments(row)
     check_options(attempt)
     row["unique_key"] = key_of_token(name, row["idempotence_token"])

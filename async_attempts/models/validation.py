@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from django.utils.timezone import is_naive
 
+from ..backoff import Backoff
+from ..conf import settings
 from ..exceptions import InvalidOption
 from ..payload.limits import MAX_REASON_BYTES, require_shallow
 from ..values import ANY, CENTURY, is_number, is_storable, is_whole, seconds, seconds_of
@@ -67,6 +69,17 @@ def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -
     is_right = is_whole(value) if whole else is_number(value) and value > 0
     if not is_right or value >= 2**31 - 1:
         raise InvalidOption(f"{name}: must be {expected}, not {value!r}.")
+
+
+def check_backoff(backoff: Backoff) -> None:
+    """Raise InvalidOption unless the settings have the queue and the priority of its retries."""
+    try:
+        if backoff.queue is not None:
+            settings().queue(backoff.queue)
+        if backoff.priority is not None:
+            settings().priority(backoff.priority)
+    except InvalidOption as error:
+        raise InvalidOption(f"backoff: {error}") from None
 
 
 def check_token(token: Any) -> None:

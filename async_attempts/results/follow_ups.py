@@ -81,10 +81,10 @@ def _ending(store: Store, origin: Any, end: End) -> Ending:
         .order_by("-failed_at", "-id")
         .first()
     )
-    message = ""
+    message, kind = "", ""
     if failure is not None and failure.error_class == end.error_class:
         failure.attempt = origin
-        message = failure.message
+        message, kind = failure.message, failure.kind
     return Ending(
         origin.pk,
         end.status,
@@ -93,6 +93,7 @@ def _ending(store: Store, origin: Any, end: End) -> Ending:
         error_class=end.error_class,
         message=message or end.reason,
         reason=end.reason,
+        failure_kind=kind,
     )
 
 

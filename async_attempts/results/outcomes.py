@@ -11,7 +11,7 @@ from django.db.models import F
 
 from ..batches import in_batches
 from ..exceptions import InvalidArguments, ResultNotKept, UnknownKey, UnknownType
-from ..lifecycle import FINAL, GONE, NOT_KEPT, Status
+from ..lifecycle import FINAL, GONE, NOT_KEPT, FailureKind, Status
 from ..models import AbstractAttempt, Failure
 from ..models.fields import Mark, marked
 from ..models.large_values import Octets
@@ -21,7 +21,8 @@ from ..store import Store, store_for
 
 COLUMNS: Final = (
     *marked(AbstractAttempt, Mark.BOUND),
-    *"status claimed_by progress progress_note sealed_result error_class reason".split(),
+    *"status claimed_by progress progress_note sealed_result".split(),
+    *"error_class failure_kind reason".split(),
 )
 
 
@@ -33,8 +34,8 @@ class Ending:
     "gone" for one that was deleted. `stored_result`: what the target returned, None if that wasn't
     kept, as `keeps_result` says; see `result`. `error_class`, `message`: of the last execution that
     failed, else empty and the reason why it failed or expired. `reason`: why it ended so, if
-    somebody said it or the worker knows. `unopened`: why this process can't
-    read the result, None if it can.
+    somebody said it or the worker knows. `failure_kind`: of the failure that ended it.
+    `unopened`: why this process can't read the result, None if it can.
     """
 
     attempt_id: UUID
@@ -47,6 +48,7 @@ class Ending:
     keeps_result: bool = True
     unopened: UnknownKey | UnknownType | InvalidArguments | None = field(default=None, repr=False)
     reason: str = ""
+    failure_kind: str = ""
 
     @property
     def result(self) -> Any:
@@ -65,6 +67,11 @@ class Ending:
     @property
     def succeeded(self) -> bool:
         return self.status == Status.SUCCEEDED
+
+    @property
+    def refused(self) -> bool:
+        """True if its target raised `Refused`, or an error that its author expects."""
+        return self.failure_kind == FailureKind.REFUSED
 
 
 class Found(NamedTuple):
@@ -130,6 +137,7 @@ def ending_of(pk: UUID, found: Found) -> Ending:
         not found.succeeded or row.sealed_result != NOT_KEPT,
         unopened,
         row.reason if found.is_lost else "",
+        row.failure_kind or "",
     )
 
 

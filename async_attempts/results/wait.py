@@ -12,13 +12,14 @@ from ..exceptions import (
     AttemptExpired,
     AttemptFailed,
     AttemptGone,
+    AttemptRefused,
     AttemptUnsuccessful,
     InvalidOption,
 )
 from ..lifecycle import GONE, Status
 from ..models import AbstractAttempt
 from ..models.ports import Progress, Timeout
-from .outcomes import Found, ending_of
+from .outcomes import Ending, Found, ending_of
 from .polling import Poll, wait, wait_async
 
 Until: TypeAlias = Literal["all", "first", "settled"]
@@ -106,8 +107,12 @@ def _results(found: Mapping[UUID, Found], attempts: Sequence[AbstractAttempt], u
     if until == "first" and successful:
         return successful[0].result
     if unsuccessful:
-        raise ERROR_OF[unsuccessful[0].status](unsuccessful[0])
+        raise _error_of(unsuccessful[0])
     return [ending.result for ending in successful]
+
+
+def _error_of(ending: Ending) -> AttemptUnsuccessful:
+    return AttemptRefused(ending) if ending.refused else ERROR_OF[ending.status](ending)
 
 
 def _progress(found: Found, last: Progress) -> Progress:

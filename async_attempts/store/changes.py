@@ -82,6 +82,8 @@ class Changes:
             "reason": "",
             "num_attempts": 0,
             "num_crashes": 0,
+            "num_snoozes": None,
+            "failure_kind": None,
             "claimed_by": None,
             "cancel_requested": False,
             "cancel_reason": None,

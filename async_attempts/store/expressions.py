@@ -23,7 +23,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Greatest
+from django.db.models.functions import Coalesce, Greatest
 from django.db.models.lookups import GreaterThan
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -38,6 +38,8 @@ _Rows = TypeVar("_Rows", bound=QuerySet[Any])
 UNCOUNTED: Final = Greatest(F("num_attempts") - 1, 0)
 """The number of executions without the one that a claim has counted; a person may have set it to 0
 meanwhile."""
+
+ONE_MORE_SNOOZE: Final = Coalesce(F("num_snoozes"), 0) + 1
 
 UNBEGUN: Final = {"claimed_by": None, "started_at": None, "num_attempts": UNCOUNTED}
 """The columns of an attempt that is given back before it has begun."""
@@ -87,6 +89,12 @@ def due_in(delay: float, **columns: Any) -> dict[str, Any]:
     """Return the columns of an attempt that is given back, and due in `delay` seconds."""
     due = seconds_from_now(delay)
     return {"status": Status.SCHEDULED, "claimed_by": None, "scheduled_at": due, **columns}
+
+
+def moved_to(queue: str, priority: int | None) -> dict[str, Any]:
+    """Return the columns of an attempt that moves to a queue and a priority, if given."""
+    columns: dict[str, Any] = {"queue": queue} if queue else {}
+    return columns if priority is None else {**columns, "priority": priority}
 
 
 class Header(Func):

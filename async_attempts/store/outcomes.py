@@ -33,7 +33,7 @@ from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect, Held
 from .ends import Ends
-from .expressions import UNBEGUN, UNCOUNTED, due_in, ended
+from .expressions import ONE_MORE_SNOOZE, UNBEGUN, UNCOUNTED, due_in, ended, moved_to
 from .revisits import QUICK
 
 Result = tuple[Claim, Outcome]
@@ -342,15 +342,16 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
             return ended(Status.SUCCEEDED, num_crashes=0, **noted)
         case Failed(reason, error):
             columns = {"error_class": error.error_class, "num_crashes": 0}
-            return ended(Status.FAILED, reason=reason, **columns)
+            return ended(Status.FAILED, reason=reason, failure_kind=error.kind, **columns)
         case Expired(reason):
             given_back = {"num_attempts": UNCOUNTED} if late else {}
             said: Any = CANCEL_REASON if outcome is CANCELLED else reason
             return ended(Status.EXPIRED, reason=said, **given_back)
-        case Retried(delay, error):
-            return due_in(delay, error_class=error.error_class, num_crashes=0)
+        case Retried(delay, error, queue, priority):
+            columns = moved_to(queue, priority)
+            return due_in(delay, error_class=error.error_class, num_crashes=0, **columns)
         case Snoozed(delay):
-            return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0)
+            return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0, num_snoozes=ONE_MORE_SNOOZE)
         case Released(delay, reason):
             why = {"reason": reason} if reason else {}
             return due_in(delay) | UNBEGUN | why if delay else UNBEGUN

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, Value
+from django.db.models import BooleanField, Case, CharField, ExpressionWrapper, F, Q, Value, When
 
-from ..lifecycle import FINAL, LIVE, Status
+from ..lifecycle import FINAL, LIVE, FailureKind, Status
 from ..models import AttemptQuerySet, DatabaseNow, Dependency, Failure
 from ..retention import FOR_EVER
 from ..retention import Retention as Keeps
@@ -27,6 +27,9 @@ from .dialects.base import Dialect
 from .ends import Ends
 from .expressions import ended
 from .transactions import refuse_callers_block
+
+REFUSED: Final = Q(status=Status.FAILED, failure_kind=FailureKind.REFUSED)
+"""A condition: it was refused, which is an answer, kept as long as a success."""
 
 
 class Walk(NamedTuple):
@@ -136,7 +139,9 @@ class Retention:
         if walk.before is not None:
             rows = rows.filter(pk__lt=walk.before)
         is_old = ExpressionWrapper(_older_than(retention), output_field=BooleanField())
-        columns = rows.values_list("pk", "queue", "status", is_old, DatabaseNow())
+        succeeded = Value(str(Status.SUCCEEDED))
+        kept_as = Case(When(REFUSED, then=succeeded), default=F("status"), output_field=CharField())
+        columns = rows.values_list("pk", "queue", kept_as, is_old, DatabaseNow())
         seen = list(columns[:limit])
         kept = Counter(walk.kept)
         unwanted = [
@@ -160,13 +165,20 @@ def _older_than(retention: Keeps) -> Q:
     for queue, status, keep in retention.each():
         if keep.age is not None and status in FINAL:
             age = timedelta(seconds=keep.age)
-            which = Q(status=status, completed_at__lt=DatabaseNow() - age)
+            which = _kept_as(status) & Q(completed_at__lt=DatabaseNow() - age)
             if queue is not None:
                 which &= Q(queue=queue)
             elif retention.by_queue:
                 which &= ~Q(queue__in=list(retention.by_queue))
             old |= which
     return old
+
+
+def _kept_as(status: str) -> Q:
+    """Return a condition: the rule for this status holds for it."""
+    if status == Status.SUCCEEDED:
+        return Q(status=status) | REFUSED
+    return Q(status=status) & ~REFUSED if status == Status.FAILED else Q(status=status)
 
 
 def _is_surplus(retention: Keeps, queue: str, status: str, kept: Counter[tuple[str, str]]) -> bool:

@@ -22,7 +22,7 @@ from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
 from .ends import Ends
-from .expressions import UNBEGUN, due_in, ended, seconds_from_now
+from .expressions import UNBEGUN, due_in, ended, moved_to, seconds_from_now
 from .limits import Limits
 from .outcomes import CANCEL_REASON
 
@@ -39,7 +39,8 @@ HELD_COLUMNS: Final = (
 class Verdict(NamedTuple):
     """The reason why an attempt was lost: it counts a crash, and becomes a suspect.
 
-    `delay`: seconds until it is due again. `reason`: why it fails for good instead, if it does.
+    `delay`: seconds until it is due again; `queue` and `priority`: where, "" and None where it was.
+    `reason`: why it fails for good instead, if it does.
     `has_begun`: False for one that was claimed only: its execution is given back, and a failure is
     recorded when it fails for good.
     """
@@ -49,6 +50,8 @@ class Verdict(NamedTuple):
     delay: float = 0.0
     reason: str = ""
     has_begun: bool = True
+    queue: str = ""
+    priority: int | None = None
 
 
 VerdictOf = Callable[[Any], Verdict | None]
@@ -287,18 +290,19 @@ class Workers:
 def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     crashes = min(row.num_crashes + 1, MOST_CRASHES)
     counted = {"num_crashes": crashes, "error_class": _error_of(verdict).__name__}
+    moved = moved_to(verdict.queue, verdict.priority)
     if row.cancel_requested:
         return ended(Status.EXPIRED, reason=CANCEL_REASON, **counted)
     if crashes >= settings().MAX_CRASHES:
         reason = f"its worker was lost {crashes} times while it was in flight"
-        return ended(Status.FAILED, reason=reason, **counted)
+        return ended(Status.FAILED, reason=reason, failure_kind=verdict.kind, **counted)
     if verdict.reason:
-        return ended(Status.FAILED, reason=verdict.reason, **counted)
+        return ended(Status.FAILED, reason=verdict.reason, failure_kind=verdict.kind, **counted)
     if verdict.delay:
-        return due_in(verdict.delay, **counted)
+        return due_in(verdict.delay, **counted, **moved)
     if not verdict.has_begun:
         return {"num_crashes": crashes, **UNBEGUN}
-    return {"claimed_by": None, **counted}
+    return {"claimed_by": None, **counted, **moved}
 
 
 def _failure(alias: str, worker_id: UUID, row: Any, verdict: Verdict) -> Failure:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from ..backoff import Backoff
-from ..conf import PRIORITY_RANGE
+from ..conf import IF_GONE, PRIORITY_RANGE
 from ..exceptions import InvalidOption
 from ..limits import MOST_AT_ONCE
 from ..payload import Arguments
@@ -49,8 +49,10 @@ class TargetOptions(EventOptions, total=False):
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
     names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
     attemptable function, or its name, that is enqueued when an attempt has ended so.
-    `on_subject_deleted`: "expire" ends
-    attempts that haven't begun when the object that they are about is deleted.
+    `on_subject_deleted`: "expire" ends attempts that haven't begun when the object that they are
+    about is deleted. `if_gone`: "expire", "fail" or "ignore", when a model row that the attempt
+    refers to does not exist. `expected`: exceptions that are answers, as `Refused` is: they fail
+    the attempt at once.
     """
 
     backoff: Backoff | None
@@ -68,6 +70,8 @@ class TargetOptions(EventOptions, total=False):
     on_failed: str | Callable[..., Any] | None
     on_expired: str | Callable[..., Any] | None
     on_subject_deleted: Literal["keep", "expire"]
+    if_gone: str | None
+    expected: tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,8 @@ class Policy:
     on_failed: str | Callable[..., Any] | None = None
     on_expired: str | Callable[..., Any] | None = None
     on_subject_deleted: Literal["keep", "expire"] = "keep"
+    if_gone: str | None = None
+    expected: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -131,6 +137,14 @@ def _is_named(value: object) -> bool:
 
 def _is_key(value: object) -> bool:
     return callable(value) or isinstance(value, str)
+
+
+def _are_errors(value: object) -> bool:
+    """Return True for a tuple of exception classes, none of which would catch every bug."""
+    return isinstance(value, tuple) and all(
+        isinstance(one, type) and issubclass(one, Exception) and one is not Exception
+        for one in value
+    )
 
 
 _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
@@ -164,6 +178,8 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "on_failed": ("an attemptable function, or its dotted name", _is_named),
     "on_expired": ("an attemptable function, or its dotted name", _is_named),
     "on_subject_deleted": ("'keep' or 'expire'", lambda v: v in ("keep", "expire")),
+    "expected": ("a tuple of exception classes, Exception itself not among them", _are_errors),
+    "if_gone": (" or ".join(map(repr, IF_GONE)), lambda v: isinstance(v, str) and v in IF_GONE),
 }
 
 

@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction
 from django.db.models import Model
 
 from ..conf import SETTING, forget_on, settings
-from ..exceptions import InvalidTarget
+from ..exceptions import InvalidTarget, ObjectGone
 from ..imports import import_owner, matches_targets, namespace_of, require_importable
 from ..instances import load_by_text
 from .decorator import UNSAID, current_name, declared_policy, registered
@@ -138,7 +138,11 @@ def resolve(named: Named, database: str) -> Target:
     _require_instance(name, target)
     if named.target_pk is None or target.model is None:
         return target
-    instance = load_by_text(target.model, named.target_pk, database)
+    try:
+        instance = load_by_text(target.model, named.target_pk, database)
+    except ObjectGone as error:
+        error.target_pk = named.target_pk
+        raise
     function = _bound(target.found, target.owner, instance)
     return replace(target.of_instance(named.target_pk), function=function)
 

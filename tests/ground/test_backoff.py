@@ -183,3 +183,36 @@ def test_jitter_does_not_slow_the_growth():
     for number in range(8):
         most = min(2.0**number, 100.0)
         assert most / 2 <= pauses.next() <= most
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("give_up_after", 0),
+        ("give_up_after", -1),
+        ("give_up_after", "1h"),
+        ("queue", 7),
+        ("priority", 101),
+        ("priority", 1.5),
+        ("priority", True),
+        ("after", 7),
+    ],
+)
+def test_what_says_when_and_where_is_checked_and_named(option, wrong):
+    with pytest.raises(InvalidOption, match=rf"^Backoff: {option} must be"):
+        Backoff(**{option: wrong})
+
+
+def test_every_shape_takes_what_says_when_and_where():
+    def after(error: Exception) -> None: ...
+
+    more: Any = {
+        "give_up_after": timedelta(hours=1),
+        "queue": "q",
+        "priority": "low",
+        "after": after,
+    }
+    for make in (Backoff.exponential, Backoff.linear, Backoff.fixed):
+        made = make(5, **more)
+        assert (made.give_up_after, made.queue, made.priority) == (3600.0, "q", "low")
+        assert made.after is after

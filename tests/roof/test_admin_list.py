@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from async_attempts import Attempt, call
 from async_attempts.admin import pages
-from async_attempts.models import Failure, Worker
+from async_attempts.models import DatabaseNow, Failure, Worker
 from tests.roof.admin_pages import LIST, attempt_in, operator
 from tests.shop import clients
 from tests.shop.models import Order
@@ -88,6 +88,16 @@ def test_the_list_asks_the_same_few_questions_for_one_row_and_for_fifty(db):
 def test_the_state_filter_tells_running_from_pending(db, state):
     rows = {s: attempt_in(s) for s in ("pending", "running", "scheduled", "failed", "succeeded")}
     assert listed(state=state) == {rows[state]}
+
+
+def test_what_was_refused_is_not_among_what_has_failed(db):
+    answer, failed = (call(clients.send_welcome, n).enqueue() for n in range(2))
+    ended = {"status": "failed", "completed_at": DatabaseNow()}
+    Attempt.objects.filter(pk=answer.pk).update(**ended, failure_kind="refused")
+    Attempt.objects.filter(pk=failed.pk).update(**ended)
+    assert listed(state="failed") == {failed}
+    assert listed(state="refused") == {answer}
+    assert listed() == {answer, failed}
 
 
 def test_the_queue_filter_offers_the_declared_queues(db):

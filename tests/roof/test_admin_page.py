@@ -13,12 +13,13 @@ from django.db.models import BinaryField
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from async_attempts import Attempt, call
+from async_attempts import Attempt, call, enqueue
 from async_attempts.admin import AttemptAdminMixin
 from async_attempts.models import Failure, Worker, sealed_details
 from tests.roof.admin_pages import LIST, attempt_in, logged_in, operator, page_of, select
-from tests.shop import clients
+from tests.shop import clients, follow_ups
 from tests.shop.models import Order
+from tests.worker.helpers.attempts import put
 
 CANARY = "canary-7f3a"
 SCRIPT = "<script>alert(1)</script>"
@@ -26,6 +27,7 @@ FAILURES = "/admin/async_attempts/failure/"
 WORKERS = "/admin/async_attempts/worker/"
 SHOWN_AS = {
     "status": "state_badge",
+    "on_ended": "followed_by",
     "claimed_by": "performed_by",
     "subject_type": "about",
     "subject_id": "about",
@@ -59,6 +61,16 @@ def test_all_columns_are_shown_but_what_is_sealed(db):
     assert {SHOWN_AS.get(column, column) for column in columns} <= {*shown}
     assert not {"args", "sealed_result", "unique_key"} & {*shown}
     text_of(operator().get(page_of(attempt)))
+
+
+def test_the_page_names_what_follows_a_bad_end(db):
+    client = operator()
+    followed = enqueue(follow_ups.deliver, 1)
+    text = text_of(client.get(page_of(followed)))
+    assert "failed: tests.shop.follow_ups.mark_failed" in text
+    assert "expired: tests.shop.follow_ups.mark_expired" in text
+    put(followed, on_ended="{")
+    assert "mark_failed" not in text_of(client.get(page_of(followed)))
 
 
 def test_the_page_tells_how_far_it_is(db):

@@ -21,10 +21,10 @@ from django.db import connections
 from django.db.backends.postgresql import psycopg_any
 from psycopg import IsolationLevel
 
-from async_attempts import attemptable, checks, recurring, schedules
+from async_attempts import Backoff, attemptable, checks, recurring, schedules
 from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
-from async_attempts.targets import decorator, policy_of, registered
+from async_attempts.targets import Policy, decorator, policy_of, registered
 from tests.databases import move_table
 from tests.shop import clients, follow_ups, paced, reports
 from tests.shop.paced import REMINDING
@@ -171,6 +171,15 @@ def test_a_decorators_priority_must_be_declared(attempts: Any):
     attempts(PRIORITIES={"urgent": 90})
     assert {*ids()} == {"E004"}
     assert "@attemptable on tests.shop.reports.report: the priority 'high'" in told()
+
+
+def test_where_a_backoff_sends_retries_must_be_declared(attempts: Any):
+    busy = Policy(backoff=Backoff(queue="retry", priority="idle"))
+    with mock.patch.dict(decorator._policies, {"shop.send": busy}):
+        attempts()
+        assert ids() == ["E003", "E004"]
+        assert "@attemptable on shop.send: backoff: the queue 'retry' is not declared" in told()
+        assert "@attemptable on shop.send: backoff: the priority 'idle'" in told()
 
 
 NIGHTLY = {"cron": "0 2 * * *", "target": "tests.shop.reports.recount"}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from async_attempts import Attempt, call
+from async_attempts import Attempt, InvalidOption, call
+from tests.shop import endings
 from tests.shop.clients import OrderClient
 from tests.shop.models import Order
 from tests.shop.reports import recount, report
@@ -146,3 +147,21 @@ def test_a_call_may_be_enqueued_more_than_once(database: str):
 def test_an_old_name_of_a_moved_target_is_written_as_the_present_one(database: str):
     row = Attempt.objects.using(database).create(target="tests.shop.before.greet", method_args=[1])
     assert (row.target, row.method_name) == ("tests.shop.clients", "greet")
+
+
+@both
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("QUEUES", r"^backoff: queue: 'emails' is not declared"),
+        ("PRIORITIES", r"^backoff: priority: 'low' is not a name in PRIORITIES"),
+    ],
+)
+def test_where_a_backoff_sends_retries_must_be_declared(
+    database: str, write: Any, settings: Any, left_out: str, message: str
+):
+    without: dict[str, Any] = {"QUEUES": {"default": {}}, "PRIORITIES": {"urgent": 90}}
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, left_out: without[left_out]}
+    with pytest.raises(InvalidOption, match=message):
+        write(database, endings.send)
+    assert not Attempt.objects.using(database).exists()

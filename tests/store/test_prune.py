@@ -239,3 +239,41 @@ def test_a_walk_that_finds_nothing_writes_nothing(store, django_assert_num_queri
     enqueued(store, 3)
     with django_assert_num_queries(1, using=store.database.alias):
         assert store.retention.prune(ALL_AT_ONCE) == (0, None)
+
+
+REFUSED = {"status": "failed", "failure_kind": "refused"}
+
+
+def refused(store, attempt, seconds_ago):
+    put(store, attempt, **REFUSED, completed_at=seconds_from_now(-seconds_ago))
+
+
+def test_what_was_refused_is_kept_as_long_as_what_succeeded(store):
+    old, young, failed = enqueued(store, 3)
+    refused(store, old, 2000)
+    refused(store, young, 500)
+    ended(store, failed, "failed", 2000)
+    keep = keeping({"succeeded": 1000.0, "failed": None, "expired": None})
+    assert store.retention.count_unwanted(keep) == (1, None)
+    assert store.retention.prune(keep) == (1, None)
+    assert kept(store) == [young.pk, failed.pk]
+
+
+def test_what_was_refused_outlives_failures_where_successes_do(store):
+    answer, failed = enqueued(store, 2)
+    refused(store, answer, 500)
+    ended(store, failed, "failed", 500)
+    keep = keeping({"succeeded": None, "failed": 100.0, "expired": None})
+    assert store.retention.prune(keep) == (1, None)
+    assert kept(store) == [answer.pk]
+
+
+def test_what_was_refused_is_counted_with_what_succeeded(store):
+    first, second, third, failed = enqueued(store, 4)
+    refused(store, first, 30)
+    ended(store, second, "succeeded", 20)
+    refused(store, third, 10)
+    ended(store, failed, "failed", 10)
+    keep = Retention({"succeeded": Keep(count=2), "failed": Keep(count=1)})
+    assert store.retention.prune(keep) == (1, None)
+    assert kept(store) == [second.pk, third.pk, failed.pk]

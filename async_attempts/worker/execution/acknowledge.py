@@ -14,8 +14,17 @@ from django.db import Error, IntegrityError
 
 from ... import signals
 from ...conf import settings
-from ...exceptions import WorkerLost
-from ...lifecycle import Expired, Failed, Released, Retried, Snoozed, Succeeded
+from ...exceptions import Retry, WorkerLost
+from ...lifecycle import (
+    Expired,
+    Failed,
+    FailureKind,
+    Outcome,
+    Released,
+    Retried,
+    Snoozed,
+    Succeeded,
+)
 from ...models import AbstractAttempt
 from ...store import TOO_LATE, Claim, Rescue, Result, Store, Unrecorded
 from ...store.transactions import refused
@@ -106,8 +115,15 @@ def _announce(store: Store, execution: Execution, announcer: Announcer) -> None:
     announcer.announce(
         SIGNAL_OF[type(outcome)], Execution, claim=claim, outcome=outcome, exception=exception
     )
-    if isinstance(outcome, Retried | Failed) and exception is not None:
+    if exception is not None and _is_for_hooks(outcome, exception):
         _call_error_hook(store, claim.id, exception, announcer)
+
+
+def _is_for_hooks(outcome: Outcome, exception: BaseException) -> bool:
+    """Return True for a malfunction: not for an answer, nor for a retry that a target asked for."""
+    if isinstance(outcome, Failed):
+        return outcome.error.kind != FailureKind.REFUSED
+    return isinstance(outcome, Retried) and not isinstance(exception, Retry)
 
 
 def announce_expired(claims: Iterable[Claim], announcer: Announcer) -> None:

@@ -21,7 +21,9 @@ from ...exceptions import (
     InvalidArguments,
     InvalidTarget,
     ObjectGone,
+    Refused,
     ResultNotSealed,
+    Retry,
     Snooze,
     Tampered,
     UnknownTarget,
@@ -43,9 +45,10 @@ from ...payload import dump_value
 from ...payload.limits import MAX_RESULT_BYTES
 from ...plaintext import Plaintext, hide_values
 from ...store import CANCELLED, Claim
-from ...targets import Policy
-from ...values import CENTURY
+from ...targets import Policy, known_policy
 from ..shared.shared_memory import now
+from .recorded_text import class_name, plain_text
+from .retrying import has_snoozed_enough, next_execution, storable
 from .sessions import tells_of_lost_session
 
 logger = logging.getLogger("async_attempts")
@@ -53,8 +56,6 @@ logger = logging.getLogger("async_attempts")
 MESSAGE_LENGTH: Final = 8_192
 FRAME_LENGTH: Final = 2_048
 TRACEBACK_LENGTH: Final = 32_768
-REASON_LENGTH: Final = 1_000
-CLASS_LENGTH: Final = 255
 UNEXPECTED_DELAY: Final = 60.0
 """Seconds until an attempt is claimable again of which not even an outcome could be made."""
 
@@ -63,8 +64,6 @@ UNREACHABLE_DELAY: Final = (5.0, 15.0)
 
 HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
 """Raised before the target is called; another execution would find the same."""
-
-DEFAULT_BACKOFF: Final = Backoff()
 
 SEALING_SECONDS: Final = 10.0
 SEALING_PAUSES: Final = Backoff.exponential(0.2, cap=2.0)
@@ -132,6 +131,8 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     """
     if tells_of_lost_session(exception):
         return given_back(claim, exception)
+    if isinstance(exception, ObjectGone) and (policy := _if_gone(claim)) != "fail":
+        return _ended_without_object(claim, policy, exception)
     if isinstance(exception, HOPELESS):
         tampered = isinstance(exception, Tampered)
         kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
@@ -139,6 +140,21 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, UnknownTarget | InvalidTarget):
         return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
     return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+
+
+def _if_gone(claim: Claim) -> str:
+    """Return what the target's author, else the setting, wants for a row that is gone."""
+    # The target was looked up before its arguments were loaded.
+    policy = known_policy(claim.target, claim.method_name)
+    return (policy and policy.if_gone) or settings().IF_GONE
+
+
+def _ended_without_object(claim: Claim, policy: str, exception: ObjectGone) -> Outcome:
+    """Return the outcome of an attempt for which there is nothing to do any more."""
+    if policy == "ignore":
+        logger.info("%s: its target isn't called: %s", claim, exception.in_clear)
+        return kept(claim, None, until=now() + SEALING_SECONDS)
+    return Expired(plain_text(exception.in_clear))
 
 
 def given_back(claim: Claim, exception: BaseException) -> Released:
@@ -158,56 +174,50 @@ def outcome_of_target(claim: Claim, policy: Policy, exception: BaseException) ->
 
 def _asked_for(claim: Claim, policy: Policy, exception: BaseException) -> Outcome:
     if isinstance(exception, Snooze):
-        return Snoozed(_storable(exception.seconds))
-    if isinstance(exception, Expire):
-        return Expired(plain_text(exception.reason))
-    if isinstance(exception, AttemptCancelled):
-        return Expired(plain_text(exception) or CANCELLED.reason)
+        return _snoozed(claim, exception)
+    if isinstance(exception, Expire | AttemptCancelled):
+        return _expired(exception)
     if isinstance(exception, ResultNotSealed) and not policy.atomic:
         # Calling the target again would repeat its effects; in atomic mode they are rolled back.
         return Failed(str(exception), error_of(claim, exception))
     if isinstance(exception, Fail):
         return Failed(plain_text(exception.reason), error_of(claim, exception))
-    timed_out = isinstance(exception, AttemptTimeout)
-    kind = FailureKind.TIMEOUT if timed_out else FailureKind.ERROR
+    kind = _kind_of(exception, policy)
+    if kind == FailureKind.REFUSED:
+        error = error_of(claim, exception, kind)
+        return Failed(plain_text(f"refused: {error.error_class}"), error)
     return _again_or_failed(claim, policy, exception, kind)
+
+
+def _expired(exception: Expire | AttemptCancelled) -> Expired:
+    if isinstance(exception, Expire):
+        return Expired(plain_text(exception.reason))
+    return Expired(plain_text(exception) or CANCELLED.reason)
+
+
+def _kind_of(exception: BaseException, policy: Policy) -> FailureKind:
+    if isinstance(exception, AttemptTimeout):
+        return FailureKind.TIMEOUT
+    is_answer = isinstance(exception, (Refused, *policy.expected))
+    is_refused = is_answer and not isinstance(exception, Retry)
+    return FailureKind.REFUSED if is_refused else FailureKind.ERROR
+
+
+def _snoozed(claim: Claim, snooze: Snooze) -> Outcome:
+    if has_snoozed_enough(claim, claim.database, snooze):
+        times = "once" if snooze.at_most == 1 else f"{snooze.at_most} times"
+        return Failed(f"snoozed {times}, and may not be again", error_of(claim, snooze))
+    return Snoozed(storable(snooze.seconds))
 
 
 def _again_or_failed(
     claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
 ) -> Outcome:
     error = error_of(claim, exception, kind)
-    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy)
-    if not reason and (policy.backoff or DEFAULT_BACKOFF).gives_up_on(exception):
-        reason = f"its backoff gives up on {error.error_class}"
-    return Failed(reason, error) if reason else Retried(delay, error)
-
-
-def again_or_never(
-    num_attempts: int, max_attempts: int | None, policy: Policy
-) -> tuple[float, str]:
-    """The seconds until the next execution, and why there is none, if there is none."""
-    allowed = executions_allowed(max_attempts, policy)
-    if num_attempts >= allowed:
-        return 0.0, f"attempts exhausted: {num_attempts} of {allowed}"
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return _storable(backoff.delay(num_attempts)), ""
-
-
-def _storable(delay: float) -> float:
-    """`delay` in seconds, within what every database can add to its now."""
-    return min(max(0.0, delay), CENTURY)
-
-
-def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
-    """Return the limit of executions: the row's, else the target's, else that of the settings."""
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return (
-        max_attempts
-        or policy.max_attempts
-        or backoff.max_attempts
-        or settings().DEFAULT_MAX_ATTEMPTS
-    )
+    following = next_execution(claim, policy, claim.database, exception)
+    if following.reason:
+        return Failed(following.reason, error)
+    return Retried(following.delay, error, following.queue, following.priority)
 
 
 def unexpected(claim: Claim, exception: BaseException) -> Released:
@@ -229,12 +239,11 @@ def error_of(
         message = str(exception)
     except BaseException as broken:
         message = f"(its str() raised {type(broken).__name__})"
-    try:
-        # Each part by itself: a long message must not push the frames out of the record.
-        parts = traceback.format_exception(exception)
-        lines = "".join(_clipped(part) for part in parts)
-    except BaseException as broken:
-        lines = f"(formatting the traceback raised {type(broken).__name__})"
+    if kind == FailureKind.REFUSED or isinstance(exception, Retry | Snooze):
+        # Meant so: nobody looks for its line.
+        lines = ""
+    else:
+        lines = _traceback_of(exception)
     details = sealed_details(
         plain_text(message, MESSAGE_LENGTH),
         plain_text(lines[-TRACEBACK_LENGTH:], TRACEBACK_LENGTH),
@@ -243,20 +252,14 @@ def error_of(
     return Error(kind, class_name(exception), details)
 
 
-def class_name(exception: BaseException) -> str:
-    """The dotted name of its class, short for Python's own."""
-    cls = type(exception)
-    name = (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
-    return plain_text(name, CLASS_LENGTH)
+def _traceback_of(exception: BaseException) -> str:
+    try:
+        # Each part by itself: a long message must not push the frames out of the record.
+        parts = traceback.format_exception(exception)
+        return "".join(_clipped(part) for part in parts)
+    except BaseException as broken:
+        return f"(formatting the traceback raised {type(broken).__name__})"
 
 
 def _clipped(part: str) -> str:
     return part if len(part) <= FRAME_LENGTH else f"{part[:FRAME_LENGTH]}…\n"
-
-
-def plain_text(text: object, length: int = REASON_LENGTH) -> str:
-    """`text`, as any database takes it: no NUL, no lone surrogates, at most `length` characters."""
-    encodable = str(text).encode("utf-8", "replace").decode().replace("\0", "�")
-    return encodable if len(encodable) <= length else encodable[: length - 1] + "…"

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from django.db import connections
+
 from ...conf import settings
 from ...exceptions import AttemptCancelled, AttemptTimeout
 from ...lifecycle import Outcome, Released
@@ -20,6 +22,7 @@ from ..execution.outcomes import (
     unexpected,
 )
 from ..execution.prepare import Prepared
+from ..execution.retrying import asks_database
 from ..execution.runner import Execution
 from ..execution.timeouts import MESSAGE, Deadline
 from ..shared.shared_memory import ChildState, now
@@ -75,6 +78,19 @@ class AsyncExecution:
         except BaseException as exception:
             outcome, error = unexpected(claim, exception), exception
         self.result = Execution(claim, outcome, error, False, self._offset, seconds)
+
+    @property
+    def asks_database(self) -> bool:
+        """True if its outcome depends on what the database has counted."""
+        return asks_database(self.ready.resolved.policy, self.raised)
+
+    def conclude_in_thread(self) -> None:
+        """Do as `conclude`, in a thread that keeps no connection."""
+        try:
+            self.conclude()
+        finally:
+            if self.asks_database:
+                connections.close_all()
 
     def _outcome(self, error: BaseException | None) -> tuple[Outcome, BaseException | None]:
         claim = self.ready.claim

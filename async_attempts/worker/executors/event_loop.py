@@ -212,7 +212,8 @@ class EventLoop:
     def _tidy(self, execution: AsyncExecution) -> None:
         """Conclude an execution whose target has ended, once its sync calls have, too."""
         is_calling = self._shared_thread.call_of(execution.current) is not None
-        if execution.current is not None and (is_calling or may_block()):
+        waits = is_calling or may_block() or execution.asks_database
+        if execution.current is not None and waits:
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:
             execution.conclude()
@@ -225,7 +226,7 @@ class EventLoop:
         execution.cannot_be_told()
         # A project's own cipher seals what it came to, and may wait for something.
         try:
-            await self._loop.run_in_executor(self._sealing_threads, execution.conclude)
+            await self._loop.run_in_executor(self._sealing_threads, execution.conclude_in_thread)
         except RuntimeError:
             # There is no thread to be had.
             execution.conclude()

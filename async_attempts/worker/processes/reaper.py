@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import Error
+from django.db import DEFAULT_DB_ALIAS, Error
 
 from ...conf import settings
 from ...encryption import context_of, open_sealed
@@ -25,7 +25,7 @@ from ...store.transactions import is_about_a_value
 from ...targets import Policy, known_policy, target_named
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, InThreads
-from ..execution.outcomes import again_or_never
+from ..execution.retrying import next_execution
 from ..maintenance.maintenance import set_malformed_aside
 from ..shared.connections import use_own_connection
 from ..shared.fork import die_with_parent
@@ -59,7 +59,9 @@ class ChildExit:
     is_blameless: bool = False
     is_unexplained: bool = False
 
-    def verdict(self, policies: Policies, row: Any) -> Verdict | None:
+    def verdict(
+        self, policies: Policies, row: Any, database: str = DEFAULT_DB_ALIAS
+    ) -> Verdict | None:
         """Return the verdict on one attempt that the child held; None gives it back uncounted."""
         if self.is_unexplained and not self.begun:
             # It died of what it had claimed, it may be: of the size of a row, say.
@@ -68,7 +70,7 @@ class ChildExit:
         if self.is_blameless or seqs.get(row.id) != row.claim_seq:
             return None
         if row.id in self.timed_out:
-            return _timed_out(row, policies.get(row.id, Policy()))
+            return _timed_out(row, policies.get(row.id, Policy()), database)
         if self.timed_out:
             return None
         return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
@@ -98,7 +100,8 @@ def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int
     while now() < until:
         try:
             policies = _policies(store, child_exit.timed_out)
-            rescue = store.workers.reap(child_exit.worker_id, partial(child_exit.verdict, policies))
+            verdict_of = partial(child_exit.verdict, policies, database=store.database.alias)
+            rescue = store.workers.reap(child_exit.worker_id, verdict_of)
         except Exception as error:
             if is_about_a_value(error) and set_malformed_aside(store):
                 continue
@@ -139,13 +142,13 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
         return None
 
 
-def _timed_out(row: Any, policy: Policy) -> Verdict:
+def _timed_out(row: Any, policy: Policy, database: str) -> Verdict:
     """Return the verdict on an ignored timeout: due again by its backoff, or failed for good."""
-    counts = row.num_attempts, row.max_attempts
     try:
-        delay, reason = again_or_never(*counts, policy)
+        following = next_execution(row, policy, database)
     except Exception:
         # A project's own Backoff.
-        delay, reason = again_or_never(*counts, Policy())
+        following = next_execution(row, Policy(), database)
     message = "it ignored its timeout, and was ended with its process"
-    return Verdict(FailureKind.TIMEOUT, message, delay, reason)
+    delay, reason, queue, priority = following
+    return Verdict(FailureKind.TIMEOUT, message, delay, reason, queue=queue, priority=priority)

@@ -14,7 +14,6 @@ from async_attempts.targets import Policy
 from async_attempts.worker.execution.outcomes import outcome_of_target
 from async_attempts.worker.shared.registration import new_worker
 from tests.shop import effects, legacy
-from tests.shop.effects import RecordedOrder
 from tests.worker.helpers.attempts import (
     drain,
     enqueued,
@@ -165,27 +164,6 @@ def test_an_unknown_target_fails_for_good_in_the_end(database, monkeypatch):
     monkeypatch.delattr(effects, "record")
     drain(database)
     assert stored(attempt).status == "failed"
-
-
-def test_a_row_that_is_gone_fails_its_attempts_and_says_so(database):
-    order = RecordedOrder.objects.using(database).create(number=7)
-    pk = order.pk
-    method = enqueued(database, order.of_instance)
-    argument = enqueued(database, effects.record, order)
-    RecordedOrder.objects.using(database).all().delete()
-    drain(database)
-    assert states(database) == ["failed", "failed"]
-    assert effects.seen == []
-    for attempt in (stored(method), stored(argument)):
-        assert "RecordedOrder" in attempt.reason
-        (failure,) = failures(attempt)
-        # The key may be a secret when it comes from the arguments: it is in the sealed record.
-        assert str(pk) in failure.message
-        assert attempt.reason == "a row of shop.RecordedOrder does not exist any more"
-        assert (failure.kind, failure.error_class) == (
-            "error",
-            "async_attempts.exceptions.ObjectGone",
-        )
 
 
 def test_arguments_that_do_not_fit_any_more_are_a_failure(database, acting):

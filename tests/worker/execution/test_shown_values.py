@@ -56,6 +56,7 @@ def told(settings) -> list[BaseException]:
     told: list[BaseException] = []
     settings.ASYNC_ATTEMPTS = {
         **settings.ASYNC_ATTEMPTS,
+        "IF_GONE": "fail",
         "ON_ERROR": lambda _, error: told.append(error),
     }
     return told
