@@ -107,10 +107,14 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The target failed and is to be performed again in `delay` seconds."""
+    """The target failed and is to be performed again in `delay` seconds.
+
+    `was_called`: False if it wasn't come to; a suspect remains one then.
+    """
 
     delay: float
     error: Error
+    was_called: bool = True
 
 
 @dataclass(frozen=True, slots=True)

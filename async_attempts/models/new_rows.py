@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ..conf import DEFAULT_QUEUE
+from ..conf import defaults_of, settings
 from ..exceptions import InvalidOption
 from ..payload import Arguments
-from ..targets import Policy, Target, end_handlers_of, has_end_handler, limit_of, target_of
+from ..queue_defaults import QueueDefaults
+from ..targets import (
+    Policy,
+    Target,
+    end_handlers_of,
+    has_end_handler,
+    limit_of,
+    queue_of,
+    target_of,
+)
 from .follow_ups import note_of
 from .saving import MOMENTS, check_options, refuse_given_state
 from .unique_keys import debounce_key_of, key_of_tick, key_of_token
@@ -46,15 +55,16 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     row, name, policy = attempt.__dict__, target.name, target.policy
     refuse_given_state(attempt)
     row["target"], row["target_pk"], row["method_name"] = name
-    row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
+    row["queue"] = row["queue"] or queue_of(name, policy)
+    of_queue = defaults_of(settings().queue(row["queue"]))
     if (this := debounce_key_of(name, policy, attempt.debounce_options or {}, row)) is not None:
         attempt.debounce_key = this
     due = this.options.debounce if this else policy.delay
     for column, default in (
-        ("priority", policy.priority or 0),
-        ("keep_result", _keeps_result_by(attempt, policy)),
+        ("priority", _priority_by(policy, of_queue)),
+        ("keep_result", _keeps_result_by(attempt, policy, of_queue)),
         ("scheduled_at", due),
-        ("expires_at", policy.expires_after),
+        ("expires_at", policy.expires_after or of_queue.expires_after),
     ):
         if row[column] is None:
             row[column] = default
@@ -82,10 +92,13 @@ def _note_of_ends(attempt: Any, target: Target) -> str:
     return json.dumps(notes)
 
 
-def _keeps_result_by(attempt: Any, policy: Policy) -> bool:
+def _priority_by(policy: Policy, of_queue: QueueDefaults) -> int | str:
+    return (of_queue.priority or 0) if policy.priority is None else policy.priority
+
+
+def _keeps_result_by(attempt: Any, policy: Policy, of_queue: QueueDefaults) -> bool:
     if policy.keep_result is None:
-        keeps: bool = attempt.keeps_for_others
-        return keeps
+        return bool(attempt.keeps_for_others or of_queue.keep_result)
     return policy.keep_result
 
 

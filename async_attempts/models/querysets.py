@@ -27,7 +27,7 @@ from .unique_keys import key_of_token
 _Row_co = TypeVar("_Row_co", bound=Model, covariant=True)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-CODE_ONLY: Final = frozenset({"backoff", "atomic"})
+CODE_ONLY: Final = frozenset({"backoff", "atomic", "max_crashes"})
 CALL: Final = frozenset({"target", "method_name", "method_args"})
 
 

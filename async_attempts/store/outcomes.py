@@ -333,8 +333,9 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
         case Expired(reason):
             given_back = {"num_attempts": UNCOUNTED} if late else {}
             return ended(Status.EXPIRED, reason=reason, **given_back)
-        case Retried(delay, error):
-            return due_in(delay, error_class=error.error_class, num_crashes=0)
+        case Retried(delay, error, was_called):
+            cleared = {"num_crashes": 0} if was_called else {}
+            return due_in(delay, error_class=error.error_class, **cleared)
         case Snoozed(delay):
             return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0)
         case Released(delay, reason):

@@ -4,11 +4,13 @@ It may import code by a stored name (`imports`) and read an instance's row (`ins
 neither the attempts' table nor what is done with one.
 """
 
+from .crashes import crashes_allowed, is_at_most_once
 from .debounce import DebounceOptions, debounce_options_of
 from .decorator import attemptable, is_marked, module_load_id, policy_of, policy_with, registered
 from .end_handlers import end_handler_of, end_handlers_of, has_end_handler
 from .names import TargetName, own_name, target_column, underlying
 from .policy import LIMIT_KEY_LENGTH, EventOptions, Policy, TargetOptions, limit_of
+from .routes import queue_of, route_of
 from .signature import CallSignature
 from .target import Target, known_policy, resolve, target_named, target_of
 
@@ -22,10 +24,12 @@ __all__ = [
     "TargetName",
     "TargetOptions",
     "attemptable",
+    "crashes_allowed",
     "debounce_options_of",
     "end_handler_of",
     "end_handlers_of",
     "has_end_handler",
+    "is_at_most_once",
     "is_marked",
     "known_policy",
     "limit_of",
@@ -33,8 +37,10 @@ __all__ = [
     "own_name",
     "policy_of",
     "policy_with",
+    "queue_of",
     "registered",
     "resolve",
+    "route_of",
     "target_column",
     "target_named",
     "target_of",

@@ -42,7 +42,8 @@ class TargetOptions(EventOptions, total=False):
     attempts with one `limit_key` may run at once, 1 by default. `limit_key`: text, or a function
     that makes it of the arguments; without it, the function's own name. `aliases`: full dotted
     names that the function had before it was moved or renamed. `on_failed`, `on_expired`: another
-    attemptable function, or its name, that is enqueued when an attempt has ended so.
+    attemptable function, or its name, that is enqueued when an attempt has ended so. `max_crashes`:
+    how many workers may die while an attempt is in flight before it fails; 1: it isn't repeated.
     """
 
     backoff: Backoff | None
@@ -56,6 +57,7 @@ class TargetOptions(EventOptions, total=False):
     aliases: Iterable[str]
     on_failed: str | Callable[..., Any] | None
     on_expired: str | Callable[..., Any] | None
+    max_crashes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Policy:
     aliases: tuple[str, ...] = ()
     on_failed: str | Callable[..., Any] | None = None
     on_expired: str | Callable[..., Any] | None = None
+    max_crashes: int | None = None
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -139,6 +142,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "keep_result": ("True or False", _is_bool),
     "on_failed": ("an attemptable function, or its dotted name", _is_named),
     "on_expired": ("an attemptable function, or its dotted name", _is_named),
+    "max_crashes": ("a whole number, 1 or more", is_whole),
 }
 
 

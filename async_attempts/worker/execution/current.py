@@ -74,8 +74,8 @@ class CurrentAttempt:
 
     @property
     def max_attempts(self) -> int:
-        """The number of executions allowed: the row's, else as the target and the settings say."""
-        return executions_allowed(self._claim.max_attempts, self._policy)
+        """The executions allowed: the row's, else the target's, the queue's or the setting's."""
+        return executions_allowed(self._claim.max_attempts, self._policy, self.queue)
 
     @property
     def is_last(self) -> bool:

@@ -7,10 +7,11 @@ import random
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from dataclasses import replace
 from typing import Any, Final
 
 from ...backoff import Backoff
-from ...conf import settings
+from ...conf import defaults_of
 from ...encryption import seal
 from ...exceptions import (
     AttemptTimeout,
@@ -24,6 +25,7 @@ from ...exceptions import (
     Snooze,
     Tampered,
     UnknownTarget,
+    WorkerLost,
 )
 from ...lifecycle import (
     NOT_KEPT,
@@ -60,8 +62,10 @@ UNEXPECTED_DELAY: Final = 60.0
 UNREACHABLE_DELAY: Final = (5.0, 15.0)
 """Seconds, at random between these: the database of a target's arguments may be away for long."""
 
-HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
+HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone, WorkerLost)
 """Raised before the target is called; another execution would find the same."""
+
+HOPELESS_KINDS: Final = {Tampered: FailureKind.INTEGRITY, WorkerLost: FailureKind.CRASH}
 
 DEFAULT_BACKOFF: Final = Backoff()
 
@@ -132,12 +136,13 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if tells_of_lost_session(exception):
         return given_back(claim, exception)
     if isinstance(exception, HOPELESS):
-        tampered = isinstance(exception, Tampered)
-        kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
+        kinds = [kind for cls, kind in HOPELESS_KINDS.items() if isinstance(exception, cls)]
+        kind = kinds[0] if kinds else FailureKind.ERROR
         return Failed(plain_text(exception.in_clear), error_of(claim, exception, kind))
-    if isinstance(exception, UnknownTarget | InvalidTarget):
-        return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
-    return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+    is_unknown = isinstance(exception, UnknownTarget | InvalidTarget)
+    kind = FailureKind.UNKNOWN_TARGET if is_unknown else FailureKind.ERROR
+    outcome = _again_or_failed(claim, Policy(), exception, kind)
+    return replace(outcome, was_called=False) if isinstance(outcome, Retried) else outcome
 
 
 def given_back(claim: Claim, exception: BaseException) -> Released:
@@ -174,21 +179,25 @@ def _again_or_failed(
     claim: Claim, policy: Policy, exception: BaseException, kind: FailureKind
 ) -> Outcome:
     error = error_of(claim, exception, kind)
-    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy)
-    if not reason and (policy.backoff or DEFAULT_BACKOFF).gives_up_on(exception):
+    delay, reason = again_or_never(claim.num_attempts, claim.max_attempts, policy, claim.queue)
+    if not reason and backoff_of(policy, claim.queue).gives_up_on(exception):
         reason = f"its backoff gives up on {error.error_class}"
     return Failed(reason, error) if reason else Retried(delay, error)
 
 
 def again_or_never(
-    num_attempts: int, max_attempts: int | None, policy: Policy
+    num_attempts: int, max_attempts: int | None, policy: Policy, queue: str
 ) -> tuple[float, str]:
     """The seconds until the next execution, and why there is none, if there is none."""
-    allowed = executions_allowed(max_attempts, policy)
+    allowed = executions_allowed(max_attempts, policy, queue)
     if num_attempts >= allowed:
         return 0.0, f"attempts exhausted: {num_attempts} of {allowed}"
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return _storable(backoff.delay(num_attempts)), ""
+    return _storable(backoff_of(policy, queue).delay(num_attempts)), ""
+
+
+def backoff_of(policy: Policy, queue: str) -> Backoff:
+    """Return the backoff of a target's attempts: its own, else the queue's."""
+    return policy.backoff or defaults_of(queue).backoff or DEFAULT_BACKOFF
 
 
 def _storable(delay: float) -> float:
@@ -196,26 +205,10 @@ def _storable(delay: float) -> float:
     return min(max(0.0, delay), CENTURY)
 
 
-def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
-    """Return the limit of executions: the row's, else the target's, else that of the settings."""
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return (
-        max_attempts
-        or policy.max_attempts
-        or backoff.max_attempts
-        or settings().DEFAULT_MAX_ATTEMPTS
-    )
-
-
-def unexpected(claim: Claim, exception: BaseException) -> Released:
-    """The outcome of an execution in which something of the worker's own was broken."""
-    logger.error(
-        "%s: performing it raised %s in the worker itself; released for %.0f s",
-        claim,
-        class_name(exception),
-        UNEXPECTED_DELAY,
-    )
-    return Released(UNEXPECTED_DELAY)
+def executions_allowed(max_attempts: int | None, policy: Policy, queue: str) -> int:
+    """Return the limit of executions: the row's, else the target's, its Backoff's, the queue's."""
+    of_backoff = policy.backoff.max_attempts if policy.backoff else None
+    return max_attempts or policy.max_attempts or of_backoff or defaults_of(queue).max_attempts
 
 
 def error_of(

@@ -7,17 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ...conf import settings
-from ...lifecycle import Outcome, Released
+from ...lifecycle import Outcome
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
-from ..execution.outcomes import (
-    RELEASED,
-    UNEXPECTED_DELAY,
-    kept,
-    outcome_of_target,
-    refuse_unawaited,
-    unexpected,
-)
+from ..execution.lost_executions import unexpected, without_outcome
+from ..execution.outcomes import RELEASED, kept, outcome_of_target, refuse_unawaited
 from ..execution.prepare import Prepared
 from ..execution.runner import Execution
 from ..execution.timeouts import MESSAGE, Deadline
@@ -77,7 +71,7 @@ class AsyncExecution:
 
     def given_back(self) -> Execution:
         """Return the release of one that was cancelled before it began, or that has no outcome."""
-        outcome = RELEASED if self.current is None else Released(UNEXPECTED_DELAY)
+        outcome = RELEASED if self.current is None else without_outcome(self.ready.claim)
         return Execution(self.ready.claim, outcome, offset=self._offset)
 
     def cannot_be_told(self) -> None:
