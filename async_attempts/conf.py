@@ -22,6 +22,7 @@ from .exceptions import InvalidOption, InvalidSetting
 from .intervals import interval_of, require_one
 from .limits import Limits, limits_of, read_queue
 from .plaintext import hides_arguments
+from .queue_defaults import QueueDefaults
 from .retention import DEFAULT, Keep, Retention, read_keep
 from .suggestions import refuse_alike, refuse_unknown, suggestion
 from .values import flag, seconds, whole
@@ -197,6 +198,15 @@ def _check_schedule(path: str, options: Any) -> None:
         raise InvalidSetting(f"{path}[{part!r}]: {text}") from None
 
 
+def _routes(path: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise _wrong(path, "a dict of dotted names or globs to queues", value)
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern:
+            raise _wrong(path, "a dict whose keys are dotted names or globs", pattern)
+    return MappingProxyType(dict(value))
+
+
 def _realm(path: str, value: Any) -> str | Mapping[str, str]:
     given = value if isinstance(value, Mapping) else {"": value}
     for alias, realm in given.items():
@@ -221,6 +231,9 @@ class Settings:
     TARGETS: Annotated[tuple[str, ...], _names] = ()
     QUEUES: Annotated[Mapping[str, Mapping[str, Any]], _queues] = field(
         default_factory=lambda: MappingProxyType({DEFAULT_QUEUE: MappingProxyType({})})
+    )
+    ROUTES: Annotated[Mapping[str, str], _routes] = field(
+        default_factory=lambda: MappingProxyType({})
     )
     PRIORITIES: Annotated[Mapping[str, int], _priorities] = field(
         default_factory=lambda: MappingProxyType({"low": -50, "normal": 0, "high": 50})
@@ -251,6 +264,20 @@ class Settings:
                     f"{SETTING}[{keys!r}] and {SETTING}[{file!r}] are both given: leave one of "
                     "them out, or empty."
                 )
+        for pattern, queue in self.ROUTES.items():
+            self._check(f"{SETTING}['ROUTES'][{pattern!r}]", self.queue, queue)
+        for name, options in self.QUEUES.items():
+            if "priority" in (defaults := options.get("defaults", {})):
+                path = f"{SETTING}['QUEUES'][{name!r}]['defaults']['priority']"
+                self._check(path, self.priority, defaults["priority"])
+
+    @staticmethod
+    def _check(path: str, check: Callable[[Any], object], value: object) -> None:
+        """Raise InvalidSetting for what `check` refuses."""
+        try:
+            check(value)
+        except InvalidOption as error:
+            raise InvalidSetting(f"{path}: {error}") from None
 
     def priority(self, value: int | str) -> int:
         """Return the number of a priority or of a priority's name. Raises InvalidOption."""
@@ -302,6 +329,23 @@ def retention() -> Retention:
 def limits() -> Mapping[str, Limits]:
     """Return the limits of each queue. Raises InvalidSetting."""
     return {name: limits_of(options) for name, options in settings().QUEUES.items()}
+
+
+@cached(SETTING)
+def defaults_of(queue: str) -> QueueDefaults:
+    """Return the defaults of a queue's attempts: its own, else those of all queues.
+
+    Raises InvalidSetting.
+    """
+    common = settings()
+    own: Mapping[str, Any] = common.QUEUES.get(queue, {}).get("defaults", {})
+    of_backoff = own["backoff"].max_attempts if "backoff" in own else None
+    of_all_queues = {
+        "max_attempts": of_backoff or common.DEFAULT_MAX_ATTEMPTS,
+        "timeout": common.DEFAULT_TIMEOUT,
+        "max_crashes": common.MAX_CRASHES,
+    }
+    return QueueDefaults(**{**of_all_queues, **own})
 
 
 @cached(SETTING)

@@ -112,12 +112,14 @@ class Retried:
     """The target failed and is to be performed again in `delay` seconds.
 
     `queue`, `priority`: where; "" and None leave it where it is.
+    `was_called`: False if it wasn't come to; a suspect remains one then.
     """
 
     delay: float
     error: Error
     queue: str = ""
     priority: int | None = None
+    was_called: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .exceptions import InvalidSetting
+from .queue_defaults import read_defaults
 from .retention import read_keep
 from .suggestions import refuse_unknown
 from .values import flag, whole
@@ -145,5 +146,6 @@ QUEUE_OPTIONS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "paused": partial(flag, error=InvalidSetting),
     "relay": lambda _path, value: value,
     "keep": read_keep,
+    "defaults": read_defaults,
 }
 """The function that reads each option of a queue."""

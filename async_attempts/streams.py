@@ -17,7 +17,7 @@ from django.db import router
 
 from .batches import in_batches
 from .calls import Call, enqueue_many, taken
-from .conf import DEFAULT_QUEUE, retention
+from .conf import retention
 from .exceptions import AttemptsError, InvalidOption, QueueFull
 from .lifecycle import LIVE
 from .models import get_attempt_model
@@ -28,7 +28,7 @@ from .pauses import Pauses
 from .plaintext import hides_arguments
 from .store import store_for
 from .store.transactions import refuse_waiting_in_block
-from .targets import target_of
+from .targets import queue_of, target_of
 from .values import whole
 
 logger = logging.getLogger("async_attempts")
@@ -266,8 +266,8 @@ class Stream:
 
 def _seconds_kept(made: Call) -> float:
     """Seconds for which its row tells what was enqueued. Raises InvalidOption if unknown."""
-    of_target = target_of(made.target).policy.queue
-    queue = made.options.get("queue") or of_target or DEFAULT_QUEUE
+    target = target_of(made.target)
+    queue = made.options.get("queue") or queue_of(target.name, target.policy)
     kept = retention().of(queue)
     counted = [status for status, keep in kept.items() if keep.count is not None]
     if counted or ("succeeded" in kept and kept["succeeded"].is_nothing):

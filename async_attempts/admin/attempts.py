@@ -40,8 +40,8 @@ id target target_pk method_name about idempotence_token schedule followed_by met
 """
 
 _STATE: Final = """
-reason error_class failure_kind how_far cancel_requested cancel_reason interrupt num_attempts num_crashes num_snoozes claim_seq
-blockers has_dependents
+reason error_class failure_kind how_far cancel_requested cancel_reason interrupt
+num_attempts num_crashes num_snoozes claim_seq blockers has_dependents
 """
 
 _GROUPS: Final = (

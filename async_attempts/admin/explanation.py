@@ -17,7 +17,7 @@ from ..lifecycle import LIVE, RUNNING, Status
 from ..limits import UNLIMITED
 from ..models import AbstractAttempt, Queue, Worker
 from ..store import Room, Store, store_for
-from ..targets import known_policy
+from ..targets import crashes_allowed, known_policy
 from ..worker.execution.retrying import executions_allowed
 from .display import holds_lease, served_by, spoken, state_label
 from .rows import readable, readable_or_none
@@ -37,7 +37,7 @@ def allowed_for(attempt: AbstractAttempt) -> int | None:
     if attempt.max_attempts:
         return attempt.max_attempts
     policy = known_policy(attempt.target, attempt.method_name)
-    return None if policy is None else executions_allowed(None, policy)
+    return None if policy is None else executions_allowed(None, policy, attempt.queue)
 
 
 def explain(attempt: AbstractAttempt) -> str:
@@ -277,7 +277,8 @@ def _while_running(attempt: AbstractAttempt, around: Circumstances) -> Iterator[
 def _after_the_crash(attempt: AbstractAttempt) -> str:
     if attempt.cancel_requested:
         return _("then it expires, since it was asked to stop")
-    crashes, most = attempt.num_crashes + 1, settings().MAX_CRASHES
+    policy = known_policy(attempt.target, attempt.method_name)
+    crashes, most = attempt.num_crashes + 1, crashes_allowed(policy, attempt.queue)
     if crashes >= most:
         return _("then it fails: that is crash %(n)d of %(most)d") % {"n": crashes, "most": most}
     return _("that counts as a crash, after which it is performed alone")

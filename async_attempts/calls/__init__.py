@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .bulk import enqueue_many, taken
-from .flow import Call, Flow, aenqueue, call, enqueue, parallel, schedule
+from .enqueueing import aenqueue, enqueue, schedule
+from .flow import Call, Flow, call, parallel
 from .rows import write
 
 __all__ = [

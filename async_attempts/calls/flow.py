@@ -10,21 +10,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from asgiref.sync import sync_to_async
 
 from ..exceptions import InvalidOption
-from ..models import AbstractAttempt, Condition, Edge, get_attempt_model
+from ..models import AbstractAttempt, Condition, Edge
 from ..models.fields import Mark, marked
 from ..models.querysets import CODE_ONLY
-from ..models.row_template import template_of
-from ..models.saving import insert_alike
 from ..payload import Arguments, Handed
 from ..plaintext import hides_arguments
 from ..targets import KEY_OPTIONS, attemptable
-from .rows import new_row, put_on_one_database, write, write_one
+from ..values import flag
+from .rows import new_row, put_on_one_database, write, write_one, write_plain
 
 if TYPE_CHECKING:
     from ..models import Attempt
@@ -121,7 +119,7 @@ class Call:
         """Write the attempt; see `enqueue`."""
         self.use()
         if self.has_no_options:
-            return _enqueue(self.target, self.arguments, self.options.get("database"))
+            return write_plain(self.target, self.arguments, self.options.get("database"))
         return write_one(self.attempt())
 
     async def aenqueue(self) -> Attempt:
@@ -181,17 +179,18 @@ class Flow:
         """Add a call that gets the result, or a group's list of them, once all before succeeded.
 
         `target`: a function, whose further arguments follow here, and its options by `using`; or a
-        `call()`.
+        `call()`, which with `hand=False` waits for what is before and isn't handed the result; so
+        do `settled` and `catch`.
         """
         handed = Handed.RESULTS if self.is_group else Handed.RESULT
-        return self._followed(_call_of(target, *args, **kwargs), Condition.SUCCESS, handed)
+        return self._followed(target, args, kwargs, Condition.SUCCESS, handed)
 
     @hides_arguments
     def settled(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """Add a call that gets a list of `Ending` when all of the group has ended in any way."""
         if not self.is_group:
             raise InvalidOption("settled: is for a parallel() group; use then, catch or finally_.")
-        return self._followed(_call_of(target, *args, **kwargs), Condition.ANY, Handed.ENDINGS)
+        return self._followed(target, args, kwargs, Condition.ANY, Handed.ENDINGS)
 
     @hides_arguments
     def catch(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
@@ -200,15 +199,14 @@ class Flow:
         A later `then` continues the main chain.
         """
         flow = self._joined()
-        handler = _call_of(target, *args, **kwargs)
-        step = Step(handler, _each(flow.ends, Condition.FAILURE), Handed.ERROR)
+        step = _step(target, args, kwargs, _each(flow.ends, Condition.FAILURE), Handed.ERROR)
         return Flow(flow.ends, False, (*flow.beside, step), (*flow.handlers, step), step)
 
     @hides_arguments
     def finally_(self, target: Any, /, *args: Any, **kwargs: Any) -> Flow:
         """Add a call that is handed nothing; it waits until all before has ended, handlers too."""
         last = dict.fromkeys((*self.ends, *self.handlers, *self._outliving()))
-        step = Step(_call_of(target, *args, **kwargs), _each(tuple(last), Condition.ANY))
+        step = _step(target, args, kwargs, _each(tuple(last), Condition.ANY), None)
         return Flow(self.ends, self.is_group, (*self.beside, step), self.handlers, step)
 
     def using(self, **options: Any) -> Flow:
@@ -290,8 +288,10 @@ class Flow:
         put_on_one_database(list(rows.values()))
         return dict(zip(rows, write(list(rows.values())), strict=True))
 
-    def _followed(self, next_call: Call, condition: Condition, handed: Handed) -> Flow:
-        step = Step(next_call, _each(self.ends, condition), handed)
+    def _followed(
+        self, target: Any, args: Any, kwargs: Any, condition: Condition, handed: Handed
+    ) -> Flow:
+        step = _step(target, args, kwargs, _each(self.ends, condition), handed)
         return Flow((step,), False, self.beside, self.handlers, step)
 
     def _joined(self) -> Flow:
@@ -325,47 +325,28 @@ def parallel(*calls: Any) -> Flow:
     )
 
 
-def enqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
-    """Write an attempt to call `target` with these arguments, in the caller's transaction.
-
-    It is performed if and only if that transaction commits. With an idempotence token that is
-    taken, the existing row is returned, with `created` False.
-    Raises InvalidTarget, InvalidArguments (UnsupportedType), InvalidOption, WrongTransaction;
-    nothing is written then and the transaction stays usable.
-    """
-    arguments = Arguments(*args, **kwargs)
-    del args, kwargs  # An error report would show them.
-    return _enqueue(target, arguments, None)
-
-
-async def aenqueue(target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Attempt:
-    """Enqueue in async code, where Django opens no transaction."""
-    made = call(target, *args, **kwargs)
-    del args, kwargs
-    return await made.aenqueue()
-
-
-def schedule(
-    when: datetime | timedelta, target: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-) -> Attempt:
-    """Enqueue, to be performed at an aware datetime, or a timedelta from the database's now."""
-    made = call(target, *args, **kwargs)
-    del args, kwargs
-    return made.using(scheduled_at=when).enqueue()
-
-
-def _enqueue(target: Any, arguments: Arguments, database: str | None) -> Attempt:
-    template = template_of(get_attempt_model(), target)
-    if template is None:
-        row = new_row(target, arguments)
-        row._state.db = database
-        return write_one(row)
-    made: Attempt = insert_alike(template, arguments, database)
-    return made
-
-
 def _flow_of(given: Any) -> Flow:
     return given if isinstance(given, Flow) else _call_of(given).flow()
+
+
+def _step(
+    target: Any,
+    args: Any,
+    kwargs: Any,
+    after: tuple[tuple[Step, Condition], ...],
+    handed: Handed | None,
+) -> Step:
+    """Return the step that calls `target`, as `Flow.then` and its siblings are given it.
+
+    `hand` goes with a call alone: a function's keyword arguments are the function's own.
+    """
+    if isinstance(target, Call) and "hand" in kwargs:
+        kwargs = {**kwargs}
+        if not flag("hand:", kwargs.pop("hand"), InvalidOption):
+            handed = None
+        elif handed is None:
+            raise InvalidOption("hand: finally_ hands nothing on; use settled, or leave hand out.")
+    return Step(_call_of(target, *args, **kwargs), after, handed)
 
 
 def _call_of(given: Any, /, *args: Any, **kwargs: Any) -> Call:

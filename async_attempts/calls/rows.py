@@ -9,8 +9,8 @@ from django.db.models.signals import post_save, pre_save
 
 from ..exceptions import InvalidOption
 from ..models import get_attempt_model
-from ..models.row_template import RowTemplate
-from ..models.saving import announce, by_database, database_of
+from ..models.row_template import RowTemplate, template_of
+from ..models.saving import announce, by_database, database_of, insert_alike
 from ..payload import Arguments
 from ..store import store_for
 
@@ -23,6 +23,17 @@ def new_row(target: Any, arguments: Arguments, **columns: Any) -> Attempt:
     attempt = get_attempt_model()(target=target, **columns)
     attempt._plain = arguments
     return cast("Attempt", attempt)
+
+
+def write_plain(target: Any, arguments: Arguments, database: str | None) -> Attempt:
+    """Write a row that has no options, but perhaps a database."""
+    template = template_of(get_attempt_model(), target)
+    if template is None:
+        row = new_row(target, arguments)
+        row._state.db = database
+        return write_one(row)
+    made: Attempt = insert_alike(template, arguments, database)
+    return made
 
 
 def write_one(attempt: Attempt) -> Attempt:

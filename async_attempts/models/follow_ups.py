@@ -86,11 +86,11 @@ def follow_up(ended: Any) -> FollowUp | None:
 
 def noted_targets(note: str | None) -> list[tuple[str, str]]:
     """Return what a note says: the status of an end, and the target that follows it."""
-    found = []
-    for status in ("failed", "expired"):
-        if note and (noted := _noted(note, status)) is not None:
-            found.append((status, printable(f"{noted['target']}.{noted['method_name']}")))
-    return found
+    return [
+        (status, printable(f"{noted['target']}.{noted['method_name']}"))
+        for status in ("failed", "expired")
+        if note and (noted := _noted(note, status)) is not None
+    ]
 
 
 def followed_by(row: Any) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ..conf import DEFAULT_QUEUE
+from ..conf import defaults_of, settings
 from ..exceptions import InvalidOption
 from ..payload import Arguments
+from ..queue_defaults import QueueDefaults
 from ..targets import (
     DebounceOptions,
     Policy,
@@ -17,6 +18,7 @@ from ..targets import (
     end_handlers_of,
     has_end_handler,
     limit_of,
+    queue_of,
     target_of,
 )
 from .follow_ups import note_of
@@ -57,7 +59,8 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     row["target"], row["target_pk"], row["method_name"] = name
     if name.target_pk is not None and takes_subject(attempt):
         row["subject_type"], row["subject_id"] = target.label, name.target_pk
-    row["queue"] = row["queue"] or policy.queue or DEFAULT_QUEUE
+    row["queue"] = row["queue"] or queue_of(name, policy)
+    of_queue = defaults_of(settings().queue(row["queue"]))
     arguments = attempt._plain or Arguments()
     shared = shared_key_of(name, policy, attempt.key_options or {}, row, arguments)
     if shared is not None:
@@ -66,10 +69,10 @@ def fill_in(attempt: Any, target: Target) -> dict[str, float]:
     if shared is not None and isinstance(shared.options, DebounceOptions):
         due = shared.options.debounce
     for column, default in (
-        ("priority", policy.priority or 0),
-        ("keep_result", _keeps_result_by(attempt, policy)),
+        ("priority", _priority_by(policy, of_queue)),
+        ("keep_result", _keeps_result_by(attempt, policy, of_queue)),
         ("scheduled_at", due),
-        ("expires_at", policy.expires_after),
+        ("expires_at", policy.expires_after or of_queue.expires_after),
     ):
         if row[column] is None:
             row[column] = default
@@ -97,10 +100,13 @@ def _note_of_ends(attempt: Any, target: Target) -> str:
     return json.dumps(notes)
 
 
-def _keeps_result_by(attempt: Any, policy: Policy) -> bool:
+def _priority_by(policy: Policy, of_queue: QueueDefaults) -> int | str:
+    return (of_queue.priority or 0) if policy.priority is None else policy.priority
+
+
+def _keeps_result_by(attempt: Any, policy: Policy, of_queue: QueueDefaults) -> bool:
     if policy.keep_result is None:
-        keeps: bool = attempt.keeps_for_others
-        return keeps
+        return bool(attempt.keeps_for_others or of_queue.keep_result)
     return policy.keep_result
 
 

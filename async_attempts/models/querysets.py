@@ -26,7 +26,7 @@ from .unique_keys import key_of_token
 _Row_co = TypeVar("_Row_co", bound=Model, covariant=True)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-CODE_ONLY: Final = frozenset({"backoff", "atomic", "on_subject_deleted"})
+CODE_ONLY: Final = frozenset({"backoff", "atomic", "max_crashes", "on_subject_deleted"})
 CALL: Final = frozenset({"target", "method_name", "method_args"})
 
 

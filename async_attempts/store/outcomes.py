@@ -347,9 +347,9 @@ def _columns(outcome: Outcome, late: bool) -> dict[str, Any]:
             given_back = {"num_attempts": UNCOUNTED} if late else {}
             said: Any = CANCEL_REASON if outcome is CANCELLED else reason
             return ended(Status.EXPIRED, reason=said, **given_back)
-        case Retried(delay, error, queue, priority):
-            columns = moved_to(queue, priority)
-            return due_in(delay, error_class=error.error_class, num_crashes=0, **columns)
+        case Retried(delay, error, queue, priority, was_called):
+            columns = moved_to(queue, priority) | ({"num_crashes": 0} if was_called else {})
+            return due_in(delay, error_class=error.error_class, **columns)
         case Snoozed(delay):
             return due_in(delay, num_attempts=UNCOUNTED, num_crashes=0, num_snoozes=ONE_MORE_SNOOZE)
         case Released(delay, reason):

@@ -18,6 +18,7 @@ from ..models import AbstractAttempt, AttemptQuerySet, DatabaseNow, Failure, Wor
 from ..models.bounds import MOST_CRASHES
 from ..models.fields import Mark, marked
 from ..printable import printable
+from ..targets import crashes_allowed, known_policy
 from .database import Database
 from .dependencies import Dependencies
 from .dialects.base import Dialect
@@ -32,7 +33,7 @@ LATE_SHARE: Final = 0.6
 HELD_COLUMNS: Final = (
     *marked(AbstractAttempt, Mark.BOUND),
     *"num_attempts max_attempts num_crashes claim_seq".split(),
-    *"cancel_requested started_at limit_key".split(),
+    *"cancel_requested started_at limit_key queue".split(),
 )
 
 
@@ -164,7 +165,7 @@ class Workers:
         `unchanged`: of those whose lease has run out only these, if it is still the same. None: of
         all, by the database's clock alone.
         What a dead worker's atomic transaction still locks stays for the next sweep. Each attempt
-        counts a crash and becomes a suspect; at MAX_CRASHES it is failed.
+        counts a crash and becomes a suspect; at the most that are allowed it is failed.
         """
         dead = self._dead(unchanged)
         rescues = [self._take_back(worker, _lease_ran_out(worker)) for worker in dead]
@@ -293,8 +294,11 @@ def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     moved = moved_to(verdict.queue, verdict.priority)
     if row.cancel_requested:
         return ended(Status.EXPIRED, reason=CANCEL_REASON, **counted)
-    if crashes >= settings().MAX_CRASHES:
-        reason = f"its worker was lost {crashes} times while it was in flight"
+    most = crashes_allowed(known_policy(row.target, row.method_name), row.queue)
+    if not verdict.has_begun:
+        most = max(most, settings().MAX_CRASHES)
+    if crashes >= most:
+        reason = lost_too_often(crashes)
         return ended(Status.FAILED, reason=reason, failure_kind=verdict.kind, **counted)
     if verdict.reason:
         return ended(Status.FAILED, reason=verdict.reason, failure_kind=verdict.kind, **counted)
@@ -303,6 +307,12 @@ def _after_crash(row: Any, verdict: Verdict) -> dict[str, Any]:
     if not verdict.has_begun:
         return {"num_crashes": crashes, **UNBEGUN}
     return {"claimed_by": None, **counted, **moved}
+
+
+def lost_too_often(crashes: int) -> str:
+    """Return the reason of an attempt that fails since its workers were lost."""
+    times = "once" if crashes == 1 else f"{crashes} times"
+    return f"its worker was lost {times} while it was in flight"
 
 
 def _failure(alias: str, worker_id: UUID, row: Any, verdict: Verdict) -> Failure:

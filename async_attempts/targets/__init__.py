@@ -4,6 +4,7 @@ It may import code by a stored name (`imports`) and read an instance's row (`ins
 neither the attempts' table nor what is done with one.
 """
 
+from .crashes import crashes_allowed, is_at_most_once
 from .debounce import DebounceOptions
 from .decorator import attemptable, is_marked, module_load_id, policy_of, policy_with, registered
 from .end_handlers import end_handler_of, end_handlers_of, has_end_handler
@@ -12,6 +13,7 @@ from .keys import key_text, made_key
 from .names import TargetName, own_name, target_column, underlying
 from .one_of import OneOf
 from .policy import LIMIT_KEY_LENGTH, EventOptions, Policy, TargetOptions, limit_of
+from .routes import queue_of, route_of
 from .shared_keys import KEY_OPTIONS, KeyOptions, key_options_of
 from .signature import CallSignature
 from .target import Target, known_policy, resolve, target_named, target_of
@@ -29,9 +31,11 @@ __all__ = [
     "TargetName",
     "TargetOptions",
     "attemptable",
+    "crashes_allowed",
     "end_handler_of",
     "end_handlers_of",
     "has_end_handler",
+    "is_at_most_once",
     "is_marked",
     "key_options_of",
     "key_text",
@@ -43,8 +47,10 @@ __all__ = [
     "own_name",
     "policy_of",
     "policy_with",
+    "queue_of",
     "registered",
     "resolve",
+    "route_of",
     "target_column",
     "target_named",
     "target_of",

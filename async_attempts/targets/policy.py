@@ -52,7 +52,8 @@ class TargetOptions(EventOptions, total=False):
     `on_subject_deleted`: "expire" ends attempts that haven't begun when the object that they are
     about is deleted. `if_gone`: "expire", "fail" or "ignore", when a model row that the attempt
     refers to does not exist. `expected`: exceptions that are answers, as `Refused` is: they fail
-    the attempt at once.
+    the attempt at once. `max_crashes`: how many workers may die while an attempt is in flight
+    before it fails; 1: it isn't repeated.
     """
 
     backoff: Backoff | None
@@ -72,6 +73,7 @@ class TargetOptions(EventOptions, total=False):
     on_subject_deleted: Literal["keep", "expire"]
     if_gone: str | None
     expected: tuple[type[Exception], ...]
+    max_crashes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ class Policy:
     on_subject_deleted: Literal["keep", "expire"] = "keep"
     if_gone: str | None = None
     expected: tuple[type[Exception], ...] = ()
+    max_crashes: int | None = None
 
     def __post_init__(self) -> None:
         for option, (expected, fits) in _RULES.items():
@@ -180,6 +183,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "on_subject_deleted": ("'keep' or 'expire'", lambda v: v in ("keep", "expire")),
     "expected": ("a tuple of exception classes, Exception itself not among them", _are_errors),
     "if_gone": (" or ".join(map(repr, IF_GONE)), lambda v: isinstance(v, str) and v in IF_GONE),
+    "max_crashes": ("a whole number, 1 or more", is_whole),
 }
 
 

@@ -36,7 +36,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "enqueue lets go of its arguments",
-        (("calls/flow.py", "    del args, kwargs  # An error report would show them.\n", ""),),
+        (
+            (
+                "calls/enqueueing.py",
+                "    del args, kwargs  # An error report would show them.\n",
+                "",
+            ),
+        ),
         (f"{ARGUMENTS}test_arguments_that_are_refused_are_not_shown[sqlite-enqueue]",),
     ),
     Mutant(

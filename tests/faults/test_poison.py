@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import MAX_CRASHES
 from tests.faults.fleet import ALONE, drained, processes, started
 from tests.faults.leases import let_leases_run_out
-from tests.shop import hazards
+from tests.shop import hazards, once
 from tests.worker.helpers.attempts import enqueued, failures, stored
 
 DEATHS_OF_A_CHILD = sorted(hazards.DEATHS.keys() - {"group"})
@@ -93,3 +93,12 @@ def test_who_asks_for_too_much_memory_fails_and_its_process_lives(database, mort
     assert [failure.error_class for failure in failures(greedy)] == ["MemoryError"]
     assert stored(next_one).status == "succeeded"
     assert len({trace.pid for trace in book.traces()}) == 1
+
+
+def test_one_that_may_begin_once_does_so_once(database, mortals, book):
+    mortals.settings["LEASE"] = 60
+    poison = enqueued(database, once.die_once, book.path, "out of memory")
+    book.promise([poison], end="failed")
+    drained(mortals, database, *ALONE)
+    assert (stored(poison).status, starts(book, poison)) == ("failed", [(1, 1)])
+    book.balance()

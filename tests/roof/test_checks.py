@@ -22,6 +22,7 @@ from django.db.backends.postgresql import psycopg_any
 from psycopg import IsolationLevel
 
 from async_attempts import Backoff, attemptable, checks, recurring, schedules
+from async_attempts.checks import configuration
 from async_attempts.models import get_attempt_model
 from async_attempts.store import store_for
 from async_attempts.targets import Policy, decorator, policy_of, registered
@@ -390,9 +391,9 @@ def test_databases_that_carry_attempts_need_realms_of_their_own(attempts):
 
 @pytest.mark.django_db(databases="__all__")
 def test_only_databases_with_the_table_carry_attempts(monkeypatch):
-    assert checks._carries_attempts("default")
+    assert configuration._carries_attempts("default")
     move_table(monkeypatch, get_attempt_model())
-    assert not checks._carries_attempts("default")
+    assert not configuration._carries_attempts("default")
 
 
 def test_a_deployment_without_a_realm_is_warned(attempts):

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ... import schedules
-from ...conf import DEFAULT_QUEUE, limits
+from ...conf import limits
 from ...encryption import new_key, new_recipient
 from ...events import listeners
 from ...exceptions import AttemptsError
@@ -20,8 +20,8 @@ from ...lifecycle import Status
 from ...models import Schedule
 from ...queues import pause_queue, resume_queue
 from ...store import Store, store_for
-from ...targets import own_name, registered
-from . import _pruning, _rotation, _stats
+from ...targets import Policy, own_name, queue_of, registered
+from . import _pruning, _rotation, _routes, _stats
 from ._command_line import USAGE, PipedCommand, add_database, attempts_database
 
 MAKE_KEY: Final = "make-key"
@@ -73,6 +73,7 @@ class Command(PipedCommand):
             help="print a private key for PRIVATE_KEYS and its public key for RECIPIENTS instead",
         )
         commands.add_parser("events", help="list who listens to which events")
+        commands.add_parser("routes", help="list the queue of each target, and what says so")
         schedules = commands.add_parser("schedules", help="list the recurring schedules")
         verbs = schedules.add_mutually_exclusive_group()
         verbs.add_argument("--pause", metavar="NAME", help="enqueue nothing more until resumed")
@@ -101,6 +102,8 @@ class Command(PipedCommand):
             self.make_key(options["recipient"])
         elif subcommand == "events":
             self.list_events()
+        elif subcommand == "routes":
+            self.write_table(_routes.table())
         elif subcommand == "schedules":
             self.schedules(attempts_database(options["database"]), options)
         elif subcommand == "queues":
@@ -190,8 +193,8 @@ def _subscriptions() -> Iterator[tuple[str, ...]]:
     """Yield the pattern, the listener, its queue and the name of its condition, by pattern."""
     for listener in listeners():
         policy = registered().get(listener.name)
-        of_target = policy.queue if policy else None
+        of_target = queue_of(listener.name, policy or Policy())
         for pattern, when, options in listener.subscriptions:
-            queue = options.queue or of_target or DEFAULT_QUEUE
+            queue = options.queue or of_target
             condition = "-" if when is None else own_name(when) or type(when).__name__
             yield pattern, listener.name, queue, condition

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 from uuid import UUID
 
 from ...exceptions import InvalidOption
@@ -15,17 +16,36 @@ from ...results import Ending, endings_in_order
 from ...store import ProgressReport
 from ..shared.shared_memory import now
 from .prepare import Prepared
+from .retrying import executions_allowed
 from .timeouts import Deadline
+
+Default = TypeVar("Default")
+
+logger = logging.getLogger("async_attempts.target")
 
 
 def ignore_progress(said: ProgressReport) -> None:
     """Do nothing: progress is not recorded here."""
 
 
+class AttemptLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines begin with the target and the attempt's id.
+
+    Their records have the attributes `attempt_id`, `target`, `queue` and `num_attempts`, too.
+    """
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        own: Any = self.extra
+        extra = {**(kwargs.get("extra") or {}), **own}
+        return f"{own['target']} {own['attempt_id']}: {msg}", {**kwargs, "extra": extra}
+
+
 class CurrentAttempt:
     """The attempt that is being performed."""
 
-    __slots__ = ("_claim", "_deadline", "_prerequisites", "_say")
+    __slots__ = ("_claim", "_deadline", "_policy", "_prerequisites", "_say")
 
     def __init__(
         self,
@@ -34,6 +54,7 @@ class CurrentAttempt:
         say: Callable[[ProgressReport], None] = ignore_progress,
     ) -> None:
         self._claim = ready.claim
+        self._policy = ready.resolved.policy
         self._prerequisites = ready.prerequisites
         self._deadline = deadline
         self._say = say
@@ -50,6 +71,16 @@ class CurrentAttempt:
     def num_attempts(self) -> int:
         """The number of this execution: 1 for the first."""
         return self._claim.num_attempts
+
+    @property
+    def max_attempts(self) -> int:
+        """The executions allowed: the row's, else the target's, the queue's or the setting's."""
+        return executions_allowed(self._claim.max_attempts, self._policy, self.queue)
+
+    @property
+    def is_last(self) -> bool:
+        """True if no execution follows when this one fails, since it is the last one allowed."""
+        return self.num_attempts >= self.max_attempts
 
     @property
     def claim_seq(self) -> int:
@@ -90,6 +121,18 @@ class CurrentAttempt:
             self._say(said)
 
     @property
+    def log(self) -> AttemptLog:
+        """A logger that names this attempt; its name is "async_attempts.target"."""
+        claim = self._claim
+        own = {
+            "attempt_id": str(claim.id),
+            "target": f"{claim.target}.{claim.method_name}",
+            "queue": claim.queue,
+            "num_attempts": claim.num_attempts,
+        }
+        return AttemptLog(logger, own)
+
+    @property
     def metadata(self) -> dict[str, Any]:
         return self._claim.metadata
 
@@ -111,9 +154,25 @@ class CurrentAttempt:
 _current: Final[ContextVar[CurrentAttempt | None]] = ContextVar("current_attempt", default=None)
 
 
-def current_attempt() -> CurrentAttempt:
-    """The attempt that is being performed here. Raises LookupError outside of a target."""
+_NOT_GIVEN: Final[Any] = object()
+
+
+@overload
+def current_attempt() -> CurrentAttempt: ...
+@overload
+def current_attempt(default: Default, /) -> CurrentAttempt | Default: ...
+def current_attempt(default: Any = _NOT_GIVEN, /) -> Any:
+    """Return the attempt that is being performed here.
+
+    Outside of a target, and in one that is called directly, returns `default` if it is given;
+    raises LookupError if not.
+    """
     current = _current.get()
     if current is None:
-        raise LookupError("current_attempt() works inside a target that is being performed.")
+        if default is not _NOT_GIVEN:
+            return default
+        raise LookupError(
+            "current_attempt() works inside a target that is being performed; "
+            "current_attempt(None) returns None elsewhere."
+        )
     return current

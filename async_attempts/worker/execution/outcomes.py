@@ -7,6 +7,7 @@ import random
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from dataclasses import replace
 from typing import Any, Final
 
 from ...backoff import Backoff
@@ -27,6 +28,7 @@ from ...exceptions import (
     Snooze,
     Tampered,
     UnknownTarget,
+    WorkerLost,
 )
 from ...lifecycle import (
     NOT_KEPT,
@@ -62,7 +64,7 @@ UNEXPECTED_DELAY: Final = 60.0
 UNREACHABLE_DELAY: Final = (5.0, 15.0)
 """Seconds, at random between these: the database of a target's arguments may be away for long."""
 
-HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)
+HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone, WorkerLost)
 """Raised before the target is called; another execution would find the same."""
 
 SEALING_SECONDS: Final = 10.0
@@ -134,12 +136,19 @@ def outcome_of_preparing(claim: Claim, exception: BaseException) -> Outcome:
     if isinstance(exception, ObjectGone) and (policy := _if_gone(claim)) != "fail":
         return _ended_without_object(claim, policy, exception)
     if isinstance(exception, HOPELESS):
-        tampered = isinstance(exception, Tampered)
-        kind = FailureKind.INTEGRITY if tampered else FailureKind.ERROR
-        return Failed(plain_text(exception.in_clear), error_of(claim, exception, kind))
-    if isinstance(exception, UnknownTarget | InvalidTarget):
-        return _again_or_failed(claim, Policy(), exception, FailureKind.UNKNOWN_TARGET)
-    return _again_or_failed(claim, Policy(), exception, FailureKind.ERROR)
+        return Failed(
+            plain_text(exception.in_clear), error_of(claim, exception, _kind_of_hopeless(exception))
+        )
+    is_unknown = isinstance(exception, UnknownTarget | InvalidTarget)
+    kind = FailureKind.UNKNOWN_TARGET if is_unknown else FailureKind.ERROR
+    outcome = _again_or_failed(claim, Policy(), exception, kind)
+    return replace(outcome, was_called=False) if isinstance(outcome, Retried) else outcome
+
+
+def _kind_of_hopeless(exception: BaseException) -> FailureKind:
+    if isinstance(exception, Tampered):
+        return FailureKind.INTEGRITY
+    return FailureKind.CRASH if isinstance(exception, WorkerLost) else FailureKind.ERROR
 
 
 def _if_gone(claim: Claim) -> str:
@@ -218,17 +227,6 @@ def _again_or_failed(
     if following.reason:
         return Failed(following.reason, error)
     return Retried(following.delay, error, following.queue, following.priority)
-
-
-def unexpected(claim: Claim, exception: BaseException) -> Released:
-    """The outcome of an execution in which something of the worker's own was broken."""
-    logger.error(
-        "%s: performing it raised %s in the worker itself; released for %.0f s",
-        claim,
-        class_name(exception),
-        UNEXPECTED_DELAY,
-    )
-    return Released(UNEXPECTED_DELAY)
 
 
 def error_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from ...conf import SETTING, settings
+from ...conf import SETTING, defaults_of
 from ...encryption import UNBOUND, open_sealed
 from ...exceptions import InvalidArguments
 from ...models.bounds import MAX_METADATA_BYTES
@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
     def timeout(self) -> float:
         """Seconds that the call may take."""
         given = self.claim.timeout or self.resolved.policy.timeout
-        return given or settings().DEFAULT_TIMEOUT
+        return given or defaults_of(self.claim.queue).timeout
 
 
 def prepare(claim: Claim) -> Prepared:

@@ -15,7 +15,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error
 
 from ...backoff import Backoff
-from ...conf import settings
+from ...conf import defaults_of, settings
 from ...exceptions import InvalidOption, Retry, Snooze
 from ...models import DatabaseNow
 from ...store import store_for
@@ -37,6 +37,8 @@ class Counted(Protocol):
     def num_attempts(self) -> int: ...
     @property
     def max_attempts(self) -> int | None: ...
+    @property
+    def queue(self) -> str: ...
     @property
     def started_at(self) -> datetime | None: ...
 
@@ -60,10 +62,10 @@ def next_execution(
 
     Raises what a project's own Backoff raises.
     """
-    allowed = executions_allowed(row.max_attempts, policy)
+    allowed = executions_allowed(row.max_attempts, policy, row.queue)
     if row.num_attempts >= allowed:
         return Next(reason=f"attempts exhausted: {row.num_attempts} of {allowed}")
-    backoff = policy.backoff or DEFAULT_BACKOFF
+    backoff = backoff_of(policy, row.queue)
     is_asked_for = isinstance(error, Retry)
     if error is not None and not is_asked_for and backoff.gives_up_on(error):
         return Next(reason=f"its backoff gives up on {class_name(error)}")
@@ -75,15 +77,15 @@ def next_execution(
     return Next(delay, "", *_destination(backoff))
 
 
-def executions_allowed(max_attempts: int | None, policy: Policy) -> int:
-    """Return the limit of executions: the row's, else the target's, else that of the settings."""
-    backoff = policy.backoff or DEFAULT_BACKOFF
-    return (
-        max_attempts
-        or policy.max_attempts
-        or backoff.max_attempts
-        or settings().DEFAULT_MAX_ATTEMPTS
-    )
+def backoff_of(policy: Policy, queue: str) -> Backoff:
+    """Return the backoff of a target's attempts: its own, else the queue's."""
+    return policy.backoff or defaults_of(queue).backoff or DEFAULT_BACKOFF
+
+
+def executions_allowed(max_attempts: int | None, policy: Policy, queue: str) -> int:
+    """Return the limit of executions: the row's, else the target's, its Backoff's, the queue's."""
+    of_backoff = policy.backoff.max_attempts if policy.backoff else None
+    return max_attempts or policy.max_attempts or of_backoff or defaults_of(queue).max_attempts
 
 
 def storable(delay: float) -> float:
@@ -91,13 +93,11 @@ def storable(delay: float) -> float:
     return min(max(0.0, delay), CENTURY)
 
 
-def asks_database(policy: Policy, exception: BaseException | None) -> bool:
+def asks_database(policy: Policy, queue: str, exception: BaseException | None) -> bool:
     """Return True if what follows this exception is counted by the database."""
     if isinstance(exception, Snooze):
         return exception.at_most is not None
-    if exception is None or policy.backoff is None:
-        return False
-    return policy.backoff.give_up_after is not None
+    return exception is not None and backoff_of(policy, queue).give_up_after is not None
 
 
 def has_snoozed_enough(row: Counted, database: str, snooze: Snooze) -> bool:

@@ -28,6 +28,7 @@ from .connection_cleanup import (
     saved_testcase,
 )
 from .current import CurrentAttempt, _current
+from .lost_executions import refuse_suspect, unexpected
 from .missing_keys import MissingKeys
 from .outcomes import (
     RELEASED,
@@ -37,7 +38,6 @@ from .outcomes import (
     outcome_of_preparing,
     outcome_of_target,
     refuse_unawaited,
-    unexpected,
 )
 from .prepare import Prepared, prepare
 from .progress import UnwrittenProgress
@@ -169,6 +169,8 @@ class Runner:
     ) -> Execution | None:
         try:
             ready = self._prepared(claim, blocks)
+            if claim.num_crashes:
+                refuse_suspect(claim, ready.resolved.policy)
         except (UnknownKey, UnknownFormat, CipherUnavailable) as error:
             return Execution(claim, self.missing_keys.put_off(claim, error), error, offset=offset)
         except BaseException as exception:

@@ -10,17 +10,11 @@ from django.db import connections
 
 from ...conf import settings
 from ...exceptions import AttemptCancelled, AttemptTimeout
-from ...lifecycle import Outcome, Released
+from ...lifecycle import Outcome
 from ...store import ProgressReport
 from ..execution.current import CurrentAttempt
-from ..execution.outcomes import (
-    RELEASED,
-    UNEXPECTED_DELAY,
-    kept,
-    outcome_of_target,
-    refuse_unawaited,
-    unexpected,
-)
+from ..execution.lost_executions import unexpected, without_outcome
+from ..execution.outcomes import RELEASED, kept, outcome_of_target, refuse_unawaited
 from ..execution.prepare import Prepared
 from ..execution.retrying import asks_database
 from ..execution.runner import Execution
@@ -82,7 +76,7 @@ class AsyncExecution:
     @property
     def asks_database(self) -> bool:
         """True if its outcome depends on what the database has counted."""
-        return asks_database(self.ready.resolved.policy, self.raised)
+        return asks_database(self.ready.resolved.policy, self.ready.claim.queue, self.raised)
 
     def conclude_in_thread(self) -> None:
         """Do as `conclude`, in a thread that keeps no connection."""
@@ -104,7 +98,7 @@ class AsyncExecution:
 
     def given_back(self) -> Execution:
         """Return the release of one that was cancelled before it began, or that has no outcome."""
-        outcome = RELEASED if self.current is None else Released(UNEXPECTED_DELAY)
+        outcome = RELEASED if self.current is None else without_outcome(self.ready.claim)
         return Execution(self.ready.claim, outcome, offset=self._offset)
 
     def cannot_be_told(self) -> None:

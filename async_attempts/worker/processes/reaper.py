@@ -22,7 +22,7 @@ from ...models.large_values import require_fetched
 from ...pauses import Pauses
 from ...store import Store, Verdict, store_for
 from ...store.transactions import is_about_a_value
-from ...targets import Policy, known_policy, target_named
+from ...targets import Policy, is_at_most_once, known_policy, target_named
 from ..execution.acknowledge import announce_rescue
 from ..execution.announcer import Announcer, InThreads
 from ..execution.retrying import next_execution
@@ -67,13 +67,24 @@ class ChildExit:
             # It died of what it had claimed, it may be: of the size of a row, say.
             return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}", has_begun=False)
         seqs = {begun.attempt_id: begun.claim_seq for begun in self.begun}
-        if self.is_blameless or seqs.get(row.id) != row.claim_seq:
+        if seqs.get(row.id) != row.claim_seq:
             return None
-        if row.id in self.timed_out:
+        if not self.is_blameless and row.id in self.timed_out:
             return _timed_out(row, policies.get(row.id, Policy()), database)
-        if self.timed_out:
+        if self._blames_others and _may_be_repeated(row, policies.get(row.id)):
             return None
         return Verdict(FailureKind.CRASH, f"its process was lost: {self.how}")
+
+    @property
+    def in_question(self) -> Collection[UUID]:
+        """The attempts whose targets' policies have a say."""
+        begun = {one.attempt_id for one in self.begun} if self._blames_others else set()
+        return begun | self.timed_out
+
+    @property
+    def _blames_others(self) -> bool:
+        """True if what had begun isn't to blame, but for what has timed out."""
+        return self.is_blameless or bool(self.timed_out)
 
 
 def reap(database: str, child_exit: ChildExit) -> int:
@@ -99,7 +110,7 @@ def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int
     pauses = Pauses(PAUSE, settings().LEASE / 3)
     while now() < until:
         try:
-            policies = _policies(store, child_exit.timed_out)
+            policies = _policies(store, child_exit.in_question)
             verdict_of = partial(child_exit.verdict, policies, database=store.database.alias)
             rescue = store.workers.reap(child_exit.worker_id, verdict_of)
         except Exception as error:
@@ -119,9 +130,9 @@ def _take_back(store: Store, child_exit: ChildExit, announcer: Announcer) -> int
     return 1
 
 
-def _policies(store: Store, timed_out: Collection[UUID]) -> Policies:
+def _policies(store: Store, ids: Collection[UUID]) -> Policies:
     """The policies of these attempts' targets, as far as they can be had."""
-    rows = store.database.attempts.filter(pk__in=timed_out).only(*COLUMNS) if timed_out else ()
+    rows = store.database.attempts.filter(pk__in=ids).only(*COLUMNS) if ids else ()
     found = {row.pk: _policy_of(row, store) for row in rows}
     return {pk: policy for pk, policy in found.items() if policy is not None}
 
@@ -140,6 +151,11 @@ def _policy_of(row: AbstractAttempt, store: Store) -> Policy | None:
         return target_named(row.target, row.method_name).policy
     except Exception:
         return None
+
+
+def _may_be_repeated(row: Any, policy: Policy | None) -> bool:
+    """Return True for what had begun unless it must not begin again, as far as is known here."""
+    return policy is not None and not is_at_most_once(policy, row.queue)
 
 
 def _timed_out(row: Any, policy: Policy, database: str) -> Verdict:

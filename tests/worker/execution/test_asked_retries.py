@@ -248,11 +248,11 @@ def test_a_queue_that_this_worker_does_not_have_leaves_the_attempt_where_it_is(
 
 
 def test_the_database_is_asked_only_where_a_limit_is_set():
-    assert not retrying.asks_database(Policy(backoff=Backoff()), ValueError())
-    assert retrying.asks_database(Policy(backoff=endings.BUSY), ValueError())
-    assert not retrying.asks_database(Policy(backoff=endings.BUSY), None)
-    assert not retrying.asks_database(Policy(), Snooze(1))
-    assert retrying.asks_database(Policy(), Snooze(1, at_most=1))
+    assert not retrying.asks_database(Policy(backoff=Backoff()), "default", ValueError())
+    assert retrying.asks_database(Policy(backoff=endings.BUSY), "default", ValueError())
+    assert not retrying.asks_database(Policy(backoff=endings.BUSY), "default", None)
+    assert not retrying.asks_database(Policy(), "default", Snooze(1))
+    assert retrying.asks_database(Policy(), "default", Snooze(1, at_most=1))
 
 
 def test_an_attempt_whose_child_was_killed_goes_where_its_backoff_says(database):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +134,48 @@ def test_an_attempt_performed_within_a_target_has_its_own(database, acting):
     attempt = enqueued(database, effects.act, True)
     drain(database, queues="default")
     assert ids == [attempt.pk, inner.pk, attempt.pk]
+
+
+def test_a_default_stands_for_it_where_there_is_none(database, acting):
+    seen: list[Any] = []
+    acting(lambda: seen.append(current_attempt(None)))
+    effects.act()
+    attempt = performed(database, effects.act)
+    assert current_attempt("nothing") == "nothing"
+    assert seen[0] is None
+    assert seen[1].id == attempt.pk
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"max_attempts": 2}, 2), ({}, 1)],
+    ids=["the row's", "the setting's"],
+)
+def test_a_target_knows_its_last_execution(database, acting, settings, options, most):
+    settings.ASYNC_ATTEMPTS = {**settings.ASYNC_ATTEMPTS, "DEFAULT_MAX_ATTEMPTS": 1}
+    known = []
+
+    def fail() -> None:
+        known.append((current_attempt().max_attempts, current_attempt().is_last))
+        raise ValueError
+
+    acting(fail)
+    attempt = enqueued(database, effects.act, options=options)
+    while stored(attempt).status != "failed":
+        make_due(attempt)
+        drain(database)
+    assert known == [(most, number == most) for number in range(1, most + 1)]
+
+
+def test_lines_of_its_log_name_the_attempt(database, acting, caplog):
+    def log() -> None:
+        current_attempt().log.info("%d%% done", 50, extra={"shop": "Berlin"})
+
+    acting(log)
+    with caplog.at_level(logging.INFO, "async_attempts.target"):
+        attempt = performed(database, effects.act)
+    (record,) = [r for r in caplog.records if r.name == "async_attempts.target"]
+    assert record.getMessage() == f"tests.shop.effects.act {attempt.pk}: 50% done"
+    said = [vars(record)[name] for name in "attempt_id target queue num_attempts shop".split()]
+    assert said == [str(attempt.pk), "tests.shop.effects.act", "default", 1, "Berlin"]
+    assert Path(record.pathname).name == Path(__file__).name

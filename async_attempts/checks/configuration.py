@@ -1,4 +1,4 @@
-"""System checks: mistakes that would only show in production, reported at the start."""
+"""Checks of the settings, the keys, the model and the databases."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Notice
 from django.db import DatabaseError, connections, router, transaction
 
-from .conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
-from .encryption import (
+from ..conf import IDLE_QUEUE_OPTIONS, SETTING, realm_of, settings
+from ..encryption import (
     NO_KEY,
     AESGCMSIVCipher,
     KeyedCipher,
@@ -24,25 +24,16 @@ from .encryption import (
     is_readable_by_all,
     uses_derived_key,
 )
-from .encryption.keys import REMEDY
-from .events import listeners
-from .exceptions import AttemptsError, InvalidSetting, InvalidTarget
-from .models import AbstractAttempt, get_attempt_model
-from .payload import Arguments
-from .schedules import declared_in_code, declared_in_settings, require_enqueueable
-from .store import store_for
-from .store.dialects.sqlite import needs_immediate
-from .store.missing_keys import is_form
-from .store.notifications import has_password
-from .store.store import driver_problem
-from .targets import (
-    end_handlers_of,
-    has_end_handler,
-    keyless_targets,
-    registered,
-    target_named,
-    target_of,
-)
+from ..encryption.keys import REMEDY
+from ..exceptions import InvalidSetting
+from ..models import AbstractAttempt, get_attempt_model
+from ..payload import Arguments
+from ..store import store_for
+from ..store.dialects.sqlite import needs_immediate
+from ..store.missing_keys import is_form
+from ..store.notifications import has_password
+from ..store.store import driver_problem
+from . import targets
 
 TAG: Final = "async_attempts"
 SAMPLE: Final = 1000
@@ -60,11 +51,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), id="async_attempts.E001")]
     return [
         *_keys(),
-        *_targets(),
-        *_end_handlers(),
-        *_keyless(),
-        *_listeners(),
-        *_schedules(),
+        *targets.problems(),
         *_time_zone(),
         *_home(),
         *_idle_settings(),
@@ -97,89 +84,6 @@ def _keys() -> Iterator[CheckMessage]:
             hint=f"chmod o-r {path}",
             id="async_attempts.W010",
         )
-
-
-def _targets() -> Iterator[CheckMessage]:
-    for where, said in _policies():
-        if said.queue is not None and said.queue not in settings().QUEUES:
-            yield Error(
-                f"{where}: the queue {said.queue!r} is not declared.",
-                hint=f"Declare it in {SETTING}['QUEUES'].",
-                id="async_attempts.E003",
-            )
-        if isinstance(said.priority, str) and said.priority not in settings().PRIORITIES:
-            yield Error(
-                f"{where}: the priority {said.priority!r} is not declared.",
-                hint=f"Declare it in {SETTING}['PRIORITIES'], or use a number from -100 to 100.",
-                id="async_attempts.E004",
-            )
-
-
-def _end_handlers() -> Iterator[CheckMessage]:
-    for name, policy in registered().items():
-        if has_end_handler(policy):
-            owner, _, method_name = name.rpartition(".")
-            try:
-                end_handlers_of(target_named(owner, method_name))
-            except AttemptsError as error:
-                yield Error(
-                    str(error),
-                    hint="Name an attemptable function that takes the Ending first.",
-                    id="async_attempts.E015",
-                )
-
-
-def _keyless() -> Iterator[CheckMessage]:
-    for name, option in keyless_targets():
-        yield Notice(
-            f"@attemptable on {name}: {option} without a key makes one attempt of calls with "
-            "different arguments; those of the last one win.",
-            hint='Give key=lambda …: …, or a text such as key="all" if it is meant.',
-            id="async_attempts.W015",
-        )
-
-
-def _policies() -> Iterator[tuple[str, Any]]:
-    """Yield the options of each decorator and of its backoff, after its name."""
-    for name, policy in registered().items():
-        yield f"@attemptable on {name}", policy
-        if policy.backoff is not None:
-            yield f"@attemptable on {name}: backoff", policy.backoff
-    for listener in listeners():
-        yield from ((listener.named(one), one.options) for one in listener.subscriptions)
-
-
-def _listeners() -> Iterator[CheckMessage]:
-    for listener in listeners():
-        try:
-            target_of(listener.name)
-        except InvalidTarget as error:
-            yield Error(
-                f"@on({listener.subscriptions[0].pattern!r}): no worker can call this listener: "
-                f"{error}",
-                hint="A listener is a function of a module, or a static or a class method.",
-                id="async_attempts.E011",
-            )
-
-
-def _schedules() -> Iterator[CheckMessage]:
-    in_code = declared_in_code()
-    for name in in_code.keys() & settings().SCHEDULES.keys():
-        yield Error(
-            f"{SETTING}['SCHEDULES'][{name!r}] is declared by @recurring, too.",
-            hint="Give one of them another name.",
-            id="async_attempts.E012",
-        )
-    try:
-        in_settings = declared_in_settings()
-    except AttemptsError as error:
-        yield Error(f"{SETTING}['SCHEDULES']: {error}", id="async_attempts.E013")
-        in_settings = {}
-    for schedule in (*in_code.values(), *in_settings.values()):
-        try:
-            require_enqueueable(schedule)
-        except AttemptsError as error:
-            yield Error(f"The schedule {schedule.name!r}: {error}", id="async_attempts.E013")
 
 
 def _time_zone() -> Iterator[CheckMessage]:
