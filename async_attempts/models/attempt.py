@@ -65,7 +65,9 @@ class AbstractAttempt(models.Model):
     claim_seq = mark(models.BigIntegerField(_("claims"), default=0), STATE)
     claimed_by = mark(models.UUIDField(_("worker"), null=True), STATE)
     cancel_requested = mark(models.BooleanField(_("cancel requested"), default=False), STATE)
-    cancel_reason = mark(models.TextField(_("reason to cancel it"), null=True), STATE)
+    cancel_reason = mark(
+        fields.MeasuredTextField(_("reason to cancel it"), null=True, most=MAX_REASON_BYTES), STATE
+    )
     interrupt = mark(models.BooleanField(_("is to be interrupted"), null=True), STATE)
 
     scheduled_at = mark(models.DateTimeField(_("due")), STATE | CHOSEN)
@@ -109,7 +111,12 @@ class AbstractAttempt(models.Model):
     # The business object of these two; reading it gives None when it is gone.
     subject = SubjectField(_("subject"))
     schedule = mark(models.CharField(_("schedule"), max_length=255, null=True), PROMISE)
-    on_ended = mark(models.TextField(_("what follows a bad end"), null=True), PROMISE)
+    on_ended = mark(
+        fields.MeasuredTextField(
+            _("what follows a bad end"), null=True, most=bounds.MAX_METADATA_BYTES
+        ),
+        PROMISE,
+    )
     metadata = mark(
         fields.MeasuredJSONField(
             _("metadata"), default=dict, blank=True, most=bounds.MAX_METADATA_BYTES

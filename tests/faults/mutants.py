@@ -272,7 +272,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the end of a poison pill",
-        (("store/workers.py", "if crashes >= settings().MAX_CRASHES:", "if False:"),),
+        (("store/workers.py", "if crashes >= most:", "if False:"),),
         (f"{RESCUE}test_what_was_lost_too_often_is_failed_for_good[sqlite]",),
     ),
     Mutant(
@@ -280,8 +280,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/processes/reaper.py",
-                "if self.is_blameless or seqs.get(row.id) != row.claim_seq:",
-                "if self.is_blameless:",
+                "if seqs.get(row.id) != row.claim_seq:",
+                "if False:",
             ),
         ),
         (f"{BEGUN}[11-ended by SIGSEGV]",),
@@ -291,8 +291,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/processes/reaper.py",
-                "        if self.timed_out:\n            return None\n",
-                "",
+                "if self._blames_others and",
+                "if self.is_blameless and",
             ),
         ),
         (f"{STUCK}[postgresql-hang_in_c]",),

@@ -81,8 +81,8 @@ MUTANTS: Final = (
         (
             (
                 "worker/execution/outcomes.py",
-                "HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone)",
-                "HOPELESS: Final = (Tampered, InvalidArguments, ObjectGone, UnknownTarget)",
+                "HOPELESS: Final = (Tampered, InvalidArguments, ",
+                "HOPELESS: Final = (UnknownTarget, Tampered, InvalidArguments, ",
             ),
         ),
         (f"{WORKER}test_a_worker_of_an_older_release_leaves_it_for_the_newer_one[sqlite]",),

@@ -24,10 +24,14 @@ MUTANTS: Final = (
         (
             (
                 "admin/explanation.py",
-                "policy = known_policy(attempt.target, attempt.method_name)",
-                "policy = target_named(attempt.target, attempt.method_name).policy",
+                "policy = known_policy(attempt.target, attempt.method_name)\n    return",
+                "policy = target_named(attempt.target, attempt.method_name).policy\n    return",
             ),
-            ("admin/explanation.py", "import known_policy", "import target_named"),
+            (
+                "admin/explanation.py",
+                "allowed, known_policy",
+                "allowed, known_policy, target_named",
+            ),
         ),
         (f"{BROKEN}test_no_page_imports_what_a_row_names[sqlite-tests.shop.exiting]",),
     ),

@@ -378,7 +378,7 @@ def test_databases_that_carry_attempts_need_realms_of_their_own(attempts):
         return [str(m) for m in checks.check_realms(databases=aliases) if m.id == REALMS]
 
     aliases = ["default", "second"]
-    with mock.patch.object(checks, "_carries_attempts", lambda alias: alias in aliases):
+    with mock.patch.object(configuration, "_carries_attempts", lambda alias: alias in aliases):
         [told] = shared()
         assert "'default', 'second'" in told
         assert "REALM" in told

@@ -76,7 +76,7 @@ def test_a_suspect_remains_one_until_its_target_was_called(
 ):
     claim = claim_of(once.act_once)
     put(store, claim, num_crashes=1)
-    store.outcomes.finish(worker.pk, [(claim, Retried(60, ERROR, was_called))])
+    store.outcomes.finish(worker.pk, [(claim, Retried(60, ERROR, was_called=was_called))])
     written = row(store, claim)
     assert (written.status, written.num_crashes) == ("scheduled", crashes)
     assert written.scheduled_at - written.created_at > timedelta(seconds=50)

@@ -30,6 +30,8 @@ COLUMNS = [
     (Attempt, "args"),
     (Attempt, "sealed_result"),
     (Attempt, "reason"),
+    (Attempt, "cancel_reason"),
+    (Attempt, "on_ended"),
     (Attempt, "metadata"),
     (Failure, "details"),
     (Schedule, "args"),

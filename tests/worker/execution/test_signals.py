@@ -45,8 +45,8 @@ def told(database) -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 
 def names(told: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """What was announced, beside the comings and goings of workers."""
-    return [name for name, _ in told if not name.startswith("worker_")]
+    """What was announced, beside the comings and goings of workers, and ends: see `test_ended`."""
+    return [name for name, _ in told if not name.startswith("worker_") and name != "ended"]
 
 
 @pytest.mark.parametrize("target", [effects.act, effects.act_atomically])

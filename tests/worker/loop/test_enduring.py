@@ -161,7 +161,7 @@ def test_what_a_target_asks_for_in_an_unusual_way_is_recorded(database, acting, 
 
 
 def test_a_backoff_without_an_end_is_cut(database, acting, monkeypatch):
-    monkeypatch.setattr("async_attempts.worker.execution.outcomes.DEFAULT_BACKOFF", Endless())
+    monkeypatch.setattr("async_attempts.worker.execution.retrying.DEFAULT_BACKOFF", Endless())
     acting(raising(ValueError()))
     assert performed(database, effects.act).status == "scheduled"
 

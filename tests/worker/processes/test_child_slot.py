@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from async_attempts.targets import Policy
 from async_attempts.worker.processes import child_slot as child_slots
 from async_attempts.worker.processes.child_slot import (
     LONGEST_PAUSE,
@@ -19,6 +20,8 @@ from async_attempts.worker.processes.child_slot import (
 from async_attempts.worker.shared import shared_memory
 from async_attempts.worker.shared.options import Options
 from async_attempts.worker.shared.shared_memory import End
+
+NO_OPTIONS = Policy()
 
 
 def exited(code: int) -> int:
@@ -112,9 +115,12 @@ def begun(child_slot: ChildSlot, deadline: float, ends_by: float | None = None) 
     return attempt_id
 
 
-def verdict_on(child_exit, attempt_id: UUID, claim_seq: int = 4):
-    row = SimpleNamespace(id=attempt_id, claim_seq=claim_seq, num_attempts=1, max_attempts=None)
-    return child_exit.verdict({}, row)
+def verdict_on(
+    child_exit, attempt_id: UUID, claim_seq: int = 4, policy: Policy | None = NO_OPTIONS
+):
+    counts = {"claim_seq": claim_seq, "num_attempts": 1, "max_attempts": None}
+    row = SimpleNamespace(id=attempt_id, queue="default", **counts)
+    return child_exit.verdict({} if policy is None else {attempt_id: policy}, row)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,11 @@ def test_nothing_is_to_blame_for_what_its_supervisor_ends_for_other_reasons(chil
     child_slot.state.set_worker(uuid4())
     mine = begun(child_slot, 2000)
     child_slot.kill()
-    assert verdict_on(child_slot.ended(signal.SIGKILL), mine) is None
+    child_exit = child_slot.ended(signal.SIGKILL)
+    assert verdict_on(child_exit, mine) is None
+    # Of these nobody knows that they may begin again.
+    assert verdict_on(child_exit, mine, policy=Policy(max_crashes=1)).kind == "crash"
+    assert verdict_on(child_exit, mine, policy=None).kind == "crash"
 
 
 def test_a_loop_that_does_not_go_round_is_stuck_unless_a_target_is_at_work(child_slot, moment):

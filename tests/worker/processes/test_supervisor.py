@@ -145,7 +145,8 @@ def test_who_lives_where_the_dead_cannot_be_reaped_keeps_its_lease(monkeypatch):
 def test_a_backoff_that_raises_keeps_nothing_from_being_taken_back():
     attempt_id = uuid4()
     policies = {attempt_id: Policy(backoff=BrokenBackoff())}
-    row = SimpleNamespace(id=attempt_id, claim_seq=1, num_attempts=1, max_attempts=None)
+    counts = {"claim_seq": 1, "num_attempts": 1, "max_attempts": None}
+    row = SimpleNamespace(id=attempt_id, queue="default", **counts)
     begun = (Begun(attempt_id, 1, 0.0),)
     verdict = ChildExit(uuid4(), "killed", begun, frozenset({attempt_id})).verdict(policies, row)
     assert verdict is not None
