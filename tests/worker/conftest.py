@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.shop import effects
+from tests.shop import effects, follow_ups, listeners
 from tests.worker.helpers.characters import few_characters
 from tests.worker.helpers.executing import one_call_thread
 from tests.worker.helpers.processes import workers
@@ -25,6 +25,9 @@ __all__ = [
 
 @pytest.fixture(autouse=True)
 def _nothing_seen() -> Iterator[None]:
+    """What targets of this process have noted is of this test, not of one in another folder."""
+    for noted in (effects.seen, follow_ups.ended, listeners.heard):
+        noted.clear()
     yield
     effects.seen.clear()
 
