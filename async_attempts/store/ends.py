@@ -62,10 +62,10 @@ class Ends:
         Receivers of `enqueued` aren't told: they might keep a worker's loop waiting.
         """
         for some in in_batches(sorted(ids)):
-            lost = self.database.attempts.filter(
-                pk__in=some, status__in=BAD_ENDS, on_ended__isnull=False
-            )
-            self._follow(list(lost.order_by("pk").only("pk", *COLUMNS, *self._own_columns)))
+            # Not by their status: PostgreSQL might walk over the index of all that has failed.
+            rows = self.database.attempts.filter(pk__in=some, on_ended__isnull=False)
+            noted = rows.order_by("pk").only("pk", *COLUMNS, *self._own_columns)
+            self._follow([row for row in noted if row.status in BAD_ENDS])
 
     def announce(self, ids: Collection[UUID]) -> None:
         """Tell, after the commit, how those of these attempts ended that have."""
