@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Subquery
+
 from ..encryption import open_sealed
-from ..exceptions import InvalidArguments, Tampered
+from ..exceptions import InvalidArguments, Tampered, UnknownTarget
 from ..models.follow_ups import NO_ARGS, End
 from ..models.large_values import require_fetched
 from ..payload import Arguments, Handed, load_bound
 from ..plaintext import hides_arguments
 from ..store import Claim, Store, store_for
-from ..targets import end_handler_of, target_named
+from ..targets import current_name, end_handler_of, target_named
 from .outcomes import Ending
 
 
@@ -23,8 +25,8 @@ def arguments_of_follow_up(claim: Claim) -> tuple[Arguments, UUID]:
     The end that it follows, and the arguments of the attempt that ended; and that one's id.
 
     Nothing binds the claim to that attempt, so this requires that the code names the target of the
-    one to follow the other. Raises Tampered if it doesn't, InvalidArguments if the attempt is gone,
-    and what opening its arguments raises.
+    one to follow the other. Raises UnknownTarget if it doesn't, Tampered, InvalidArguments if the
+    attempt is gone, and what opening its arguments raises.
     """
     store = store_for(claim.database)
     return _arguments(store, claim.id, claim, claim.metadata)
@@ -41,8 +43,9 @@ def _arguments(store: Store, pk: UUID, named: Any, metadata: Any) -> tuple[Argum
     if origin is None:
         raise InvalidArguments(f"The attempt {origin_id}, which it follows, was deleted.")
     arguments = _arguments_of_origin(store, origin)
-    _require_declared(pk, named, origin, end)
-    return Arguments(_ending(store, origin, end), *arguments.args, **arguments.kwargs), origin_id
+    _require_declared(named, origin, end)
+    ending = _ending(store, origin, end, pk)
+    return Arguments(ending, *arguments.args, **arguments.kwargs), origin_id
 
 
 def _arguments_of_origin(store: Store, origin: Any) -> Arguments:
@@ -56,31 +59,33 @@ def _arguments_of_origin(store: Store, origin: Any) -> Arguments:
     return arguments
 
 
-def _require_declared(pk: UUID, named: Any, origin: Any, end: End) -> None:
-    """Raise Tampered unless the target of the one is declared to follow the other's.
+def _require_declared(named: Any, origin: Any, end: End) -> None:
+    """Raise UnknownTarget unless this code declares the target of the one to follow the other's.
 
-    Before it is looked up: nothing has authenticated its name. That of `origin` is.
+    Before it is looked up: nothing has authenticated its name. That of `origin` is. It may be an
+    older name of what is declared, or be declared by another release only, so that a rolling deploy
+    mends itself.
     """
-    target = target_named(origin.target, origin.method_name)
-    handler = end_handler_of(target, end.status)
-    expected = None
+    handler = end_handler_of(target_named(origin.target, origin.method_name), end.status)
     if handler is not None:
-        expected = handler.name._replace(
-            target_pk=origin.target_pk if handler.needs_instance else None
-        )
-    if expected != (named.target, named.target_pk, named.method_name):
-        raise Tampered(
-            f"Attempt {pk} isn't what {origin} declares to follow when it has {end.status}."
-        )
-
-
-def _ending(store: Store, origin: Any, end: End) -> Ending:
-    """Return the end as it was, though the attempt may have been retried since."""
-    failure = (
-        store.database.failures.filter(attempt_id=origin.pk, number=end.execution)
-        .order_by("-failed_at", "-id")
-        .first()
+        declared, written = str(handler.name), f"{named.target}.{named.method_name}"
+        pk = origin.target_pk if handler.needs_instance else None
+        if named.target_pk == pk and declared in (written, current_name(written)):
+            return
+    raise UnknownTarget(
+        f"{origin} doesn't declare here that {named.target}.{named.method_name} follows when it "
+        f"has {end.status}."
     )
+
+
+def _ending(store: Store, origin: Any, end: End, follower: UUID) -> Ending:
+    """Return the end as it was, though the attempt may have been retried since."""
+    written = store.database.attempts.filter(pk=follower).values_list("created_at")
+    # Executions are numbered from 1 again after a person's retry.
+    failures = store.database.failures.filter(
+        attempt_id=origin.pk, number=end.execution, failed_at__lte=Subquery(written)
+    )
+    failure = failures.order_by("-failed_at", "-id").first()
     message, kind = "", ""
     if failure is not None and failure.error_class == end.error_class:
         failure.attempt = origin

@@ -6,7 +6,15 @@ neither the attempts' table nor what is done with one.
 
 from .crashes import crashes_allowed, is_at_most_once
 from .debounce import DebounceOptions
-from .decorator import attemptable, is_marked, module_load_id, policy_of, policy_with, registered
+from .decorator import (
+    attemptable,
+    current_name,
+    is_marked,
+    module_load_id,
+    policy_of,
+    policy_with,
+    registered,
+)
 from .end_handlers import end_handler_of, end_handlers_of, has_end_handler
 from .keyless import keyless_targets
 from .keys import key_text, made_key
@@ -32,6 +40,7 @@ __all__ = [
     "TargetOptions",
     "attemptable",
     "crashes_allowed",
+    "current_name",
     "end_handler_of",
     "end_handlers_of",
     "has_end_handler",

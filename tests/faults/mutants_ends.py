@@ -18,8 +18,8 @@ MUTANTS: Final = (
         (
             (
                 "results/follow_ups.py",
-                "if expected != (named.target, named.target_pk, named.method_name):",
-                "if False:",
+                "if named.target_pk == pk and declared in (written, current_name(written)):",
+                "if True:",
             ),
         ),
         (

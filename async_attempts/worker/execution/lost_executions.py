@@ -7,7 +7,7 @@ from typing import Final
 
 from ...exceptions import WorkerLost
 from ...lifecycle import Failed, FailureKind, Released
-from ...store import Claim
+from ...store import Claim, store_for
 from ...store.workers import lost_too_often
 from ...targets import Policy, crashes_allowed, is_at_most_once, known_policy
 from .outcomes import UNEXPECTED_DELAY, error_of
@@ -16,16 +16,23 @@ from .recorded_text import class_name
 logger = logging.getLogger("async_attempts")
 
 
+LOST_KINDS: Final = (FailureKind.CRASH, FailureKind.LEASE, FailureKind.TIMEOUT)
+"""The kinds of failures that a lost execution may have."""
+
 NOT_AGAIN: Final = "it is not begun again"
 
 
 def refuse_suspect(claim: Claim, policy: Policy) -> None:
     """Raise WorkerLost for a suspect that was lost as often as its target allows.
 
-    Whoever took it back from its worker may not have known its target. A first execution can't
-    have begun before: it was claimed only.
+    Whoever took it back from its worker may not have known its target. A loss of one that was
+    claimed only has left no failure.
     """
-    if claim.num_crashes >= crashes_allowed(policy, claim.queue) and claim.num_attempts > 1:
+    if claim.num_crashes < crashes_allowed(policy, claim.queue) or claim.num_attempts <= 1:
+        return
+    failures = store_for(claim.database).database.failures
+    kinds = set(failures.filter(attempt_id=claim.id).values_list("kind", flat=True).distinct())
+    if not kinds or not kinds.isdisjoint(LOST_KINDS):
         raise WorkerLost(f"{lost_too_often(claim.num_crashes)}; {NOT_AGAIN}")
 
 

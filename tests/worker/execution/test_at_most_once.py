@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from async_attempts import Attempt
+from async_attempts.models import DatabaseNow, Failure
 from async_attempts.store import store_for
 from async_attempts.targets import decorator, target
 from async_attempts.worker.execution import runner
@@ -79,6 +80,8 @@ def test_what_a_lost_worker_had_only_claimed_is_called(database, called):
 
 def test_a_worker_without_the_code_leaves_it_a_suspect(database, called, monkeypatch):
     attempt = suspect(database, once.act_once, max_attempts=9)
+    lost = {"number": 1, "kind": "crash", "details": b"", "failed_at": DatabaseNow()}
+    Failure.objects.using(database).create(attempt_id=attempt.pk, **lost)
     with monkeypatch.context() as older:
         older.delattr(once, "act_once")
         older.setattr(decorator, "_policies", {})
@@ -167,3 +170,16 @@ def test_what_is_not_to_blame_and_not_known_is_judged_when_it_is(database, calle
     assert stored(attempt).num_crashes == 1
     drain(database)
     assert (stored(attempt).status, called) == ("failed", [])
+
+
+def test_one_that_was_claimed_only_is_called_though_it_had_failed_before(database, acting):
+    acting(raising(ValueError("once more")))
+    attempt = enqueued(database, once.act_after_crashes, 1)
+    drain(database)
+    assert stored(attempt).num_attempts == 1
+    # What a rescue leaves of a claim that was lost before it began.
+    put(attempt, num_crashes=1, status="pending", scheduled_at=DatabaseNow())
+    called: list[object] = []
+    acting(called.append)
+    drain(database)
+    assert (stored(attempt).status, called) == ("succeeded", [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -19,6 +20,10 @@ from async_attempts.models.follow_ups import ENDED
 from async_attempts.retention import Keep, Retention
 from async_attempts.store import store_for
 from async_attempts.store.expressions import seconds_from_now
+from async_attempts.targets import Policy, decorator, target_of
+from async_attempts.targets import target as targets
+from async_attempts.targets.decorator import MARK
+from async_attempts.worker.execution.outcomes import outcome_of_target
 from tests.shop import effects, follow_ups
 from tests.shop.models import Order
 from tests.store.rows import registered
@@ -193,6 +198,49 @@ def test_the_end_is_told_as_it_was_though_the_attempt_was_retried(database, acti
     assert (ending.status, ending.reason, args) == ("failed", "no stock", (1,))
 
 
+def test_each_is_told_the_error_of_its_own_end(database, acting):
+    attempt = enqueued(database, follow_ups.deliver, 1, options={"max_attempts": 1})
+    for message in ("first", "second"):
+        acting(raising(ValueError(message)))
+        store = store_for(database)
+        claim = store.claims.claim_one(registered(store).pk, attempt.pk)
+        assert claim is not None
+        outcome = outcome_of_target(claim, Policy(), ValueError(message))
+        assert store.outcomes.finish(claim.worker_id, [(claim, outcome)]) == []
+        if message == "first":
+            attempt.retry()
+    drain(database)
+    assert sorted(ending.message for ending, _, _ in follow_ups.ended) == ["first", "second"]
+
+
+def test_an_older_release_leaves_it_to_a_newer_one(database, monkeypatch):
+    attempt = enqueued(database, follow_ups.deliver, 1)
+    attempt.fail("no stock")
+    older = replace(target_of(follow_ups.deliver).policy, on_failed=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(follow_ups.deliver, MARK, older)
+        patch.setattr(targets, "_targets", {})
+        drain(database)
+    waiting = following(attempt)
+    assert (waiting.state, failures(waiting)[0].kind) == ("scheduled", "unknown target")
+    put(waiting, scheduled_at=DatabaseNow())
+    targets._targets.clear()
+    drain(database)
+    assert [args for _, args, _ in follow_ups.ended] == [(1,)]
+
+
+def test_a_handler_that_was_renamed_is_found_by_its_older_name(database, monkeypatch):
+    attempt = enqueued(database, follow_ups.deliver, 1)
+    attempt.fail("no stock")
+    waiting = following(attempt)
+    put(waiting, method_name="mark_as_failed")
+    name = "tests.shop.follow_ups.mark_failed"
+    aliases = {"tests.shop.follow_ups.mark_as_failed": name}
+    monkeypatch.setattr(decorator, "_aliases", {**decorator._aliases, **aliases})
+    drain(database)
+    assert [args for _, args, _ in follow_ups.ended] == [(1,)]
+
+
 def test_each_end_is_followed(database):
     attempt = enqueued(database, follow_ups.deliver, 1)
     attempt.fail("first")
@@ -250,8 +298,7 @@ def test_a_target_that_is_not_declared_to_follow_is_not_called(database, columns
     attempt.expire("no stock")
     forged = forge(database, effects.record, attempt, **columns)
     drain(database)
-    assert stored(forged).status == "failed"
-    assert failures(forged)[0].kind == "integrity"
+    assert (stored(forged).state, failures(forged)[0].kind) == ("scheduled", "unknown target")
     assert effects.seen == []
 
 
@@ -285,7 +332,7 @@ def test_a_changed_note_makes_nothing_else_run(database):
     put(attempt, on_ended=attempt.on_ended.replace("mark_failed", "mark_expired"))
     attempt.fail("no stock")
     drain(database)
-    assert failures(following(attempt))[0].kind == "integrity"
+    assert failures(following(attempt))[0].kind == "unknown target"
     assert follow_ups.ended == []
 
 
