@@ -19,7 +19,7 @@ from django.db.models.expressions import DatabaseDefault
 
 from ..exceptions import DuplicateAttempt
 from ..lifecycle import LIVE
-from ..models import AbstractAttempt
+from ..models import AbstractAttempt, DatabaseNow
 from ..models.fields import Mark, marked
 from ..models.sealing import seal_for
 from ..models.unique_keys import SharedKey
@@ -51,6 +51,8 @@ class Last(NamedTuple):
     started_at: datetime | None
     num_attempts: int
     is_yet_to_begin: bool
+    is_overdue: bool
+    """True if its `expires_at` has passed: if nobody has claimed it, nobody will begin it."""
 
     @property
     def is_live(self) -> bool:
@@ -98,7 +100,11 @@ class LastAttempts:
         `look`: 0 for the first one, 1 for another, and one more whenever nothing has changed.
         """
         is_yet = ExpressionWrapper(YET_TO_BEGIN, output_field=BooleanField())
-        rows = self.insert.rows_between(key.first, key.last, look).annotate(is_yet_to_begin=is_yet)
+        late = ExpressionWrapper(
+            Q(expires_at__isnull=False, expires_at__lte=DatabaseNow()), output_field=BooleanField()
+        )
+        rows = self.insert.rows_between(key.first, key.last, look)
+        rows = rows.annotate(is_yet_to_begin=is_yet, is_overdue=late)
         row = rows.values_list(*Last._fields).first()
         if row is None:
             return None

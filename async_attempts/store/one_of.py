@@ -72,17 +72,23 @@ class OneOfKey:
     ) -> AbstractAttempt | None:
         """Return the row of a call that has found `last`; None if that isn't so any more."""
         when_taken = _when_taken(attempt)
-        if last is None or not last.is_live:
-            return self._begin(attempt, key, last)
-        if last.is_running and when_taken == "skip":
-            return self._served(self._running(last.id))
-        if last.is_running:
+        if last is not None and last.is_running:
+            if when_taken == "skip":
+                return self._served(self._running(last.id))
             return self._begin(attempt, key, last, follows=when_taken == "again")
-        if when_taken != "replace":
-            return self._served(self.insert.lock_unclaimed(last.id))
-        if last.is_yet_to_begin:
+        if last is None or not self._may_serve(last, when_taken):
+            return self._begin(attempt, key, last)
+        if when_taken == "replace":
             return self._replace(attempt, last)
-        return self._begin(attempt, key, last)
+        return self._served(self.insert.lock_unclaimed(last.id))
+
+    @staticmethod
+    def _may_serve(last: Last, when_taken: str) -> bool:
+        """Return True if an attempt that nobody has claimed stands for this call, or makes room."""
+        if not last.is_live:
+            return False
+        # What is overdue expires, whoever comes across it, and would take the call with it.
+        return last.is_yet_to_begin if when_taken == "replace" else not last.is_overdue
 
     def _begin(
         self, attempt: AbstractAttempt, key: SharedKey, last: Last | None, *, follows: bool = False

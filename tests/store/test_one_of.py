@@ -14,9 +14,10 @@ from async_attempts.encryption import open_sealed
 from async_attempts.lifecycle import Failed, Released, Retried, Snoozed, Succeeded
 from async_attempts.models import Dependency
 from async_attempts.payload import load_bound
+from async_attempts.store.expressions import seconds_from_now
 from tests.shop import clients
 
-from .rows import ERROR, enqueued, let_lease_run_out, row
+from .rows import ERROR, enqueued, let_lease_run_out, put, row
 
 HOUR = timedelta(hours=1)
 NEAR = timedelta(seconds=30)
@@ -301,3 +302,18 @@ def test_the_last_attempt_counts_whatever_is_kept_of_those_before_it(store, work
     assert one_of(store, 3, when_taken).pk == second.pk
     second.expire()
     assert one_of(store, 4, when_taken).created
+
+
+@every_way
+def test_one_that_is_overdue_serves_nobody(store, when_taken):
+    first = one_of(store, 1, when_taken, expires_at=HOUR)
+    put(store, first, expires_at=seconds_from_now(-1))
+    second = one_of(store, 2, when_taken)
+    if when_taken == "replace":
+        # It takes the place, and has no deadline.
+        assert (second.pk, second.expires_at) == (first.pk, None)
+    else:
+        assert second.created
+        third = one_of(store, 3, when_taken)
+        assert (third.pk, third.created) == (second.pk, False)
+    assert store.retention.expire_overdue() == ([] if when_taken == "replace" else [first.pk])

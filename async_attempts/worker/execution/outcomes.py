@@ -162,7 +162,10 @@ def _ended_without_object(claim: Claim, policy: str, exception: ObjectGone) -> O
     """Return the outcome of an attempt for which there is nothing to do any more."""
     if policy == "ignore":
         logger.info("%s: its target isn't called: %s", claim, exception.in_clear)
-        return kept(claim, None, until=now() + SEALING_SECONDS)
+        try:
+            return kept(claim, None, until=now() + SEALING_SECONDS)
+        except ResultNotSealed as error:
+            return given_back(claim, error)
     return Expired(plain_text(exception.in_clear))
 
 

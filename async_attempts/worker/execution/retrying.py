@@ -93,11 +93,15 @@ def storable(delay: float) -> float:
     return min(max(0.0, delay), CENTURY)
 
 
-def asks_database(policy: Policy, queue: str, exception: BaseException | None) -> bool:
-    """Return True if what follows this exception is counted by the database."""
+def may_wait(policy: Policy, queue: str, exception: BaseException | None) -> bool:
+    """Return True if the database, or a project's own code, says what follows this exception."""
     if isinstance(exception, Snooze):
         return exception.at_most is not None
-    return exception is not None and backoff_of(policy, queue).give_up_after is not None
+    if exception is None:
+        return False
+    backoff = backoff_of(policy, queue)
+    is_a_projects = backoff.after is not None or type(backoff) is not Backoff
+    return is_a_projects or backoff.give_up_after is not None
 
 
 def has_snoozed_enough(row: Counted, database: str, snooze: Snooze) -> bool:

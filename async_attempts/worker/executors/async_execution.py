@@ -16,7 +16,7 @@ from ..execution.current import CurrentAttempt
 from ..execution.lost_executions import unexpected, without_outcome
 from ..execution.outcomes import RELEASED, kept, outcome_of_target, refuse_unawaited
 from ..execution.prepare import Prepared
-from ..execution.retrying import asks_database
+from ..execution.retrying import may_wait
 from ..execution.runner import Execution
 from ..execution.timeouts import MESSAGE, Deadline
 from ..shared.shared_memory import ChildState, now
@@ -74,16 +74,16 @@ class AsyncExecution:
         self.result = Execution(claim, outcome, error, False, self._offset, seconds)
 
     @property
-    def asks_database(self) -> bool:
-        """True if its outcome depends on what the database has counted."""
-        return asks_database(self.ready.resolved.policy, self.ready.claim.queue, self.raised)
+    def may_wait(self) -> bool:
+        """True if others say what its outcome is: the database, or a project's own code."""
+        return may_wait(self.ready.resolved.policy, self.ready.claim.queue, self.raised)
 
     def conclude_in_thread(self) -> None:
         """Do as `conclude`, in a thread that keeps no connection."""
         try:
             self.conclude()
         finally:
-            if self.asks_database:
+            if self.may_wait:
                 connections.close_all()
 
     def _outcome(self, error: BaseException | None) -> tuple[Outcome, BaseException | None]:

@@ -212,7 +212,7 @@ class EventLoop:
     def _tidy(self, execution: AsyncExecution) -> None:
         """Conclude an execution whose target has ended, once its sync calls have, too."""
         is_calling = self._shared_thread.call_of(execution.current) is not None
-        waits = is_calling or may_block() or execution.asks_database
+        waits = is_calling or may_block() or execution.may_wait
         if execution.current is not None and waits:
             self._start(self._tidied(execution), partial(self._tidy_on, execution))
         else:

@@ -33,6 +33,10 @@ TARGETS = [endings.buy, endings.buy_atomically, endings.buy_asynchronously]
 SENDING = [endings.send, endings.send_atomically, endings.send_asynchronously]
 
 
+class OwnBackoff(Backoff):
+    """A project's own, which may do anything."""
+
+
 def delay_of(attempt):
     """Seconds from its last failure until it is due."""
     failure = failures(attempt)[-1]
@@ -248,11 +252,14 @@ def test_a_queue_that_this_worker_does_not_have_leaves_the_attempt_where_it_is(
 
 
 def test_the_database_is_asked_only_where_a_limit_is_set():
-    assert not retrying.asks_database(Policy(backoff=Backoff()), "default", ValueError())
-    assert retrying.asks_database(Policy(backoff=endings.BUSY), "default", ValueError())
-    assert not retrying.asks_database(Policy(backoff=endings.BUSY), "default", None)
-    assert not retrying.asks_database(Policy(), "default", Snooze(1))
-    assert retrying.asks_database(Policy(), "default", Snooze(1, at_most=1))
+    assert not retrying.may_wait(Policy(backoff=Backoff()), "default", ValueError())
+    assert retrying.may_wait(Policy(backoff=endings.BUSY), "default", ValueError())
+    assert not retrying.may_wait(Policy(backoff=endings.BUSY), "default", None)
+    asked = Backoff(after=lambda _: 1)
+    assert retrying.may_wait(Policy(backoff=asked), "default", ValueError())
+    assert retrying.may_wait(Policy(backoff=OwnBackoff()), "default", ValueError())
+    assert not retrying.may_wait(Policy(), "default", Snooze(1))
+    assert retrying.may_wait(Policy(), "default", Snooze(1, at_most=1))
 
 
 def test_an_attempt_whose_child_was_killed_goes_where_its_backoff_says(database):
