@@ -113,7 +113,7 @@ def _noted(note: str, status: str) -> Any:
     try:
         noted = json.loads(note).get(status)
         return noted if noted is None or {*NOTED, *NOTED_TOO} <= noted.keys() else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -54,6 +54,8 @@ def check_changed(schedule: Any, old: Any) -> bool:
     has_new_call = arguments is not None
     _check(schedule, arguments or Arguments(), has_new_call=has_new_call)
     if has_new_call:
+        # What the table says of it is sealed anew: it must be what was sealed before.
+        old.plaintext()
         schedule.seal(arguments)
     elif schedule.context() != old.context():
         schedule.seal_plaintext(old.plaintext())
